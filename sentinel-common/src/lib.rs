@@ -1,0 +1,28 @@
+//! The treaty: what the kernel programs and the agent must agree on, byte for byte.
+//!
+//! In: nothing. Out: `#[repr(C)]` records, the packet parser, and the pure update rules both sides run.
+//! Invariant: integers and byte arrays only in shared structs, padding spelled out and zeroed, sizes asserted
+//! at compile time. Deliberately elsewhere: maps (`sentinel-ebpf/src/maps.rs`) and everything that allocates.
+#![cfg_attr(not(test), no_std)]
+
+pub mod addr;
+pub mod entry;
+pub mod event;
+pub mod flow;
+pub mod names;
+pub mod packet;
+pub mod settings;
+pub mod stat;
+pub mod verdict;
+
+/// Implements `aya::Pod` (plain old data) where user space asks for it.
+macro_rules! pod {
+    ($($name:ty),+ $(,)?) => {
+        $(
+            // SAFETY: repr(C), integers and byte arrays only, no padding: any bit pattern is a value.
+            #[cfg(feature = "user")]
+            unsafe impl aya::Pod for $name {}
+        )+
+    };
+}
+pub(crate) use pod;

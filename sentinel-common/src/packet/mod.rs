@@ -1,0 +1,103 @@
+//! The packet parser: one for the kernel, for replay and for the fuzzers.
+//!
+//! In: a [`PacketView`] of an Ethernet frame. Out: [`PacketMeta`] or a [`ParseError`].
+//! Invariant: never reads outside the view, walks a bounded number of headers, allocates nothing.
+
+mod parse;
+pub use parse::parse_ethernet;
+
+use crate::addr::Addr;
+
+/// TCP flag FIN (RFC 9293, 3.1).
+pub const TCP_FIN: u8 = 0x01;
+/// TCP flag SYN.
+pub const TCP_SYN: u8 = 0x02;
+/// TCP flag RST.
+pub const TCP_RST: u8 = 0x04;
+/// TCP flag PSH.
+pub const TCP_PSH: u8 = 0x08;
+/// TCP flag ACK.
+pub const TCP_ACK: u8 = 0x10;
+/// TCP flag URG.
+pub const TCP_URG: u8 = 0x20;
+
+/// What detection needs to know of one packet. Host byte order, except addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketMeta {
+    /// Source.
+    pub src: Addr,
+    /// Destination.
+    pub dst: Addr,
+    /// TCP/UDP source port; 0 for other protocols, for later fragments and for a truncated L4 header.
+    pub src_port: u16,
+    /// TCP/UDP destination port; 0 likewise.
+    pub dst_port: u16,
+    /// IP protocol number after extension headers.
+    pub proto: u8,
+    /// TCP flags byte; 0 when not TCP.
+    pub tcp_flags: u8,
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// Any fragment of a fragmented packet (an IPv6 atomic fragment, RFC 6946, is none).
+    pub fragment: bool,
+    /// A fragment after the first: it carries no L4 header.
+    pub later_fragment: bool,
+    /// TCP sequence number.
+    pub tcp_seq: u32,
+    /// TCP acknowledgement number.
+    pub tcp_ack: u32,
+    /// L3 length: IPv4 total length, or IPv6 payload length + 40; bytes.
+    pub l3_len: u32,
+    /// L4 payload by the headers' own account; bytes.
+    pub payload_len: u32,
+}
+
+/// Why a frame yielded no [`PacketMeta`]. Such frames pass and are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// The EtherType is not IPv4 or IPv6.
+    NotIp,
+    /// The frame ends inside a header it announced.
+    Truncated,
+    /// A header contradicts itself (version nibble, IHL below 5, total length below the header).
+    Malformed,
+    /// More VLAN tags or extension headers than the walk follows.
+    TooDeep,
+}
+
+/// Bounded reads from a packet. Offsets are from the start of the Ethernet header and always even,
+/// so an implementation may read aligned 16-bit words.
+pub trait PacketView {
+    /// One byte.
+    fn u8(&self, offset: usize) -> Option<u8>;
+    /// Two bytes, network order, as a host integer.
+    fn u16(&self, offset: usize) -> Option<u16>;
+    /// Four bytes, network order, as a host integer.
+    fn u32(&self, offset: usize) -> Option<u32>;
+    /// Four bytes as they stand.
+    fn octets4(&self, offset: usize) -> Option<[u8; 4]>;
+    /// Sixteen bytes as they stand.
+    fn octets16(&self, offset: usize) -> Option<[u8; 16]>;
+}
+
+impl PacketView for &[u8] {
+    fn u8(&self, offset: usize) -> Option<u8> {
+        self.get(offset).copied()
+    }
+
+    fn u16(&self, offset: usize) -> Option<u16> {
+        self.get(offset..offset.checked_add(2)?)?.try_into().ok().map(u16::from_be_bytes)
+    }
+
+    fn u32(&self, offset: usize) -> Option<u32> {
+        self.octets4(offset).map(u32::from_be_bytes)
+    }
+
+    fn octets4(&self, offset: usize) -> Option<[u8; 4]> {
+        self.get(offset..offset.checked_add(4)?)?.try_into().ok()
+    }
+
+    fn octets16(&self, offset: usize) -> Option<[u8; 16]> {
+        self.get(offset..offset.checked_add(16)?)?.try_into().ok()
+    }
+}

@@ -1,0 +1,161 @@
+//! The walk: Ethernet, VLAN tags, IPv4 or IPv6 with extension headers, TCP/UDP/ICMP.
+
+use super::{PacketMeta, PacketView, ParseError};
+use crate::addr::Addr;
+use crate::flow::{PROTO_TCP, PROTO_UDP};
+
+const ETHERTYPE_IPV4: u16 = 0x0800;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+const ETHERTYPE_QINQ_OLD: u16 = 0x9100;
+/// VLAN tags followed (802.1ad allows two; a third is seen in the wild only as evasion).
+const MAX_VLAN_TAGS: usize = 3;
+/// IPv6 extension headers followed.
+const MAX_EXTENSION_HEADERS: usize = 8;
+
+/// Parses an Ethernet frame.
+///
+/// # Errors
+/// [`ParseError`] where no IP header could be read in full; a truncated L4 header is no error (ports stay 0),
+/// since the source is known and can be judged.
+#[inline(always)]
+pub fn parse_ethernet<V: PacketView>(view: &V) -> Result<PacketMeta, ParseError> {
+    let mut offset = 12;
+    let mut tags = 0;
+    loop {
+        let ethertype = view.u16(offset).ok_or(ParseError::Truncated)?;
+        offset += 2;
+        match ethertype {
+            ETHERTYPE_IPV4 => return ipv4(view, offset),
+            ETHERTYPE_IPV6 => return ipv6(view, offset),
+            ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD => {
+                if tags == MAX_VLAN_TAGS {
+                    return Err(ParseError::TooDeep);
+                }
+                tags += 1;
+                offset += 2;
+            }
+            _ => return Err(ParseError::NotIp),
+        }
+    }
+}
+
+/// IPv4, RFC 791.
+#[inline(always)]
+fn ipv4<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
+    let first = view.u16(l3).ok_or(ParseError::Truncated)?;
+    if first >> 12 != 4 {
+        return Err(ParseError::Malformed);
+    }
+    let header_len = usize::from(first >> 8 & 0xf) * 4;
+    let total_len = view.u16(l3 + 2).ok_or(ParseError::Truncated)?;
+    if header_len < 20 || usize::from(total_len) < header_len {
+        return Err(ParseError::Malformed);
+    }
+    let fragment_word = view.u16(l3 + 6).ok_or(ParseError::Truncated)?;
+    let ttl_proto = view.u16(l3 + 8).ok_or(ParseError::Truncated)?;
+    let src = view.octets4(l3 + 12).ok_or(ParseError::Truncated)?;
+    let dst = view.octets4(l3 + 16).ok_or(ParseError::Truncated)?;
+    let mut meta = PacketMeta {
+        src: Addr::v4(src),
+        dst: Addr::v4(dst),
+        proto: (ttl_proto & 0xff) as u8,
+        ip_version: 4,
+        // More-fragments bit or a non-zero offset.
+        fragment: fragment_word & 0x3fff != 0,
+        later_fragment: fragment_word & 0x1fff != 0,
+        l3_len: u32::from(total_len),
+        ..PacketMeta::default()
+    };
+    transport(view, l3 + header_len, u32::from(total_len) - header_len as u32, &mut meta);
+    Ok(meta)
+}
+
+/// IPv6, RFC 8200, with a bounded walk over extension headers.
+#[inline(always)]
+fn ipv6<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
+    let first = view.u16(l3).ok_or(ParseError::Truncated)?;
+    if first >> 12 != 6 {
+        return Err(ParseError::Malformed);
+    }
+    let payload_len = view.u16(l3 + 4).ok_or(ParseError::Truncated)?;
+    let next_hop = view.u16(l3 + 6).ok_or(ParseError::Truncated)?;
+    let src = view.octets16(l3 + 8).ok_or(ParseError::Truncated)?;
+    let dst = view.octets16(l3 + 24).ok_or(ParseError::Truncated)?;
+    let mut meta = PacketMeta {
+        src: Addr(src),
+        dst: Addr(dst),
+        proto: (next_hop >> 8) as u8,
+        ip_version: 6,
+        l3_len: u32::from(payload_len) + 40,
+        ..PacketMeta::default()
+    };
+    let start = l3 + 40;
+    let mut offset = start;
+    let mut headers = 0;
+    while is_extension(meta.proto) && !meta.later_fragment {
+        if headers == MAX_EXTENSION_HEADERS {
+            return Err(ParseError::TooDeep);
+        }
+        headers += 1;
+        // A chain cut short leaves the protocol of the header that is missing: the source is still judged.
+        let Some(word) = view.u16(offset) else { return Ok(meta) };
+        let kind = meta.proto;
+        if kind == EXT_FRAGMENT {
+            let Some(fragment_word) = view.u16(offset + 2) else { return Ok(meta) };
+            meta.fragment = fragment_word & 0xfff9 != 0;
+            meta.later_fragment = fragment_word & 0xfff8 != 0;
+            offset += 8;
+        } else if kind == EXT_AUTH {
+            offset += (usize::from(word & 0xff) + 2) * 4;
+        } else {
+            offset += (usize::from(word & 0xff) + 1) * 8;
+        }
+        meta.proto = (word >> 8) as u8;
+    }
+    let extensions = (offset - start) as u32;
+    transport(view, offset, u32::from(payload_len).saturating_sub(extensions), &mut meta);
+    Ok(meta)
+}
+
+const EXT_FRAGMENT: u8 = 44;
+const EXT_AUTH: u8 = 51;
+
+/// Hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP, shim6 (IANA registry).
+#[inline(always)]
+const fn is_extension(proto: u8) -> bool {
+    matches!(proto, 0 | 43 | EXT_FRAGMENT | EXT_AUTH | 60 | 135 | 139 | 140)
+}
+
+/// Ports, flags and payload length; `l4_len` is what the IP header leaves for L4.
+#[inline(always)]
+fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketMeta) {
+    meta.payload_len = l4_len;
+    if meta.later_fragment {
+        return;
+    }
+    match meta.proto {
+        PROTO_TCP => {
+            let (Some(src), Some(dst), Some(seq), Some(ack), Some(control)) =
+                (view.u16(l4), view.u16(l4 + 2), view.u32(l4 + 4), view.u32(l4 + 8), view.u16(l4 + 12))
+            else {
+                return;
+            };
+            meta.src_port = src;
+            meta.dst_port = dst;
+            meta.tcp_seq = seq;
+            meta.tcp_ack = ack;
+            meta.tcp_flags = (control & 0xff) as u8;
+            meta.payload_len = l4_len.saturating_sub(u32::from(control >> 12) * 4);
+        }
+        PROTO_UDP => {
+            let (Some(src), Some(dst)) = (view.u16(l4), view.u16(l4 + 2)) else { return };
+            meta.src_port = src;
+            meta.dst_port = dst;
+            meta.payload_len = l4_len.saturating_sub(8);
+        }
+        1 | 58 => meta.payload_len = l4_len.saturating_sub(8),
+        _ => {}
+    }
+}

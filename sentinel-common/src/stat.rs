@@ -1,0 +1,112 @@
+//! The index of every per-CPU counter, and the per-CPU block that carries them.
+
+/// Defines the counters: index, label and description stand in one place.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $label:literal),+ $(,)?) => {
+        /// One counter of [`CpuBlock::counters`].
+        #[repr(usize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Counter { $($(#[$doc])* $name),+ }
+
+        impl Counter {
+            /// Every counter, in index order.
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Snake-case name, unique.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label),+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// IPv4 packets that came in and were passed.
+    PassV4 = "pass_v4",
+    /// Their frame bytes.
+    PassV4Bytes = "pass_v4_bytes",
+    /// IPv6 packets that came in and were passed.
+    PassV6 = "pass_v6",
+    /// Their frame bytes.
+    PassV6Bytes = "pass_v6_bytes",
+    /// Frames without a readable IP header that were passed.
+    PassOther = "pass_other",
+    /// Their frame bytes.
+    PassOtherBytes = "pass_other_bytes",
+    /// IPv4 packets dropped.
+    DropV4 = "drop_v4",
+    /// Their frame bytes.
+    DropV4Bytes = "drop_v4_bytes",
+    /// IPv6 packets dropped.
+    DropV6 = "drop_v6",
+    /// Their frame bytes.
+    DropV6Bytes = "drop_v6_bytes",
+    /// Packets dropped because their exact source is listed.
+    DropExact = "drop_exact",
+    /// Packets dropped because a prefix of their source is listed.
+    DropPrefix = "drop_prefix",
+    /// Packets passed that an enforcing list would have dropped (also counted as passed).
+    WouldDrop = "would_drop",
+    /// Packets passed because their source is allowlisted (also counted as passed).
+    PassAllowed = "pass_allowed",
+    /// Packets that met an entry which had expired.
+    Expired = "expired",
+    /// Frames of another EtherType (ARP and the like).
+    NotIp = "not_ip",
+    /// Frames that ended before the header they announced.
+    Truncated = "truncated",
+    /// Frames whose headers contradict themselves.
+    Malformed = "malformed",
+    /// Frames with more VLAN tags or extension headers than the bounded walk follows.
+    TooDeep = "too_deep",
+    /// IPv4 packets that went out.
+    EgressV4 = "egress_v4",
+    /// Their frame bytes.
+    EgressV4Bytes = "egress_v4_bytes",
+    /// IPv6 packets that went out.
+    EgressV6 = "egress_v6",
+    /// Their frame bytes.
+    EgressV6Bytes = "egress_v6_bytes",
+    /// Flows created.
+    FlowNew = "flow_new",
+    /// Packets not accounted because the flow map refused the insert.
+    FlowRefused = "flow_refused",
+    /// Records put on the ring.
+    EventSent = "event_sent",
+    /// Records lost because the ring was full.
+    EventLost = "event_lost",
+    /// Records put off because the CPU's budget for this window was spent.
+    EventDeferred = "event_deferred",
+}
+
+/// Number of counters.
+pub const COUNTERS: usize = 32;
+
+/// Per-CPU block of one interface: counters, the cached clock and the event budget. 288 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuBlock {
+    /// Indexed by [`Counter`].
+    pub counters: [u64; COUNTERS],
+    /// `jiffies64` at which `clock_ns` was read.
+    pub clock_jiffies: u64,
+    /// `CLOCK_BOOTTIME` at that moment, ns: one clock read per jiffy, not per packet.
+    pub clock_ns: u64,
+    /// Budget window that `budget_used` counts for.
+    pub budget_window: u64,
+    /// Records emitted in that window.
+    pub budget_used: u64,
+}
+
+impl Default for CpuBlock {
+    fn default() -> Self {
+        Self { counters: [0; COUNTERS], clock_jiffies: 0, clock_ns: 0, budget_window: 0, budget_used: 0 }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<CpuBlock>() == 288);
+    assert!(Counter::ALL.len() <= COUNTERS);
+};
+
+crate::pod!(CpuBlock);

@@ -1,0 +1,276 @@
+//! The configuration as the rooms use it: parsed, checked, complete.
+
+use crate::types::{ActionKind, Severity};
+use ipnet::IpNet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whether decisions are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything is decided and counted, nothing is dropped.
+    Simulation,
+    /// Decisions are enforced. Needs `mode: production` and `enable_production_actions: true`.
+    Production,
+}
+
+/// Everything. Key names in `settings.yml` are the field paths here unless said otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `mode` and `enable_production_actions` together.
+    pub mode: Mode,
+    /// Addresses and prefixes that are never touched.
+    pub allowlist: Vec<IpNet>,
+    /// Kernel programs.
+    pub kernel: KernelConfig,
+    /// Flow table and windows.
+    pub flow: FlowConfig,
+    /// Score to severity.
+    pub severity_thresholds: SeverityThresholds,
+    /// Detectors.
+    pub detect: DetectConfig,
+    /// From severity to action.
+    pub response: ResponseConfig,
+    /// Database.
+    pub store: StoreConfig,
+    /// HTTP.
+    pub api: ApiConfig,
+}
+
+/// `kernel:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelConfig {
+    /// Interfaces to watch; empty (`auto` in the file) for that of the default route.
+    pub interfaces: Vec<String>,
+    /// Watch what goes out too, so that flows have two directions and handshakes are recognised.
+    pub egress: bool,
+    /// Forgo native XDP even where the driver has it.
+    pub force_generic: bool,
+    /// How often a busy flow is reported.
+    pub report_interval: Duration,
+    /// Flow records one CPU may emit per 4 ms window.
+    pub event_budget: u32,
+    /// Elements of each exact block map.
+    pub block_capacity: u32,
+    /// Elements of each prefix block map.
+    pub block_net_capacity: u32,
+    /// Elements of the flow map.
+    pub flow_capacity: u32,
+    /// Size of the ring, bytes, a power of two.
+    pub ring_bytes: u32,
+    /// How often the ring is read.
+    pub poll_interval: Duration,
+}
+
+/// `flow:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowConfig {
+    /// Flows in the agent's table; the least recently seen makes room.
+    pub max_flows: usize,
+    /// Sources with windows; the least recently seen makes room.
+    pub max_sources: usize,
+    /// Quiet time after which a flow is forgotten.
+    pub idle_timeout: Duration,
+    /// Time a probe may stay unanswered before it counts as failed.
+    pub answer_timeout: Duration,
+}
+
+/// `severity_thresholds:`. Lowest score of each severity, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeverityThresholds {
+    /// `high`.
+    pub high: f64,
+    /// `medium`.
+    pub medium: f64,
+    /// `low`; below it nothing is said.
+    pub low: f64,
+}
+
+/// `detect:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectConfig {
+    /// `detect.port_scan`.
+    pub port_scan: ScanConfig,
+    /// `detect.syn_flood`.
+    pub syn_flood: SynFloodConfig,
+    /// `detect.packet_flood`.
+    pub packet_flood: PacketFloodConfig,
+    /// `detect.brute_force`.
+    pub brute_force: BruteForceConfig,
+    /// `detect.baseline`.
+    pub baseline: BaselineConfig,
+    /// The same source, detector and family is not reported again within this time.
+    pub realert_after: Duration,
+}
+
+/// `detect.port_scan:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScanConfig {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Sliding window.
+    pub window: Duration,
+    /// Distinct unanswered or refused ports of one host.
+    pub ports: u32,
+    /// Distinct hosts on one port.
+    pub hosts: u32,
+}
+
+/// `detect.syn_flood:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SynFloodConfig {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Sliding window.
+    pub window: Duration,
+    /// Half-open handshakes of one source to one service within the window.
+    pub half_open: u32,
+    /// Half-open handshakes of all sources to one service within the window.
+    pub half_open_all: u32,
+}
+
+/// `detect.packet_flood:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PacketFloodConfig {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Sliding window.
+    pub window: Duration,
+    /// UDP packets of one source per second, with fewer than one answer in ten.
+    pub udp_pps: u32,
+    /// ICMP packets of one source per second.
+    pub icmp_pps: u32,
+}
+
+/// `detect.brute_force:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BruteForceConfig {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Sliding window.
+    pub window: Duration,
+    /// Log-in services by port.
+    pub ports: Vec<u16>,
+    /// Short connections of one source to one service.
+    pub attempts: u32,
+    /// Payload from the client above which a connection is no mere log-in attempt.
+    pub max_payload: u64,
+}
+
+/// `detect.baseline:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaselineConfig {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// Length of one observation.
+    pub window: Duration,
+    /// Observations before it may speak.
+    pub warm_up: u32,
+    /// Standard deviations from the source's own habit.
+    pub z: f64,
+}
+
+/// `response:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponseConfig {
+    /// `response.by_severity`: what an alert leads to.
+    pub low: ActionKind,
+    /// Medium.
+    pub medium: ActionKind,
+    /// High.
+    pub high: ActionKind,
+    /// How long a block lasts.
+    pub duration: Duration,
+    /// The longest anything may last.
+    pub max_duration: Duration,
+    /// The widest prefixes an operator may block: IPv4 length.
+    pub widest_v4: u8,
+    /// IPv6 length.
+    pub widest_v6: u8,
+}
+
+impl ResponseConfig {
+    /// The action for a severity.
+    pub fn action(&self, severity: Severity) -> ActionKind {
+        match severity {
+            Severity::Low => self.low,
+            Severity::Medium => self.medium,
+            Severity::High => self.high,
+        }
+    }
+}
+
+/// `store:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreConfig {
+    /// Database file.
+    pub path: PathBuf,
+    /// How long a decision may wait for the disk before enforcement goes on without it.
+    pub commit_deadline: Duration,
+}
+
+/// `api:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiConfig {
+    /// Address and port; loopback only.
+    pub listen: std::net::SocketAddr,
+    /// Unix socket for the command line, mode 0600.
+    pub socket: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            mode: Mode::Simulation,
+            allowlist: Vec::new(),
+            kernel: KernelConfig {
+                interfaces: Vec::new(),
+                egress: true,
+                force_generic: false,
+                report_interval: Duration::from_millis(100),
+                event_budget: 100,
+                block_capacity: sentinel_common::names::BLOCK_CAPACITY,
+                block_net_capacity: sentinel_common::names::BLOCK_NET_CAPACITY,
+                flow_capacity: sentinel_common::names::FLOW_CAPACITY,
+                ring_bytes: sentinel_common::names::RING_BYTES,
+                poll_interval: Duration::from_millis(2),
+            },
+            flow: FlowConfig {
+                max_flows: 131_072,
+                max_sources: 65_536,
+                idle_timeout: secs(60),
+                answer_timeout: secs(1),
+            },
+            severity_thresholds: SeverityThresholds { high: 0.8, medium: 0.5, low: 0.0 },
+            detect: DetectConfig {
+                port_scan: ScanConfig { enabled: true, window: secs(60), ports: 15, hosts: 15 },
+                syn_flood: SynFloodConfig { enabled: true, window: secs(2), half_open: 100, half_open_all: 1000 },
+                packet_flood: PacketFloodConfig { enabled: true, window: secs(2), udp_pps: 1000, icmp_pps: 200 },
+                brute_force: BruteForceConfig {
+                    enabled: true,
+                    window: secs(60),
+                    ports: vec![21, 22, 23, 3389, 5900],
+                    attempts: 8,
+                    max_payload: 16 * 1024,
+                },
+                baseline: BaselineConfig { enabled: true, window: secs(10), warm_up: 12, z: 6.0 },
+                realert_after: secs(60),
+            },
+            response: ResponseConfig {
+                low: ActionKind::LogOnly,
+                medium: ActionKind::BlockIp,
+                high: ActionKind::BlockIp,
+                duration: secs(4 * 3600),
+                max_duration: secs(30 * 86_400),
+                widest_v4: 8,
+                widest_v6: 19,
+            },
+            store: StoreConfig { path: "data/sentinel.db".into(), commit_deadline: Duration::from_millis(50) },
+            api: ApiConfig {
+                listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8000)),
+                socket: "data/sentinel.sock".into(),
+            },
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The agent: rooms in the order data walks. `ARCHITECTURE.md` is the guide.
+
+pub mod bus;
+pub mod config;
+pub mod respond;
+pub mod types;

@@ -1,0 +1,70 @@
+//! What was actually done, step by step: intent, outcome, undo.
+
+use super::{ActionId, DecisionId, Timestamp};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// What can be done about a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKind {
+    /// Nothing but the record.
+    LogOnly,
+    /// Drop its packets in the kernel.
+    BlockIp,
+}
+
+impl ActionKind {
+    /// The name used in configuration, metrics and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LogOnly => "log_only",
+            Self::BlockIp => "block_ip",
+        }
+    }
+}
+
+/// How far an action got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionStatus {
+    /// Written down, not yet done.
+    Intent,
+    /// Done, and read back from the kernel.
+    Enforced,
+    /// Written to the kernel as a shadow entry that only counts, and read back.
+    Simulated,
+    /// Not done; the outcome says why.
+    Failed,
+    /// Undone by a person or a guard, and read back.
+    Reverted,
+    /// Its time ran out, and the entry is gone.
+    Expired,
+}
+
+/// One action of one decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// Its name.
+    pub id: ActionId,
+    /// The decision it carries out.
+    pub decision: DecisionId,
+    /// What.
+    pub kind: ActionKind,
+    /// On whom.
+    pub target: IpNet,
+    /// How far it got.
+    pub status: ActionStatus,
+    /// When the intent was written.
+    pub intent_at: Timestamp,
+    /// When the latest outcome was known.
+    pub outcome_at: Option<Timestamp>,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// What happened, for people; names the enforcer.
+    pub outcome: String,
+    /// Packets dropped so far (live) or in all (ended).
+    pub hits: u64,
+    /// Packets that would have been dropped, for simulated actions.
+    pub would_hits: u64,
+}

@@ -1,0 +1,138 @@
+//! What a detector says, and the numbers that made it say so.
+
+use super::{AlertId, Ktime, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// How bad, by the thresholds of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth a line in the log.
+    Low,
+    /// Worth a look.
+    Medium,
+    /// Worth acting on at once.
+    High,
+}
+
+impl Severity {
+    /// The name used in configuration, metrics and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// Which detector spoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detector {
+    /// Many ports or hosts probed.
+    PortScan,
+    /// Many half-open handshakes to one service.
+    SynFlood,
+    /// Too many UDP or ICMP packets.
+    PacketFlood,
+    /// Repeated short log-in connections.
+    BruteForce,
+    /// Far from the source's own habit.
+    Baseline,
+}
+
+impl Detector {
+    /// The name used in configuration, metrics and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PortScan => "port_scan",
+            Self::SynFlood => "syn_flood",
+            Self::PacketFlood => "packet_flood",
+            Self::BruteForce => "brute_force",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
+/// What kind of attack it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Looking for open doors.
+    Scan,
+    /// Drowning a service.
+    Flood,
+    /// Guessing credentials.
+    BruteForce,
+    /// Not known.
+    Unknown,
+}
+
+/// What the evidence is good for: a statistical oddity alone never blocks anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceClass {
+    /// A deviation from habit. Suffices for a log line.
+    Statistical,
+    /// Observed behaviour that crosses a stated limit. Suffices for a block.
+    Behaviour,
+}
+
+/// One number behind an alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Snake-case name of the quantity, such as `distinct_ports`.
+    pub name: String,
+    /// What was measured.
+    pub value: f64,
+    /// The limit it crossed.
+    pub threshold: f64,
+    /// Unit of both, such as `ports/60s`.
+    pub unit: String,
+}
+
+/// A service of the protected side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Service {
+    /// Address.
+    pub ip: IpAddr,
+    /// Port; 0 where the protocol has none.
+    pub port: u16,
+    /// IP protocol number.
+    pub proto: u8,
+}
+
+/// A judged observation about one source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Its name.
+    pub id: AlertId,
+    /// When the evidence was complete.
+    pub at: Timestamp,
+    /// The same on the boot clock: arrival of the packet that completed the evidence.
+    pub evidence_at: Ktime,
+    /// Who did it. `None` where sources are forged (a distributed flood): then nobody is blocked.
+    pub source: Option<IpAddr>,
+    /// Up to eight services it was done to, most recent first.
+    pub targets: Vec<Service>,
+    /// Who says so.
+    pub detector: Detector,
+    /// What kind of attack.
+    pub family: Family,
+    /// Technique in a word or two, such as `syn vertical`.
+    pub technique: String,
+    /// 0 to 1.
+    pub score: f64,
+    /// From the score, by the configured thresholds.
+    pub severity: Severity,
+    /// What the evidence suffices for.
+    pub class: EvidenceClass,
+    /// The numbers.
+    pub evidence: Vec<Evidence>,
+    /// One sentence for people, with the numbers that made it fire.
+    pub summary: String,
+    /// Which sensor saw it: `xdp` or `pcap`.
+    pub sensor: String,
+}

@@ -1,0 +1,139 @@
+//! What is to be done about an address, on whose word and until when.
+
+use super::{ActionKind, AlertId, DecisionId, Severity, Timestamp};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Who wanted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// An alert of a detector.
+    Detector,
+    /// A person, through CLI, API or dashboard.
+    Operator,
+}
+
+impl Origin {
+    /// The name used in metrics and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Detector => "detector",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Where a decision stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionStatus {
+    /// In force (or, simulated, counted as if).
+    Active,
+    /// A guard refused it; nothing was done.
+    Vetoed,
+    /// Nothing but a line in the log was asked for.
+    Logged,
+    /// Its time ran out.
+    Expired,
+    /// A person took it back.
+    Deleted,
+    /// Could not be carried out; see the action's outcome.
+    Failed,
+}
+
+/// Why a guard refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Veto {
+    /// Name of the guard: `loopback`, `own_address`, `gateway`, `resolver`, `allowlist`, `too_wide`, …
+    pub guard: String,
+    /// One sentence for people.
+    pub reason: String,
+}
+
+/// A decision. Stored before it is carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Its name.
+    pub id: DecisionId,
+    /// When it was taken.
+    pub at: Timestamp,
+    /// The address (as /32 or /128) or prefix it is about.
+    pub target: IpNet,
+    /// What to do.
+    pub action: ActionKind,
+    /// When it ends; every action but `log_only` has an end.
+    pub expires_at: Option<Timestamp>,
+    /// Counted but not enforced.
+    pub simulated: bool,
+    /// Who wanted it.
+    pub origin: Origin,
+    /// The person's name or the detector's.
+    pub actor: String,
+    /// One sentence for people.
+    pub reason: String,
+    /// The alert behind it.
+    pub alert: Option<AlertId>,
+    /// That alert's severity.
+    pub severity: Option<Severity>,
+    /// Where it stands.
+    pub status: DecisionStatus,
+    /// The guard that refused, if one did.
+    pub veto: Option<Veto>,
+    /// When it ended, for `expired`, `deleted` and `failed`.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// An operator's wish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewDecision {
+    /// Address or prefix.
+    pub target: IpNet,
+    /// What to do.
+    pub action: ActionKind,
+    /// For how long.
+    pub duration: Duration,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// Which active decisions a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// One by name.
+    Id(DecisionId),
+    /// All on exactly this target.
+    Target(IpNet),
+    /// Every one.
+    All,
+}
+
+/// The only way upstream: what API and CLI may ask of the `decide` room.
+#[derive(Debug)]
+pub enum Command {
+    /// Take a decision; answered once it is stored and carried out (or refused).
+    Add(NewDecision, oneshot::Sender<Result<Decision, CommandError>>),
+    /// Take decisions back; answered with those that were, once the kernel was read back.
+    Delete { which: Selector, actor: String, reply: oneshot::Sender<Result<Vec<Decision>, CommandError>> },
+}
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A guard refused.
+    #[error("refused by guard `{}`: {}", .0.guard, .0.reason)]
+    Vetoed(Veto),
+    /// Nothing matched.
+    #[error("no active decision matches")]
+    NotFound,
+    /// The wish itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// The kernel or the store refused.
+    #[error("could not be carried out: {0}")]
+    Failed(String),
+}

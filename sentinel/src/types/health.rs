@@ -1,0 +1,62 @@
+//! What works, what does not, why, and what to do about it.
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Parts whose state an operator can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Component {
+    /// Kernel programs and maps.
+    Kernel,
+    /// The ring and its reader.
+    Ring,
+    /// The database.
+    Store,
+    /// Carrying out decisions.
+    Respond,
+    /// Block map against active decisions.
+    Enforcement,
+}
+
+/// How one part is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Condition {
+    /// As it should be; the text says in what way (`native`, `wal`).
+    Ok {
+        /// Detail for people.
+        detail: String,
+    },
+    /// Working with less than it should.
+    Degraded {
+        /// What is wrong.
+        cause: String,
+        /// What the operator can do.
+        mend: String,
+    },
+}
+
+/// The state of every part that reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Part to condition.
+    pub components: BTreeMap<Component, Condition>,
+}
+
+impl Health {
+    /// Whether any part is degraded.
+    pub fn degraded(&self) -> bool {
+        self.components.values().any(|c| matches!(c, Condition::Degraded { .. }))
+    }
+
+    /// Notes that a part is as it should be.
+    pub fn ok(&mut self, part: Component, detail: impl Into<String>) {
+        self.components.insert(part, Condition::Ok { detail: detail.into() });
+    }
+
+    /// Notes that a part is degraded.
+    pub fn degrade(&mut self, part: Component, cause: impl Into<String>, mend: impl Into<String>) {
+        self.components.insert(part, Condition::Degraded { cause: cause.into(), mend: mend.into() });
+    }
+}
