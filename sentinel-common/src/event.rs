@@ -42,8 +42,19 @@ impl FlowRecord {
     /// A record of `value` as it stands.
     #[inline(always)]
     pub fn new(key: FlowKey, value: FlowValue, cause: u32, now_ns: u64) -> Self {
-        let header = Header { kind: KIND_FLOW, version: VERSION, len: size_of::<Self>() as u32 };
-        Self { header, now_ns, key, value, cause, pad: 0 }
+        let header = Header {
+            kind: KIND_FLOW,
+            version: VERSION,
+            len: size_of::<Self>() as u32,
+        };
+        Self {
+            header,
+            now_ns,
+            key,
+            value,
+            cause,
+            pad: 0,
+        }
     }
 }
 

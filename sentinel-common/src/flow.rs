@@ -55,7 +55,15 @@ impl FlowKey {
             Direction::Ingress => (packet.src, packet.dst, packet.src_port, packet.dst_port),
             Direction::Egress => (packet.dst, packet.src, packet.dst_port, packet.src_port),
         };
-        Self { remote, local, remote_port, local_port, proto: packet.proto, flags, pad: [0; 2] }
+        Self {
+            remote,
+            local,
+            remote_port,
+            local_port,
+            proto: packet.proto,
+            flags,
+            pad: [0; 2],
+        }
     }
 }
 
@@ -192,13 +200,7 @@ impl FlowValue {
     /// The caller reports, and on success calls [`FlowValue::mark_reported`]; a report that could not be
     /// sent is thus tried again with the next packet, unless it was the close of the flow.
     #[inline(always)]
-    pub fn update(
-        &mut self,
-        packet: &PacketMeta,
-        direction: Direction,
-        now_ns: u64,
-        interval_ns: u64,
-    ) -> Option<u32> {
+    pub fn update(&mut self, packet: &PacketMeta, direction: Direction, now_ns: u64, interval_ns: u64) -> Option<u32> {
         let fresh = self.ingress.packets + self.egress.packets == 0;
         let mut closed = false;
         match direction {
@@ -250,7 +252,11 @@ impl FlowValue {
     /// Time of the latest packet in either direction: `CLOCK_BOOTTIME`, ns.
     #[inline(always)]
     pub fn last_ns(&self) -> u64 {
-        if self.ingress.last_ns > self.egress.last_ns { self.ingress.last_ns } else { self.egress.last_ns }
+        if self.ingress.last_ns > self.egress.last_ns {
+            self.ingress.last_ns
+        } else {
+            self.egress.last_ns
+        }
     }
 }
 

@@ -100,7 +100,13 @@ pub struct CpuBlock {
 
 impl Default for CpuBlock {
     fn default() -> Self {
-        Self { counters: [0; COUNTERS], clock_jiffies: 0, clock_ns: 0, budget_window: 0, budget_used: 0 }
+        Self {
+            counters: [0; COUNTERS],
+            clock_jiffies: 0,
+            clock_ns: 0,
+            budget_window: 0,
+            budget_used: 0,
+        }
     }
 }
 

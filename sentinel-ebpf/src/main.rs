@@ -1,1 +1,2 @@
-fn main(){}
+//! The kernel programs.
+fn main() {}

@@ -1,1 +1,2 @@
-fn main(){}
+//! Tests that face real things.
+fn main() {}

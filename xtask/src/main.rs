@@ -1,1 +1,2 @@
-fn main(){}
+//! The work around `cargo build`.
+fn main() {}

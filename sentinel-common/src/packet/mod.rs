@@ -86,7 +86,10 @@ impl PacketView for &[u8] {
     }
 
     fn u16(&self, offset: usize) -> Option<u16> {
-        self.get(offset..offset.checked_add(2)?)?.try_into().ok().map(u16::from_be_bytes)
+        self.get(offset..offset.checked_add(2)?)?
+            .try_into()
+            .ok()
+            .map(u16::from_be_bytes)
     }
 
     fn u32(&self, offset: usize) -> Option<u32> {

@@ -68,7 +68,12 @@ fn ipv4<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
         l3_len: u32::from(total_len),
         ..PacketMeta::default()
     };
-    transport(view, l3 + header_len, u32::from(total_len) - header_len as u32, &mut meta);
+    transport(
+        view,
+        l3 + header_len,
+        u32::from(total_len) - header_len as u32,
+        &mut meta,
+    );
     Ok(meta)
 }
 
@@ -103,7 +108,9 @@ fn ipv6<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
         let Some(word) = view.u16(offset) else { return Ok(meta) };
         let kind = meta.proto;
         if kind == EXT_FRAGMENT {
-            let Some(fragment_word) = view.u16(offset + 2) else { return Ok(meta) };
+            let Some(fragment_word) = view.u16(offset + 2) else {
+                return Ok(meta);
+            };
             meta.fragment = fragment_word & 0xfff9 != 0;
             meta.later_fragment = fragment_word & 0xfff8 != 0;
             offset += 8;
@@ -115,7 +122,12 @@ fn ipv6<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
         meta.proto = (word >> 8) as u8;
     }
     let extensions = (offset - start) as u32;
-    transport(view, offset, u32::from(payload_len).saturating_sub(extensions), &mut meta);
+    transport(
+        view,
+        offset,
+        u32::from(payload_len).saturating_sub(extensions),
+        &mut meta,
+    );
     Ok(meta)
 }
 
@@ -137,9 +149,13 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
     }
     match meta.proto {
         PROTO_TCP => {
-            let (Some(src), Some(dst), Some(seq), Some(ack), Some(control)) =
-                (view.u16(l4), view.u16(l4 + 2), view.u32(l4 + 4), view.u32(l4 + 8), view.u16(l4 + 12))
-            else {
+            let (Some(src), Some(dst), Some(seq), Some(ack), Some(control)) = (
+                view.u16(l4),
+                view.u16(l4 + 2),
+                view.u32(l4 + 4),
+                view.u32(l4 + 8),
+                view.u16(l4 + 12),
+            ) else {
                 return;
             };
             meta.src_port = src;
@@ -150,7 +166,9 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             meta.payload_len = l4_len.saturating_sub(u32::from(control >> 12) * 4);
         }
         PROTO_UDP => {
-            let (Some(src), Some(dst)) = (view.u16(l4), view.u16(l4 + 2)) else { return };
+            let (Some(src), Some(dst)) = (view.u16(l4), view.u16(l4 + 2)) else {
+                return;
+            };
             meta.src_port = src;
             meta.dst_port = dst;
             meta.payload_len = l4_len.saturating_sub(8);

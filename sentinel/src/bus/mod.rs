@@ -21,7 +21,10 @@ pub struct Bus {
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { sender: broadcast::channel(LANE).0, seq: Arc::new(AtomicU64::new(0)) }
+        Self {
+            sender: broadcast::channel(LANE).0,
+            seq: Arc::new(AtomicU64::new(0)),
+        }
     }
 }
 

@@ -6,6 +6,6 @@
 mod resolved;
 
 pub use resolved::{
-    ApiConfig, BaselineConfig, BruteForceConfig, Config, DetectConfig, FlowConfig, KernelConfig, Mode, PacketFloodConfig,
-    ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
+    ApiConfig, BaselineConfig, BruteForceConfig, Config, DetectConfig, FlowConfig, KernelConfig, Mode,
+    PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
 };

@@ -242,11 +242,30 @@ impl Default for Config {
                 idle_timeout: secs(60),
                 answer_timeout: secs(1),
             },
-            severity_thresholds: SeverityThresholds { high: 0.8, medium: 0.5, low: 0.0 },
+            severity_thresholds: SeverityThresholds {
+                high: 0.8,
+                medium: 0.5,
+                low: 0.0,
+            },
             detect: DetectConfig {
-                port_scan: ScanConfig { enabled: true, window: secs(60), ports: 15, hosts: 15 },
-                syn_flood: SynFloodConfig { enabled: true, window: secs(2), half_open: 100, half_open_all: 1000 },
-                packet_flood: PacketFloodConfig { enabled: true, window: secs(2), udp_pps: 1000, icmp_pps: 200 },
+                port_scan: ScanConfig {
+                    enabled: true,
+                    window: secs(60),
+                    ports: 15,
+                    hosts: 15,
+                },
+                syn_flood: SynFloodConfig {
+                    enabled: true,
+                    window: secs(2),
+                    half_open: 100,
+                    half_open_all: 1000,
+                },
+                packet_flood: PacketFloodConfig {
+                    enabled: true,
+                    window: secs(2),
+                    udp_pps: 1000,
+                    icmp_pps: 200,
+                },
                 brute_force: BruteForceConfig {
                     enabled: true,
                     window: secs(60),
@@ -254,7 +273,12 @@ impl Default for Config {
                     attempts: 8,
                     max_payload: 16 * 1024,
                 },
-                baseline: BaselineConfig { enabled: true, window: secs(10), warm_up: 12, z: 6.0 },
+                baseline: BaselineConfig {
+                    enabled: true,
+                    window: secs(10),
+                    warm_up: 12,
+                    z: 6.0,
+                },
                 realert_after: secs(60),
             },
             response: ResponseConfig {
@@ -266,7 +290,10 @@ impl Default for Config {
                 widest_v4: 8,
                 widest_v6: 19,
             },
-            store: StoreConfig { path: "data/sentinel.db".into(), commit_deadline: Duration::from_millis(50) },
+            store: StoreConfig {
+                path: "data/sentinel.db".into(),
+                commit_deadline: Duration::from_millis(50),
+            },
             api: ApiConfig {
                 listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8000)),
                 socket: "data/sentinel.sock".into(),

@@ -118,7 +118,14 @@ pub enum Command {
     /// Take a decision; answered once it is stored and carried out (or refused).
     Add(NewDecision, oneshot::Sender<Result<Decision, CommandError>>),
     /// Take decisions back; answered with those that were, once the kernel was read back.
-    Delete { which: Selector, actor: String, reply: oneshot::Sender<Result<Vec<Decision>, CommandError>> },
+    Delete {
+        /// Which ones.
+        which: Selector,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Vec<Decision>, CommandError>>,
+    },
 }
 
 /// Why a command was not carried out.

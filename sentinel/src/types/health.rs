@@ -47,7 +47,9 @@ pub struct Health {
 impl Health {
     /// Whether any part is degraded.
     pub fn degraded(&self) -> bool {
-        self.components.values().any(|c| matches!(c, Condition::Degraded { .. }))
+        self.components
+            .values()
+            .any(|c| matches!(c, Condition::Degraded { .. }))
     }
 
     /// Notes that a part is as it should be.
@@ -57,6 +59,12 @@ impl Health {
 
     /// Notes that a part is degraded.
     pub fn degrade(&mut self, part: Component, cause: impl Into<String>, mend: impl Into<String>) {
-        self.components.insert(part, Condition::Degraded { cause: cause.into(), mend: mend.into() });
+        self.components.insert(
+            part,
+            Condition::Degraded {
+                cause: cause.into(),
+                mend: mend.into(),
+            },
+        );
     }
 }
