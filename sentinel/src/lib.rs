@@ -2,5 +2,7 @@
 
 pub mod bus;
 pub mod config;
+pub mod metrics;
 pub mod respond;
+pub mod store;
 pub mod types;
