@@ -1,2 +1,5 @@
-//! The one binary.
-fn main() {}
+//! The one binary; `sentinel::cli` is the program.
+
+fn main() -> std::process::ExitCode {
+    sentinel::cli::main()
+}

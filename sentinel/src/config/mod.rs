@@ -1,11 +1,25 @@
 //! From files and environment to what the rooms need.
 //!
 //! In: YAML files, `*.local.yml` beside them, `SENTINEL_*` variables. Out: [`Config`], or every [`Problem`] at once.
-//! Invariant: nothing is opened or bound here. Deliberately elsewhere: what the values do.
+//! Invariant: nothing but the named files is opened, and nothing is bound; one table ([`keys`]) knows every key, its
+//! bounds and its place in [`Config`]. Deliberately elsewhere: what the values do.
 
+mod check;
+mod keys;
+mod load;
+mod problem;
 mod resolved;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod value;
 
+pub use load::{ENV_PREFIX, default_files, load};
+pub use problem::{Place, Problem};
 pub use resolved::{
     ApiConfig, BaselineConfig, BruteForceConfig, Config, DetectConfig, FlowConfig, KernelConfig, Mode,
     PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
 };
+pub use schema::schema;
+pub use value::parse_duration;

@@ -1,0 +1,131 @@
+//! The command line's way to the agent: HTTP over its unix socket.
+
+use super::exit::Failure;
+use super::output::escape;
+use anyhow::{Context, anyhow};
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The agent answers from memory or a local database; longer than this it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Items asked for at once.
+const PAGE: usize = 500;
+
+/// A running agent.
+pub(super) struct Client {
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Reaches the agent behind `socket`.
+    ///
+    /// # Errors
+    /// [`Failure::NotRunning`] when nobody listens, [`Failure::Privilege`] when we may not connect.
+    pub(super) fn connect(socket: &Path) -> Result<Self, Failure> {
+        if let Err(error) = UnixStream::connect(socket) {
+            return Err(match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NotRunning(socket.to_owned()),
+                ErrorKind::PermissionDenied => Failure::Privilege(format!(
+                    "{} belongs to the user who runs the agent; run this as that user or as root",
+                    socket.display()
+                )),
+                _ => anyhow!(error).context(socket.display().to_string()).into(),
+            });
+        }
+        Ok(Self {
+            http: reqwest::Client::builder()
+                .unix_socket(socket)
+                .timeout(PATIENCE)
+                .build()?,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            socket: socket.to_owned(),
+        })
+    }
+
+    /// One request; `path` begins with a slash.
+    ///
+    /// # Errors
+    /// The agent's own words for a refusal; [`Failure::Usage`] where it calls the request invalid.
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        // The host is required by HTTP and ignored: the connection goes to the socket.
+        let mut request = self
+            .http
+            .request(method, format!("http://localhost{path}"))
+            .query(query);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let (status, text) = self
+            .runtime
+            .block_on(async {
+                let response = request.send().await?;
+                Ok::<_, reqwest::Error>((response.status(), response.text().await?))
+            })
+            .with_context(|| format!("no answer from the agent on {}", self.socket.display()))?;
+        if status.is_success() {
+            if text.is_empty() {
+                return Ok(Value::Null);
+            }
+            return Ok(serde_json::from_str(&text).context("the agent's answer is not JSON")?);
+        }
+        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+        let words = problem["detail"]
+            .as_str()
+            .or(problem["title"].as_str())
+            .unwrap_or(text.trim());
+        let words = escape(words);
+        Err(match status {
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(words),
+            _ => anyhow!("{words} ({status})").into(),
+        })
+    }
+
+    /// The items of a list, page after page, up to `limit` (0: all).
+    pub(super) fn list(&self, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let want = if limit == 0 {
+                PAGE
+            } else {
+                PAGE.min(limit - items.len())
+            };
+            let mut query = query.to_vec();
+            query.push(("limit", want.to_string()));
+            if let Some(cursor) = cursor {
+                query.push(("cursor", cursor));
+            }
+            let mut page = self.call(Method::GET, path, &query, None)?;
+            let Value::Array(batch) = page["items"].take() else {
+                return Err(anyhow!("the agent's answer to {path} has no items").into());
+            };
+            let empty = batch.is_empty();
+            items.extend(batch);
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() || empty || (limit != 0 && items.len() >= limit) {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+/// Reads the items of a list as what they are.
+pub(super) fn typed<T: DeserializeOwned>(items: &[Value]) -> Result<Vec<T>, Failure> {
+    let read = |item: &Value| {
+        T::deserialize(item).context("the agent's answer has an unexpected shape; is it of this version?")
+    };
+    Ok(items.iter().map(read).collect::<Result<_, _>>()?)
+}

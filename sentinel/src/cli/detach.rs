@@ -1,0 +1,113 @@
+//! `sentinel detach`: stops the agent and removes what is left in the kernel.
+
+use super::Global;
+use super::exit::Failure;
+use super::output::Format;
+use anyhow::{Context, anyhow};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Where pinned objects are, when pinning was asked for.
+const PINS: &str = "/sys/fs/bpf/sentinel";
+/// How often the end of the agent is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How long the agent may take to end
+    #[arg(long, default_value = "10s", value_parser = super::duration)]
+    timeout: Duration,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
+    let output = global.output();
+    let config = global.load()?;
+    let agent = listener(&config.api.socket)?;
+    if let Some(pid) = agent {
+        stop(pid, args.timeout)?;
+    }
+    let unpinned = unpin(Path::new(PINS))?;
+    if output.format() == Format::Json {
+        output.json(&json!({ "agent": agent.map(Pid::as_raw), "unpinned": unpinned }));
+        return Ok(());
+    }
+    match agent {
+        Some(pid) => output.line(&format!(
+            "The agent (process {pid}) ended and took its programs and blocks along."
+        )),
+        None => output.line("No agent is running; its programs and blocks ended with it."),
+    }
+    if unpinned {
+        output.line(&format!("Removed what was pinned under {PINS}."));
+    }
+    Ok(())
+}
+
+/// The process that listens on the agent's socket.
+fn listener(socket: &Path) -> Result<Option<Pid>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let connected = runtime.block_on(async {
+        let stream = tokio::net::UnixStream::connect(socket).await?;
+        stream.peer_cred()
+    });
+    match connected {
+        Ok(peer) => Ok(peer.pid().map(Pid::from_raw)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::Privilege(format!(
+            "{}: {error}; run this as root",
+            socket.display()
+        ))),
+        Err(error) => Err(anyhow!(error).context(socket.display().to_string()).into()),
+    }
+}
+
+fn stop(pid: Pid, patience: Duration) -> Result<(), Failure> {
+    match kill(pid, Signal::SIGTERM) {
+        Ok(()) => {}
+        Err(Errno::ESRCH) => return Ok(()),
+        Err(Errno::EPERM) => {
+            return Err(Failure::Privilege(format!(
+                "process {pid} is not ours to end; run this as root"
+            )));
+        }
+        Err(error) => return Err(anyhow!(error).into()),
+    }
+    let start = Instant::now();
+    while alive(pid) {
+        if start.elapsed() > patience {
+            return Err(anyhow!("the agent (process {pid}) did not end within {patience:?}; `kill -KILL {pid}` ends it, and nothing of it stays in the kernel").into());
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
+}
+
+/// Whether a process still runs; one that only waits for its parent to notice is gone.
+fn alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !(state.is_empty() || state.starts_with(['Z', 'X']))
+}
+
+fn unpin(pins: &Path) -> Result<bool, Failure> {
+    match std::fs::remove_dir_all(pins) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            // Who may not even look under /sys/fs/bpf cannot have pinned anything there.
+            if nix::unistd::geteuid().is_root() {
+                Err(Failure::Privilege(format!("{}: {error}", pins.display())))
+            } else {
+                Ok(false)
+            }
+        }
+        Err(error) => Err(error)
+            .with_context(|| pins.display().to_string())
+            .map_err(Failure::from),
+    }
+}

@@ -1,0 +1,150 @@
+//! `sentinel explain`: the evidence behind a finding.
+
+use super::Global;
+use super::decisions::{target, word};
+use super::exit::Failure;
+use super::output::{Format, Output, escape_line};
+use super::source::Source;
+use super::table::Table;
+use crate::types::{Alert, Decision, EvidenceClass};
+use clap::Subcommand;
+use serde_json::Value;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Why an alert was raised
+    Alert {
+        /// Its name, as `alerts list` shows it
+        id: uuid::Uuid,
+    },
+    /// Why a decision was taken
+    Decision {
+        /// Its name, as `decisions list` shows it
+        id: uuid::Uuid,
+    },
+}
+
+pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
+    let output = global.output();
+    let source = Source::open(&global.load()?)?;
+    match command {
+        Command::Alert { id } => alert(&source, *id, &output),
+        Command::Decision { id } => decision(&source, *id, &output),
+    }
+}
+
+/// Prints one alert with its numbers.
+pub(super) fn alert(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Failure> {
+    let found = source.get(&format!("/alerts/{id}"))?;
+    if output.format() == Format::Json {
+        output.json(&found);
+        return Ok(());
+    }
+    show_alert(found, output)
+}
+
+fn show_alert(found: Value, output: &Output) -> Result<(), Failure> {
+    let alert: Alert = serde_json::from_value(found)?;
+    let source = alert
+        .source
+        .map_or("many sources, addresses forged".to_owned(), |ip| ip.to_string());
+    let targets: Vec<_> = alert
+        .targets
+        .iter()
+        .map(|t| std::net::SocketAddr::new(t.ip, t.port).to_string())
+        .collect();
+    output.line(&output.strong(&escape_line(&alert.summary)));
+    let lines = [
+        ("alert", alert.id.to_string()),
+        ("at", alert.at.to_string()),
+        ("source", source),
+        ("targets", targets.join(", ")),
+        (
+            "detector",
+            format!(
+                "{}, {} ({})",
+                alert.detector.as_str(),
+                alert.technique,
+                word(alert.family)
+            ),
+        ),
+        (
+            "severity",
+            format!("{}, score {:.2}", alert.severity.as_str(), alert.score),
+        ),
+        ("seen by", alert.sensor.clone()),
+    ];
+    for (name, value) in lines {
+        output.line(&format!("  {name:<10}{}", escape_line(&value)));
+    }
+    let mut table = Table::new(&["Evidence", "Value", "Limit", "Unit"]);
+    for evidence in alert.evidence {
+        table.row([
+            evidence.name,
+            number(evidence.value),
+            number(evidence.threshold),
+            evidence.unit,
+        ]);
+    }
+    output.table(&table);
+    output.line(match alert.class {
+        EvidenceClass::Behaviour => "Observed behaviour past a stated limit: it suffices for a block.",
+        EvidenceClass::Statistical => "A deviation from habit: it suffices for a line in the log, never for a block.",
+    });
+    Ok(())
+}
+
+fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Failure> {
+    let found = source.get(&format!("/decisions/{id}"))?;
+    if output.format() == Format::Json {
+        output.json(&found);
+        return Ok(());
+    }
+    let decision: Decision = serde_json::from_value(found)?;
+    let what = format!(
+        "{} {}: {}",
+        decision.action.as_str(),
+        target(&decision.target),
+        decision.reason
+    );
+    output.line(&output.strong(&escape_line(&what)));
+    let mut lines = vec![
+        ("decision", decision.id.to_string()),
+        (
+            "taken",
+            format!("{} by {} ({})", decision.at, decision.actor, decision.origin.as_str()),
+        ),
+        ("status", word(decision.status)),
+        (
+            "simulated",
+            if decision.simulated {
+                "yes: counted, not enforced"
+            } else {
+                "no"
+            }
+            .into(),
+        ),
+    ];
+    if let Some(end) = decision.expires_at {
+        lines.push(("until", end.to_string()));
+    }
+    if let Some(veto) = &decision.veto {
+        lines.push(("guard", format!("{} refused: {}", veto.guard, veto.reason)));
+    }
+    for (name, value) in lines {
+        output.line(&format!("  {name:<10}{}", escape_line(&value)));
+    }
+    if let Some(behind) = decision.alert {
+        show_alert(source.get(&format!("/alerts/{behind}"))?, output)?;
+    }
+    Ok(())
+}
+
+/// Whole where it is whole, else with two places.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    }
+}

@@ -1,0 +1,29 @@
+//! Structured logs on stderr.
+
+use clap::ColorChoice;
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Sets up logging for the process: `RUST_LOG` if it is set, else by the number of `-v`.
+pub(super) fn init(verbose: u8, color: ColorChoice, quiet: bool) {
+    let level = match verbose {
+        0 if quiet => LevelFilter::WARN,
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    // Libraries below us speak of their own business at debug level.
+    let ours = format!("warn,sentinel={level}");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
+    let ansi = match color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .init();
+}

@@ -1,0 +1,113 @@
+//! Results on stdout: for people, as JSON, or as CSV; hostile text made harmless.
+
+use super::table::Table;
+use clap::{ColorChoice, ValueEnum};
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Tables and sentences.
+    Human,
+    /// What the API answers.
+    Json,
+    /// Comma-separated values with a header.
+    Raw,
+}
+
+/// Where results go.
+pub(super) struct Output {
+    format: Format,
+    color: bool,
+}
+
+impl Output {
+    pub(super) fn new(format: Format, color: ColorChoice) -> Self {
+        let color = match color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        Self { format, color }
+    }
+
+    pub(super) const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// One line or paragraph. A reader that went away is no error of ours.
+    #[expect(clippy::unused_self, reason = "all results go through the one output")]
+    pub(super) fn line(&self, text: &str) {
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// A JSON document.
+    pub(super) fn json(&self, value: &impl Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.line(&text),
+            Err(error) => eprintln!("error: {error}"),
+        }
+    }
+
+    /// A table for people or as CSV.
+    pub(super) fn table(&self, table: &Table) {
+        let text = if self.format == Format::Raw {
+            table.csv()
+        } else {
+            table.aligned(self.color)
+        };
+        let _ = write!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// A word set off from the rest.
+    pub(super) fn strong(&self, text: &str) -> String {
+        if self.color {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// What a complaint begins with; a list of problems stands for itself.
+    pub(super) fn error_prefix(&self, list: bool) -> &'static str {
+        match (list, self.color) {
+            (true, _) => "",
+            (false, true) => "\x1b[1;31merror:\x1b[0m ",
+            (false, false) => "error: ",
+        }
+    }
+}
+
+/// Text with everything that could steer a terminal escaped: controls, and characters that reorder or hide.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hidden =
+            matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+        if (c.is_control() && c != '\n') || hidden {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// The same for one line: a newline is escaped too.
+pub(super) fn escape_line(text: &str) -> String {
+    escape(text).replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        let hostile = "a\x1b[2Jb\u{202e}c\u{7f}\u{9b}31m\r\u{200b}";
+        let safe = escape_line(&format!("{hostile}\nnext"));
+        assert_eq!(safe, "a\\u{1b}[2Jb\\u{202e}c\\u{7f}\\u{9b}31m\\u{d}\\u{200b}\\nnext");
+        assert_eq!(escape("ä ≥ 10\nb"), "ä ≥ 10\nb");
+    }
+}

@@ -1,0 +1,318 @@
+//! The one table of keys: path, meaning, and the place and bounds of the value.
+
+use super::resolved::{Config, Mode};
+use super::value::Slot;
+use sentinel_common::names::MAX_INTERFACES;
+use std::time::Duration;
+
+/// A configuration while it is being put together.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Draft {
+    /// What will be handed out; its `mode` is what the file asks for until the checks are through.
+    pub(super) config: Config,
+    /// The second key that production needs.
+    pub(super) enable_production_actions: bool,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            enable_production_actions: Config::default().mode == Mode::Production,
+        }
+    }
+}
+
+/// One key.
+pub(super) struct Key {
+    /// Dotted path.
+    pub(super) path: &'static str,
+    /// One sentence for the schema.
+    pub(super) doc: &'static str,
+    /// Its place in a draft.
+    pub(super) slot: for<'a> fn(&'a mut Draft) -> Slot<'a>,
+}
+
+const fn key(path: &'static str, doc: &'static str, slot: for<'a> fn(&'a mut Draft) -> Slot<'a>) -> Key {
+    Key { path, doc, slot }
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+/// Longest any block may be asked to last, in days.
+const MAX_BLOCK_DAYS: u64 = 366;
+const MIB: u64 = 1 << 20;
+
+/// Every key, in the order of `config/settings.yml`.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "mode",
+        "Whether decisions are carried out (`production`) or only counted (`simulation`)",
+        |d| Slot::Mode(&mut d.config.mode),
+    ),
+    key(
+        "enable_production_actions",
+        "The second key that `mode: production` needs",
+        |d| Slot::Bool(&mut d.enable_production_actions),
+    ),
+    key("allowlist", "Addresses and prefixes that are never touched", |d| {
+        Slot::Prefixes(&mut d.config.allowlist)
+    }),
+    key(
+        "kernel.interfaces",
+        "Interfaces to watch; `auto` for that of the default route",
+        |d| Slot::Interfaces(&mut d.config.kernel.interfaces),
+    ),
+    key(
+        "kernel.egress",
+        "Watch what goes out too, so that flows have two directions",
+        |d| Slot::Bool(&mut d.config.kernel.egress),
+    ),
+    key(
+        "kernel.force_generic",
+        "Forgo native XDP even where the driver has it",
+        |d| Slot::Bool(&mut d.config.kernel.force_generic),
+    ),
+    key("kernel.report_interval", "How often a busy flow is reported", |d| {
+        Slot::Time(&mut d.config.kernel.report_interval, millis(4)..=secs(10))
+    }),
+    key("kernel.event_budget", "Flow records one CPU may emit per 4 ms", |d| {
+        Slot::U32(&mut d.config.kernel.event_budget, 1..=100_000)
+    }),
+    key("kernel.block_capacity", "Elements of each exact block map", |d| {
+        Slot::U32(&mut d.config.kernel.block_capacity, 1..=16_777_216)
+    }),
+    key("kernel.block_net_capacity", "Elements of each prefix block map", |d| {
+        Slot::U32(&mut d.config.kernel.block_net_capacity, 1..=4_194_304)
+    }),
+    key("kernel.flow_capacity", "Elements of the kernel's flow map", |d| {
+        Slot::U32(&mut d.config.kernel.flow_capacity, 1_024..=16_777_216)
+    }),
+    key("kernel.ring_size", "Size of the ring buffer, a power of two", |d| {
+        Slot::Size32(&mut d.config.kernel.ring_bytes, 65_536..=1_024 * MIB)
+    }),
+    key("kernel.poll_interval", "How often the ring is read", |d| {
+        Slot::Time(&mut d.config.kernel.poll_interval, Duration::from_micros(100)..=secs(1))
+    }),
+    key(
+        "flow.max_flows",
+        "Flows in the agent's table; the least recently seen makes room",
+        |d| Slot::Usize(&mut d.config.flow.max_flows, 1_024..=16_777_216),
+    ),
+    key(
+        "flow.max_sources",
+        "Sources with windows; the least recently seen makes room",
+        |d| Slot::Usize(&mut d.config.flow.max_sources, 256..=16_777_216),
+    ),
+    key("flow.idle_timeout", "Quiet time after which a flow is forgotten", |d| {
+        Slot::Time(&mut d.config.flow.idle_timeout, secs(1)..=secs(DAY))
+    }),
+    key(
+        "flow.answer_timeout",
+        "Time a probe may stay unanswered before it counts as failed",
+        |d| Slot::Time(&mut d.config.flow.answer_timeout, millis(10)..=secs(60)),
+    ),
+    key("severity_thresholds.high", "Lowest score of severity high", |d| {
+        Slot::Real(&mut d.config.severity_thresholds.high, 0.0..=1.0)
+    }),
+    key("severity_thresholds.medium", "Lowest score of severity medium", |d| {
+        Slot::Real(&mut d.config.severity_thresholds.medium, 0.0..=1.0)
+    }),
+    key(
+        "severity_thresholds.low",
+        "Lowest score of severity low; below it nothing is said",
+        |d| Slot::Real(&mut d.config.severity_thresholds.low, 0.0..=1.0),
+    ),
+    key("detect.port_scan.enabled", "Whether the port scan detector runs", |d| {
+        Slot::Bool(&mut d.config.detect.port_scan.enabled)
+    }),
+    key(
+        "detect.port_scan.window",
+        "Sliding window of the port scan detector",
+        |d| Slot::Time(&mut d.config.detect.port_scan.window, secs(1)..=secs(DAY)),
+    ),
+    key(
+        "detect.port_scan.ports",
+        "Distinct unanswered or refused ports of one host",
+        |d| Slot::U32(&mut d.config.detect.port_scan.ports, 2..=65_535),
+    ),
+    key("detect.port_scan.hosts", "Distinct hosts probed on one port", |d| {
+        Slot::U32(&mut d.config.detect.port_scan.hosts, 2..=65_535)
+    }),
+    key("detect.syn_flood.enabled", "Whether the SYN flood detector runs", |d| {
+        Slot::Bool(&mut d.config.detect.syn_flood.enabled)
+    }),
+    key(
+        "detect.syn_flood.window",
+        "Sliding window of the SYN flood detector",
+        |d| Slot::Time(&mut d.config.detect.syn_flood.window, millis(100)..=secs(HOUR)),
+    ),
+    key(
+        "detect.syn_flood.half_open",
+        "Half-open handshakes of one source to one service",
+        |d| Slot::U32(&mut d.config.detect.syn_flood.half_open, 2..=10_000_000),
+    ),
+    key(
+        "detect.syn_flood.half_open_all",
+        "Half-open handshakes of all sources to one service",
+        |d| Slot::U32(&mut d.config.detect.syn_flood.half_open_all, 2..=100_000_000),
+    ),
+    key(
+        "detect.packet_flood.enabled",
+        "Whether the UDP and ICMP flood detector runs",
+        |d| Slot::Bool(&mut d.config.detect.packet_flood.enabled),
+    ),
+    key(
+        "detect.packet_flood.window",
+        "Sliding window of the packet flood detector",
+        |d| Slot::Time(&mut d.config.detect.packet_flood.window, millis(100)..=secs(HOUR)),
+    ),
+    key(
+        "detect.packet_flood.udp_pps",
+        "UDP packets of one source per second, hardly answered",
+        |d| Slot::U32(&mut d.config.detect.packet_flood.udp_pps, 2..=100_000_000),
+    ),
+    key(
+        "detect.packet_flood.icmp_pps",
+        "ICMP packets of one source per second",
+        |d| Slot::U32(&mut d.config.detect.packet_flood.icmp_pps, 2..=100_000_000),
+    ),
+    key(
+        "detect.brute_force.enabled",
+        "Whether the brute force detector runs",
+        |d| Slot::Bool(&mut d.config.detect.brute_force.enabled),
+    ),
+    key(
+        "detect.brute_force.window",
+        "Sliding window of the brute force detector",
+        |d| Slot::Time(&mut d.config.detect.brute_force.window, secs(1)..=secs(DAY)),
+    ),
+    key("detect.brute_force.ports", "Log-in services by TCP port", |d| {
+        Slot::Ports(&mut d.config.detect.brute_force.ports)
+    }),
+    key(
+        "detect.brute_force.attempts",
+        "Short connections of one source to one service",
+        |d| Slot::U32(&mut d.config.detect.brute_force.attempts, 2..=1_000_000),
+    ),
+    key(
+        "detect.brute_force.max_payload",
+        "Payload above which a connection is no mere log-in attempt",
+        |d| Slot::Size64(&mut d.config.detect.brute_force.max_payload, 64..=1_024 * MIB),
+    ),
+    key(
+        "detect.baseline.enabled",
+        "Whether the behavioural baseline runs",
+        |d| Slot::Bool(&mut d.config.detect.baseline.enabled),
+    ),
+    key(
+        "detect.baseline.window",
+        "Length of one observation of the baseline",
+        |d| Slot::Time(&mut d.config.detect.baseline.window, secs(1)..=secs(HOUR)),
+    ),
+    key(
+        "detect.baseline.warm_up",
+        "Observations before the baseline may speak",
+        |d| Slot::U32(&mut d.config.detect.baseline.warm_up, 2..=100_000),
+    ),
+    key(
+        "detect.baseline.z",
+        "Standard deviations from the source's own habit",
+        |d| Slot::Real(&mut d.config.detect.baseline.z, 1.0..=1_000.0),
+    ),
+    key(
+        "detect.realert_after",
+        "Time within which the same source and detector is not reported again",
+        |d| Slot::Time(&mut d.config.detect.realert_after, millis(100)..=secs(DAY)),
+    ),
+    key(
+        "response.by_severity.high",
+        "What an alert of severity high leads to",
+        |d| Slot::Action(&mut d.config.response.high),
+    ),
+    key(
+        "response.by_severity.medium",
+        "What an alert of severity medium leads to",
+        |d| Slot::Action(&mut d.config.response.medium),
+    ),
+    key(
+        "response.by_severity.low",
+        "What an alert of severity low leads to",
+        |d| Slot::Action(&mut d.config.response.low),
+    ),
+    key("response.duration", "How long a block lasts", |d| {
+        Slot::Time(
+            &mut d.config.response.duration,
+            millis(100)..=secs(MAX_BLOCK_DAYS * DAY),
+        )
+    }),
+    key("response.max_duration", "The longest any block may last", |d| {
+        Slot::Time(
+            &mut d.config.response.max_duration,
+            millis(100)..=secs(MAX_BLOCK_DAYS * DAY),
+        )
+    }),
+    key(
+        "response.widest_v4",
+        "Shortest IPv4 prefix length an operator may block",
+        |d| Slot::U8(&mut d.config.response.widest_v4, 1..=32),
+    ),
+    key(
+        "response.widest_v6",
+        "Shortest IPv6 prefix length an operator may block",
+        |d| Slot::U8(&mut d.config.response.widest_v6, 1..=128),
+    ),
+    key("store.path", "Database file", |d| Slot::Path(&mut d.config.store.path)),
+    key(
+        "store.commit_deadline",
+        "How long a decision may wait for the disk before enforcement goes on",
+        |d| Slot::Time(&mut d.config.store.commit_deadline, millis(1)..=secs(10)),
+    ),
+    key(
+        "api.listen",
+        "Address and port of dashboard and API; loopback only",
+        |d| Slot::Listen(&mut d.config.api.listen),
+    ),
+    key("api.socket", "Unix socket for the command line, mode 0600", |d| {
+        Slot::Path(&mut d.config.api.socket)
+    }),
+];
+
+/// Interfaces one agent can watch.
+pub(super) const INTERFACES: usize = MAX_INTERFACES as usize;
+
+/// The key of a path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Whether a path is that of a section.
+pub(super) fn is_section(path: &str) -> bool {
+    KEYS.iter()
+        .any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Names of the keys and sections directly in a section; `""` is the top.
+pub(super) fn children(section: &str) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = KEYS
+        .iter()
+        .filter_map(|key| {
+            if section.is_empty() {
+                Some(key.path)
+            } else {
+                key.path.strip_prefix(section)?.strip_prefix('.')
+            }
+        })
+        .filter_map(|rest| rest.split('.').next())
+        .collect();
+    names.dedup();
+    names
+}

@@ -1,0 +1,296 @@
+//! The layers: defaults, files, their local overrides, the environment.
+
+use super::check;
+use super::keys::{self, Draft, KEYS};
+use super::problem::{Place, Problem};
+use super::resolved::Config;
+use super::tree::{self, Node, Value};
+use super::value::{Fault, closest, quote};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What the names of our environment variables begin with.
+pub const ENV_PREFIX: &str = "SENTINEL_";
+
+/// A settings file beyond this size is refused, bytes.
+const MAX_FILE: u64 = 8 << 20;
+
+/// Where each value came from.
+pub(super) type Origins = BTreeMap<&'static str, Place>;
+
+/// The file read when none is named: `/etc/sentinel/settings.yml`, else `config/settings.yml`, else none.
+pub fn default_files() -> Vec<PathBuf> {
+    ["/etc/sentinel/settings.yml", "config/settings.yml"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|file| file.exists())
+        .into_iter()
+        .collect()
+}
+
+/// Reads `files` in order (each followed by its `.local.yml` if there is one), then `env`; later wins.
+///
+/// # Errors
+/// Every problem of every layer, in the order of the layers; never empty.
+pub fn load(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Vec<Problem>> {
+    let mut reader = Reader::default();
+    for file in files {
+        reader.file(file);
+        if let Some(local) = local_of(file).filter(|local| local.exists()) {
+            reader.file(&local);
+        }
+    }
+    let mut env: Vec<_> = env
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(ENV_PREFIX))
+        .collect();
+    env.sort();
+    for (name, value) in &env {
+        reader.variable(name, value);
+    }
+    reader.finish()
+}
+
+/// `settings.yml` → `settings.local.yml`; a local file has none of its own.
+fn local_of(file: &Path) -> Option<PathBuf> {
+    let stem = file.file_stem()?.to_str()?;
+    let extension = file.extension()?.to_str()?;
+    (Path::new(stem).extension() != Some("local".as_ref()))
+        .then(|| file.with_file_name(format!("{stem}.local.{extension}")))
+}
+
+#[derive(Default)]
+pub(super) struct Reader {
+    draft: Draft,
+    origins: Origins,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn file(&mut self, file: &Path) {
+        match read(file) {
+            Ok(text) => self.text(file, &text),
+            Err((message, mend)) => self.problems.push(Problem {
+                place: Place::File(file.to_owned()),
+                key: String::new(),
+                message,
+                mend,
+            }),
+        }
+    }
+
+    /// Reads one layer from a text.
+    pub(super) fn text(&mut self, file: &Path, text: &str) {
+        match tree::parse(text) {
+            Ok(root) => match &root.value {
+                Value::Map(pairs) => self.section(file, "", pairs),
+                Value::Null => {}
+                other => self.at(
+                    file,
+                    &root,
+                    "",
+                    Fault {
+                        message: format!("is {} where sections belong", other.kind()),
+                        mend: "start from config/settings.yml".into(),
+                    },
+                ),
+            },
+            Err(error) => self.problems.push(Problem {
+                place: Place::Line {
+                    file: file.to_owned(),
+                    line: error.line,
+                    column: error.column,
+                },
+                key: String::new(),
+                message: error.message,
+                mend: "mend that line; indent with spaces and put texts with `:` or `#` in quotes".into(),
+            }),
+        }
+    }
+
+    fn at(&mut self, file: &Path, node: &Node, key: &str, fault: Fault) {
+        self.problems.push(Problem {
+            place: Place::Line {
+                file: file.to_owned(),
+                line: node.line,
+                column: node.column,
+            },
+            key: key.escape_debug().collect(),
+            message: fault.message,
+            mend: fault.mend,
+        });
+    }
+
+    fn section(&mut self, file: &Path, section: &str, pairs: &[(Node, Node)]) {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for (name_node, node) in pairs {
+            let Value::Text(name) = &name_node.value else {
+                self.at(
+                    file,
+                    name_node,
+                    section,
+                    Fault {
+                        message: format!("has {} for a name of a key", name_node.value.kind()),
+                        mend: "write `key: value`".into(),
+                    },
+                );
+                continue;
+            };
+            let path = if section.is_empty() {
+                name.clone()
+            } else {
+                format!("{section}.{name}")
+            };
+            if let Some(line) = seen.insert(name, name_node.line) {
+                self.at(
+                    file,
+                    name_node,
+                    &path,
+                    Fault {
+                        message: format!("stands here again after line {line}"),
+                        mend: "keep one of the two".into(),
+                    },
+                );
+                continue;
+            }
+            if let Some(key) = keys::find(&path) {
+                self.value(file, key, node, name_node);
+            } else if keys::is_section(&path) {
+                match &node.value {
+                    Value::Map(pairs) => self.section(file, &path, pairs),
+                    Value::Null => {}
+                    other => self.at(
+                        file,
+                        node,
+                        &path,
+                        Fault {
+                            message: format!("is {} where a section belongs", other.kind()),
+                            mend: format!("give it keys: {}", keys::children(&path).join(", ")),
+                        },
+                    ),
+                }
+            } else {
+                let fault = unknown(section, name);
+                self.at(file, name_node, &path, fault);
+            }
+        }
+    }
+
+    fn value(&mut self, file: &Path, key: &'static keys::Key, node: &Node, name: &Node) {
+        let outcome = (key.slot)(&mut self.draft).fill(&node.value);
+        for (index, fault) in outcome.err().unwrap_or_default() {
+            let place = match (&node.value, index) {
+                (Value::List(items), Some(index)) => items.get(index).unwrap_or(node),
+                (Value::Null, _) => name,
+                _ => node,
+            };
+            self.at(file, place, key.path, fault);
+        }
+        self.origins.insert(
+            key.path,
+            Place::Line {
+                file: file.to_owned(),
+                line: node.line,
+                column: node.column,
+            },
+        );
+    }
+
+    fn variable(&mut self, name: &str, value: &str) {
+        let path = name
+            .trim_start_matches(ENV_PREFIX)
+            .to_ascii_lowercase()
+            .replace("__", ".");
+        let place = Place::Env(name.to_owned());
+        let faults = match keys::find(&path) {
+            Some(key) => {
+                self.origins.insert(key.path, place.clone());
+                let outcome = (key.slot)(&mut self.draft).fill_env(value);
+                outcome
+                    .err()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(_, fault)| fault)
+                    .collect()
+            }
+            None if keys::is_section(&path) => vec![Fault {
+                message: "names a section, not a key".into(),
+                mend: format!(
+                    "set one of its keys, such as {name}__{}",
+                    keys::children(&path)[0].to_uppercase()
+                ),
+            }],
+            None => vec![unknown_variable(&path)],
+        };
+        self.problems.extend(faults.into_iter().map(|fault| Problem {
+            place: place.clone(),
+            key: path.escape_debug().collect(),
+            message: fault.message,
+            mend: fault.mend,
+        }));
+    }
+
+    /// Where each value read so far came from.
+    #[cfg(test)]
+    pub(super) const fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// Cross checks, and the outcome.
+    pub(super) fn finish(mut self) -> Result<Config, Vec<Problem>> {
+        check::cross(&self.draft, &self.origins, &mut self.problems);
+        if self.problems.is_empty() {
+            Ok(self.draft.config)
+        } else {
+            Err(self.problems)
+        }
+    }
+}
+
+fn unknown(section: &str, name: &str) -> Fault {
+    let here = keys::children(section);
+    let mend = if let Some(near) = closest(name, here.iter().copied()) {
+        format!("did you mean `{near}`?")
+    } else if let Some(key) = KEYS.iter().find(|key| key.path.rsplit('.').next() == Some(name)) {
+        format!("did you mean `{}`? Check the indentation", key.path)
+    } else {
+        format!("known here are {}", here.join(", "))
+    };
+    Fault {
+        message: format!("{} is not a key", quote(name)),
+        mend,
+    }
+}
+
+fn unknown_variable(path: &str) -> Fault {
+    let mend = match closest(path, KEYS.iter().map(|key| key.path)) {
+        Some(near) => format!("did you mean {ENV_PREFIX}{}?", near.to_uppercase().replace('.', "__")),
+        None => format!("unset it; variables are {ENV_PREFIX}<SECTION>__<KEY> as in config/settings.yml"),
+    };
+    Fault {
+        message: "names no key".into(),
+        mend,
+    }
+}
+
+/// The text of a file, or what is wrong and the mend.
+fn read(file: &Path) -> Result<String, (String, String)> {
+    use std::io::Read;
+    let mend = match std::fs::metadata(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "name an existing file with -c",
+        Ok(meta) if meta.is_dir() => "name a file, not a directory",
+        _ => "let the user who runs sentinel read it",
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| (format!("cannot be read: {error}"), mend.to_owned()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(("is longer than 8 MiB".into(), "is it the right file?".into()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good].split(|b| *b == b'\n').count();
+        (format!("is not UTF-8 in line {line}"), "save it as UTF-8".into())
+    })
+}

@@ -1,0 +1,76 @@
+//! The JSON Schema of `settings.yml`, for editors, from the one table of keys.
+
+use super::keys::{Draft, KEYS};
+use super::value::{Slot, show_duration, show_size};
+use serde_json::{Map, Value, json};
+
+const DURATION: &str = "^([0-9]+(ns|us|ms|s|m|h|d))+$";
+const SIZE: &str = "^[0-9]+ *(B|kB|KiB|MB|MiB|GB|GiB)?$";
+
+/// The schema (draft 2020-12).
+pub fn schema() -> Value {
+    let mut draft = Draft::default();
+    let mut root = section();
+    for key in KEYS {
+        let mut at = &mut root;
+        let mut parts = key.path.split('.').peekable();
+        while let Some(part) = parts.next() {
+            at = &mut at["properties"][part];
+            if at.is_null() {
+                *at = if parts.peek().is_some() {
+                    section()
+                } else {
+                    leaf(&(key.slot)(&mut draft), key.doc)
+                };
+            }
+        }
+    }
+    root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    root["title"] = json!("Sentinel settings");
+    root
+}
+
+fn section() -> Value {
+    json!({ "type": "object", "additionalProperties": false, "properties": Map::new() })
+}
+
+fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
+    let whole = |range: &std::ops::RangeInclusive<u64>, value: u64| json!({ "type": "integer", "minimum": range.start(), "maximum": range.end(), "default": value });
+    let mut out = match slot {
+        Slot::Bool(value) => json!({ "type": "boolean", "default": **value }),
+        Slot::U8(value, range) => whole(range, u64::from(**value)),
+        Slot::U32(value, range) => whole(range, u64::from(**value)),
+        Slot::Usize(value, range) => whole(range, **value as u64),
+        Slot::Real(value, range) => {
+            json!({ "type": "number", "minimum": range.start(), "maximum": range.end(), "default": **value })
+        }
+        Slot::Size32(value, _) => {
+            json!({ "type": ["string", "integer"], "pattern": SIZE, "default": show_size(u64::from(**value)) })
+        }
+        Slot::Size64(value, _) => {
+            json!({ "type": ["string", "integer"], "pattern": SIZE, "default": show_size(**value) })
+        }
+        Slot::Time(value, _) => json!({ "type": "string", "pattern": DURATION, "default": show_duration(**value) }),
+        Slot::Mode(_) => json!({ "enum": ["simulation", "production"], "default": "simulation" }),
+        Slot::Action(value) => json!({ "enum": ["log_only", "block_ip"], "default": value.as_str() }),
+        Slot::Path(value) => json!({ "type": "string", "minLength": 1, "default": **value }),
+        Slot::Listen(value) => json!({ "type": "string", "default": value.to_string() }),
+        Slot::Prefixes(value) => {
+            json!({ "type": "array", "items": { "type": "string" }, "default": **value })
+        }
+        Slot::Interfaces(_) => json!({
+            "oneOf": [
+                { "const": "auto" },
+                { "type": "array", "items": { "type": "string", "minLength": 1, "maxLength": 15 }, "maxItems": 16 },
+            ],
+            "default": "auto",
+        }),
+        Slot::Ports(value) => json!({
+            "type": "array",
+            "items": { "type": "integer", "minimum": 1, "maximum": 65_535 },
+            "default": **value,
+        }),
+    };
+    out["description"] = json!(format!("{doc}: {}.", slot.wants().replace('`', "")));
+    out
+}
