@@ -2,5 +2,6 @@
 
 pub mod bus;
 pub mod config;
+pub mod kernel;
 pub mod respond;
 pub mod types;

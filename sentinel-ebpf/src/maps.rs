@@ -1,0 +1,40 @@
+//! Every map, on one screen. The agent sets the real capacities when it loads the object.
+//!
+//! Blocks and allows live in maps that fail loudly when full. Only flows are LRU: forgetting the oldest flow costs
+//! a little accuracy, forgetting a block would let an attacker back in unnoticed.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use sentinel_common::entry::{AllowEntry, BlockEntry};
+use sentinel_common::flow::{FlowKey, FlowValue};
+use sentinel_common::names::{
+    ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
+};
+use sentinel_common::settings::Settings;
+use sentinel_common::stat::CpuBlock;
+
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static SLOTS: Array<u32> = Array::with_max_entries(SLOT_TABLE, 0);
+#[map]
+pub(crate) static STATS: PerCpuArray<CpuBlock> = PerCpuArray::with_max_entries(MAX_INTERFACES, 0);
+
+#[map]
+pub(crate) static ALLOW4: LpmTrie<[u8; 4], AllowEntry> = LpmTrie::with_max_entries(ALLOW_CAPACITY, 0);
+#[map]
+pub(crate) static ALLOW6: LpmTrie<[u8; 16], AllowEntry> = LpmTrie::with_max_entries(ALLOW_CAPACITY, 0);
+
+#[map]
+pub(crate) static BLOCK4: HashMap<[u8; 4], BlockEntry> = HashMap::with_max_entries(BLOCK_CAPACITY, 0);
+#[map]
+pub(crate) static BLOCK6: HashMap<[u8; 16], BlockEntry> = HashMap::with_max_entries(BLOCK_CAPACITY, 0);
+#[map]
+pub(crate) static BLOCK_NET4: LpmTrie<[u8; 4], BlockEntry> = LpmTrie::with_max_entries(BLOCK_NET_CAPACITY, 0);
+#[map]
+pub(crate) static BLOCK_NET6: LpmTrie<[u8; 16], BlockEntry> = LpmTrie::with_max_entries(BLOCK_NET_CAPACITY, 0);
+
+#[map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(FLOW_CAPACITY, 0);
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
