@@ -2,7 +2,7 @@
 
 use crate::account;
 use crate::frame::{self, Frame};
-use crate::maps::{ALLOW4, ALLOW6, BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS};
+use crate::maps::{ALLOW4, ALLOW6, BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest};
 use crate::stat::{Stat, atomic_add};
 use crate::verdict::xdp_code;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
@@ -10,7 +10,7 @@ use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::programs::XdpContext;
 use sentinel_common::addr::Addr;
-use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW};
+use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use sentinel_common::flow::Direction;
 use sentinel_common::names::PREFIX_TRIES;
 use sentinel_common::packet::{PacketMeta, ParseError};
@@ -72,12 +72,10 @@ fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, no
     };
     let verdict = if meta.ip_version == 4 {
         let source = v4(&meta.src);
-        // SAFETY: see `Asked::meet`.
-        asked.blocked(unsafe { BLOCK4.get(source) }, &BLOCK_NET4, source, 32)
+        asked.blocked(BLOCK4.get_ptr_mut(source), &BLOCK_NET4, source, 32)
     } else {
         let source = meta.src.0;
-        // SAFETY: see `Asked::meet`.
-        asked.blocked(unsafe { BLOCK6.get(source) }, &BLOCK_NET6, source, 128)
+        asked.blocked(BLOCK6.get_ptr_mut(source), &BLOCK_NET6, source, 128)
     };
     if asked.expired {
         stat.count(Counter::Expired);
@@ -131,50 +129,57 @@ impl Asked {
     #[inline(always)]
     fn blocked<K: Copy>(
         &mut self,
-        exact: Option<&BlockEntry>,
+        exact: Option<*mut BlockEntry>,
         prefixes: &LpmTrie<K, BlockEntry>,
         source: K,
         width: u32,
     ) -> Verdict {
-        if let Some(entry) = exact
-            && self.meet(entry)
-        {
-            return Verdict::DropExact;
+        if let Some(entry) = exact {
+            // SAFETY: the pointer is fresh from the map.
+            if unsafe { self.meet(entry) } {
+                return Verdict::DropExact;
+            }
         }
         if !self.would || self.enforce {
             let mut key = Key::new(width, source);
             for _ in 0..PREFIX_TRIES {
-                let Some(entry) = prefixes.get(&key) else { break };
-                if self.meet(entry) {
+                let Some(entry) = longest(prefixes, &key) else { break };
+                // SAFETY: as above.
+                if unsafe { self.meet(entry) } {
                     return Verdict::DropPrefix;
                 }
-                if entry.prefix_len == 0 || self.would && !self.enforce {
+                // SAFETY: as above.
+                let prefix_len = unsafe { (*entry).prefix_len };
+                if prefix_len == 0 || self.would && !self.enforce {
                     break;
                 }
-                key.prefix_len = u32::from(entry.prefix_len) - 1;
+                key.prefix_len = u32::from(prefix_len) - 1;
             }
         }
         if self.would { Verdict::WouldDrop } else { Verdict::Pass }
     }
 
     /// Meets an entry: true if it drops the packet. Its counters move, the would-counters of one entry at most.
+    ///
+    /// # Safety
+    /// `entry` points to a map value; those stay readable and writable for the length of the program's run.
     #[inline(always)]
-    fn meet(&mut self, entry: &BlockEntry) -> bool {
-        if entry.action != ACTION_DROP {
-            return false;
-        }
-        if entry.expired(self.now) {
-            self.expired = true;
-            return false;
-        }
-        let drops = self.enforce && entry.flags & FLAG_SHADOW == 0;
-        if !drops && self.would {
-            return false;
-        }
-        let entry = core::ptr::from_ref(entry).cast_mut();
-        // SAFETY: map values are writable memory that outlives the program's run. Counters are only added to
-        // atomically; the hit times are single aligned stores, and the agent reads them as hints.
+    unsafe fn meet(&mut self, entry: *mut BlockEntry) -> bool {
+        // SAFETY: the caller vouches for the pointer. Counters are only added to atomically; the hit times are single
+        // aligned stores, which the agent takes as hints; the rest is the agent's, and replaced as a whole.
         unsafe {
+            if (*entry).action != ACTION_DROP {
+                return false;
+            }
+            let expires = (*entry).expires_ns;
+            if expires != NEVER_NS && self.now >= expires {
+                self.expired = true;
+                return false;
+            }
+            let drops = self.enforce && (*entry).flags & FLAG_SHADOW == 0;
+            if !drops && self.would {
+                return false;
+            }
             let (hits, octets) = if drops {
                 (&raw mut (*entry).hits, &raw mut (*entry).hit_bytes)
             } else {
@@ -188,9 +193,9 @@ impl Asked {
             if (*entry).last_hit_ns != self.now {
                 (*entry).last_hit_ns = self.now;
             }
+            self.would |= !drops;
+            drops
         }
-        self.would |= !drops;
-        drops
     }
 }
 

@@ -1,8 +1,10 @@
 //! The real programs in the real kernel. Needs root and the kernel object; says so where it cannot run.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod accounting;
 mod frames;
 mod live;
+mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};
 use sentinel::kernel::{Kernel, KernelError, probe};
