@@ -1,5 +1,6 @@
 //! The agent: rooms in the order data walks. `ARCHITECTURE.md` is the guide.
 
+pub mod api;
 pub mod bus;
 pub mod config;
 pub mod metrics;
