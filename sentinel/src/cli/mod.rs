@@ -17,10 +17,12 @@ mod explain;
 mod generate;
 mod log;
 mod output;
+mod run;
 mod source;
 mod table;
 
 use crate::config::{self, Config};
+use crate::time::wall_now as now;
 use crate::types::Timestamp;
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::Failure;
@@ -85,6 +87,8 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The daemon: watches, decides and acts until it is told to stop
+    Run,
     /// Validates the configuration: every problem, each with file, line and key; opens nothing
     #[command(short_flag = 't')]
     Check,
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Run => run::run(global),
         Command::Check => check::run(global),
         Command::Doctor => doctor::run(global),
         Command::Decisions(command) => decisions::run(global, command),
@@ -160,11 +165,6 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         }
         Command::Man(args) => generate::man(Cli::command(), args),
     }
-}
-
-/// The wall clock.
-fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_nanosecond() as i64)
 }
 
 /// The instant that long ago.
