@@ -52,7 +52,7 @@ impl Links {
         self.xdp.clear();
         self.egress.clear();
         for interface in self.clsact.drain(..) {
-            // Only a qdisc of our own making goes, and only while nobody else uses it.
+            // Only one of our own making goes, and only if nobody else uses it.
             let _ = clsact::remove(&interface);
         }
         self.attached.write().unwrap_or_else(PoisonError::into_inner).clear();

@@ -219,6 +219,7 @@ impl KernelError {
         match errno(error) {
             Some(libc::EPERM) => Self::permission(&format!("map {name}")),
             Some(libc::ENOMEM) => Self::Memory { map: name.to_owned() },
+            Some(libc::E2BIG) if matches!(error, MapError::CreateError { .. }) => Self::Memory { map: name.to_owned() },
             _ => Self::Map {
                 map: name.to_owned(),
                 cause: chain(error),
