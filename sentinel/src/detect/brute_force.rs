@@ -3,11 +3,13 @@
 use super::{Detector, Finding, Voice, place, row, span};
 use crate::config::BruteForceConfig;
 use crate::flow::{Bounded, Observation, Ring};
-use crate::types::{Detector as Name, EvidenceClass, Family};
+use crate::types::{Detector as Name, EvidenceClass, Family, Ktime};
 use sentinel_common::addr::Addr;
 use std::time::Duration;
 
 const SLOTS: usize = 12;
+/// Attempts are dense where they fill at least one part in so many of the time they stretch over.
+const DENSE: u64 = 3;
 
 /// What one source did to one log-in service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,12 +18,18 @@ struct Pair {
     opened: Ring<SLOTS>,
     /// Short ones closed.
     attempts: Ring<SLOTS>,
+    /// Time these were open, ms.
+    busy_ms: Ring<SLOTS>,
+    /// First of the attempts that are in the window (or were, when it was last empty).
+    since: Ktime,
 }
 
 /// Counts short completed connections per source and log-in service.
 ///
 /// An attempt is a completed connection that closed after the client sent something, but no more than
 /// `max_payload`. Connections still open count beside a quarter of the limit in closed ones: tools open many at once.
+/// Where the attempts fill less than a third of the time from first to last, as a person's or a script's sessions do,
+/// twice as many are needed: tools go on at once.
 #[derive(Debug)]
 pub struct BruteForce {
     pairs: Bounded<(Addr, Addr, u16), Pair>,
@@ -56,7 +64,7 @@ impl BruteForce {
         Bounded::<(Addr, Addr, u16), Pair>::memory_bound(Self::capacity(sources))
     }
 
-    fn finding(&self, o: &Observation, attempts: u32, opened: u32) -> Finding {
+    fn finding(&self, o: &Observation, attempts: u32, opened: u32, limit: u32) -> Finding {
         let window = span(self.window);
         let measured = attempts.max(opened);
         let parallel = opened > attempts;
@@ -75,11 +83,11 @@ impl BruteForce {
             targets: vec![o.target],
             family: Family::BruteForce,
             technique: technique(o.target.port).into(),
-            ratio: f64::from(measured) / f64::from(self.limit),
+            ratio: f64::from(measured) / f64::from(limit),
             class: EvidenceClass::Behaviour,
             evidence: vec![
-                row("attempts", attempts.into(), self.limit.into(), unit.as_str()),
-                row("opened", opened.into(), self.limit.into(), unit.as_str()),
+                row("attempts", attempts.into(), limit.into(), unit.as_str()),
+                row("opened", opened.into(), limit.into(), unit.as_str()),
                 row(
                     "last_payload",
                     o.forward.payload as f64,
@@ -89,7 +97,7 @@ impl BruteForce {
             ],
             summary: format!(
                 "{} {how} within {window}, each with at most {} bytes from the client; the limit is {}",
-                o.source, self.max_payload, self.limit
+                o.source, self.max_payload, limit
             ),
         }
     }
@@ -125,15 +133,27 @@ impl Detector for BruteForce {
         let key = (Addr::from(o.source), Addr::from(o.target.ip), o.target.port);
         let pair = self.pairs.touch_or(key, Pair::default);
         let opened = pair.opened.add(o.at, self.slot_ns, opened.into());
+        if pair.attempts.sum(o.at, self.slot_ns) == 0 {
+            pair.since = o.started;
+        }
         let attempts = pair.attempts.add(o.at, self.slot_ns, attempt.into());
-        let in_parallel = opened >= self.limit && attempts >= (self.limit / 4).max(2);
-        if attempts < self.limit && !in_parallel {
+        let open_ms = if attempt {
+            o.at.since(o.started).as_millis() as u32
+        } else {
+            0
+        };
+        let busy_ms = pair.busy_ms.add(o.at, self.slot_ns, open_ms);
+        let stretch_ms = o.at.since(pair.since).min(self.window).as_millis() as u64;
+        let dense = u64::from(busy_ms) * DENSE >= stretch_ms;
+        let limit = if dense { self.limit } else { 2 * self.limit };
+        let in_parallel = dense && opened >= limit && attempts >= (limit / 4).max(2);
+        if attempts < limit && !in_parallel {
             return None;
         }
-        let ratio = f64::from(attempts.max(opened)) / f64::from(self.limit);
+        let ratio = f64::from(attempts.max(opened)) / f64::from(limit);
         voice
             .may(o.source, Name::BruteForce, Family::BruteForce, ratio, o.at)
-            .then(|| self.finding(o, attempts, opened))
+            .then(|| self.finding(o, attempts, opened, limit))
     }
 
     fn load(&self) -> (usize, u64) {

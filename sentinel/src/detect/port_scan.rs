@@ -14,8 +14,8 @@ const PROBES: usize = 64;
 /// Services remembered per suspect with which it did talk; the oldest makes room.
 const TALKED: usize = 32;
 /// A SYN up to this long carries no more than a segment size: raw sockets make such, stacks do not (they offer
-/// window scaling and SACK). IPv4 header 20, TCP header 24, some slack; IPv6 adds 20.
-const BARE_SYN: u32 = 48;
+/// window scaling or SACK). IPv4 header 20, TCP header 24; IPv6 adds 20.
+const BARE_SYN: u32 = 44;
 
 /// How one door was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ enum Kind {
     Fin,
     Null,
     Xmas,
+    Ack,
     Udp,
 }
 
@@ -38,6 +39,7 @@ impl Kind {
             Self::Fin => "fin",
             Self::Null => "null",
             Self::Xmas => "xmas",
+            Self::Ack => "ack",
             Self::Udp => "udp",
         }
     }
@@ -57,6 +59,8 @@ struct Probe {
     host: Addr,
     port: u16,
     kind: Kind,
+    /// Nothing came back at all.
+    silent: bool,
 }
 
 /// What is kept of a source that tried at least one door in vain.
@@ -76,10 +80,53 @@ enum Shape {
     Spread,
 }
 
+impl Shape {
+    /// Whether a door belongs to the same shape as `probe`.
+    fn holds(self, probe: &Probe, host: Addr, port: u16) -> bool {
+        match self {
+            Self::Vertical => host == probe.host,
+            Self::Horizontal => port == probe.port,
+            Self::Spread => true,
+        }
+    }
+
+    /// Weight of a failure, in halves. Over many hosts, silence towards a stack's own SYN says little: a client whose
+    /// network is down asks many hosts in vain. Silence to UDP all over the place is how peer-to-peer looks.
+    fn weight(self, probe: &Probe) -> usize {
+        match (self, probe.kind, probe.silent) {
+            (Self::Horizontal | Self::Spread, Kind::Connect, true) => 1,
+            (Self::Spread, Kind::Udp, true) => 0,
+            _ => 2,
+        }
+    }
+}
+
+impl Suspect {
+    /// Doors of a shape, around `probe`, that count against its limit.
+    fn doors(&self, shape: Shape, probe: &Probe) -> usize {
+        let matching = || self.probes.iter().filter(|p| shape.holds(probe, p.host, p.port));
+        let empty = matching().filter(|p| p.kind == Kind::Empty).count();
+        let failed = matching()
+            .filter(|p| p.kind != Kind::Empty)
+            .map(|p| shape.weight(p))
+            .sum::<usize>()
+            / 2;
+        let talked = self
+            .talked
+            .iter()
+            .filter(|(_, h, p)| shape.holds(probe, *h, *p))
+            .count();
+        let doors = failed + empty.min(failed);
+        if doors > 2 * talked { doors } else { 0 }
+    }
+}
+
 /// Counts distinct doors tried in vain per source.
 ///
 /// A door counts once, however often it is tried. Silent connections to open ports count up to the number of
-/// failures; services the source did talk with weigh against it (twice), which spares peer-to-peer clients.
+/// failures; services the source did talk with weigh against it (twice), which spares peer-to-peer clients. Failures
+/// over many hosts weigh less where an outage or peer-to-peer explains them (see `Shape::weight`).
+/// UDP: an ICMP "unreachable" is a flow of its own without its type, so that silence towards the asker is what counts.
 #[derive(Debug)]
 pub struct PortScan {
     suspects: Bounded<Addr, Suspect>,
@@ -123,6 +170,7 @@ impl PortScan {
             (Fate::Probe(Stealth::Fin), _) => Kind::Fin,
             (Fate::Probe(Stealth::Null), _) => Kind::Null,
             (Fate::Probe(Stealth::Xmas), _) => Kind::Xmas,
+            (Fate::Probe(Stealth::Ack), _) => Kind::Ack,
             (Fate::Unanswered, true) => Kind::Udp,
             (Fate::HalfOpen, _) => Kind::Syn,
             (Fate::Refused | Fate::Unanswered, _) => {
@@ -152,20 +200,15 @@ impl PortScan {
             suspect.probes.remove(0);
         }
         suspect.probes.push(probe);
-        let count = |same: &dyn Fn(Addr, u16) -> bool| {
-            let matching = || suspect.probes.iter().filter(|p| same(p.host, p.port));
-            let silent = matching().filter(|p| p.kind == Kind::Empty).count();
-            let failed = matching().count() - silent;
-            let talked = suspect.talked.iter().filter(|(_, h, p)| same(*h, *p)).count();
-            let doors = failed + silent.min(failed);
-            if doors > 2 * talked { doors } else { 0 }
-        };
         let shapes = [
-            (Shape::Vertical, count(&|h, _| h == probe.host), self.ports),
-            (Shape::Horizontal, count(&|_, p| p == probe.port), self.hosts),
-            (Shape::Spread, count(&|_, _| true), 2 * self.ports.max(self.hosts)),
+            (Shape::Vertical, self.ports),
+            (Shape::Horizontal, self.hosts),
+            (Shape::Spread, 2 * self.ports.max(self.hosts)),
         ];
-        shapes.into_iter().find(|(_, doors, limit)| doors >= limit)
+        shapes
+            .into_iter()
+            .map(|(shape, limit)| (shape, suspect.doors(shape, &probe), limit))
+            .find(|(_, doors, limit)| doors >= limit)
     }
 
     fn talked(&mut self, o: &Observation) {
@@ -185,12 +228,12 @@ impl PortScan {
 
     fn finding(&self, o: &Observation, probe: Probe, (shape, doors, limit): (Shape, usize, usize)) -> Option<Finding> {
         let suspect = self.suspects.peek(&Addr::from(o.source))?;
-        let of_shape = |p: &&Probe| match shape {
-            Shape::Vertical => p.host == probe.host,
-            Shape::Horizontal => p.port == probe.port,
-            Shape::Spread => true,
-        };
-        let listed: Vec<_> = suspect.probes.iter().rev().filter(of_shape).collect();
+        let listed: Vec<_> = suspect
+            .probes
+            .iter()
+            .rev()
+            .filter(|p| shape.holds(&probe, p.host, p.port))
+            .collect();
         let technique = leading(listed.iter().map(|p| p.kind));
         let window = span(self.window);
         let refused = listed.iter().filter(|p| p.kind != Kind::Empty).count();
@@ -256,7 +299,7 @@ impl PortScan {
 
 /// The most frequent technique; the earlier in the list of kinds wins a tie.
 fn leading(kinds: impl Iterator<Item = Kind> + Clone) -> &'static str {
-    let names = ["syn", "connect", "fin", "null", "xmas", "udp"];
+    let names = ["syn", "connect", "fin", "null", "xmas", "ack", "udp"];
     let count = |name: &str| kinds.clone().filter(|k| k.name() == name).count();
     let mut best = names[0];
     for name in names {
@@ -285,6 +328,7 @@ impl Detector for PortScan {
             host: Addr::from(o.target.ip),
             port: o.target.port,
             kind: Self::kind(o)?,
+            silent: o.fate == Fate::Unanswered,
         };
         let reached = self.note(Addr::from(o.source), probe)?;
         let ratio = reached.1 as f64 / reached.2 as f64;

@@ -15,6 +15,10 @@ const PATIENCE: u32 = 3;
 const SERVICES: usize = 1024;
 /// Handshakes a source completed in the last minute weigh this much against those it did not.
 const HONEST: u32 = 3;
+/// Pairs of source and host watched for floods over many ports; the least recently hit makes room.
+const SPRAYS: usize = 64;
+/// Refused ports asked again by a new connection within the window: no scanner does that, a flood of random ports must.
+const AGAIN: u32 = 8;
 /// Bits of the sketch that estimates the number of sources.
 const SKETCH: usize = 2048;
 
@@ -30,6 +34,15 @@ struct Pair {
 struct Crowd {
     half_open: Ring<SLOTS>,
     sketch: Sketch,
+}
+
+/// SYNs of one source to all ports of one host, once there are many.
+#[derive(Clone, Debug)]
+struct Spray {
+    /// Ports that refused in this window, a bit each.
+    refused: Box<[u64; 1024]>,
+    epoch: u64,
+    again: Ring<SLOTS>,
 }
 
 /// Linear counting (Whang et al., 1990) over two windows.
@@ -89,11 +102,14 @@ impl Hasher for Fnv {
 /// Counts half-open handshakes per source and service, and per service over all sources.
 ///
 /// A handshake is half-open when the initiator reset it after the SYN-ACK or let the time to answer pass; so are
-/// repeated SYNs in one flow. Who completes handshakes as well is no flood until the others outweigh them threefold.
+/// repeated SYNs in one flow. One source that floods many ports of a host is told from a scan by asking ports again
+/// that had just refused. Who completes handshakes as well is no flood until the others outweigh them threefold.
 #[derive(Debug)]
 pub struct SynFlood {
     pairs: Bounded<(Addr, Addr, u16), Pair>,
     crowds: Bounded<(Addr, u16), Crowd>,
+    hosts: Bounded<(Addr, Addr), Ring<SLOTS>>,
+    sprays: Bounded<(Addr, Addr), Spray>,
     window: Duration,
     slot_ns: u64,
     limit: u32,
@@ -106,6 +122,8 @@ impl SynFlood {
         Self {
             pairs: Bounded::new(sources),
             crowds: Bounded::new(SERVICES),
+            hosts: Bounded::new(sources),
+            sprays: Bounded::new(SPRAYS),
             window: config.window,
             slot_ns: config.window.as_nanos() as u64 / SLOTS as u64,
             limit: config.half_open.max(1),
@@ -115,7 +133,10 @@ impl SynFlood {
 
     pub(super) const fn memory_bound(sources: usize) -> usize {
         Bounded::<(Addr, Addr, u16), Pair>::memory_bound(sources)
+            + Bounded::<(Addr, Addr), Ring<SLOTS>>::memory_bound(sources)
             + Bounded::<(Addr, u16), Crowd>::memory_bound(SERVICES)
+            + Bounded::<(Addr, Addr), Spray>::memory_bound(SPRAYS)
+            + SPRAYS * size_of::<[u64; 1024]>()
     }
 
     /// Half-open handshakes this observation adds.
@@ -130,6 +151,62 @@ impl SynFlood {
         };
         let given_up = u32::from(o.fate_now && matches!(o.fate, Fate::HalfOpen | Fate::Unanswered));
         repeated.max(given_up)
+    }
+
+    /// Notes a SYN that came to nothing; how many SYNs the source sent the host, and how many refused ports it asked
+    /// again, once both say flood.
+    fn spray(&mut self, o: &Observation) -> Option<(u32, u32)> {
+        let key = (Addr::from(o.source), Addr::from(o.target.ip));
+        let sums = self.hosts.touch_or(key, Ring::default);
+        let syns = sums.add(o.at, self.slot_ns, o.forward_delta.syn);
+        if syns < self.limit {
+            return None;
+        }
+        let epoch = o.at.0 / (self.window.as_nanos() as u64).max(1);
+        let spray = self.sprays.touch_or(key, || Spray {
+            refused: Box::new([0; 1024]),
+            epoch,
+            again: Ring::default(),
+        });
+        if epoch > spray.epoch {
+            spray.epoch = epoch;
+            *spray.refused = [0; 1024];
+        }
+        let mut again = 0;
+        if o.fate_now && o.fate == Fate::Refused {
+            let (word, bit) = (usize::from(o.target.port / 64), 1 << (o.target.port % 64));
+            again = u32::from(spray.refused[word] & bit != 0);
+            spray.refused[word] |= bit;
+        }
+        let again = spray.again.add(o.at, self.slot_ns, again);
+        (syns >= self.limit_all && again >= AGAIN).then_some((syns, again))
+    }
+
+    fn sprayed(&self, o: &Observation, syns: u32, again: u32) -> Finding {
+        let window = span(self.window);
+        Finding {
+            at: o.at,
+            source: Some(o.source),
+            targets: vec![o.target],
+            family: Family::Flood,
+            technique: "syn flood many ports".into(),
+            ratio: f64::from(syns) / f64::from(self.limit_all),
+            class: EvidenceClass::Behaviour,
+            evidence: vec![
+                row("syns", syns.into(), self.limit_all.into(), format!("segments/{window}")),
+                row(
+                    "refused_ports_asked_again",
+                    again.into(),
+                    AGAIN.into(),
+                    format!("ports/{window}"),
+                ),
+            ],
+            summary: format!(
+                "{} sent {} {syns} SYNs over many ports within {window} (the limit is {}) and asked {again} ports again that \
+                 had just refused, which no scan does",
+                o.source, o.target.ip, self.limit_all
+            ),
+        }
     }
 
     fn alone(&self, o: &Observation, half_open: u32) -> Finding {
@@ -201,6 +278,13 @@ impl Detector for SynFlood {
     }
 
     fn observe(&mut self, o: &Observation, voice: &Voice) -> Option<Finding> {
+        let in_vain = o.tcp() && !o.completed && o.forward.syn > 0;
+        if in_vain && let Some((syns, again)) = self.spray(o) {
+            let ratio = f64::from(syns) / f64::from(self.limit_all);
+            if voice.may(o.source, Name::SynFlood, Family::Flood, ratio, o.at) {
+                return Some(self.sprayed(o, syns, again));
+            }
+        }
         let fresh = Self::fresh(o);
         if fresh == 0 {
             return None;
@@ -243,8 +327,8 @@ impl Detector for SynFlood {
 
     fn load(&self) -> (usize, u64) {
         (
-            self.pairs.len() + self.crowds.len(),
-            self.pairs.evicted() + self.crowds.evicted(),
+            self.pairs.len() + self.crowds.len() + self.hosts.len() + self.sprays.len(),
+            self.pairs.evicted() + self.crowds.evicted() + self.hosts.evicted() + self.sprays.evicted(),
         )
     }
 }

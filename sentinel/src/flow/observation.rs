@@ -20,7 +20,7 @@ pub enum Cause {
     TimedOut,
 }
 
-/// A TCP segment no stack sends.
+/// A TCP segment no stack sends unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stealth {
     /// FIN alone.
@@ -29,6 +29,8 @@ pub enum Stealth {
     Null,
     /// FIN, PSH, URG.
     Xmas,
+    /// A bare ACK out of nowhere that only a RST answered.
+    Ack,
 }
 
 /// What became of an attempt to talk.
@@ -36,7 +38,7 @@ pub enum Stealth {
 pub enum Fate {
     /// Not decided yet, or nothing to decide.
     Open,
-    /// Nothing but FIN, NULL or XMAS segments.
+    /// Nothing but FIN, NULL or XMAS segments, or a lone ACK that met a RST.
     Probe(Stealth),
     /// RST instead of SYN-ACK.
     Refused,

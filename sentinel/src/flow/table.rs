@@ -368,7 +368,7 @@ impl FlowTable {
             return before;
         }
         match key.proto {
-            PROTO_TCP => self.tcp_fate(key, entry, before, timed_out),
+            PROTO_TCP => self.tcp_fate(key, entry, before, timed_out, now),
             PROTO_UDP if entry.reverse.packets > 0 => Fate::Talked,
             PROTO_UDP if timed_out && self.egress && !self.stranger(key, entry, now) => Fate::Unanswered,
             PROTO_ICMP | PROTO_ICMPV6 if entry.reverse.packets > 0 => Fate::Talked,
@@ -376,7 +376,7 @@ impl FlowTable {
         }
     }
 
-    fn tcp_fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool) -> Fate {
+    fn tcp_fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool, now: Ktime) -> Fate {
         let (ahead, back) = (&entry.forward, &entry.reverse);
         if before == Fate::Talked {
             return before;
@@ -393,6 +393,8 @@ impl FlowTable {
                 Fate::Probe(kind)
             } else if entry.has(COMPLETED) {
                 Fate::Talked
+            } else if readable && lone_ack(ahead, back) && !self.stranger(key, entry, now) {
+                Fate::Probe(Stealth::Ack)
             } else {
                 before
             };
@@ -437,6 +439,13 @@ fn fresh_connection(record: &FlowRecord, known: &Entry) -> bool {
         && known.has(CLOSED)
         && value.ingress.packets + value.egress.packets < known.forward.packets + known.reverse.packets
         && value.ingress.syn + value.egress.syn > 0
+}
+
+/// Whether all there was is a bare ACK or two, met by nothing but RSTs.
+fn lone_ack(ahead: &Tally, back: &Tally) -> bool {
+    let acks = ahead.packets > 0 && ahead.packets <= 2 && u64::from(ahead.ack) == ahead.packets;
+    let bare = ahead.payload + back.payload == 0 && ahead.rst + ahead.fin + ahead.synack == 0;
+    acks && bare && back.rst > 0 && u64::from(back.rst) == back.packets
 }
 
 /// Multicast or limited broadcast: nobody has to answer.

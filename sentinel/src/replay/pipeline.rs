@@ -22,6 +22,8 @@ use std::time::Duration;
 const STEP: Duration = Duration::from_millis(50);
 /// Steps taken through a gap at most; after these nothing is due any more but what the next packet brings.
 const STEPS: u32 = 64;
+/// How much earlier than its predecessor a packet may be stamped and still count as merely out of order.
+const REORDERED: Duration = Duration::from_secs(1);
 /// Pairs of decision and flow that a `drop` event was written for; beyond it drops are only counted.
 const DROPS: usize = 100_000;
 
@@ -48,6 +50,8 @@ pub struct Pipeline {
     clock: Clock,
     idle_timeout: Duration,
     now: Option<Ktime>,
+    /// What is added to the capture's stamps since its clock was last seen to jump backwards.
+    shift: Duration,
     stepped: Ktime,
     summary: Summary,
     alerts: Vec<Alert>,
@@ -89,6 +93,7 @@ impl Pipeline {
             clock,
             idle_timeout: config.flow.idle_timeout,
             now: None,
+            shift: Duration::ZERO,
             stepped: Ktime(0),
             summary: Summary::default(),
             alerts: Vec::new(),
@@ -189,9 +194,20 @@ impl Pipeline {
             self.summary.start = Some(self.clock.wall(at));
             return at;
         };
+        if at >= before {
+            self.shift = Duration::ZERO;
+        }
+        let mut at = at.after(self.shift);
         if at < before {
-            self.summary.out_of_order += 1;
-            return before;
+            let back = before.since(at);
+            if back <= REORDERED {
+                self.summary.out_of_order += 1;
+                return before;
+            }
+            // Captures put together, or a clock that was set: intervals count, not stamps.
+            self.summary.clock_steps += 1;
+            self.shift += back;
+            at = before;
         }
         self.now = Some(at);
         self.step_to(at);

@@ -21,8 +21,10 @@ pub struct Summary {
     pub packets: u64,
     /// Their bytes on the wire.
     pub bytes: u64,
-    /// Packets stamped earlier than one before them; they were taken at the later time.
+    /// Packets stamped up to a second earlier than one before them; they were taken at the later time.
     pub out_of_order: u64,
+    /// Jumps of the capture's clock backwards by more than a second; the time goes on from there.
+    pub clock_steps: u64,
     /// Packets whose headers could not be read, by reason.
     pub unread: BTreeMap<&'static str, u64>,
     /// Flows seen.
