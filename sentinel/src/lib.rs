@@ -3,5 +3,7 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod metrics;
 pub mod respond;
+pub mod store;
 pub mod types;

@@ -19,6 +19,19 @@ pub enum Component {
     Enforcement,
 }
 
+impl Component {
+    /// The name used in metrics and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Ring => "ring",
+            Self::Store => "store",
+            Self::Respond => "respond",
+            Self::Enforcement => "enforcement",
+        }
+    }
+}
+
 /// How one part is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

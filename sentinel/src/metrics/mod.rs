@@ -1,0 +1,261 @@
+//! What is counted, for Prometheus: every family of the house in one place, in OpenMetrics text.
+//!
+//! In: increments from every room, snapshots of [`Stats`] and [`Health`]. Out: one text per scrape.
+//! Invariant: an address is never a label; every label set is bounded by configuration or by an enum.
+//! Deliberately elsewhere: serving it (`api`), counting packets (the kernel programs).
+
+mod collect;
+#[cfg(test)]
+mod tests;
+
+use crate::types::{Alert, Decision, Health, Stats, Veto};
+use collect::{Dropped, HealthCollector, StatsCollector};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// What [`Metrics::encode`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Labels of `sentinel_alerts_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AlertLabels {
+    /// [`crate::types::Detector::as_str`].
+    pub detector: &'static str,
+    /// [`crate::types::Severity::as_str`].
+    pub severity: &'static str,
+}
+
+/// Labels of `sentinel_decisions_active`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+pub struct ActiveLabels {
+    /// [`crate::types::ActionKind::as_str`].
+    pub action: &'static str,
+    /// [`crate::types::Origin::as_str`].
+    pub origin: &'static str,
+}
+
+/// Labels of `sentinel_decisions_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DecisionLabels {
+    /// [`crate::types::ActionKind::as_str`].
+    pub action: &'static str,
+    /// [`crate::types::Severity::as_str`], or `none` for a person's decision.
+    pub severity: &'static str,
+    /// Risk of the investigation; `unknown` where there was none.
+    pub risk: &'static str,
+    /// `true` or `false`.
+    pub simulated: &'static str,
+}
+
+/// Labels of `sentinel_guard_vetoes_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GuardLabels {
+    /// [`Veto::guard`].
+    pub guard: String,
+}
+
+/// Labels of `sentinel_actions_reverted_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CauseLabels {
+    /// `expired`, `operator`, `guard`, …
+    pub cause: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    architecture: &'static str,
+    profile: &'static str,
+}
+
+/// Every family of the agent. Kernel numbers come from [`Metrics::watch_stats`].
+#[derive(Debug)]
+pub struct Metrics {
+    registry: RwLock<Registry>,
+    dropped: Dropped,
+    /// `sentinel_flow_score_seconds`: from a flow record in the agent to the detectors' answer.
+    pub flow_score_seconds: Histogram,
+    /// `sentinel_detect_to_drop_seconds`: from the packet that completed the evidence to the first dropped one.
+    pub detect_to_drop_seconds: Histogram,
+    /// `sentinel_alerts_total`.
+    pub alerts: Family<AlertLabels, Counter>,
+    /// `sentinel_decisions_active`; see [`Metrics::set_active`].
+    pub decisions_active: Family<ActiveLabels, Gauge>,
+    /// `sentinel_decisions_total`.
+    pub decisions: Family<DecisionLabels, Counter>,
+    /// `sentinel_guard_vetoes_total`.
+    pub guard_vetoes: Family<GuardLabels, Counter>,
+    /// `sentinel_actions_reverted_total`.
+    pub actions_reverted: Family<CauseLabels, Counter>,
+    /// `sentinel_enforcement_drift_entries`: block entries that differ from the active decisions.
+    pub enforcement_drift: Gauge,
+    /// `sentinel_store_write_seconds`: one transaction, fsync included.
+    pub store_write_seconds: Histogram,
+    /// `sentinel_stream_clients`: open WebSockets.
+    pub stream_clients: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Every family, at zero.
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: RwLock::new(Registry::with_prefix("sentinel")),
+            dropped: Dropped::default(),
+            flow_score_seconds: Histogram::new([1e-6, 5e-6, 2e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0]),
+            detect_to_drop_seconds: Histogram::new([
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+            ]),
+            alerts: Family::default(),
+            decisions_active: Family::default(),
+            decisions: Family::default(),
+            guard_vetoes: Family::default(),
+            actions_reverted: Family::default(),
+            enforcement_drift: Gauge::default(),
+            store_write_seconds: Histogram::new([1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 2.5]),
+            stream_clients: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    // The registry adds `_total` to counters and `_info` to infos by itself.
+    fn register(&self) {
+        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let r = &mut *registry;
+        r.register(
+            "flow_score_seconds",
+            "Time from a flow record to the detectors' answer",
+            self.flow_score_seconds.clone(),
+        );
+        r.register(
+            "detect_to_drop_seconds",
+            "Time from the packet that completed the evidence to the first dropped packet",
+            self.detect_to_drop_seconds.clone(),
+        );
+        r.register("alerts", "Alerts raised", self.alerts.clone());
+        r.register("decisions_active", "Decisions in force", self.decisions_active.clone());
+        r.register("decisions", "Decisions taken", self.decisions.clone());
+        r.register(
+            "guard_vetoes",
+            "Decisions refused by a guard",
+            self.guard_vetoes.clone(),
+        );
+        r.register("actions_reverted", "Actions undone", self.actions_reverted.clone());
+        r.register(
+            "enforcement_drift_entries",
+            "Block entries of the kernel that differ from the active decisions",
+            self.enforcement_drift.clone(),
+        );
+        r.register(
+            "store_write_seconds",
+            "Time of one database transaction, fsync included",
+            self.store_write_seconds.clone(),
+        );
+        r.register("stream_clients", "Open WebSockets", self.stream_clients.clone());
+        let build = BuildLabels {
+            version: env!("CARGO_PKG_VERSION"),
+            architecture: std::env::consts::ARCH,
+            profile: if cfg!(debug_assertions) { "debug" } else { "release" },
+        };
+        r.register("build", "What is running", Info::new(build));
+    }
+
+    /// Reads kernel counters, maps, flows and losses from these snapshots at every scrape. Call once.
+    pub fn watch_stats(&self, stats: watch::Receiver<Arc<Stats>>) {
+        let collector = StatsCollector::new(stats, self.dropped.clone());
+        self.registry
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .register_collector(Box::new(collector));
+    }
+
+    /// Reads `sentinel_degraded` from this at every scrape. Call once.
+    pub fn watch_health(&self, health: watch::Receiver<Arc<Health>>) {
+        self.registry
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .register_collector(Box::new(HealthCollector::new(health)));
+    }
+
+    /// Counts items dropped in the agent; shown beside those of [`Stats::lost`] in `sentinel_events_dropped_total`.
+    pub fn dropped(&self, stage: &'static str, reason: &'static str, items: u64) {
+        self.dropped.add(stage, reason, items);
+    }
+
+    /// Counts an alert.
+    pub fn alert(&self, alert: &Alert) {
+        let labels = AlertLabels {
+            detector: alert.detector.as_str(),
+            severity: alert.severity.as_str(),
+        };
+        self.alerts.get_or_create(&labels).inc();
+    }
+
+    /// Counts a decision just taken, and its veto if a guard refused it.
+    pub fn decision(&self, decision: &Decision) {
+        let labels = DecisionLabels {
+            action: decision.action.as_str(),
+            severity: decision.severity.map_or("none", |s| s.as_str()),
+            risk: "unknown",
+            simulated: if decision.simulated { "true" } else { "false" },
+        };
+        self.decisions.get_or_create(&labels).inc();
+        if let Some(veto) = &decision.veto {
+            self.veto(veto);
+        }
+    }
+
+    /// Counts a guard's refusal.
+    pub fn veto(&self, veto: &Veto) {
+        let guard = veto.guard.clone();
+        self.guard_vetoes.get_or_create(&GuardLabels { guard }).inc();
+    }
+
+    /// Counts an action undone.
+    pub fn reverted(&self, cause: &'static str) {
+        self.actions_reverted.get_or_create(&CauseLabels { cause }).inc();
+    }
+
+    /// Sets `sentinel_decisions_active` to what is in force; kinds that no longer are go to zero.
+    pub fn set_active<'a>(&self, active: impl IntoIterator<Item = &'a Decision>) {
+        let mut counts: BTreeMap<ActiveLabels, i64> = BTreeMap::new();
+        for action in [crate::types::ActionKind::BlockIp, crate::types::ActionKind::LogOnly] {
+            for origin in [crate::types::Origin::Detector, crate::types::Origin::Operator] {
+                let (action, origin) = (action.as_str(), origin.as_str());
+                counts.insert(ActiveLabels { action, origin }, 0);
+            }
+        }
+        for decision in active {
+            let (action, origin) = (decision.action.as_str(), decision.origin.as_str());
+            *counts.entry(ActiveLabels { action, origin }).or_default() += 1;
+        }
+        for (labels, count) in counts {
+            self.decisions_active.get_or_create(&labels).set(count);
+        }
+    }
+
+    /// The text of one scrape, as [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// [`std::fmt::Error`] when a family cannot be encoded.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::with_capacity(16 * 1024);
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        text::encode(&mut out, &registry)?;
+        Ok(out)
+    }
+}

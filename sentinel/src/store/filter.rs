@@ -1,0 +1,266 @@
+//! What a list is narrowed to, and the SQL it becomes.
+
+use super::insert::{range, word};
+use super::{AuditEntry, StoreError};
+use crate::types::{Action, ActionStatus, Alert, Decision, DecisionId, DecisionStatus, Detector, Severity, Timestamp};
+use ipnet::IpNet;
+use rusqlite::types::Value;
+
+/// Most items one page holds.
+pub const PAGE_MAX: usize = 1000;
+
+/// Which part of a list: newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Items wanted; cut to 1..=[`PAGE_MAX`].
+    pub limit: usize,
+    /// `next_cursor` of the page before, if any.
+    pub cursor: Option<String>,
+    /// Nothing older than this.
+    pub since: Option<Timestamp>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            limit: 100,
+            cursor: None,
+            since: None,
+        }
+    }
+}
+
+/// Narrows the list of alerts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlertFilter {
+    /// Which part.
+    pub window: Window,
+    /// Source within this prefix.
+    pub ip: Option<IpNet>,
+    /// Any of these; empty for all.
+    pub severity: Vec<Severity>,
+    /// Any of these; empty for all.
+    pub detector: Vec<Detector>,
+}
+
+/// Narrows the list of decisions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DecisionFilter {
+    /// Which part.
+    pub window: Window,
+    /// Target overlaps this prefix.
+    pub ip: Option<IpNet>,
+    /// `true`: only those in force; `false`: only the others.
+    pub active: Option<bool>,
+}
+
+/// Narrows the list of actions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ActionFilter {
+    /// Which part.
+    pub window: Window,
+    /// Target overlaps this prefix.
+    pub ip: Option<IpNet>,
+    /// Of this decision.
+    pub decision: Option<DecisionId>,
+    /// As far as this.
+    pub status: Option<ActionStatus>,
+}
+
+/// Narrows the audit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuditFilter {
+    /// Which part.
+    pub window: Window,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// Newest first.
+    pub items: Vec<T>,
+    /// Pass it to get the page after this one; `None` at the end.
+    pub next_cursor: Option<String>,
+    /// Items that match the filter, over all pages, now.
+    pub total: u64,
+}
+
+/// A filter, ready for a table.
+pub(super) trait Query {
+    /// What the rows hold.
+    type Item: Send + 'static;
+    /// Table name; also the sign in cursors.
+    const TABLE: &'static str;
+    /// Columns that [`Self::item`] reads after `seq`.
+    const COLUMNS: &'static str = "json";
+
+    fn window(&self) -> &Window;
+    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()>;
+    /// Makes an item of a row whose column 0 is `seq`.
+    fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self::Item>;
+}
+
+/// Conditions joined by AND, with their values.
+#[derive(Default)]
+pub(super) struct Clauses {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Clauses {
+    /// Adds a condition; `?` stands for each value in turn.
+    pub(super) fn and(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+        self.conditions.push(condition.to_owned());
+        self.values.extend(values);
+    }
+
+    fn any_of<T: serde::Serialize>(&mut self, column: &str, words: &[T]) -> rusqlite::Result<()> {
+        if !words.is_empty() {
+            let marks = vec!["?"; words.len()].join(", ");
+            let values: Vec<Value> = words
+                .iter()
+                .map(|w| word(w).map(Value::Text))
+                .collect::<Result<_, _>>()?;
+            self.and(&format!("{column} IN ({marks})"), values);
+        }
+        Ok(())
+    }
+
+    fn overlaps(&mut self, ip: Option<IpNet>) {
+        if let Some(net) = ip {
+            let (low, high) = range(net);
+            self.and(
+                "low <= ? AND high >= ?",
+                [Value::Blob(high.to_vec()), Value::Blob(low.to_vec())],
+            );
+        }
+    }
+
+    pub(super) fn sql(&self) -> String {
+        if self.conditions.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {}", self.conditions.join(" AND "))
+        }
+    }
+
+    pub(super) fn values(&self) -> rusqlite::ParamsFromIter<&Vec<Value>> {
+        rusqlite::params_from_iter(&self.values)
+    }
+}
+
+/// A cursor names its list, so that one list's mark is refused by another.
+pub(super) fn cursor(table: &str, seq: i64) -> String {
+    format!("{}{seq:x}", &table[..2])
+}
+
+pub(super) fn parse_cursor(table: &str, text: &str) -> Result<i64, StoreError> {
+    text.strip_prefix(&table[..2])
+        .and_then(|hex| i64::from_str_radix(hex, 16).ok())
+        .filter(|seq| *seq > 0)
+        .ok_or_else(|| StoreError::Cursor(text.chars().take(64).collect()))
+}
+
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e.into()))
+}
+
+impl Query for AlertFilter {
+    type Item = Alert;
+    const TABLE: &'static str = "alerts";
+
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
+        if let Some(net) = self.ip {
+            let (low, high) = range(net);
+            clauses.and(
+                "source BETWEEN ? AND ?",
+                [Value::Blob(low.to_vec()), Value::Blob(high.to_vec())],
+            );
+        }
+        clauses.any_of("severity", &self.severity)?;
+        clauses.any_of("detector", &self.detector)
+    }
+
+    fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Alert> {
+        from_json(row, 1)
+    }
+}
+
+impl Query for DecisionFilter {
+    type Item = Decision;
+    const TABLE: &'static str = "decisions";
+
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
+        clauses.overlaps(self.ip);
+        match self.active {
+            Some(true) => clauses.and("status = 'active'", []),
+            Some(false) => clauses.and("status <> ?", [Value::Text(word(&DecisionStatus::Active)?)]),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Decision> {
+        from_json(row, 1)
+    }
+}
+
+impl Query for ActionFilter {
+    type Item = Action;
+    const TABLE: &'static str = "actions";
+
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
+        clauses.overlaps(self.ip);
+        if let Some(id) = self.decision {
+            clauses.and("decision = ?", [Value::Blob(id.0.as_bytes().to_vec())]);
+        }
+        if let Some(status) = self.status {
+            clauses.any_of("status", &[status])?;
+        }
+        Ok(())
+    }
+
+    fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Action> {
+        from_json(row, 1)
+    }
+}
+
+impl Query for AuditFilter {
+    type Item = AuditEntry;
+    const TABLE: &'static str = "audit";
+    const COLUMNS: &'static str = "at, actor, verb, subject, detail, hash";
+
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn narrow(&self, _: &mut Clauses) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
+    fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<AuditEntry> {
+        Ok(AuditEntry {
+            seq: row.get(0)?,
+            at: Timestamp(row.get(1)?),
+            actor: row.get(2)?,
+            verb: row.get(3)?,
+            subject: row.get(4)?,
+            detail: row.get(5)?,
+            hash: super::audit::hex(row.get_ref(6)?.as_blob()?),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! From nouns to rows: full JSON plus the columns that filters need.
+
+use super::{Record, audit::Head};
+use crate::types::{Action, Alert, Decision};
+use ipnet::IpNet;
+use rusqlite::{Connection, params};
+use std::net::IpAddr;
+
+/// Writes one record; the audit chain moves with it.
+pub(super) fn insert(connection: &Connection, head: &mut Head, record: &Record) -> rusqlite::Result<()> {
+    match record {
+        Record::Alert(alert) => insert_alert(connection, alert),
+        Record::Decision(decision) => upsert_decision(connection, decision),
+        Record::Action(action) => upsert_action(connection, action),
+        Record::Audit {
+            at,
+            actor,
+            verb,
+            subject,
+            detail,
+        } => head.append(connection, *at, [actor, verb, subject, detail]),
+    }
+}
+
+fn insert_alert(connection: &Connection, alert: &Alert) -> rusqlite::Result<()> {
+    // JSON has no NaN: such a row could be written but not read back.
+    let finite = |e: &crate::types::Evidence| e.value.is_finite() && e.threshold.is_finite();
+    if !alert.score.is_finite() || !alert.evidence.iter().all(finite) {
+        return Err(rusqlite::Error::ToSqlConversionFailure(
+            "an alert with a score or evidence that is no finite number".into(),
+        ));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO alerts (id, at, source, detector, severity, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            alert.id.0.as_bytes(),
+            alert.at.0,
+            alert.source.map(ordered),
+            alert.detector.as_str(),
+            alert.severity.as_str(),
+            json(alert)?,
+        ])?;
+    Ok(())
+}
+
+fn upsert_decision(connection: &Connection, decision: &Decision) -> rusqlite::Result<()> {
+    let (low, high) = range(decision.target);
+    connection
+        .prepare_cached(
+            "INSERT INTO decisions (id, at, low, high, action, status, origin, expires_at, alert, json)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+             ON CONFLICT (id) DO UPDATE SET at = excluded.at, low = excluded.low, high = excluded.high,
+                 action = excluded.action, status = excluded.status, origin = excluded.origin,
+                 expires_at = excluded.expires_at, alert = excluded.alert, json = excluded.json",
+        )?
+        .execute(params![
+            decision.id.0.as_bytes(),
+            decision.at.0,
+            low,
+            high,
+            decision.action.as_str(),
+            word(&decision.status)?,
+            decision.origin.as_str(),
+            decision.expires_at.map(|at| at.0),
+            decision.alert.map(|id| *id.0.as_bytes()),
+            json(decision)?,
+        ])?;
+    Ok(())
+}
+
+fn upsert_action(connection: &Connection, action: &Action) -> rusqlite::Result<()> {
+    let (low, high) = range(action.target);
+    connection
+        .prepare_cached(
+            "INSERT INTO actions (id, at, decision, low, high, kind, status, json)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (id) DO UPDATE SET at = excluded.at, decision = excluded.decision, low = excluded.low,
+                 high = excluded.high, kind = excluded.kind, status = excluded.status, json = excluded.json",
+        )?
+        .execute(params![
+            action.id.0.as_bytes(),
+            action.intent_at.0,
+            action.decision.0.as_bytes(),
+            low,
+            high,
+            action.kind.as_str(),
+            word(&action.status)?,
+            json(action)?,
+        ])?;
+    Ok(())
+}
+
+/// An address as 16 bytes in network order, IPv4 mapped (RFC 4291, 2.5.5.2), so that ranges compare as blobs.
+pub(super) fn ordered(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// First and last address of a prefix.
+pub(super) fn range(net: IpNet) -> ([u8; 16], [u8; 16]) {
+    (ordered(net.network()), ordered(net.broadcast()))
+}
+
+/// The one word serde has for a unit variant.
+pub(super) fn word<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    Ok(json(value)?.trim_matches('"').to_owned())
+}
+
+fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
+}

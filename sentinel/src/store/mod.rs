@@ -1,0 +1,311 @@
+//! SQLite: one writer, many readers, an audit that shows tampering.
+//!
+//! In: [`Record`]s to keep, filters to look by. Out: pages of nouns, and a [`Condition`] that says whether the disk takes them.
+//! Invariant: [`Store::commit`] resolves only when the records survive `kill -9` and power cut (WAL, `synchronous=FULL`);
+//! the only SQL of the house is here. Deliberately elsewhere: what to keep (every room), when to give up waiting (`respond`).
+
+mod audit;
+mod backlog;
+mod ballast;
+mod error;
+mod filter;
+mod insert;
+mod read;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use audit::{AuditEntry, AuditVerdict};
+pub use error::StoreError;
+pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, PAGE_MAX, Page, Window};
+pub use writer::Writer;
+
+use crate::types::{Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Timestamp};
+use read::Readers;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use tokio::sync::{Semaphore, oneshot, watch};
+use writer::{Batch, Order};
+
+/// Records that may wait for the writer; a commit beyond that waits in turn.
+const QUEUE: usize = 16_384;
+
+/// Something to keep.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// Inserted; one that is there already is left as it is.
+    Alert(Arc<Alert>),
+    /// Inserted, or updated by its identifier.
+    Decision(Arc<Decision>),
+    /// Inserted, or updated by its identifier.
+    Action(Arc<Action>),
+    /// Appended to the hash chain by the writer.
+    Audit {
+        /// When.
+        at: Timestamp,
+        /// Who.
+        actor: String,
+        /// Did what.
+        verb: String,
+        /// To whom or what.
+        subject: String,
+        /// With which result.
+        detail: String,
+    },
+}
+
+/// What the writer has counted.
+#[derive(Debug, Default)]
+struct Counters {
+    written: AtomicU64,
+    rejected: AtomicU64,
+    overflow: AtomicU64,
+    backlog: AtomicU64,
+}
+
+/// Records by what became of them, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Durable.
+    pub written: u64,
+    /// Refused for what they were.
+    pub rejected: u64,
+    /// Lost because the disk refused and the backlog was full.
+    pub overflow: u64,
+    /// Waiting in memory now.
+    pub backlog: u64,
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    orders: Option<SyncSender<Order>>,
+    places: Arc<Semaphore>,
+    readers: Arc<Readers>,
+    condition: watch::Receiver<Condition>,
+    counters: Arc<Counters>,
+}
+
+impl Store {
+    /// Opens the database, making directory and file where missing and migrating an older one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is damaged, foreign, of a newer release, in use, or cannot be written; it is then unchanged.
+    pub fn open(path: &Path) -> Result<(Self, Writer), StoreError> {
+        schema::make_directory(path)?;
+        let lock = lock(path)?;
+        let connection = schema::open_writer(path)?;
+        let head = audit::Head::load(&connection).map_err(StoreError::Read)?;
+        let ballast = ballast::Ballast::beside(path);
+        ballast.fill();
+        let counters = Arc::new(Counters::default());
+        // Places in the queue are given out by the semaphore, so a send into this channel never waits.
+        let (orders, inbox) = sync_channel(QUEUE + 1);
+        let (condition_in, condition) = watch::channel(writer::healthy());
+        let store = Self {
+            orders: Some(orders),
+            places: Arc::new(Semaphore::new(QUEUE)),
+            readers: Arc::new(Readers::new(path.into(), None)),
+            condition,
+            counters: Arc::clone(&counters),
+        };
+        let writer = Writer {
+            connection,
+            orders: inbox,
+            condition: condition_in,
+            counters,
+            head,
+            backlog: backlog::Backlog::default(),
+            had_ballast: ballast.ready(),
+            ballast,
+            observer: None,
+            retry_at: None,
+            _lock: lock,
+        };
+        Ok((store, writer))
+    }
+
+    /// Opens a database for looking only, while an agent runs or none does.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it is missing, damaged, foreign or of another version.
+    pub fn read_only(path: &Path) -> Result<Self, StoreError> {
+        let first = schema::open_reader(path)?;
+        let condition = Condition::Ok {
+            detail: "read only".to_owned(),
+        };
+        Ok(Self {
+            orders: None,
+            places: Arc::new(Semaphore::new(0)),
+            readers: Arc::new(Readers::new(path.into(), Some(first))),
+            condition: watch::channel(condition).1,
+            counters: Arc::default(),
+        })
+    }
+
+    /// Keeps the records: all of them or none. Resolves when they are durable; waits for a place in the queue first.
+    ///
+    /// Once queued they are written even if the caller stops waiting.
+    ///
+    /// # Errors
+    /// [`StoreError::Queued`] when the disk refuses but the records are kept and will be written;
+    /// [`StoreError::Overflow`], [`StoreError::Rejected`], [`StoreError::Closed`], [`StoreError::ReadOnly`] when they are not kept.
+    pub async fn commit(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        let Some(orders) = &self.orders else {
+            return Err(StoreError::ReadOnly);
+        };
+        if records.is_empty() {
+            return Ok(());
+        }
+        let weight = records.len().min(QUEUE) as u32;
+        let place = Arc::clone(&self.places).acquire_many_owned(weight).await;
+        let (answer, outcome) = oneshot::channel();
+        let batch = Batch {
+            records,
+            answer,
+            _place: place.map_err(|_| StoreError::Closed)?,
+        };
+        orders.try_send(Order::Commit(batch)).map_err(|_| StoreError::Closed)?;
+        outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Tells the writer to write what is queued and end. Later commits fail with [`StoreError::Closed`].
+    pub fn close(&self) {
+        self.places.close();
+        if let Some(orders) = &self.orders {
+            // A writer that has ended already needs no telling.
+            let _ = orders.try_send(Order::Close);
+        }
+    }
+
+    /// Whether the disk takes records; changes are announced.
+    pub fn condition(&self) -> watch::Receiver<Condition> {
+        self.condition.clone()
+    }
+
+    /// What became of the records so far.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            written: self.counters.written.load(Relaxed),
+            rejected: self.counters.rejected.load(Relaxed),
+            overflow: self.counters.overflow.load(Relaxed),
+            backlog: self.counters.backlog.load(Relaxed),
+        }
+    }
+
+    /// A page of alerts.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] or [`StoreError::Read`]; so for every list.
+    pub async fn alerts(&self, filter: AlertFilter) -> Result<Page<Alert>, StoreError> {
+        self.readers.with(move |c| read::page(c, &filter)).await
+    }
+
+    /// One alert.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`]; so for every look-up.
+    pub async fn alert(&self, id: AlertId) -> Result<Option<Alert>, StoreError> {
+        self.readers.with(move |c| read::by_id::<AlertFilter>(c, id.0)).await
+    }
+
+    /// A page of decisions.
+    ///
+    /// # Errors
+    /// As [`Store::alerts`].
+    pub async fn decisions(&self, filter: DecisionFilter) -> Result<Page<Decision>, StoreError> {
+        self.readers.with(move |c| read::page(c, &filter)).await
+    }
+
+    /// One decision.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn decision(&self, id: DecisionId) -> Result<Option<Decision>, StoreError> {
+        self.readers.with(move |c| read::by_id::<DecisionFilter>(c, id.0)).await
+    }
+
+    /// Every decision in force, oldest first: what the kernel must hold.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`], also when one of them cannot be understood: none may be left out unnoticed.
+    pub async fn active_decisions(&self) -> Result<Vec<Decision>, StoreError> {
+        self.readers.with(read::active).await
+    }
+
+    /// A page of actions.
+    ///
+    /// # Errors
+    /// As [`Store::alerts`].
+    pub async fn actions(&self, filter: ActionFilter) -> Result<Page<Action>, StoreError> {
+        self.readers.with(move |c| read::page(c, &filter)).await
+    }
+
+    /// One action.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn action(&self, id: ActionId) -> Result<Option<Action>, StoreError> {
+        self.readers.with(move |c| read::by_id::<ActionFilter>(c, id.0)).await
+    }
+
+    /// A page of the audit.
+    ///
+    /// # Errors
+    /// As [`Store::alerts`].
+    pub async fn audit(&self, filter: AuditFilter) -> Result<Page<AuditEntry>, StoreError> {
+        self.readers.with(move |c| read::page(c, &filter)).await
+    }
+
+    /// Recomputes the whole hash chain.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`]; a broken chain is no error but a verdict.
+    pub async fn verify_audit(&self) -> Result<AuditVerdict, StoreError> {
+        self.readers.with(audit::verify).await
+    }
+}
+
+/// Takes the lock that keeps a second agent away; the kernel releases it with the process.
+fn lock(database: &Path) -> Result<File, StoreError> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    let unwritable = |e: &std::io::Error| StoreError::Unwritable {
+        path: path.clone().into(),
+        cause: e.to_string(),
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| unwritable(&e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.take(64).read_to_string(&mut holder);
+            return Err(StoreError::InUse {
+                path: database.into(),
+                holder: if holder.is_empty() {
+                    "pid unknown".to_owned()
+                } else {
+                    holder
+                },
+            });
+        }
+        Err(TryLockError::Error(e)) => return Err(unwritable(&e)),
+    }
+    // The process id is only for the message above; a full disk must not keep the agent from starting.
+    let _ = file.set_len(0).and_then(|()| file.rewind());
+    let _ = write!(file, "pid {}", std::process::id());
+    Ok(file)
+}

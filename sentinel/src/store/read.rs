@@ -1,0 +1,144 @@
+//! Reading: a few read-only connections, lent out one call at a time on blocking threads.
+
+use super::filter::{Clauses, PAGE_MAX, Page, Query, cursor, parse_cursor};
+use super::{StoreError, schema};
+use rusqlite::{Connection, OptionalExtension};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// Readers at the same time; a further one waits.
+const READERS: usize = 4;
+
+/// Lends connections.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    turns: Semaphore,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, first: Option<Connection>) -> Self {
+        Self {
+            path,
+            idle: Mutex::new(first.into_iter().collect()),
+            turns: Semaphore::new(READERS),
+        }
+    }
+
+    /// Runs `work` on a connection, off the async threads.
+    pub(super) async fn with<T, F>(self: &Arc<Self>, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let _turn = self.turns.acquire().await.map_err(|_| StoreError::Closed)?;
+        let readers = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => schema::read_connection(&readers.path).map_err(StoreError::Read)?,
+            };
+            let result = work(&connection);
+            // A connection that failed may hold a stale view of a replaced file: the next one starts fresh.
+            if result.is_ok() {
+                readers
+                    .idle
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(connection);
+            }
+            result
+        })
+        .await
+        .unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// One page: newest first by order of arrival, so that later arrivals move nothing between pages.
+pub(super) fn page<Q: Query>(connection: &Connection, query: &Q) -> Result<Page<Q::Item>, StoreError> {
+    let window = query.window();
+    let limit = window.limit.clamp(1, PAGE_MAX);
+    let before = window
+        .cursor
+        .as_deref()
+        .map(|text| parse_cursor(Q::TABLE, text))
+        .transpose()?;
+    let mut clauses = Clauses::default();
+    query.narrow(&mut clauses).map_err(StoreError::Read)?;
+    if let Some(since) = window.since {
+        clauses.and("at >= ?", [since.0.into()]);
+    }
+    // Page and total are of the same instant.
+    let snapshot = connection.unchecked_transaction().map_err(StoreError::Read)?;
+    let total = count::<Q>(&snapshot, &clauses).map_err(StoreError::Read)?;
+    if let Some(before) = before {
+        clauses.and("seq < ?", [before.into()]);
+    }
+    let (items, last) = rows::<Q>(&snapshot, &clauses, limit).map_err(StoreError::Read)?;
+    Ok(Page {
+        items,
+        next_cursor: last.map(|seq| cursor(Q::TABLE, seq)),
+        total,
+    })
+}
+
+fn count<Q: Query>(connection: &Connection, clauses: &Clauses) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached(&format!("SELECT count(*) FROM {} {}", Q::TABLE, clauses.sql()))?
+        .query_row(clauses.values(), |row| row.get::<_, i64>(0))
+        .map(|n| n as u64)
+}
+
+/// Items, and the mark of the last one if there are more behind it.
+fn rows<Q: Query>(
+    connection: &Connection,
+    clauses: &Clauses,
+    limit: usize,
+) -> rusqlite::Result<(Vec<Q::Item>, Option<i64>)> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT seq, {} FROM {} {} ORDER BY seq DESC LIMIT {}",
+        Q::COLUMNS,
+        Q::TABLE,
+        clauses.sql(),
+        limit + 1
+    ))?;
+    let mut rows = statement.query(clauses.values())?;
+    let mut items = Vec::new();
+    let mut seen = 0;
+    let mut last = 0;
+    while let Some(row) = rows.next()? {
+        if seen == limit {
+            return Ok((items, Some(last)));
+        }
+        seen += 1;
+        last = row.get(0)?;
+        match Q::item(row) {
+            Ok(item) => items.push(item),
+            // One unreadable row must not take the list away.
+            Err(error) => tracing::warn!(table = Q::TABLE, seq = last, %error, "unreadable row left out"),
+        }
+    }
+    Ok((items, None))
+}
+
+/// One item by its identifier.
+pub(super) fn by_id<Q: Query>(connection: &Connection, id: uuid::Uuid) -> Result<Option<Q::Item>, StoreError> {
+    connection
+        .prepare_cached(&format!("SELECT seq, {} FROM {} WHERE id = ?1", Q::COLUMNS, Q::TABLE))
+        .and_then(|mut statement| statement.query_row([id.as_bytes()], Q::item).optional())
+        .map_err(StoreError::Read)
+}
+
+/// Every decision in force, oldest first.
+pub(super) fn active(connection: &Connection) -> Result<Vec<crate::types::Decision>, StoreError> {
+    let all = || {
+        let mut statement =
+            connection.prepare_cached("SELECT seq, json FROM decisions WHERE status = 'active' ORDER BY seq")?;
+        let rows = statement.query_map([], super::DecisionFilter::item)?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    all().map_err(StoreError::Read)
+}

@@ -1,0 +1,166 @@
+//! Opening a database file safely: look first, touch later; migrations step by step.
+
+use super::StoreError;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// `PRAGMA application_id`: "SENT". Tells our files from other programs'.
+const APPLICATION_ID: i64 = 0x5345_4e54;
+
+/// One script per schema version, each run in its own transaction.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+/// The version this release writes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Files up to this size are checked page by page before they are used; larger ones would delay the start.
+const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How long a connection waits for another one's lock.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Opens for writing: makes directory and file where missing, refuses what is not ours, migrates.
+///
+/// # Errors
+/// [`StoreError`]; a refused file is left as it was.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let exists = path.metadata().is_ok_and(|m| m.len() > 0);
+    if exists {
+        let found = inspect(path)?;
+        if found > VERSION {
+            return Err(StoreError::Newer {
+                path: path.into(),
+                found,
+                known: VERSION,
+            });
+        }
+    } else {
+        create(path)?;
+    }
+    let mut connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| refused(path, &e))?;
+    prepare(&mut connection, !exists).map_err(|e| refused(path, &e))?;
+    Ok(connection)
+}
+
+/// Opens for reading a file that [`open_writer`] has made.
+///
+/// # Errors
+/// [`StoreError`] when it is missing, not ours, or of another version.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    if !path.exists() {
+        return Err(StoreError::Missing { path: path.into() });
+    }
+    let connection = read_connection(path).map_err(|e| refused(path, &e))?;
+    match version(&connection, path)? {
+        VERSION => Ok(connection),
+        found if found > VERSION => Err(StoreError::Newer {
+            path: path.into(),
+            found,
+            known: VERSION,
+        }),
+        found => Err(StoreError::Older {
+            path: path.into(),
+            found,
+            known: VERSION,
+        }),
+    }
+}
+
+/// A further reader of a file already found good.
+pub(super) fn read_connection(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// Reads the version of an existing file without changing a byte of it.
+fn inspect(path: &Path) -> Result<i64, StoreError> {
+    let connection = read_connection(path).map_err(|e| refused(path, &e))?;
+    let found = version(&connection, path)?;
+    if found <= VERSION && path.metadata().is_ok_and(|m| m.len() <= CHECKED_BYTES) {
+        let verdict: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|e| refused(path, &e))?;
+        if verdict != "ok" {
+            return Err(StoreError::Corrupt {
+                path: path.into(),
+                cause: verdict,
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let number = |pragma| {
+        connection
+            .query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0))
+            .map_err(|e| refused(path, &e))
+    };
+    if number("application_id")? != APPLICATION_ID {
+        return Err(StoreError::Foreign { path: path.into() });
+    }
+    number("user_version")
+}
+
+/// Makes the directory of a database file, private to its group.
+///
+/// # Errors
+/// [`StoreError::Unwritable`].
+pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(directory)
+        .map_err(|e| StoreError::Unwritable {
+            path: directory.into(),
+            cause: e.to_string(),
+        })
+}
+
+fn create(path: &Path) -> Result<(), StoreError> {
+    // SQLite gives -wal and -shm the mode of the main file, so nobody else reads whom this host talks to.
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.map(|_| ()).map_err(|e| StoreError::Unwritable {
+        path: path.into(),
+        cause: e.to_string(),
+    })
+}
+
+fn prepare(connection: &mut Connection, fresh: bool) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    if fresh {
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for (step, script) in MIGRATIONS.iter().enumerate().skip(found.max(0) as usize) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(script)?;
+        transaction.pragma_update(None, "user_version", step as i64 + 1)?;
+        transaction.commit()?;
+        tracing::info!(version = step + 1, "database migrated");
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, error: &rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let path = path.into();
+    let cause = error.to_string();
+    match error.sqlite_error_code() {
+        Some(NotADatabase | DatabaseCorrupt) => StoreError::Corrupt { path, cause },
+        _ => StoreError::Unwritable { path, cause },
+    }
+}

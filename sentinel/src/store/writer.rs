@@ -1,0 +1,308 @@
+//! The one writer: group commit, and what happens when the disk refuses.
+
+use super::audit::Head;
+use super::backlog::{BACKLOG, Backlog};
+use super::ballast::Ballast;
+use super::error::{is_about_the_record, is_full};
+use super::insert::insert;
+use super::{Counters, Record, StoreError};
+use crate::types::Condition;
+use rusqlite::{Connection, TransactionBehavior};
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+/// Records one transaction takes at most.
+const GROUP: usize = 4096;
+
+/// Pause between tries while the disk refuses.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// One commit on its way to the writer.
+pub(super) struct Batch {
+    pub(super) records: Vec<Record>,
+    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+    /// The place it takes in the queue.
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
+/// What the writer is told.
+pub(super) enum Order {
+    Commit(Batch),
+    Close,
+}
+
+type Observer = Box<dyn Fn(Duration) + Send>;
+
+/// The writing end; give it a thread of its own.
+pub struct Writer {
+    pub(super) connection: Connection,
+    pub(super) orders: Receiver<Order>,
+    pub(super) condition: watch::Sender<Condition>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) head: Head,
+    pub(super) backlog: Backlog,
+    pub(super) ballast: Ballast,
+    /// Whether the disk was large enough for one at the start.
+    pub(super) had_ballast: bool,
+    pub(super) observer: Option<Observer>,
+    /// When to try again; set while degraded.
+    pub(super) retry_at: Option<Instant>,
+    /// Held for its lock: one agent per database.
+    pub(super) _lock: File,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("backlog", &self.backlog.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Calls `observer` with the time each transaction took, fsync included.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Fn(Duration) + Send + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Writes until [`super::Store::close`] is called or every [`super::Store`] is gone. Blocks.
+    pub fn run(mut self) {
+        let mut open = true;
+        while open {
+            let order = match self.retry_at {
+                None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => self.orders.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match order {
+                Ok(Order::Commit(first)) => {
+                    let (batches, more) = self.gather(first);
+                    open = more;
+                    self.settle(batches);
+                }
+                Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+                self.retry();
+            }
+        }
+        self.end();
+    }
+
+    /// Takes what is queued behind `first`, up to the group's bound.
+    fn gather(&self, first: Batch) -> (Vec<Batch>, bool) {
+        let mut size = first.records.len();
+        let mut batches = vec![first];
+        while size < GROUP {
+            match self.orders.try_recv() {
+                Ok(Order::Commit(batch)) => {
+                    size += batch.records.len();
+                    batches.push(batch);
+                }
+                Ok(Order::Close) => return (batches, false),
+                Err(_) => break,
+            }
+        }
+        (batches, true)
+    }
+
+    /// One transaction for all; every waiter is answered.
+    fn settle(&mut self, batches: Vec<Batch>) {
+        if !self.backlog.is_empty() {
+            // Order is kept: what came first waits at the front.
+            let cause = "earlier records still wait for the disk".to_owned();
+            return self.shelve(batches, &cause);
+        }
+        match self.with_ballast(|writer| writer.write(&batches)) {
+            Ok(refusals) => {
+                for (batch, refusal) in batches.into_iter().zip(refusals) {
+                    let n = batch.records.len() as u64;
+                    let result = match refusal {
+                        None => {
+                            self.counters.written.fetch_add(n, Relaxed);
+                            Ok(())
+                        }
+                        Some(cause) => {
+                            self.counters.rejected.fetch_add(n, Relaxed);
+                            tracing::error!(%cause, records = n, "records refused by the database");
+                            Err(StoreError::Rejected(cause))
+                        }
+                    };
+                    // A waiter that left needs no answer.
+                    let _ = batch.answer.send(result);
+                }
+            }
+            Err(error) => self.shelve(batches, &error.to_string()),
+        }
+    }
+
+    /// Writes the batches; for each, why it was refused, if it was.
+    fn write(&mut self, batches: &[Batch]) -> rusqlite::Result<Vec<Option<String>>> {
+        let started = Instant::now();
+        let mut transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut head = self.head;
+        let mut refusals = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let before = head;
+            let savepoint = transaction.savepoint()?;
+            match batch
+                .records
+                .iter()
+                .try_for_each(|record| insert(&savepoint, &mut head, record))
+            {
+                Ok(()) => {
+                    savepoint.commit()?;
+                    refusals.push(None);
+                }
+                Err(error) if is_about_the_record(&error) => {
+                    head = before;
+                    savepoint.finish()?;
+                    refusals.push(Some(error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if head != self.head {
+            head.save(&transaction)?;
+        }
+        transaction.commit()?;
+        self.head = head;
+        if let Some(observe) = &self.observer {
+            observe(started.elapsed());
+        }
+        Ok(refusals)
+    }
+
+    /// Tries once more with the ballast released if the disk is full.
+    fn with_ballast<T>(&mut self, mut work: impl FnMut(&mut Self) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        match work(self) {
+            Err(error) if is_full(&error) && self.ballast.give_up() => {
+                tracing::warn!("disk full: the reserve beside the database was released");
+                let result = work(self);
+                if result.is_ok() {
+                    self.degrade("the disk is full; the last reserve is in use");
+                }
+                result
+            }
+            result => result,
+        }
+    }
+
+    /// Keeps what the disk refused, as far as the backlog goes. Whoever is told so finds the state degraded already.
+    fn shelve(&mut self, batches: Vec<Batch>, cause: &str) {
+        let mut answers = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let n = batch.records.len() as u64;
+            let error = if self.backlog.take(batch.records) {
+                StoreError::Queued { cause: cause.into() }
+            } else {
+                self.counters.overflow.fetch_add(n, Relaxed);
+                StoreError::Overflow {
+                    cause: cause.into(),
+                    bound: BACKLOG,
+                }
+            };
+            answers.push((batch.answer, error));
+        }
+        self.counters.backlog.store(self.backlog.len() as u64, Relaxed);
+        if self.retry_at.is_none() {
+            self.degrade(cause);
+        }
+        for (answer, error) in answers {
+            // A waiter that left needs no answer.
+            let _ = answer.send(Err(error));
+        }
+    }
+
+    /// Writes the backlog, oldest first, as far as the disk lets it.
+    fn retry(&mut self) {
+        while !self.backlog.is_empty() {
+            let n = self.backlog.len().min(GROUP);
+            match self.write_backlog(n) {
+                Ok(rejected) => {
+                    self.backlog.done(n);
+                    self.counters.written.fetch_add(n as u64 - rejected, Relaxed);
+                    self.counters.rejected.fetch_add(rejected, Relaxed);
+                    self.counters.backlog.store(self.backlog.len() as u64, Relaxed);
+                }
+                Err(error) => return self.degrade(&error.to_string()),
+            }
+        }
+        self.ballast.fill();
+        if self.ballast.ready() || !self.had_ballast {
+            tracing::info!("the database takes records again");
+            self.retry_at = None;
+            self.condition.send_replace(healthy());
+        } else {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+    }
+
+    fn write_backlog(&mut self, n: usize) -> rusqlite::Result<u64> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut head = self.head;
+        let mut rejected = 0;
+        for record in self.backlog.oldest(n) {
+            match insert(&transaction, &mut head, record) {
+                Ok(()) => {}
+                Err(error) if is_about_the_record(&error) => {
+                    rejected += 1;
+                    tracing::error!(%error, "a queued record was refused by the database");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        head.save(&transaction)?;
+        transaction.commit()?;
+        self.head = head;
+        Ok(rejected)
+    }
+
+    fn degrade(&mut self, cause: &str) {
+        if self.retry_at.is_none() {
+            tracing::error!(cause, "the database does not take records");
+        }
+        self.retry_at = Some(Instant::now() + RETRY);
+        self.condition.send_replace(Condition::Degraded {
+            cause: format!("{cause} ({} records wait in memory)", self.backlog.len()),
+            mend: "free space on the disk of the database, or mount it writable; Sentinel goes on enforcing \
+                   and writes what waits as soon as it can"
+                .to_owned(),
+        });
+    }
+
+    fn end(mut self) {
+        self.retry();
+        if !self.backlog.is_empty() {
+            tracing::error!(
+                records = self.backlog.len(),
+                "ended with records that the disk never took"
+            );
+        }
+        // Leaves one plain file behind where it can; the next start would do the same.
+        let checkpoint = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = checkpoint {
+            tracing::warn!(%error, "the write-ahead log was not folded into the database");
+        }
+    }
+}
+
+/// The usual state.
+pub(super) fn healthy() -> Condition {
+    Condition::Ok {
+        detail: "wal, synchronous=full".to_owned(),
+    }
+}

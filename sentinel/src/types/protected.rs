@@ -1,0 +1,31 @@
+//! What may never be touched, and what the kernel counted for what was.
+
+use super::Timestamp;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// One address or prefix that no decision may reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protected {
+    /// Address (as /32 or /128) or prefix.
+    pub target: IpNet,
+    /// Name of the guard, as in [`super::Veto::guard`].
+    pub guard: String,
+    /// One sentence for people.
+    pub reason: String,
+}
+
+/// What the kernel's block entry of one decision has counted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hits {
+    /// Packets dropped.
+    pub packets: u64,
+    /// Their frame bytes.
+    pub bytes: u64,
+    /// Packets that would have been dropped.
+    pub would_packets: u64,
+    /// Their frame bytes.
+    pub would_bytes: u64,
+    /// When the latest of them came.
+    pub last_hit: Option<Timestamp>,
+}
