@@ -117,22 +117,30 @@ impl Half {
     /// Adds one packet.
     #[inline(always)]
     pub fn add(&mut self, packet: &PacketMeta, now_ns: u64) {
+        let segments = if packet.segments > 1 { packet.segments } else { 1 };
+        // A frame that leaves as several packets repeats its headers in each; the longest is what counts as length.
+        let headers = packet.l3_len.saturating_sub(packet.payload_len);
+        let l3_len = if segments == 1 {
+            packet.l3_len
+        } else {
+            headers + packet.payload_len.div_ceil(segments)
+        };
         if self.packets == 0 {
             self.first_ns = now_ns;
-            self.len_min = packet.l3_len;
-            self.len_max = packet.l3_len;
+            self.len_min = l3_len;
+            self.len_max = l3_len;
         }
-        self.packets += 1;
-        self.bytes += u64::from(packet.l3_len);
+        self.packets += u64::from(segments);
+        self.bytes += u64::from(packet.l3_len) + u64::from(segments - 1) * u64::from(headers);
         self.payload_bytes += u64::from(packet.payload_len);
         self.last_ns = now_ns;
         self.zero_payload += u32::from(packet.payload_len == 0);
         self.fragments += u32::from(packet.fragment);
-        if packet.l3_len < self.len_min {
-            self.len_min = packet.l3_len;
+        if l3_len < self.len_min {
+            self.len_min = l3_len;
         }
-        if packet.l3_len > self.len_max {
-            self.len_max = packet.l3_len;
+        if l3_len > self.len_max {
+            self.len_max = l3_len;
         }
         if packet.proto == PROTO_TCP && !packet.later_fragment {
             let flags = packet.tcp_flags;
@@ -142,9 +150,10 @@ impl Half {
             self.fin += has(TCP_FIN);
             self.rst += has(TCP_RST);
             self.psh += has(TCP_PSH);
-            self.ack += has(TCP_ACK);
+            self.ack += if flags & TCP_ACK != 0 { segments } else { 0 };
             let probe = flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
-            self.null += u32::from(probe == 0);
+            // A header cut short has no flags to read, and no ports: it is no probe.
+            self.null += u32::from(probe == 0 && packet.src_port | packet.dst_port != 0);
             self.xmas += u32::from(probe == TCP_FIN | TCP_PSH | TCP_URG);
             self.bare_fin += u32::from(probe == TCP_FIN);
         }
@@ -190,11 +199,47 @@ pub struct FlowValue {
     pub state: u32,
     /// Interface index.
     pub ifindex: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Packets of both directions at the last report, modulo 2^32.
+    pub reported_packets: u32,
+}
+
+impl Half {
+    /// Nothing seen.
+    pub const EMPTY: Self = Self {
+        packets: 0,
+        bytes: 0,
+        payload_bytes: 0,
+        first_ns: 0,
+        last_ns: 0,
+        zero_payload: 0,
+        fragments: 0,
+        syn: 0,
+        synack: 0,
+        fin: 0,
+        rst: 0,
+        psh: 0,
+        ack: 0,
+        null: 0,
+        xmas: 0,
+        bare_fin: 0,
+        pad: 0,
+        len_min: 0,
+        len_max: 0,
+    };
 }
 
 impl FlowValue {
+    /// Nothing seen.
+    pub const EMPTY: Self = Self {
+        ingress: Half::EMPTY,
+        egress: Half::EMPTY,
+        reported_ns: 0,
+        expect_ack: 0,
+        state: 0,
+        ifindex: 0,
+        reported_packets: 0,
+    };
+
     /// Adds one packet and says whether the flow should be reported now, and why (`CAUSE_*`).
     ///
     /// The caller reports, and on success calls [`FlowValue::mark_reported`]; a report that could not be
@@ -247,6 +292,13 @@ impl FlowValue {
     pub fn mark_reported(&mut self, now_ns: u64) {
         self.state |= STATE_REPORTED;
         self.reported_ns = now_ns;
+        self.reported_packets = (self.ingress.packets + self.egress.packets) as u32;
+    }
+
+    /// Packets of both directions that no report has told of yet, modulo 2^32.
+    #[inline(always)]
+    pub fn unreported(&self) -> u32 {
+        ((self.ingress.packets + self.egress.packets) as u32).wrapping_sub(self.reported_packets)
     }
 
     /// Time of the latest packet in either direction: `CLOCK_BOOTTIME`, ns.

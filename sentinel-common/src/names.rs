@@ -2,7 +2,7 @@
 
 /// Single-element array of [`crate::settings::Settings`].
 pub const MAP_SETTINGS: &str = "SETTINGS";
-/// Array: low 8 bits of an interface index to that interface's slot in `STATS`.
+/// Array: interface index modulo [`SLOT_TABLE`] to that interface's slot in `STATS`.
 pub const MAP_SLOTS: &str = "SLOTS";
 /// Per-CPU array of [`crate::stat::CpuBlock`], one element per interface slot.
 pub const MAP_STATS: &str = "STATS";
@@ -29,11 +29,16 @@ pub const PROG_XDP: &str = "sentinel_xdp";
 pub const PROG_XDP_FRAGS: &str = "sentinel_xdp_frags";
 /// tc/tcx egress program.
 pub const PROG_EGRESS: &str = "sentinel_egress";
+/// Empty XDP program that passes: the floor the benchmark subtracts.
+pub const PROG_FLOOR_PASS: &str = "floor_pass";
+/// Empty XDP program that drops.
+pub const PROG_FLOOR_DROP: &str = "floor_drop";
 
 /// Interfaces one agent can watch: elements of `STATS`.
 pub const MAX_INTERFACES: u32 = 16;
-/// Elements of `SLOTS`.
-pub const SLOT_TABLE: u32 = 256;
+/// Elements of `SLOTS`, a power of two. Large enough that watched interfaces hardly ever share an element;
+/// where two would, attaching the second is refused.
+pub const SLOT_TABLE: u32 = 4096;
 /// Default capacity of each exact block map.
 pub const BLOCK_CAPACITY: u32 = 131_072;
 /// Default capacity of each prefix block map.

@@ -77,6 +77,8 @@ counters! {
     EventLost = "event_lost",
     /// Records put off because the CPU's budget for this window was spent.
     EventDeferred = "event_deferred",
+    /// Frames that went out without a readable IP header (ARP and the like); they are not accounted.
+    EgressOther = "egress_other",
 }
 
 /// Number of counters.

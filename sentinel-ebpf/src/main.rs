@@ -1,2 +1,73 @@
-//! The kernel programs.
-fn main() {}
+//! The kernel programs: entry points only.
+//!
+//! In: frames, and the maps the agent writes. Out: XDP and tc verdicts, counters, flow records.
+//! Invariant: fail open and count; allow before block, always; every block expires against the boot clock.
+//! Deliberately elsewhere: what a record means (`sentinel-common`), who writes the block maps (`sentinel/src/kernel`).
+//!
+//! The crate also compiles for the host, where it is a program that says what it is: clippy and rust-analyzer see it.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+#![expect(
+    missing_docs,
+    unreachable_pub,
+    reason = "the entry point macros generate public functions and drop their documentation"
+)]
+
+mod account;
+mod emit;
+mod frame;
+mod gate;
+mod maps;
+mod stat;
+mod verdict;
+
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+/// Ingress.
+#[xdp]
+pub fn sentinel_xdp(ctx: XdpContext) -> u32 {
+    gate::ingress::<false>(&ctx)
+}
+
+/// Ingress for drivers that hand over multi-buffer frames (large MTU); needs Linux 5.18.
+#[xdp(frags)]
+pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
+    gate::ingress::<true>(&ctx)
+}
+
+/// Egress: accounts what goes out and always lets it go.
+#[classifier]
+pub fn sentinel_egress(ctx: TcContext) -> i32 {
+    account::egress(&ctx)
+}
+
+/// The floor of a passed packet: what the benchmark subtracts.
+#[xdp]
+pub fn floor_pass(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// The floor of a dropped packet.
+#[xdp]
+pub fn floor_drop(_ctx: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier refuses a program in which it could be.
+    loop {}
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {
+    eprintln!("sentinel-ebpf holds kernel programs; build them with `cargo xtask build-ebpf`");
+}

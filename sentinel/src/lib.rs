@@ -1,9 +1,21 @@
 //! The agent: rooms in the order data walks. `ARCHITECTURE.md` is the guide.
 
+pub mod api;
+pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod control;
+pub mod decide;
+pub mod detect;
+pub mod export;
+pub mod flow;
+pub mod host;
+pub mod kernel;
 pub mod metrics;
+pub mod replay;
 pub mod respond;
+pub mod sensor;
 pub mod store;
+pub mod time;
 pub mod types;

@@ -4,7 +4,7 @@
 //! Invariant: never reads outside the view, walks a bounded number of headers, allocates nothing.
 
 mod parse;
-pub use parse::parse_ethernet;
+pub use parse::{parse_ethernet, parse_ethernet_into};
 
 use crate::addr::Addr;
 
@@ -42,6 +42,12 @@ pub struct PacketMeta {
     pub fragment: bool,
     /// A fragment after the first: it carries no L4 header.
     pub later_fragment: bool,
+    /// The chain of IPv6 extension headers is longer than the walk follows: `proto` is that of the first header
+    /// not read, and there are no ports. The source is known, and is judged: a long chain hides nobody.
+    pub too_deep: bool,
+    /// Packets this frame will leave as, where segmentation is left to the card; 0 and 1 both mean one.
+    /// Never set by the parser.
+    pub segments: u32,
     /// TCP sequence number.
     pub tcp_seq: u32,
     /// TCP acknowledgement number.
@@ -59,9 +65,10 @@ pub enum ParseError {
     NotIp,
     /// The frame ends inside a header it announced.
     Truncated,
-    /// A header contradicts itself (version nibble, IHL below 5, total length below the header).
+    /// A header contradicts itself (version nibble, IHL below 5, total length below the header), or an IPv6 header
+    /// carries an IPv4-mapped address, which Linux drops and which would pass itself off as an IPv4 source.
     Malformed,
-    /// More VLAN tags or extension headers than the walk follows.
+    /// More VLAN tags than the walk follows.
     TooDeep,
 }
 
@@ -78,6 +85,16 @@ pub trait PacketView {
     fn octets4(&self, offset: usize) -> Option<[u8; 4]>;
     /// Sixteen bytes as they stand.
     fn octets16(&self, offset: usize) -> Option<[u8; 16]>;
+    /// `N` words of two bytes, network order, as host integers; all of them or none. The parser reads headers with it:
+    /// one bound to check for the whole of it.
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
+        let mut words = [0; N];
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = self.u16(offset.checked_add(2 * index)?)?;
+        }
+        Some(words)
+    }
 }
 
 impl PacketView for &[u8] {

@@ -19,16 +19,26 @@ const MAX_EXTENSION_HEADERS: usize = 8;
 /// # Errors
 /// [`ParseError`] where no IP header could be read in full; a truncated L4 header is no error (ports stay 0),
 /// since the source is known and can be judged.
-#[inline(always)]
 pub fn parse_ethernet<V: PacketView>(view: &V) -> Result<PacketMeta, ParseError> {
+    let mut meta = PacketMeta::default();
+    parse_ethernet_into(view, &mut meta)?;
+    Ok(meta)
+}
+
+/// As [`parse_ethernet`], into a record the caller holds and has defaulted: the kernel's stack has no room for copies.
+///
+/// # Errors
+/// As [`parse_ethernet`]; `meta` then holds nothing of use.
+#[inline(always)]
+pub fn parse_ethernet_into<V: PacketView>(view: &V, meta: &mut PacketMeta) -> Result<(), ParseError> {
     let mut offset = 12;
     let mut tags = 0;
     loop {
         let ethertype = view.u16(offset).ok_or(ParseError::Truncated)?;
         offset += 2;
         match ethertype {
-            ETHERTYPE_IPV4 => return ipv4(view, offset),
-            ETHERTYPE_IPV6 => return ipv6(view, offset),
+            ETHERTYPE_IPV4 => return ipv4(view, offset, meta),
+            ETHERTYPE_IPV6 => return ipv6(view, offset, meta),
             ETHERTYPE_VLAN | ETHERTYPE_QINQ | ETHERTYPE_QINQ_OLD => {
                 if tags == MAX_VLAN_TAGS {
                     return Err(ParseError::TooDeep);
@@ -43,73 +53,61 @@ pub fn parse_ethernet<V: PacketView>(view: &V) -> Result<PacketMeta, ParseError>
 
 /// IPv4, RFC 791.
 #[inline(always)]
-fn ipv4<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
-    let first = view.u16(l3).ok_or(ParseError::Truncated)?;
+fn ipv4<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(), ParseError> {
+    let [first, total_len, _, fragment_word, ttl_proto] = view.words::<5>(l3).ok_or(ParseError::Truncated)?;
     if first >> 12 != 4 {
         return Err(ParseError::Malformed);
     }
     let header_len = usize::from(first >> 8 & 0xf) * 4;
-    let total_len = view.u16(l3 + 2).ok_or(ParseError::Truncated)?;
     if header_len < 20 || usize::from(total_len) < header_len {
         return Err(ParseError::Malformed);
     }
-    let fragment_word = view.u16(l3 + 6).ok_or(ParseError::Truncated)?;
-    let ttl_proto = view.u16(l3 + 8).ok_or(ParseError::Truncated)?;
     let src = view.octets4(l3 + 12).ok_or(ParseError::Truncated)?;
     let dst = view.octets4(l3 + 16).ok_or(ParseError::Truncated)?;
-    let mut meta = PacketMeta {
-        src: Addr::v4(src),
-        dst: Addr::v4(dst),
-        proto: (ttl_proto & 0xff) as u8,
-        ip_version: 4,
-        // More-fragments bit or a non-zero offset.
-        fragment: fragment_word & 0x3fff != 0,
-        later_fragment: fragment_word & 0x1fff != 0,
-        l3_len: u32::from(total_len),
-        ..PacketMeta::default()
-    };
-    transport(
-        view,
-        l3 + header_len,
-        u32::from(total_len) - header_len as u32,
-        &mut meta,
-    );
-    Ok(meta)
+    meta.src = Addr::v4(src);
+    meta.dst = Addr::v4(dst);
+    meta.proto = (ttl_proto & 0xff) as u8;
+    meta.ip_version = 4;
+    // More-fragments bit or a non-zero offset.
+    meta.fragment = fragment_word & 0x3fff != 0;
+    meta.later_fragment = fragment_word & 0x1fff != 0;
+    meta.l3_len = u32::from(total_len);
+    transport(view, l3 + header_len, u32::from(total_len) - header_len as u32, meta);
+    Ok(())
 }
 
 /// IPv6, RFC 8200, with a bounded walk over extension headers.
 #[inline(always)]
-fn ipv6<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
-    let first = view.u16(l3).ok_or(ParseError::Truncated)?;
+fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(), ParseError> {
+    let [first, _, payload_len, next_hop] = view.words::<4>(l3).ok_or(ParseError::Truncated)?;
     if first >> 12 != 6 {
         return Err(ParseError::Malformed);
     }
-    let payload_len = view.u16(l3 + 4).ok_or(ParseError::Truncated)?;
-    let next_hop = view.u16(l3 + 6).ok_or(ParseError::Truncated)?;
     let src = view.octets16(l3 + 8).ok_or(ParseError::Truncated)?;
     let dst = view.octets16(l3 + 24).ok_or(ParseError::Truncated)?;
-    let mut meta = PacketMeta {
-        src: Addr(src),
-        dst: Addr(dst),
-        proto: (next_hop >> 8) as u8,
-        ip_version: 6,
-        l3_len: u32::from(payload_len) + 40,
-        ..PacketMeta::default()
-    };
+    if Addr(src).as_v4().is_some() || Addr(dst).as_v4().is_some() {
+        return Err(ParseError::Malformed);
+    }
+    meta.src = Addr(src);
+    meta.dst = Addr(dst);
+    meta.proto = (next_hop >> 8) as u8;
+    meta.ip_version = 6;
+    meta.l3_len = u32::from(payload_len) + 40;
     let start = l3 + 40;
     let mut offset = start;
     let mut headers = 0;
     while is_extension(meta.proto) && !meta.later_fragment {
         if headers == MAX_EXTENSION_HEADERS {
-            return Err(ParseError::TooDeep);
+            meta.too_deep = true;
+            return Ok(());
         }
         headers += 1;
         // A chain cut short leaves the protocol of the header that is missing: the source is still judged.
-        let Some(word) = view.u16(offset) else { return Ok(meta) };
+        let Some(word) = view.u16(offset) else { return Ok(()) };
         let kind = meta.proto;
         if kind == EXT_FRAGMENT {
             let Some(fragment_word) = view.u16(offset + 2) else {
-                return Ok(meta);
+                return Ok(());
             };
             meta.fragment = fragment_word & 0xfff9 != 0;
             meta.later_fragment = fragment_word & 0xfff8 != 0;
@@ -122,13 +120,8 @@ fn ipv6<V: PacketView>(view: &V, l3: usize) -> Result<PacketMeta, ParseError> {
         meta.proto = (word >> 8) as u8;
     }
     let extensions = (offset - start) as u32;
-    transport(
-        view,
-        offset,
-        u32::from(payload_len).saturating_sub(extensions),
-        &mut meta,
-    );
-    Ok(meta)
+    transport(view, offset, u32::from(payload_len).saturating_sub(extensions), meta);
+    Ok(())
 }
 
 const EXT_FRAGMENT: u8 = 44;
@@ -149,24 +142,18 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
     }
     match meta.proto {
         PROTO_TCP => {
-            let (Some(src), Some(dst), Some(seq), Some(ack), Some(control)) = (
-                view.u16(l4),
-                view.u16(l4 + 2),
-                view.u32(l4 + 4),
-                view.u32(l4 + 8),
-                view.u16(l4 + 12),
-            ) else {
+            let Some([src, dst, seq1, seq0, ack1, ack0, control]) = view.words::<7>(l4) else {
                 return;
             };
             meta.src_port = src;
             meta.dst_port = dst;
-            meta.tcp_seq = seq;
-            meta.tcp_ack = ack;
+            meta.tcp_seq = u32::from(seq1) << 16 | u32::from(seq0);
+            meta.tcp_ack = u32::from(ack1) << 16 | u32::from(ack0);
             meta.tcp_flags = (control & 0xff) as u8;
             meta.payload_len = l4_len.saturating_sub(u32::from(control >> 12) * 4);
         }
         PROTO_UDP => {
-            let (Some(src), Some(dst)) = (view.u16(l4), view.u16(l4 + 2)) else {
+            let Some([src, dst]) = view.words::<2>(l4) else {
                 return;
             };
             meta.src_port = src;

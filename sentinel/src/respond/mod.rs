@@ -4,6 +4,14 @@
 //! Invariant: nothing is called enforced before the enforcer was read back; this room never chooses.
 //! Deliberately elsewhere: choosing (`decide`), the kernel maps (`kernel`), durability (`store`).
 
+mod held;
+mod order;
+mod responder;
+
+pub use held::HitTable;
+pub use order::{Cause, Order};
+pub use responder::{Deps, Responder};
+
 use ipnet::IpNet;
 use sentinel_common::entry::{AllowEntry, BlockEntry};
 

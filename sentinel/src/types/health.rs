@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Parts whose state an operator can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -65,19 +66,12 @@ impl Health {
             .any(|c| matches!(c, Condition::Degraded { .. }))
     }
 
-    /// Notes that a part is as it should be.
-    pub fn ok(&mut self, part: Component, detail: impl Into<String>) {
-        self.components.insert(part, Condition::Ok { detail: detail.into() });
-    }
-
-    /// Notes that a part is degraded.
-    pub fn degrade(&mut self, part: Component, cause: impl Into<String>, mend: impl Into<String>) {
-        self.components.insert(
-            part,
-            Condition::Degraded {
-                cause: cause.into(),
-                mend: mend.into(),
-            },
-        );
+    /// Notes how a part is in a shared snapshot; returns whether that changed anything.
+    pub fn note(shared: &mut Arc<Self>, part: Component, condition: Condition) -> bool {
+        if shared.components.get(&part) == Some(&condition) {
+            return false;
+        }
+        Arc::make_mut(shared).components.insert(part, condition);
+        true
     }
 }

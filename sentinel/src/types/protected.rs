@@ -26,6 +26,8 @@ pub struct Hits {
     pub would_packets: u64,
     /// Their frame bytes.
     pub would_bytes: u64,
+    /// When the first of them came.
+    pub first_hit: Option<Timestamp>,
     /// When the latest of them came.
     pub last_hit: Option<Timestamp>,
 }

@@ -1,0 +1,100 @@
+//! Flows: find or create the entry, update it in place, report when the rule says so.
+
+use crate::emit;
+use crate::frame::{self, Frame};
+use crate::gate;
+use crate::maps::{FLOWS, SETTINGS};
+use crate::stat::Stat;
+use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_UNSPEC};
+use aya_ebpf::programs::TcContext;
+use sentinel_common::flow::{Direction, FlowKey, FlowValue, STATE_ALLOWED};
+use sentinel_common::packet::PacketMeta;
+use sentinel_common::settings::{SETTING_FLOWS, Settings};
+use sentinel_common::stat::Counter;
+
+/// What a flow begins with. In read-only data: the map copies it from there, not from the stack.
+static EMPTY: FlowValue = FlowValue::EMPTY;
+
+/// Accounts a packet that passes.
+#[inline(always)]
+pub(crate) fn packet(
+    stat: &mut Stat,
+    settings: &Settings,
+    meta: &PacketMeta,
+    direction: Direction,
+    allowed: Option<bool>,
+    ifindex: u32,
+    now: u64,
+) {
+    if settings.flags & SETTING_FLOWS == 0 {
+        return;
+    }
+    let key = FlowKey::of(meta, direction);
+    let (pointer, fresh) = match FLOWS.get_ptr_mut(&key) {
+        Some(pointer) => (pointer, false),
+        None => {
+            let created = FLOWS.insert(&key, &EMPTY, u64::from(BPF_NOEXIST)).is_ok();
+            // Another CPU may have been first; then its entry is the one to update.
+            let Some(pointer) = FLOWS.get_ptr_mut(&key) else {
+                stat.count(Counter::FlowRefused);
+                return;
+            };
+            if created {
+                stat.count(Counter::FlowNew);
+            }
+            (pointer, created)
+        }
+    };
+    // SAFETY: a map value stays readable and writable for the length of the program even if it is evicted meanwhile.
+    // Two CPUs may update one flow at once and lose an increment; see the note on accuracy in `FlowValue::update`.
+    let value = unsafe { &mut *pointer };
+    let allowed = match allowed {
+        Some(allowed) => allowed,
+        None if fresh => gate::allowed(&key.remote, meta.ip_version, now),
+        None => value.state & STATE_ALLOWED != 0,
+    };
+    if fresh {
+        value.ifindex = ifindex;
+    }
+    let state = if allowed {
+        value.state | STATE_ALLOWED
+    } else {
+        value.state & !STATE_ALLOWED
+    };
+    if state != value.state {
+        value.state = state;
+    }
+    if let Some(cause) = value.update(meta, direction, now, settings.report_interval_ns) {
+        emit::flow(stat, settings, &key, value, cause, now);
+    }
+}
+
+/// Body of the egress program: counts, accounts, lets go.
+#[inline(always)]
+pub(crate) fn egress(ctx: &TcContext) -> i32 {
+    // SAFETY: the context is the kernel's and valid for the length of the program.
+    let (ifindex, segments) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).gso_segs) };
+    let (Some(settings), Some(mut stat)) = (SETTINGS.get(0), Stat::of(ifindex)) else {
+        return TC_ACT_UNSPEC;
+    };
+    let frame = Frame::new(ctx.data(), ctx.data_end());
+    let mut meta = PacketMeta::default();
+    if frame::parse(frame, &mut meta).is_err() {
+        stat.count(Counter::EgressOther);
+        return TC_ACT_UNSPEC;
+    }
+    // A segmentation-offload frame leaves as several packets, each with its own headers.
+    meta.segments = if segments > 1 { segments } else { 1 };
+    let headers = ctx.len().saturating_sub(meta.payload_len);
+    let bytes = u64::from(ctx.len()) + u64::from(meta.segments - 1) * u64::from(headers);
+    let (packets, octets) = if meta.ip_version == 4 {
+        (Counter::EgressV4, Counter::EgressV4Bytes)
+    } else {
+        (Counter::EgressV6, Counter::EgressV6Bytes)
+    };
+    stat.add(packets, u64::from(meta.segments));
+    stat.add(octets, bytes);
+    let now = stat.now();
+    packet(&mut stat, settings, &meta, Direction::Egress, None, ifindex, now);
+    TC_ACT_UNSPEC
+}

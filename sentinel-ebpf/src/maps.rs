@@ -1,0 +1,56 @@
+//! Every map, on one screen. The agent sets the real capacities when it loads the object.
+//!
+//! Blocks and allows live in maps that fail loudly when full. Only flows are LRU: forgetting the oldest flow costs
+//! a little accuracy, forgetting a block would let an attacker back in unnoticed.
+
+use aya_ebpf::helpers::bpf_map_lookup_elem;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use sentinel_common::entry::{AllowEntry, BlockEntry};
+use sentinel_common::flow::{FlowKey, FlowValue};
+use sentinel_common::names::{
+    ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
+};
+use sentinel_common::settings::Settings;
+use sentinel_common::stat::CpuBlock;
+
+#[map]
+pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static SLOTS: Array<u32> = Array::with_max_entries(SLOT_TABLE, 0);
+#[map]
+pub(crate) static STATS: PerCpuArray<CpuBlock> = PerCpuArray::with_max_entries(MAX_INTERFACES, 0);
+
+#[map]
+pub(crate) static ALLOW4: LpmTrie<[u8; 4], AllowEntry> = LpmTrie::with_max_entries(ALLOW_CAPACITY, 0);
+#[map]
+pub(crate) static ALLOW6: LpmTrie<[u8; 16], AllowEntry> = LpmTrie::with_max_entries(ALLOW_CAPACITY, 0);
+
+#[map]
+pub(crate) static BLOCK4: HashMap<[u8; 4], BlockEntry> = HashMap::with_max_entries(BLOCK_CAPACITY, 0);
+#[map]
+pub(crate) static BLOCK6: HashMap<[u8; 16], BlockEntry> = HashMap::with_max_entries(BLOCK_CAPACITY, 0);
+#[map]
+pub(crate) static BLOCK_NET4: LpmTrie<[u8; 4], BlockEntry> = LpmTrie::with_max_entries(BLOCK_NET_CAPACITY, 0);
+#[map]
+pub(crate) static BLOCK_NET6: LpmTrie<[u8; 16], BlockEntry> = LpmTrie::with_max_entries(BLOCK_NET_CAPACITY, 0);
+
+#[map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(FLOW_CAPACITY, 0);
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// The longest prefix that covers `key`, as a pointer: aya's own look-up gives a shared reference, through which
+/// counters must not be written.
+#[inline(always)]
+pub(crate) fn longest<K, V>(map: &LpmTrie<K, V>, key: &Key<K>) -> Option<*mut V> {
+    // SAFETY: the first argument is the map's definition, which the loader replaces by the map; the key is the map's.
+    let value = unsafe {
+        bpf_map_lookup_elem(
+            core::ptr::from_ref(map).cast_mut().cast(),
+            core::ptr::from_ref(key).cast(),
+        )
+    };
+    if value.is_null() { None } else { Some(value.cast()) }
+}

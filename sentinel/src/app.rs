@@ -1,0 +1,263 @@
+//! The wiring diagram: builds every room, opens every channel, spawns every task, owns shutdown.
+
+use crate::api::{self, AppState};
+use crate::bus::Bus;
+use crate::config::{Config, Mode};
+use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Losses};
+use crate::decide::Judge;
+use crate::detect::Detectors;
+use crate::flow::FlowTable;
+use crate::host::HostRoom;
+use crate::kernel::Kernel;
+use crate::metrics::Metrics;
+use crate::respond::{Deps, Responder};
+use crate::sensor::XdpSensor;
+use crate::store::{ActionFilter, Store};
+use crate::types::{Action, Component, Condition, Decision, Health, Mint, Stats};
+use crate::time;
+use anyhow::Context;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Ring batches on their way to the decoder; past this the newest is dropped and counted.
+const RING_BATCHES: usize = 1024;
+/// Record batches on their way to the flow table.
+const RECORD_BATCHES: usize = 64;
+/// Alerts on their way to the desk.
+const ALERTS: usize = 1024;
+/// Commands on their way to the desk.
+const COMMANDS: usize = 64;
+/// How long an orderly shutdown may take.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// Runs the agent until SIGTERM, SIGINT or a fatal error; leaves nothing in the kernel.
+///
+/// # Errors
+/// Whatever kept a room from being built, or made one end on its own.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let started = time::wall_now();
+    let clock = time::clock();
+    let cancel = CancellationToken::new();
+    let metrics = Arc::new(Metrics::new());
+    let bus = Bus::default();
+
+    let (store, writer) = Store::open(&config.store.path)?;
+    let remembered = remembered(&store).await?;
+    let (host, facts) = HostRoom::open().await?;
+    let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
+
+    let mut kernel = Kernel::load(&config.kernel, config.mode)?;
+
+    let (health_tx, health) = watch::channel(Arc::new(Health::default()));
+    let (stats_tx, stats) = watch::channel(Arc::new(Stats::default()));
+    let (hits_tx, hits) = watch::channel(Arc::default());
+    let (protected_tx, protected) = watch::channel(Arc::default());
+    let (commands_tx, commands) = mpsc::channel(COMMANDS);
+    metrics.watch_stats(stats.clone());
+    metrics.watch_health(health.clone());
+
+    let responder = Responder::new(
+        kernel.blocks(),
+        Deps {
+            store: store.clone(),
+            bus: bus.clone(),
+            metrics: Arc::clone(&metrics),
+            commit_deadline: config.store.commit_deadline,
+        },
+        clock,
+    );
+    let judge = Judge::new(&config.response, config.mode, Mint::Random);
+    let mut desk = Desk::new(
+        judge,
+        responder,
+        DeskDeps {
+            allowlist: config.allowlist.clone(),
+            facts,
+            metrics: Arc::clone(&metrics),
+            clock,
+            hits: hits_tx,
+            protected: protected_tx,
+            health: health_tx.clone(),
+        },
+    );
+    let write_metrics = Arc::clone(&metrics);
+    let observe_write = move |took: Duration| write_metrics.store_write_seconds.observe(took.as_secs_f64());
+    let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.observe(observe_write).run())?;
+    // Protected addresses and earlier decisions are in the maps before the first packet is judged.
+    desk.restore(remembered).await;
+    desk.protect().await;
+    kernel.attach(&interfaces)?;
+
+    let state = AppState {
+        store: store.clone(),
+        commands: commands_tx,
+        bus,
+        stats,
+        health,
+        hits,
+        protected,
+        config: Arc::clone(&config),
+        metrics: Arc::clone(&metrics),
+        started,
+    };
+    let listener = api::bind(config.api.listen, &config.api.socket).await?;
+
+    let (ring_tx, ring_rx) = mpsc::channel(RING_BATCHES);
+    let (records_tx, records_rx) = mpsc::channel(RECORD_BATCHES);
+    let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
+    let gauges = Arc::new(Gauges::default());
+    let table = FlowTable::new(&config.flow);
+    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp");
+    let ring = kernel.ring()?;
+    let ring_losses = ring.losses();
+    let losses = move || -> Losses { BTreeMap::from([(("ring", "channel_full"), ring_losses.load(Ordering::Relaxed))]) };
+
+    let mut rooms = Rooms { set: JoinSet::new(), cancel: cancel.clone() };
+    rooms.spawn("ring", ring.run(ring_tx, cancel.clone()));
+    rooms.spawn("sensor", XdpSensor::new(kernel.sweep()?, Arc::clone(&metrics)).run(ring_rx, records_tx));
+    rooms.spawn(
+        "analysis",
+        Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges)).run(records_rx, alerts_tx),
+    );
+    rooms.spawn("desk", desk.run(alerts_rx, commands, cancel.clone()));
+    rooms.spawn_fallible("host", host.run(cancel.clone()));
+    rooms.spawn(
+        "counting",
+        Counting {
+            counters: kernel.counters()?,
+            gauges,
+            losses: Box::new(losses),
+            stats: stats_tx,
+            health: health_tx.clone(),
+        }
+        .run(cancel.clone()),
+    );
+    rooms.spawn("store condition", follow_store(store.condition(), health_tx, cancel.clone()));
+    rooms.spawn_fallible("api", api::serve(state, listener, cancel.clone()));
+
+    tracing::info!(
+        ?interfaces,
+        mode = ?config.mode,
+        dashboard = %format_args!("http://{}/", config.api.listen),
+        version = env!("CARGO_PKG_VERSION"),
+        "watching"
+    );
+    if config.mode == Mode::Simulation {
+        tracing::info!("simulation: every decision is counted, no packet is dropped");
+    }
+
+    let outcome = rooms.until_over().await;
+    kernel.detach();
+    tracing::info!("detached; nothing of sentinel is left in the kernel");
+    store.close();
+    if writer.join().is_err() {
+        anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
+    }
+    outcome
+}
+
+/// The decisions that were in force when the agent last ran, each with its latest action.
+async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
+    let mut remembered = Vec::new();
+    for decision in store.active_decisions().await? {
+        let filter = ActionFilter { decision: Some(decision.id), ..ActionFilter::default() };
+        let action = store.actions(filter).await?.items.into_iter().next();
+        remembered.push((decision, action));
+    }
+    Ok(remembered)
+}
+
+/// The interfaces to watch: those configured, or that of the default route.
+fn interfaces(config: &Config, default: Option<&str>) -> anyhow::Result<Vec<String>> {
+    if !config.kernel.interfaces.is_empty() {
+        return Ok(config.kernel.interfaces.clone());
+    }
+    let name = default.context("no default route, so no interface to watch: name one in `kernel.interfaces`")?;
+    Ok(vec![name.to_owned()])
+}
+
+/// Copies the store's own condition into the health board.
+async fn follow_store(
+    mut condition: watch::Receiver<Condition>,
+    health: watch::Sender<Arc<Health>>,
+    cancel: CancellationToken,
+) {
+    loop {
+        let now = condition.borrow_and_update().clone();
+        health.send_if_modified(|board| Health::note(board, Component::Store, now));
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            changed = condition.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The running rooms. One that ends or panics before the house is closed closes the house.
+struct Rooms {
+    set: JoinSet<(&'static str, anyhow::Result<()>)>,
+    cancel: CancellationToken,
+}
+
+impl Rooms {
+    fn spawn(&mut self, name: &'static str, room: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(async move {
+            room.await;
+            (name, Ok(()))
+        });
+    }
+
+    fn spawn_fallible<E: Into<anyhow::Error> + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        room: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.set.spawn(async move { (name, room.await.map_err(Into::into)) });
+    }
+
+    /// Waits for a signal or a room's end, then for every room to flush and leave.
+    async fn until_over(mut self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let outcome = tokio::select! {
+            _ = terminate.recv() => Ok(tracing::info!("SIGTERM: closing")),
+            _ = interrupt.recv() => Ok(tracing::info!("SIGINT: closing")),
+            ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
+        };
+        self.cancel.cancel();
+        let drained = tokio::time::timeout(SHUTDOWN, async {
+            let mut first = Ok(());
+            while let Some(ended) = self.set.join_next().await {
+                let result = match ended {
+                    Ok((name, result)) => result.with_context(|| format!("room `{name}`")),
+                    Err(panic) => Err(panic).context("a room panicked"),
+                };
+                first = first.and(result);
+            }
+            first
+        })
+        .await;
+        match drained {
+            Ok(result) => outcome.and(result),
+            Err(_) => {
+                tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
+                outcome
+            }
+        }
+    }
+}
+
+fn early_end(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
+    match ended {
+        Ok((name, Ok(()))) => anyhow::bail!("room `{name}` ended on its own"),
+        Ok((name, Err(error))) => Err(error).with_context(|| format!("room `{name}` failed")),
+        Err(panic) => Err(panic).context("a room panicked"),
+    }
+}

@@ -1,0 +1,108 @@
+//! Counters in, a snapshot out: once a second, for dashboard, `/stats`, metrics and health.
+
+use super::Gauges;
+use crate::kernel::Counters;
+use crate::time;
+use crate::types::{Component, Condition, Health, Stats};
+use sentinel_common::stat::Counter;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How often.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Items dropped in user space so far, by (stage, reason).
+pub type Losses = BTreeMap<(&'static str, &'static str), u64>;
+
+/// The room.
+pub struct Counting {
+    /// Kernel counters.
+    pub counters: Counters,
+    /// Table sizes.
+    pub gauges: Arc<Gauges>,
+    /// Reads what was dropped in user space.
+    pub losses: Box<dyn Fn() -> Losses + Send>,
+    /// Where the snapshot goes.
+    pub stats: watch::Sender<Arc<Stats>>,
+    /// Where the state of kernel and ring goes.
+    pub health: watch::Sender<Arc<Health>>,
+}
+
+impl Counting {
+    /// Runs until cancelled.
+    pub async fn run(self, cancel: CancellationToken) {
+        let mut timer = tokio::time::interval(EVERY);
+        let mut lost_before = 0;
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = timer.tick() => {}
+            }
+            match self.snapshot() {
+                Ok(stats) => {
+                    let lost = stats.total(Counter::EventLost) + stats.lost.values().sum::<u64>();
+                    self.report(Component::Kernel, kernel_condition(&stats));
+                    self.report(Component::Ring, ring_condition(lost - lost_before));
+                    lost_before = lost;
+                    self.stats.send_replace(Arc::new(stats));
+                }
+                Err(error) => self.report(
+                    Component::Kernel,
+                    Condition::Degraded { cause: error.to_string(), mend: "see the log and `sentinel doctor`".into() },
+                ),
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Result<Stats, crate::kernel::KernelError> {
+        let (interfaces, maps) = self.counters.read()?;
+        Ok(Stats {
+            at: time::wall_now(),
+            interfaces,
+            maps,
+            flows_active: self.gauges.flows.load(Ordering::Relaxed),
+            sources_active: self.gauges.sources.load(Ordering::Relaxed),
+            lost: (self.losses)(),
+        })
+    }
+
+    fn report(&self, part: Component, condition: Condition) {
+        self.health.send_if_modified(|health| Health::note(health, part, condition));
+    }
+}
+
+/// Native everywhere is as it should be; generic works, slower, and is said.
+fn kernel_condition(stats: &Stats) -> Condition {
+    let of_mode = |mode: &str| -> Vec<&str> {
+        stats.interfaces.iter().filter(|i| i.xdp_mode == mode).map(|i| i.name.as_str()).collect()
+    };
+    let (generic, none) = (of_mode("generic"), of_mode("none"));
+    if !none.is_empty() {
+        return Condition::Degraded {
+            cause: format!("no XDP program on {}", none.join(", ")),
+            mend: "restart sentinel; `sentinel doctor` tells what the interface allows".into(),
+        };
+    }
+    if !generic.is_empty() {
+        return Condition::Degraded {
+            cause: format!("XDP runs in generic mode on {}: it protects, at a higher cost per packet", generic.join(", ")),
+            mend: "use a driver with native XDP, or set `kernel.force_generic: true` if this is wanted".into(),
+        };
+    }
+    let names: Vec<String> = stats.interfaces.iter().map(|i| format!("{} ({})", i.name, i.xdp_mode)).collect();
+    Condition::Ok { detail: names.join(", ") }
+}
+
+fn ring_condition(lost: u64) -> Condition {
+    if lost == 0 {
+        return Condition::Ok { detail: "no record lost in the last second".into() };
+    }
+    Condition::Degraded {
+        cause: format!("{lost} flow records lost in the last second; enforcement is not affected"),
+        mend: "raise `kernel.ring_size` or lower `kernel.event_budget`".into(),
+    }
+}

@@ -1,0 +1,14 @@
+//! The loops that drive the pure rooms: records to alerts, alerts and commands to deeds, counters to a snapshot.
+//!
+//! In: flow records, host facts, commands. Out: orders to the responder, alerts, stored and told.
+//! Invariant: one desk decides and acts, one step after the other, so that what is decided, stored and enforced
+//! cannot run apart; host facts are heard before anything is decided.
+//! Deliberately elsewhere: every judgement (`flow`, `detect`, `decide`) and every deed (`respond`).
+
+mod analysis;
+mod counting;
+mod desk;
+
+pub use analysis::{Analysis, Gauges};
+pub use counting::{Counting, Losses};
+pub use desk::{Desk, DeskDeps};

@@ -1,0 +1,311 @@
+//! Alerts and wishes in, decisions out.
+
+use super::Guards;
+use super::guards::canonical;
+use super::ledger::{Ledger, supernets};
+use crate::config::{Mode, ResponseConfig};
+use crate::types::{
+    ActionKind, Alert, CommandError, Decision, DecisionId, DecisionStatus, EvidenceClass, Mint, NewDecision, Origin,
+    Selector, Timestamp, Veto,
+};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long after an operator took a decision back the same address is only logged, not blocked.
+pub const HOLD: Duration = Duration::from_secs(60);
+/// Releases remembered; the one that ends first makes room.
+const HOLDS: usize = 16_384;
+/// A decision that ends no more than this much sooner than a new one counts as equal: extending it would only churn.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// Turns alerts and operators' wishes into decisions and knows which are in force. Pure: takes the time, does nothing.
+///
+/// One decision per target is in force. A new one on the same target extends it and keeps its name, so that the kernel's
+/// counters and its history stay together; only an operator may shorten. Who an operator released is held: until [`HOLD`]
+/// has passed, evidence leads to a line in the log; evidence from before the release leads to nothing.
+#[derive(Debug)]
+pub struct Judge {
+    config: ResponseConfig,
+    mode: Mode,
+    mint: Mint,
+    ledger: Ledger,
+    /// Released target to the moment of release.
+    holds: BTreeMap<IpNet, Timestamp>,
+    hold_ends: BTreeSet<(Timestamp, IpNet)>,
+    latest: Timestamp,
+}
+
+impl Judge {
+    /// A judge with an empty ledger.
+    pub fn new(config: &ResponseConfig, mode: Mode, mint: Mint) -> Self {
+        Self {
+            config: config.clone(),
+            mode,
+            mint,
+            ledger: Ledger::default(),
+            holds: BTreeMap::new(),
+            hold_ends: BTreeSet::new(),
+            latest: Timestamp::default(),
+        }
+    }
+
+    /// What an alert leads to.
+    ///
+    /// `None` where nobody can be named, where a decision at least as good is in force already, or where the evidence is
+    /// older than a release. A decision `logged` or `vetoed` is for the record only; an `active` one with a name that is
+    /// known already extends that decision.
+    pub fn judge(&mut self, alert: &Alert, guards: &Guards, now: Timestamp) -> Option<Decision> {
+        self.latest = self.latest.max(now);
+        let target = canonical(IpNet::from(alert.source?));
+        let wanted = match alert.class {
+            EvidenceClass::Statistical => ActionKind::LogOnly,
+            EvidenceClass::Behaviour => self.config.action(alert.severity),
+        };
+        let mut decision = Decision {
+            id: self.mint.decision(now),
+            at: now,
+            target,
+            action: wanted,
+            expires_at: None,
+            simulated: self.mode == Mode::Simulation,
+            origin: Origin::Detector,
+            actor: alert.detector.as_str().to_owned(),
+            reason: alert.summary.clone(),
+            alert: Some(alert.id),
+            severity: Some(alert.severity),
+            status: DecisionStatus::Logged,
+            veto: None,
+            ended_at: None,
+        };
+        if wanted == ActionKind::LogOnly {
+            return Some(decision);
+        }
+        if let Err(veto) = self.permitted(target, guards) {
+            decision.status = DecisionStatus::Vetoed;
+            decision.veto = Some(veto);
+            return Some(decision);
+        }
+        if let Some(released) = self.released(target) {
+            if alert.at <= released {
+                return None;
+            }
+            if now < released.after(HOLD) {
+                decision.action = ActionKind::LogOnly;
+                decision.reason = format!(
+                    "only logged, because an operator released {} at {released}: {}",
+                    target.addr(),
+                    alert.summary
+                );
+                return Some(decision);
+            }
+        }
+        let end = now.after(self.config.duration.min(self.config.max_duration));
+        let as_good = |d: &Decision| {
+            d.action == wanted
+                && !(d.simulated && !decision.simulated)
+                && d.expires_at.is_none_or(|e| e.after(SLACK) >= end)
+        };
+        if self.ledger.covering(target).any(as_good) {
+            return None;
+        }
+        decision.expires_at = Some(end);
+        decision.status = DecisionStatus::Active;
+        if let Some(standing) = self.ledger.on(&target) {
+            decision.id = standing.id;
+            decision.at = standing.at;
+            decision.expires_at = standing.expires_at.max(Some(end));
+            decision.severity = standing.severity.max(decision.severity);
+            if standing.origin == Origin::Operator {
+                decision.origin = Origin::Operator;
+                decision.actor.clone_from(&standing.actor);
+            }
+        }
+        self.ledger.put(decision.clone());
+        Some(decision)
+    }
+
+    /// An operator's wish. On a target with a decision in force it takes that decision's place under its name, be it
+    /// longer or shorter, and ends any hold.
+    ///
+    /// # Errors
+    /// [`CommandError::Vetoed`] where a guard refuses; [`CommandError::Invalid`] for a duration of zero or beyond
+    /// `response.max_duration`, or where nothing is asked for.
+    pub fn operator(&mut self, wish: &NewDecision, guards: &Guards, now: Timestamp) -> Result<Decision, CommandError> {
+        self.latest = self.latest.max(now);
+        if wish.action == ActionKind::LogOnly {
+            let text = "`log_only` changes nothing; ask for `block_ip`";
+            return Err(CommandError::Invalid(text.to_owned()));
+        }
+        if wish.duration.is_zero() {
+            let text = "the duration is zero; give one such as `4h`";
+            return Err(CommandError::Invalid(text.to_owned()));
+        }
+        if wish.duration > self.config.max_duration {
+            return Err(CommandError::Invalid(format!(
+                "the duration of {} s is beyond the {} s of `response.max_duration`; shorten it or raise that",
+                wish.duration.as_secs(),
+                self.config.max_duration.as_secs()
+            )));
+        }
+        let target = canonical(wish.target);
+        self.permitted(target, guards).map_err(CommandError::Vetoed)?;
+        let standing = self.ledger.on(&target);
+        let decision = Decision {
+            id: standing.map_or_else(|| self.mint.decision(now), |d| d.id),
+            at: standing.map_or(now, |d| d.at),
+            target,
+            action: wish.action,
+            expires_at: Some(now.after(wish.duration)),
+            simulated: self.mode == Mode::Simulation,
+            origin: Origin::Operator,
+            actor: wish.actor.clone(),
+            reason: wish.reason.clone(),
+            alert: standing.and_then(|d| d.alert),
+            severity: standing.and_then(|d| d.severity),
+            status: DecisionStatus::Active,
+            veto: None,
+            ended_at: None,
+        };
+        self.forget_hold(&target);
+        self.ledger.put(decision.clone());
+        Ok(decision)
+    }
+
+    /// An operator takes decisions back. Their targets are held from now on. Returns those that were in force.
+    pub fn delete(&mut self, which: &Selector, now: Timestamp) -> Vec<Decision> {
+        self.latest = self.latest.max(now);
+        let names: Vec<_> = match which {
+            Selector::Id(id) => self.ledger.named(*id).map(|d| d.id).into_iter().collect(),
+            Selector::Target(target) => self.ledger.on(&canonical(*target)).map(|d| d.id).into_iter().collect(),
+            Selector::All => self.ledger.iter().map(|d| d.id).collect(),
+        };
+        let ended: Vec<_> = names
+            .into_iter()
+            .filter_map(|id| self.end(id, DecisionStatus::Deleted, now))
+            .collect();
+        for decision in &ended {
+            self.hold(decision.target, now);
+        }
+        ended
+    }
+
+    /// Ends what has run out by `now`, in the order of the ends.
+    pub fn expire(&mut self, now: Timestamp) -> Vec<Decision> {
+        self.latest = self.latest.max(now);
+        let mut ended = Vec::new();
+        while let Some(id) = self.ledger.ended(now) {
+            let Some(mut decision) = self.ledger.take(id) else {
+                break;
+            };
+            decision.status = DecisionStatus::Expired;
+            decision.ended_at = decision.expires_at;
+            ended.push(decision);
+        }
+        while let Some((end, target)) = self.hold_ends.first().copied().filter(|(end, _)| *end <= now) {
+            self.hold_ends.remove(&(end, target));
+            self.holds.remove(&target);
+        }
+        ended
+    }
+
+    /// Ends whatever overlaps what the guards protect by now. For guards that changed, and after [`Judge::restore`].
+    pub fn recheck(&mut self, guards: &Guards, now: Timestamp) -> Vec<Decision> {
+        let mut refused = Vec::new();
+        for decision in self.ledger.iter() {
+            if let Err(veto) = self.permitted(decision.target, guards) {
+                refused.push((decision.id, veto));
+            }
+        }
+        refused
+            .into_iter()
+            .filter_map(|(id, veto)| {
+                let mut decision = self.end(id, DecisionStatus::Deleted, now)?;
+                decision.veto = Some(veto);
+                Some(decision)
+            })
+            .collect()
+    }
+
+    /// Takes over decisions that were in force before a restart; others are passed over. In simulation all of them are
+    /// simulated; in production those that were simulated stay so until new evidence or an operator says otherwise.
+    /// Call [`Judge::expire`] and [`Judge::recheck`] next.
+    pub fn restore(&mut self, decisions: Vec<Decision>) {
+        for mut decision in decisions {
+            let acts = decision.status == DecisionStatus::Active && decision.action != ActionKind::LogOnly;
+            if !acts || decision.expires_at.is_none() {
+                continue;
+            }
+            decision.simulated |= self.mode == Mode::Simulation;
+            decision.target = canonical(decision.target);
+            self.ledger.put(decision);
+        }
+    }
+
+    /// A decision could not be carried out: it is in force no longer.
+    pub fn fail(&mut self, id: DecisionId) -> Option<Decision> {
+        self.end(id, DecisionStatus::Failed, self.latest)
+    }
+
+    /// Decisions in force, in the order of their targets.
+    pub fn active(&self) -> impl Iterator<Item = &Decision> {
+        self.ledger.iter()
+    }
+
+    /// Number of decisions in force.
+    pub fn len(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// Whether no decision is in force.
+    pub fn is_empty(&self) -> bool {
+        self.ledger.len() == 0
+    }
+
+    fn permitted(&self, target: IpNet, guards: &Guards) -> Result<(), Veto> {
+        let widest = match target {
+            IpNet::V4(_) => self.config.widest_v4,
+            IpNet::V6(_) => self.config.widest_v6,
+        };
+        if target.prefix_len() < widest {
+            return Err(Veto {
+                guard: "too_wide".to_owned(),
+                reason: format!("{target} is wider than the /{widest} that the configuration allows"),
+            });
+        }
+        guards.check(target)
+    }
+
+    fn end(&mut self, id: DecisionId, status: DecisionStatus, now: Timestamp) -> Option<Decision> {
+        let mut decision = self.ledger.take(id)?;
+        decision.status = status;
+        decision.ended_at = Some(now);
+        Some(decision)
+    }
+
+    /// The latest release that concerns a target: its own, or that of a prefix around it.
+    fn released(&self, target: IpNet) -> Option<Timestamp> {
+        supernets(target).filter_map(|net| self.holds.get(&net).copied()).max()
+    }
+
+    fn hold(&mut self, target: IpNet, now: Timestamp) {
+        self.forget_hold(&target);
+        if self.holds.len() >= HOLDS
+            && let Some((_, oldest)) = self.hold_ends.pop_first()
+        {
+            self.holds.remove(&oldest);
+        }
+        self.holds.insert(target, now);
+        self.hold_ends.insert((now.after(HOLD), target));
+    }
+
+    fn forget_hold(&mut self, target: &IpNet) {
+        if let Some(released) = self.holds.remove(target) {
+            self.hold_ends.remove(&(released.after(HOLD), *target));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,68 @@
+//! What is in force, found by name, by target and by end.
+
+use crate::types::{Decision, DecisionId, Timestamp};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Decisions in force: at most one per target, each with an end.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    by_target: BTreeMap<IpNet, Decision>,
+    targets: BTreeMap<DecisionId, IpNet>,
+    ends: BTreeSet<(Timestamp, DecisionId)>,
+}
+
+impl Ledger {
+    /// Puts a decision in force, in place of one on the same target or of the same name.
+    pub(super) fn put(&mut self, decision: Decision) {
+        self.take(decision.id);
+        if let Some(old) = self.by_target.get(&decision.target).map(|d| d.id) {
+            self.take(old);
+        }
+        if let Some(end) = decision.expires_at {
+            self.ends.insert((end, decision.id));
+        }
+        self.targets.insert(decision.id, decision.target);
+        self.by_target.insert(decision.target, decision);
+    }
+
+    pub(super) fn take(&mut self, id: DecisionId) -> Option<Decision> {
+        let target = self.targets.remove(&id)?;
+        let decision = self.by_target.remove(&target)?;
+        if let Some(end) = decision.expires_at {
+            self.ends.remove(&(end, id));
+        }
+        Some(decision)
+    }
+
+    pub(super) fn on(&self, target: &IpNet) -> Option<&Decision> {
+        self.by_target.get(target)
+    }
+
+    pub(super) fn named(&self, id: DecisionId) -> Option<&Decision> {
+        self.by_target.get(self.targets.get(&id)?)
+    }
+
+    /// Decisions on the target itself and on the prefixes that hold it, narrowest first. At most 129 look-ups.
+    pub(super) fn covering(&self, target: IpNet) -> impl Iterator<Item = &Decision> {
+        supernets(target).filter_map(|net| self.by_target.get(&net))
+    }
+
+    /// The decision that ends first, if it has ended by `now`.
+    pub(super) fn ended(&self, now: Timestamp) -> Option<DecisionId> {
+        self.ends.first().filter(|(end, _)| *end <= now).map(|(_, id)| *id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Decision> {
+        self.by_target.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_target.len()
+    }
+}
+
+/// A prefix and every prefix that holds it, narrowest first.
+pub(super) fn supernets(target: IpNet) -> impl Iterator<Item = IpNet> {
+    std::iter::successors(Some(target.trunc()), IpNet::supernet)
+}

@@ -1,0 +1,276 @@
+//! From observations to alerts about whoever opened the flows.
+//!
+//! In: [`Observation`]s and the time. Out: [`Alert`]s, each with one sentence and the numbers that made it fire.
+//! Invariant: thresholds come from the configuration; an alert names an initiator, never who merely answered; the same
+//! source, detector and family speaks again only after `detect.realert_after` or when the severity rises; every memory
+//! is bounded and its evictions are counted; nothing here depends on an order of iteration.
+//! Deliberately elsewhere: flows (`flow`), what to do about it (`decide`).
+//!
+//! A score says how far past its limit a measurement is: 0.5 at the limit, 0.8 at twice the limit, towards 1 beyond.
+
+mod baseline;
+mod brute_force;
+mod packet_flood;
+mod port_scan;
+mod syn_flood;
+#[cfg(test)]
+mod testing;
+mod voice;
+
+pub use baseline::Baseline;
+pub use brute_force::BruteForce;
+pub use packet_flood::PacketFlood;
+pub use port_scan::PortScan;
+pub use syn_flood::SynFlood;
+pub use voice::Voice;
+
+use crate::config::{Config, SeverityThresholds};
+use crate::flow::Observation;
+use crate::types::{Alert, Clock, Detector as Name, Evidence, EvidenceClass, Family, Ktime, Mint, Service, Severity};
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// Services an alert lists at most.
+pub const MAX_TARGETS: usize = 8;
+
+/// One way of recognising an attack. Synchronous, no I/O, no clock.
+pub trait Detector {
+    /// Which one it is.
+    fn name(&self) -> Name;
+
+    /// Takes in an observation; speaks if it completes the evidence and `voice` says it is not a repetition.
+    fn observe(&mut self, observation: &Observation, voice: &Voice) -> Option<Finding>;
+
+    /// Entries it holds, and how many had to make room so far.
+    fn load(&self) -> (usize, u64);
+}
+
+/// What a detector found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// When the evidence was complete.
+    pub at: Ktime,
+    /// Who; `None` where sources are forged.
+    pub source: Option<IpAddr>,
+    /// To whom, most recent first.
+    pub targets: Vec<Service>,
+    /// What kind.
+    pub family: Family,
+    /// How, in a word or two.
+    pub technique: Cow<'static, str>,
+    /// Measurement over limit; 1 is a plain crossing.
+    pub ratio: f64,
+    /// What the evidence is good for.
+    pub class: EvidenceClass,
+    /// The numbers.
+    pub evidence: Vec<Evidence>,
+    /// One sentence.
+    pub summary: String,
+}
+
+/// How far past the limit: 0.5 at the limit, 0.8 at twice the limit, towards 1 beyond.
+pub fn score(ratio: f64) -> f64 {
+    let score = if ratio <= 1.0 {
+        0.5 * ratio.max(0.0)
+    } else if ratio <= 2.0 {
+        0.5 + 0.3 * (ratio - 1.0)
+    } else {
+        1.0 - 0.4 / ratio
+    };
+    (score * 10_000.0).round() / 10_000.0
+}
+
+/// The severity of a score; `None` below the lowest threshold.
+pub fn severity(score: f64, thresholds: &SeverityThresholds) -> Option<Severity> {
+    if score >= thresholds.high {
+        Some(Severity::High)
+    } else if score >= thresholds.medium {
+        Some(Severity::Medium)
+    } else if score >= thresholds.low {
+        Some(Severity::Low)
+    } else {
+        None
+    }
+}
+
+/// All detectors that are switched on.
+#[derive(Debug)]
+pub struct Detectors {
+    behaviour: Vec<Box<dyn DetectorBox>>,
+    baseline: Option<Baseline>,
+    voice: Voice,
+    clock: Clock,
+    mint: Mint,
+    sensor: String,
+}
+
+/// A detector that can be owned by another thread and shown in a log.
+trait DetectorBox: Detector + Send + std::fmt::Debug {}
+impl<T: Detector + Send + std::fmt::Debug> DetectorBox for T {}
+
+impl Detectors {
+    /// The detectors of a configuration; alerts are stamped by `clock`, named by `mint` and signed `sensor`.
+    pub fn new(config: &Config, clock: Clock, mint: Mint, sensor: impl Into<String>) -> Self {
+        let (detect, sources) = (&config.detect, config.flow.max_sources);
+        let mut behaviour: Vec<Box<dyn DetectorBox>> = Vec::new();
+        if detect.port_scan.enabled {
+            behaviour.push(Box::new(PortScan::new(&detect.port_scan, sources)));
+        }
+        if detect.syn_flood.enabled {
+            behaviour.push(Box::new(SynFlood::new(&detect.syn_flood, sources)));
+        }
+        if detect.packet_flood.enabled {
+            behaviour.push(Box::new(PacketFlood::new(
+                &detect.packet_flood,
+                sources,
+                config.kernel.egress,
+            )));
+        }
+        if detect.brute_force.enabled {
+            behaviour.push(Box::new(BruteForce::new(&detect.brute_force, sources)));
+        }
+        Self {
+            behaviour,
+            baseline: detect
+                .baseline
+                .enabled
+                .then(|| Baseline::new(&detect.baseline, detect.realert_after, sources)),
+            voice: Voice::new(detect.realert_after, config.severity_thresholds, sources),
+            clock,
+            mint,
+            sensor: sensor.into(),
+        }
+    }
+
+    /// Sets the relation of the two clocks anew, for alerts to come.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    /// Takes in an observation.
+    pub fn observe(&mut self, observation: &Observation) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        let mut spoke = false;
+        for detector in &mut self.behaviour {
+            if let Some(finding) = detector.observe(observation, &self.voice) {
+                spoke |= finding.source == Some(observation.source);
+                let name = detector.name();
+                alerts.extend(utter(
+                    name,
+                    finding,
+                    &mut self.voice,
+                    self.clock,
+                    &mut self.mint,
+                    &self.sensor,
+                ));
+            }
+        }
+        if let Some(baseline) = &mut self.baseline {
+            if spoke {
+                baseline.freeze(observation.source, observation.at);
+            }
+            if let Some(finding) = baseline.observe(observation, &self.voice) {
+                let name = baseline.name();
+                alerts.extend(utter(
+                    name,
+                    finding,
+                    &mut self.voice,
+                    self.clock,
+                    &mut self.mint,
+                    &self.sensor,
+                ));
+            }
+        }
+        alerts
+    }
+
+    /// Lets time pass. Detectors complete their evidence on observations, also on those of [`FlowTable::tick`]
+    /// (`crate::flow::FlowTable::tick`), so that nothing is due here yet but forgetting what may be said again.
+    pub fn tick(&mut self, now: Ktime) -> Vec<Alert> {
+        self.voice.forget(now);
+        Vec::new()
+    }
+
+    /// Entries held and evicted so far, per detector.
+    pub fn loads(&self) -> Vec<(Name, usize, u64)> {
+        let behaviour = self.behaviour.iter().map(|d| (d.name(), d.load()));
+        let baseline = self.baseline.iter().map(|d| (d.name(), d.load()));
+        behaviour
+            .chain(baseline)
+            .map(|(n, (held, gone))| (n, held, gone))
+            .collect()
+    }
+
+    /// Upper bound of the detectors' heap, bytes, whatever the traffic.
+    pub fn memory_bound(config: &Config) -> usize {
+        let (detect, sources) = (&config.detect, config.flow.max_sources);
+        PortScan::memory_bound(&detect.port_scan, sources)
+            + SynFlood::memory_bound(sources)
+            + PacketFlood::memory_bound(sources)
+            + BruteForce::memory_bound(sources)
+            + Baseline::memory_bound(sources)
+            + Voice::memory_bound(sources)
+    }
+}
+
+/// Makes an alert of a finding, if its severity is worth one.
+fn utter(
+    detector: Name,
+    mut finding: Finding,
+    voice: &mut Voice,
+    clock: Clock,
+    mint: &mut Mint,
+    sensor: &str,
+) -> Option<Alert> {
+    let score = score(finding.ratio);
+    let mut severity = severity(score, &voice.thresholds())?;
+    if finding.class == EvidenceClass::Statistical {
+        severity = severity.min(Severity::Medium);
+    }
+    voice.said(voice::topic(detector, &finding), finding.at, severity);
+    finding.targets.truncate(MAX_TARGETS);
+    let at = clock.wall(finding.at);
+    Some(Alert {
+        id: mint.alert(at),
+        at,
+        evidence_at: finding.at,
+        source: finding.source,
+        targets: finding.targets,
+        detector,
+        family: finding.family,
+        technique: finding.technique.into_owned(),
+        score,
+        severity,
+        class: finding.class,
+        evidence: finding.evidence,
+        summary: finding.summary,
+        sensor: sensor.to_owned(),
+    })
+}
+
+/// One row of evidence.
+fn row(name: &str, value: f64, threshold: f64, unit: impl Into<String>) -> Evidence {
+    Evidence {
+        name: name.to_owned(),
+        value: (value * 1000.0).round() / 1000.0,
+        threshold,
+        unit: unit.into(),
+    }
+}
+
+/// A window as people write it: `60s`, `500ms`.
+fn span(window: std::time::Duration) -> String {
+    if window.subsec_nanos() == 0 {
+        format!("{}s", window.as_secs())
+    } else {
+        format!("{}ms", window.as_millis())
+    }
+}
+
+/// A service as people write it.
+fn place(service: &Service) -> String {
+    match service.ip {
+        IpAddr::V6(v6) => format!("[{v6}]:{}", service.port),
+        IpAddr::V4(v4) => format!("{v4}:{}", service.port),
+    }
+}

@@ -1,0 +1,300 @@
+//! Looking for open doors: many ports of a host, one port of many hosts, or many of both.
+
+use super::{Detector, Finding, Voice, row, span};
+use crate::config::ScanConfig;
+use crate::flow::{Bounded, Fate, Observation, Stealth};
+use crate::types::{Detector as Name, EvidenceClass, Family, Ktime, Service};
+use sentinel_common::addr::Addr;
+use sentinel_common::flow::{PROTO_TCP, PROTO_UDP};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Probes remembered per source at least; the oldest makes room. Raised to four times the larger threshold.
+const PROBES: usize = 64;
+/// Services remembered per suspect with which it did talk; the oldest makes room.
+const TALKED: usize = 32;
+/// A SYN up to this long carries no more than a segment size: raw sockets make such, stacks do not (they offer
+/// window scaling and SACK). IPv4 header 20, TCP header 24, some slack; IPv6 adds 20.
+const BARE_SYN: u32 = 48;
+
+/// How one door was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Syn,
+    Connect,
+    /// A connection that succeeded and said nothing: counts only beside failures.
+    Empty,
+    Fin,
+    Null,
+    Xmas,
+    Udp,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Syn => "syn",
+            Self::Connect | Self::Empty => "connect",
+            Self::Fin => "fin",
+            Self::Null => "null",
+            Self::Xmas => "xmas",
+            Self::Udp => "udp",
+        }
+    }
+
+    const fn proto(self) -> u8 {
+        match self {
+            Self::Udp => PROTO_UDP,
+            _ => PROTO_TCP,
+        }
+    }
+}
+
+/// One door tried in vain.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    at: Ktime,
+    host: Addr,
+    port: u16,
+    kind: Kind,
+}
+
+/// What is kept of a source that tried at least one door in vain.
+#[derive(Debug, Default)]
+struct Suspect {
+    /// Distinct by host, port and protocol; most recent last.
+    probes: Vec<Probe>,
+    /// Distinct services it talked with; most recent last.
+    talked: Vec<(Ktime, Addr, u16)>,
+}
+
+/// Doors tried that share a host, a port, or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Vertical,
+    Horizontal,
+    Spread,
+}
+
+/// Counts distinct doors tried in vain per source.
+///
+/// A door counts once, however often it is tried. Silent connections to open ports count up to the number of
+/// failures; services the source did talk with weigh against it (twice), which spares peer-to-peer clients.
+#[derive(Debug)]
+pub struct PortScan {
+    suspects: Bounded<Addr, Suspect>,
+    window: Duration,
+    ports: usize,
+    hosts: usize,
+    probes: usize,
+}
+
+impl PortScan {
+    /// Nobody suspected yet.
+    pub fn new(config: &ScanConfig, sources: usize) -> Self {
+        let (ports, hosts) = (config.ports.max(1) as usize, config.hosts.max(1) as usize);
+        Self {
+            suspects: Bounded::new(Self::capacity(sources)),
+            window: config.window,
+            ports,
+            hosts,
+            probes: Self::cap(config),
+        }
+    }
+
+    /// Sources suspected at once: a quarter of `flow.max_sources`.
+    const fn capacity(sources: usize) -> usize {
+        if sources / 4 > 16 { sources / 4 } else { 16 }
+    }
+
+    /// Probes remembered per suspect.
+    fn cap(config: &ScanConfig) -> usize {
+        PROBES.max(4 * config.ports.max(config.hosts) as usize)
+    }
+
+    pub(super) fn memory_bound(config: &ScanConfig, sources: usize) -> usize {
+        let capacity = Self::capacity(sources);
+        let own = Self::cap(config) * size_of::<Probe>() + TALKED * size_of::<(Ktime, Addr, u16)>();
+        Bounded::<Addr, Suspect>::memory_bound(capacity) + capacity * own
+    }
+
+    fn kind(o: &Observation) -> Option<Kind> {
+        let kind = match (o.fate, o.udp()) {
+            (Fate::Probe(Stealth::Fin), _) => Kind::Fin,
+            (Fate::Probe(Stealth::Null), _) => Kind::Null,
+            (Fate::Probe(Stealth::Xmas), _) => Kind::Xmas,
+            (Fate::Unanswered, true) => Kind::Udp,
+            (Fate::HalfOpen, _) => Kind::Syn,
+            (Fate::Refused | Fate::Unanswered, _) => {
+                let longer = if o.source.is_ipv6() { 20 } else { 0 };
+                if o.forward_len_max <= BARE_SYN + longer {
+                    Kind::Syn
+                } else {
+                    Kind::Connect
+                }
+            }
+            (Fate::Empty, _) => Kind::Empty,
+            _ => return None,
+        };
+        Some(kind)
+    }
+
+    /// Notes a door tried in vain; returns the number of doors of the shape that is furthest past its limit.
+    fn note(&mut self, source: Addr, probe: Probe) -> Option<(Shape, usize, usize)> {
+        let (window, cap) = (self.window, self.probes);
+        let suspect = self.suspects.touch_or(source, Suspect::default);
+        let kept = |at: Ktime| probe.at.since(at) < window;
+        suspect
+            .probes
+            .retain(|p| kept(p.at) && (p.host, p.port, p.kind.proto()) != (probe.host, probe.port, probe.kind.proto()));
+        suspect.talked.retain(|(at, ..)| kept(*at));
+        if suspect.probes.len() >= cap {
+            suspect.probes.remove(0);
+        }
+        suspect.probes.push(probe);
+        let count = |same: &dyn Fn(Addr, u16) -> bool| {
+            let matching = || suspect.probes.iter().filter(|p| same(p.host, p.port));
+            let silent = matching().filter(|p| p.kind == Kind::Empty).count();
+            let failed = matching().count() - silent;
+            let talked = suspect.talked.iter().filter(|(_, h, p)| same(*h, *p)).count();
+            let doors = failed + silent.min(failed);
+            if doors > 2 * talked { doors } else { 0 }
+        };
+        let shapes = [
+            (Shape::Vertical, count(&|h, _| h == probe.host), self.ports),
+            (Shape::Horizontal, count(&|_, p| p == probe.port), self.hosts),
+            (Shape::Spread, count(&|_, _| true), 2 * self.ports.max(self.hosts)),
+        ];
+        shapes.into_iter().find(|(_, doors, limit)| doors >= limit)
+    }
+
+    fn talked(&mut self, o: &Observation) {
+        let host = Addr::from(o.target.ip);
+        let Some(suspect) = self.suspects.touch(&Addr::from(o.source)) else {
+            return;
+        };
+        suspect
+            .probes
+            .retain(|p| (p.host, p.port, p.kind.proto()) != (host, o.target.port, o.target.proto));
+        suspect.talked.retain(|(_, h, p)| (*h, *p) != (host, o.target.port));
+        if suspect.talked.len() >= TALKED {
+            suspect.talked.remove(0);
+        }
+        suspect.talked.push((o.at, host, o.target.port));
+    }
+
+    fn finding(&self, o: &Observation, probe: Probe, (shape, doors, limit): (Shape, usize, usize)) -> Option<Finding> {
+        let suspect = self.suspects.peek(&Addr::from(o.source))?;
+        let of_shape = |p: &&Probe| match shape {
+            Shape::Vertical => p.host == probe.host,
+            Shape::Horizontal => p.port == probe.port,
+            Shape::Spread => true,
+        };
+        let listed: Vec<_> = suspect.probes.iter().rev().filter(of_shape).collect();
+        let technique = leading(listed.iter().map(|p| p.kind));
+        let window = span(self.window);
+        let refused = listed.iter().filter(|p| p.kind != Kind::Empty).count();
+        let silent = listed.len() - refused;
+        let (name, unit, words, what) = match shape {
+            Shape::Vertical => (
+                "distinct_ports",
+                "ports",
+                "vertical",
+                format!("distinct ports of {}", o.target.ip),
+            ),
+            Shape::Horizontal => (
+                "distinct_hosts",
+                "hosts",
+                "horizontal",
+                format!("hosts on port {}", probe.port),
+            ),
+            Shape::Spread => (
+                "distinct_services",
+                "services",
+                "spread",
+                "host and port pairs".to_owned(),
+            ),
+        };
+        let beside = if silent > 0 {
+            format!(", {silent} more connected and said nothing")
+        } else {
+            String::new()
+        };
+        let mut evidence = vec![row(name, doors as f64, limit as f64, format!("{unit}/{window}"))];
+        if silent > 0 {
+            evidence.push(row(
+                "silent_connections",
+                silent as f64,
+                0.0,
+                format!("connections/{window}"),
+            ));
+        }
+        Some(Finding {
+            at: o.at,
+            source: Some(o.source),
+            targets: listed
+                .iter()
+                .take(super::MAX_TARGETS)
+                .map(|p| Service {
+                    ip: IpAddr::from(p.host),
+                    port: p.port,
+                    proto: p.kind.proto(),
+                })
+                .collect(),
+            family: Family::Scan,
+            technique: format!("{technique} {words}").into(),
+            ratio: doors as f64 / limit as f64,
+            class: EvidenceClass::Behaviour,
+            evidence,
+            summary: format!(
+                "{} tried {refused} {what} in vain within {window} ({technique} scan{beside}); the limit is {limit}",
+                o.source
+            ),
+        })
+    }
+}
+
+/// The most frequent technique; the earlier in the list of kinds wins a tie.
+fn leading(kinds: impl Iterator<Item = Kind> + Clone) -> &'static str {
+    let names = ["syn", "connect", "fin", "null", "xmas", "udp"];
+    let count = |name: &str| kinds.clone().filter(|k| k.name() == name).count();
+    let mut best = names[0];
+    for name in names {
+        if count(name) > count(best) {
+            best = name;
+        }
+    }
+    best
+}
+
+impl Detector for PortScan {
+    fn name(&self) -> Name {
+        Name::PortScan
+    }
+
+    fn observe(&mut self, o: &Observation, voice: &Voice) -> Option<Finding> {
+        if !o.fate_now || !(o.tcp() || o.udp()) {
+            return None;
+        }
+        if o.fate == Fate::Talked {
+            self.talked(o);
+            return None;
+        }
+        let probe = Probe {
+            at: o.at,
+            host: Addr::from(o.target.ip),
+            port: o.target.port,
+            kind: Self::kind(o)?,
+        };
+        let reached = self.note(Addr::from(o.source), probe)?;
+        let ratio = reached.1 as f64 / reached.2 as f64;
+        if !voice.may(o.source, Name::PortScan, Family::Scan, ratio, o.at) {
+            return None;
+        }
+        self.finding(o, probe, reached)
+    }
+
+    fn load(&self) -> (usize, u64) {
+        (self.suspects.len(), self.suspects.evicted())
+    }
+}

@@ -1,0 +1,250 @@
+//! Drowning a TCP service in handshakes that are never finished.
+
+use super::{Detector, Finding, Voice, place, row, span};
+use crate::config::SynFloodConfig;
+use crate::flow::{Bounded, Fate, Observation, Ring};
+use crate::types::{Detector as Name, EvidenceClass, Family, Ktime, Service};
+use sentinel_common::addr::Addr;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+const SLOTS: usize = 8;
+/// SYNs a client may send for one connection before they count one by one: the first and two repetitions.
+const PATIENCE: u32 = 3;
+/// Services watched for floods from everywhere; the least recently hit makes room.
+const SERVICES: usize = 1024;
+/// Handshakes a source completed in the last minute weigh this much against those it did not.
+const HONEST: u32 = 3;
+/// Bits of the sketch that estimates the number of sources.
+const SKETCH: usize = 2048;
+
+/// Half-open handshakes of one source with one service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pair {
+    half_open: Ring<SLOTS>,
+    flagged: Ktime,
+}
+
+/// Half-open handshakes of everybody with one service.
+#[derive(Clone, Debug)]
+struct Crowd {
+    half_open: Ring<SLOTS>,
+    sketch: Sketch,
+}
+
+/// Linear counting (Whang et al., 1990) over two windows.
+#[derive(Clone, Debug)]
+struct Sketch {
+    now: [u64; SKETCH / 64],
+    before: [u64; SKETCH / 64],
+    epoch: u64,
+}
+
+impl Sketch {
+    fn add(&mut self, source: &Addr, epoch: u64) {
+        if epoch > self.epoch {
+            self.before = if epoch == self.epoch + 1 {
+                self.now
+            } else {
+                [0; SKETCH / 64]
+            };
+            self.now = [0; SKETCH / 64];
+            self.epoch = epoch;
+        }
+        // A fixed hash: the estimate must not differ from run to run, and it decides nothing.
+        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+        source.hash(&mut hasher);
+        let bit = (hasher.finish() as usize) % SKETCH;
+        self.now[bit / 64] |= 1 << (bit % 64);
+    }
+
+    fn estimate(&self) -> f64 {
+        let set: u32 = self
+            .now
+            .iter()
+            .zip(&self.before)
+            .map(|(a, b)| (a | b).count_ones())
+            .sum();
+        let zeros = (SKETCH as f64 - f64::from(set)).max(1.0);
+        SKETCH as f64 * (SKETCH as f64 / zeros).ln()
+    }
+}
+
+/// FNV-1a with a final mix.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        let mixed = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed ^ (mixed >> 33)
+    }
+}
+
+/// Counts half-open handshakes per source and service, and per service over all sources.
+///
+/// A handshake is half-open when the initiator reset it after the SYN-ACK or let the time to answer pass; so are
+/// repeated SYNs in one flow. Who completes handshakes as well is no flood until the others outweigh them threefold.
+#[derive(Debug)]
+pub struct SynFlood {
+    pairs: Bounded<(Addr, Addr, u16), Pair>,
+    crowds: Bounded<(Addr, u16), Crowd>,
+    window: Duration,
+    slot_ns: u64,
+    limit: u32,
+    limit_all: u32,
+}
+
+impl SynFlood {
+    /// No flood yet.
+    pub fn new(config: &SynFloodConfig, sources: usize) -> Self {
+        Self {
+            pairs: Bounded::new(sources),
+            crowds: Bounded::new(SERVICES),
+            window: config.window,
+            slot_ns: config.window.as_nanos() as u64 / SLOTS as u64,
+            limit: config.half_open.max(1),
+            limit_all: config.half_open_all.max(1),
+        }
+    }
+
+    pub(super) const fn memory_bound(sources: usize) -> usize {
+        Bounded::<(Addr, Addr, u16), Pair>::memory_bound(sources)
+            + Bounded::<(Addr, u16), Crowd>::memory_bound(SERVICES)
+    }
+
+    /// Half-open handshakes this observation adds.
+    fn fresh(o: &Observation) -> u32 {
+        if !o.tcp() || o.completed || o.forward.syn == 0 {
+            return 0;
+        }
+        let repeated = if o.forward.syn > PATIENCE {
+            o.forward_delta.syn.min(o.forward.syn - PATIENCE)
+        } else {
+            0
+        };
+        let given_up = u32::from(o.fate_now && matches!(o.fate, Fate::HalfOpen | Fate::Unanswered));
+        repeated.max(given_up)
+    }
+
+    fn alone(&self, o: &Observation, half_open: u32) -> Finding {
+        let window = span(self.window);
+        Finding {
+            at: o.at,
+            source: Some(o.source),
+            targets: vec![o.target],
+            family: Family::Flood,
+            technique: "syn flood".into(),
+            ratio: f64::from(half_open) / f64::from(self.limit),
+            class: EvidenceClass::Behaviour,
+            evidence: vec![
+                row(
+                    "half_open",
+                    half_open.into(),
+                    self.limit.into(),
+                    format!("handshakes/{window}"),
+                ),
+                row(
+                    "completed",
+                    o.window.completed.into(),
+                    f64::from(half_open) / f64::from(HONEST),
+                    "handshakes/64s",
+                ),
+            ],
+            summary: format!(
+                "{} left {half_open} handshakes with {} unfinished within {window}; the limit is {}",
+                o.source,
+                place(&o.target),
+                self.limit
+            ),
+        }
+    }
+
+    fn together(&self, at: Ktime, target: Service, half_open: u32, sources: f64) -> Finding {
+        let window = span(self.window);
+        let sources = sources.round();
+        Finding {
+            at,
+            source: None,
+            targets: vec![target],
+            family: Family::Flood,
+            technique: "syn flood distributed".into(),
+            ratio: f64::from(half_open) / f64::from(self.limit_all),
+            class: EvidenceClass::Behaviour,
+            evidence: vec![
+                row(
+                    "half_open_all",
+                    half_open.into(),
+                    self.limit_all.into(),
+                    format!("handshakes/{window}"),
+                ),
+                row("sources_estimated", sources, 0.0, format!("sources/{window}")),
+            ],
+            summary: format!(
+                "About {sources} sources left {half_open} handshakes with {} unfinished within {window} (the limit is {}); \
+                 the sources look forged, so nobody is blocked",
+                place(&target),
+                self.limit_all
+            ),
+        }
+    }
+}
+
+impl Detector for SynFlood {
+    fn name(&self) -> Name {
+        Name::SynFlood
+    }
+
+    fn observe(&mut self, o: &Observation, voice: &Voice) -> Option<Finding> {
+        let fresh = Self::fresh(o);
+        if fresh == 0 {
+            return None;
+        }
+        let (source, target) = (Addr::from(o.source), Addr::from(o.target.ip));
+        let pair = self.pairs.touch_or((source, target, o.target.port), Pair::default);
+        let half_open = pair.half_open.add(o.at, self.slot_ns, fresh);
+        let alone = half_open >= self.limit && half_open >= HONEST.saturating_mul(o.window.completed);
+        if alone {
+            pair.flagged = o.at;
+        }
+        if pair.flagged.0 != 0 && o.at.since(pair.flagged) < self.window {
+            // One source that floods alone is no crowd.
+            let ratio = f64::from(half_open) / f64::from(self.limit);
+            return (alone && voice.may(o.source, Name::SynFlood, Family::Flood, ratio, o.at))
+                .then(|| self.alone(o, half_open));
+        }
+        let crowd = self.crowds.touch_or((target, o.target.port), || Crowd {
+            half_open: Ring::default(),
+            sketch: Sketch {
+                now: [0; SKETCH / 64],
+                before: [0; SKETCH / 64],
+                epoch: 0,
+            },
+        });
+        crowd
+            .sketch
+            .add(&source, o.at.0 / (self.window.as_nanos() as u64).max(1));
+        let all = crowd.half_open.add(o.at, self.slot_ns, fresh);
+        if all < self.limit_all {
+            return None;
+        }
+        let ratio = f64::from(all) / f64::from(self.limit_all);
+        if !voice.may_about(o.target.ip, Name::SynFlood, Family::Flood, ratio, o.at) {
+            return None;
+        }
+        let sources = crowd.sketch.estimate();
+        Some(self.together(o.at, o.target, all, sources))
+    }
+
+    fn load(&self) -> (usize, u64) {
+        (
+            self.pairs.len() + self.crowds.len(),
+            self.pairs.evicted() + self.crowds.evicted(),
+        )
+    }
+}

@@ -1,0 +1,21 @@
+//! From cumulative flow records to observations about whoever opened the flow.
+//!
+//! In: [`sentinel_common::event::FlowRecord`]s in the order they arrive, any of which may be missing, and the time.
+//! Out: [`Observation`]s: initiator to responder, cumulative and since the last record, with the flow's [`Fate`].
+//! Invariant: a flow's traffic is always accounted to its initiator, never to who merely answers; memory is bounded by
+//! `flow.max_flows` and `flow.max_sources` (see [`FlowTable::memory_bound`]); no clock, no I/O, no order of iteration.
+//! Deliberately elsewhere: what an observation means (`detect`).
+
+mod lru;
+mod observation;
+mod ring;
+mod sources;
+mod table;
+mod tally;
+
+pub use lru::Bounded;
+pub use observation::{Cause, Fate, Observation, Stealth};
+pub use ring::Ring;
+pub use sources::SourceWindow;
+pub use table::{FlowLosses, FlowTable};
+pub use tally::Tally;

@@ -1,0 +1,494 @@
+//! The table of bidirectional flows.
+
+use super::sources::{Change, Sources};
+use super::{Bounded, Cause, Fate, Observation, Stealth, Tally};
+use crate::config::FlowConfig;
+use crate::types::{Ktime, Service};
+use sentinel_common::addr::Addr;
+use sentinel_common::event::FlowRecord;
+use sentinel_common::flow::{
+    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_PERIODIC, FlowKey, KEY_FRAGMENT, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP,
+    STATE_ALLOWED, STATE_CLOSED, STATE_HANDSHAKE, STATE_OPENED_BY_EGRESS,
+};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Flows pushed out before their time to answer was over, kept for the next tick to judge. More are counted and lost.
+const EARLY: usize = 8192;
+/// Time after the first record in which a UDP packet from a well-known port to a high one may answer a request that
+/// went out before we watched, and is therefore no probe.
+const STRANGER: Duration = Duration::from_secs(30);
+/// Ports below this are servers' (RFC 6335, system ports).
+const SYSTEM_PORTS: u16 = 1024;
+/// Payload of a greeting: a responder that says more was listened to.
+const GREETING: u64 = 512;
+
+/// What a flow table had to give up, cumulative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowLosses {
+    /// Flows forgotten because the table was full.
+    pub flows: u64,
+    /// Initiators forgotten because their table was full.
+    pub sources: u64,
+    /// Unanswered flows among the forgotten that were never judged.
+    pub unjudged: u64,
+    /// Records that said nothing new, or were older than what is known.
+    pub stale: u64,
+}
+
+/// Bits of [`Entry::bits`]. Reversed: the near side opened the flow.
+const REVERSED: u8 = 1;
+const COMPLETED: u8 = 2;
+const CLOSED: u8 = 4;
+const COMPANION: u8 = 8;
+const WAITING: u8 = 16;
+const PROVEN: u8 = 32;
+const ALLOWED: u8 = 64;
+
+/// What is kept per flow.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    forward: Tally,
+    reverse: Tally,
+    first_ns: u64,
+    last_ns: u64,
+    seen: Ktime,
+    forward_len_max: u32,
+    fate: Fate,
+    bits: u8,
+}
+
+impl Entry {
+    fn has(&self, bit: u8) -> bool {
+        self.bits & bit != 0
+    }
+
+    fn set(&mut self, bit: u8, on: bool) {
+        self.bits = if on { self.bits | bit } else { self.bits & !bit };
+    }
+}
+
+/// Bidirectional flows and what their initiators did lately. Synchronous; takes the time, reads no clock.
+#[derive(Debug)]
+pub struct FlowTable {
+    flows: Bounded<FlowKey, Entry>,
+    sources: Sources,
+    /// Flows that wait for an answer, in the order in which their time runs out.
+    waiting: VecDeque<(Ktime, FlowKey)>,
+    early: VecDeque<(FlowKey, Entry)>,
+    idle_timeout: Duration,
+    answer_timeout: Duration,
+    egress: bool,
+    born: Option<Ktime>,
+    unjudged: u64,
+    stale: u64,
+}
+
+impl FlowTable {
+    /// An empty table.
+    pub fn new(config: &FlowConfig) -> Self {
+        Self {
+            flows: Bounded::new(config.max_flows),
+            sources: Sources::new(config.max_sources),
+            waiting: VecDeque::new(),
+            early: VecDeque::new(),
+            idle_timeout: config.idle_timeout,
+            answer_timeout: config.answer_timeout,
+            egress: true,
+            born: None,
+            unjudged: 0,
+            stale: 0,
+        }
+    }
+
+    /// Says whether records carry both directions (`kernel.egress`). Without what goes out no answer is ever seen:
+    /// then silence proves nothing, and a handshake counts as completed once its initiator goes on.
+    #[must_use]
+    pub fn with_egress(mut self, egress: bool) -> Self {
+        self.egress = egress;
+        self
+    }
+
+    /// Flows held.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Whether no flow is held.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Initiators held.
+    pub fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// What had to be given up so far.
+    pub fn losses(&self) -> FlowLosses {
+        FlowLosses {
+            flows: self.flows.evicted(),
+            sources: self.sources.evicted(),
+            unjudged: self.unjudged,
+            stale: self.stale,
+        }
+    }
+
+    /// Upper bound of the table's heap, bytes, whatever the traffic: about 72 MiB with the default limits.
+    pub fn memory_bound(config: &FlowConfig) -> usize {
+        // A deque may have just doubled.
+        let waiting = 2 * config.max_flows * size_of::<(Ktime, FlowKey)>();
+        Bounded::<FlowKey, Entry>::memory_bound(config.max_flows)
+            + Sources::memory_bound(config.max_sources)
+            + waiting
+            + 2 * EARLY * size_of::<(FlowKey, Entry)>()
+    }
+
+    /// Takes in a record. `None` where it says nothing new.
+    pub fn apply(&mut self, record: &FlowRecord) -> Option<Observation> {
+        let now = Ktime(record.now_ns);
+        self.born.get_or_insert(now);
+        let known = self.flows.peek(&record.key).copied();
+        let value = &record.value;
+        let first_ns = match (value.ingress.first_ns, value.egress.first_ns) {
+            (0, only) | (only, 0) => only,
+            (a, b) => a.min(b),
+        };
+        let egress_opened = value.state & STATE_OPENED_BY_EGRESS != 0;
+        let reversed = match known {
+            // The table remembers who opened a flow that the kernel had to forget and re-create.
+            Some(known) if !fresh_connection(record, &known) => known.has(REVERSED),
+            _ => {
+                let (opener, other) = if egress_opened {
+                    (&value.egress, &value.ingress)
+                } else {
+                    (&value.ingress, &value.egress)
+                };
+                let answered_first = opener.synack > 0 && opener.syn == 0 && other.synack == 0;
+                egress_opened != answered_first
+            }
+        };
+        let (near, far) = (&value.egress, &value.ingress);
+        let (ahead, back) = if reversed { (near, far) } else { (far, near) };
+        let (forward, reverse) = (Tally::from(ahead), Tally::from(back));
+
+        let mut new = known.is_none();
+        let (mut base_forward, mut base_reverse) = (Tally::default(), Tally::default());
+        let mut entry = Entry {
+            forward,
+            reverse,
+            first_ns,
+            last_ns: value.last_ns(),
+            seen: now,
+            forward_len_max: ahead.len_max,
+            fate: Fate::Open,
+            bits: 0,
+        };
+        if let Some(known) = known {
+            let recreated = first_ns > known.first_ns
+                || forward.packets + reverse.packets < known.forward.packets + known.reverse.packets;
+            if !recreated {
+                (base_forward, base_reverse) = (known.forward, known.reverse);
+            } else if fresh_connection(record, &known) {
+                new = true;
+            } else if now < known.seen {
+                self.stale += 1;
+                return None;
+            }
+            if !new {
+                entry.fate = known.fate;
+                entry.bits = known.bits;
+                entry.forward_len_max = entry.forward_len_max.max(known.forward_len_max);
+            }
+        }
+        entry.set(REVERSED, reversed);
+        entry.set(ALLOWED, value.state & STATE_ALLOWED != 0);
+        entry.set(
+            PROVEN,
+            value.state & STATE_HANDSHAKE != 0 || (!new && entry.has(PROVEN)),
+        );
+        let forward_delta = forward.since(&base_forward);
+        let reverse_delta = reverse.since(&base_reverse);
+
+        let was_completed = entry.has(COMPLETED);
+        let was_closed = entry.has(CLOSED);
+        if record.key.proto == PROTO_TCP {
+            let completed = was_completed || self.completed(&entry);
+            entry.set(COMPLETED, completed);
+            entry.set(CLOSED, was_closed || value.state & STATE_CLOSED != 0);
+        }
+        if !new
+            && forward_delta.packets + reverse_delta.packets == 0
+            && was_completed == entry.has(COMPLETED)
+            && was_closed == entry.has(CLOSED)
+        {
+            self.stale += 1;
+            return None;
+        }
+        let was_fate = if new { Fate::Open } else { entry.fate };
+        entry.fate = self.fate(&record.key, &entry, was_fate, false, now);
+
+        let (source, target) = ends(&record.key, &entry);
+        if new && record.key.proto == PROTO_UDP {
+            entry.set(COMPANION, self.sources.companion(&source.0, target, now));
+        }
+        if new {
+            self.await_answer(&record.key, &mut entry, now);
+        }
+        let cause = match record.cause {
+            CAUSE_FIRST => Cause::First,
+            CAUSE_CLOSE => Cause::Close,
+            CAUSE_PERIODIC => Cause::Periodic,
+            _ => Cause::Idle,
+        };
+        let change = Change {
+            opened: new,
+            talked: entry.fate == Fate::Talked && was_fate != Fate::Talked,
+            completed: entry.has(COMPLETED) && !was_completed,
+        };
+        let mut observation = observe(&record.key, &entry);
+        observation.window = self.sources.note(source.0, target, now, change);
+        observation.at = if cause == Cause::Idle {
+            Ktime(entry.last_ns)
+        } else {
+            now
+        };
+        observation.cause = cause;
+        observation.forward_delta = forward_delta;
+        observation.reverse_delta = reverse_delta;
+        observation.new = new;
+        observation.completed_now = change.completed;
+        observation.closed_now = entry.has(CLOSED) && !was_closed;
+        observation.fate_now = entry.fate != was_fate;
+
+        // Whoever was forgotten while its answer was still due is judged at the next tick.
+        if let Some((key, pushed_out)) = self.flows.insert(record.key, entry)
+            && pushed_out.has(WAITING)
+        {
+            if self.early.len() < EARLY {
+                self.early.push_back((key, pushed_out));
+            } else {
+                self.unjudged += 1;
+            }
+        }
+        Some(observation)
+    }
+
+    /// Lets time pass: judges who was not answered in time, forgets who has been quiet too long.
+    pub fn tick(&mut self, now: Ktime) -> Vec<Observation> {
+        let mut out = Vec::new();
+        while let Some((key, mut entry)) = self.early.pop_front() {
+            out.extend(self.time_out(&key, &mut entry, now));
+        }
+        while self.waiting.front().is_some_and(|(due, _)| *due <= now) {
+            let Some((due, key)) = self.waiting.pop_front() else {
+                break;
+            };
+            out.extend(self.judge_waiting(&key, due));
+        }
+        let horizon = |timeout: Duration| Ktime(now.0.saturating_sub(timeout.as_nanos() as u64));
+        let quiet_since = horizon(self.idle_timeout);
+        while self.flows.oldest().is_some_and(|(_, e)| e.seen < quiet_since) {
+            self.flows.pop_oldest();
+        }
+        self.sources
+            .forget(horizon(self.idle_timeout.max(Duration::from_secs(64))));
+        out
+    }
+
+    fn judge_waiting(&mut self, key: &FlowKey, due: Ktime) -> Option<Observation> {
+        let mut entry = *self.flows.peek(key)?;
+        if !entry.has(WAITING) {
+            return None;
+        }
+        let observation = self.time_out(key, &mut entry, due);
+        if let Some(kept) = self.flows.peek_mut(key) {
+            *kept = entry;
+        }
+        observation
+    }
+
+    /// The wait of a flow is over: an observation, if it came to nothing.
+    fn time_out(&mut self, key: &FlowKey, entry: &mut Entry, at: Ktime) -> Option<Observation> {
+        entry.set(WAITING, false);
+        let before = entry.fate;
+        entry.fate = self.fate(key, entry, before, true, at);
+        if entry.fate == before || !entry.fate.failed() {
+            return None;
+        }
+        let (source, target) = ends(key, entry);
+        let mut observation = observe(key, entry);
+        observation.window = self.sources.note(source.0, target, at, Change::default());
+        observation.at = at;
+        observation.fate_now = true;
+        Some(observation)
+    }
+
+    /// Queues a new flow to be asked for its answer.
+    fn await_answer(&mut self, key: &FlowKey, entry: &mut Entry, now: Ktime) {
+        let (_, (target, _)) = ends(key, entry);
+        let asks = match key.proto {
+            PROTO_TCP => entry.forward.syn > 0 && !entry.has(COMPLETED),
+            PROTO_UDP => {
+                entry.reverse.packets == 0 && self.egress && !to_many(target) && !self.stranger(key, entry, now)
+            }
+            _ => false,
+        };
+        if key.flags & KEY_FRAGMENT != 0 || !asks || entry.fate != Fate::Open {
+            return;
+        }
+        entry.set(WAITING, true);
+        if self.waiting.len() >= self.flows.capacity() {
+            // More openings than flows fit: their entries have been judged early already.
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((now.after(self.answer_timeout), *key));
+    }
+
+    /// Whether a UDP flow may be the answer to a request from before our time.
+    fn stranger(&self, key: &FlowKey, entry: &Entry, now: Ktime) -> bool {
+        let (source, target) = ends(key, entry);
+        let young = self.born.is_some_and(|born| now.since(born) < STRANGER);
+        source.1 < SYSTEM_PORTS && target.1 >= SYSTEM_PORTS && young
+    }
+
+    /// Whether a TCP handshake was completed.
+    fn completed(&self, entry: &Entry) -> bool {
+        let (ahead, back) = (&entry.forward, &entry.reverse);
+        let went_on = ahead.ack > ahead.rst;
+        // Payload both ways on a flow that began before we looked is as good as a handshake.
+        let spoke = ahead.payload > 0 && back.payload > 0;
+        let proven = entry.has(PROVEN) && (!entry.has(REVERSED) || went_on);
+        proven || spoke || (!self.egress && went_on && ahead.syn > 0)
+    }
+
+    fn fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool, now: Ktime) -> Fate {
+        if key.flags & KEY_FRAGMENT != 0 {
+            return before;
+        }
+        match key.proto {
+            PROTO_TCP => self.tcp_fate(key, entry, before, timed_out),
+            PROTO_UDP if entry.reverse.packets > 0 => Fate::Talked,
+            PROTO_UDP if timed_out && self.egress && !self.stranger(key, entry, now) => Fate::Unanswered,
+            PROTO_ICMP | PROTO_ICMPV6 if entry.reverse.packets > 0 => Fate::Talked,
+            _ => before,
+        }
+    }
+
+    fn tcp_fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool) -> Fate {
+        let (ahead, back) = (&entry.forward, &entry.reverse);
+        if before == Fate::Talked {
+            return before;
+        }
+        if ahead.syn == 0 {
+            // A truncated TCP header reads as no flags and no ports.
+            let readable = key.remote_port != 0 && key.local_port != 0;
+            return if readable && ahead.packets > 0 && ahead.stealth() == ahead.packets {
+                let kind = match (ahead.null > 0, ahead.xmas > 0) {
+                    (true, _) => Stealth::Null,
+                    (_, true) => Stealth::Xmas,
+                    _ => Stealth::Fin,
+                };
+                Fate::Probe(kind)
+            } else if entry.has(COMPLETED) {
+                Fate::Talked
+            } else {
+                before
+            };
+        }
+        if entry.has(COMPLETED) {
+            let hung_up = ahead.rst > 0 && back.fin == 0 && back.payload < GREETING;
+            return if ahead.payload > 0 {
+                Fate::Talked
+            } else if entry.has(CLOSED) && (back.payload == 0 || hung_up) {
+                Fate::Empty
+            } else if back.payload > 0 && entry.has(CLOSED) {
+                Fate::Talked
+            } else {
+                before
+            };
+        }
+        if back.synack > 0 {
+            return if ahead.rst > 0 || timed_out {
+                Fate::HalfOpen
+            } else {
+                before
+            };
+        }
+        if back.rst > 0 {
+            return Fate::Refused;
+        }
+        if timed_out && back.packets == 0 && self.egress {
+            return Fate::Unanswered;
+        }
+        // Without the other direction, a SYN that nothing followed is all there is to see of a half-open handshake.
+        if timed_out && !self.egress {
+            return Fate::HalfOpen;
+        }
+        before
+    }
+}
+
+/// Whether a record shows a new TCP connection on the ports of one that closed.
+fn fresh_connection(record: &FlowRecord, known: &Entry) -> bool {
+    let value = &record.value;
+    record.key.proto == PROTO_TCP
+        && known.has(CLOSED)
+        && value.ingress.packets + value.egress.packets < known.forward.packets + known.reverse.packets
+        && value.ingress.syn + value.egress.syn > 0
+}
+
+/// Multicast or limited broadcast: nobody has to answer.
+fn to_many(target: Addr) -> bool {
+    match IpAddr::from(target) {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast(),
+    }
+}
+
+/// Initiator and responder.
+fn ends(key: &FlowKey, entry: &Entry) -> ((Addr, u16), (Addr, u16)) {
+    let remote = (key.remote, key.remote_port);
+    let local = (key.local, key.local_port);
+    if entry.has(REVERSED) {
+        (local, remote)
+    } else {
+        (remote, local)
+    }
+}
+
+/// The parts of an observation that the entry knows.
+fn observe(key: &FlowKey, entry: &Entry) -> Observation {
+    let (source, target) = ends(key, entry);
+    Observation {
+        at: entry.seen,
+        cause: Cause::TimedOut,
+        source: source.0.into(),
+        source_port: source.1,
+        target: Service {
+            ip: target.0.into(),
+            port: target.1,
+            proto: key.proto,
+        },
+        from_inside: entry.has(REVERSED),
+        forward: entry.forward,
+        reverse: entry.reverse,
+        forward_delta: Tally::default(),
+        reverse_delta: Tally::default(),
+        forward_len_max: entry.forward_len_max,
+        started: Ktime(entry.first_ns),
+        last: Ktime(entry.last_ns),
+        remote_proven: entry.has(PROVEN),
+        completed: entry.has(COMPLETED),
+        completed_now: false,
+        closed: entry.has(CLOSED),
+        closed_now: false,
+        new: false,
+        allowed: entry.has(ALLOWED),
+        fate: entry.fate,
+        fate_now: false,
+        companion: entry.has(COMPANION),
+        window: super::SourceWindow::default(),
+    }
+}

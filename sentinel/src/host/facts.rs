@@ -1,0 +1,91 @@
+//! Facts about the host and what follows from them.
+
+use crate::types::Protected;
+use ipnet::IpNet;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// What was found; ordered, so that two readings compare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Every address of every interface.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Next hops of every route.
+    pub gateways: BTreeSet<IpAddr>,
+    /// Name servers of `/etc/resolv.conf`.
+    pub resolvers: BTreeSet<IpAddr>,
+    /// Interface of the default route, IPv4 first.
+    pub default_interface: Option<String>,
+}
+
+/// The name servers of a `resolv.conf(5)` text; scopes (`%eth0`) are cut, what is no address is ignored.
+pub(super) fn resolvers(text: &str) -> BTreeSet<IpAddr> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some("nameserver")).then(|| words.next()).flatten()
+        })
+        .filter_map(|word| word.split('%').next()?.parse().ok())
+        .collect()
+}
+
+/// Prefixes that are never touched on any host, with the guard's name and the reason.
+const ALWAYS: [(&str, &str, &str); 6] = [
+    ("127.0.0.0/8", "loopback", "loopback addresses are this host"),
+    ("::1/128", "loopback", "loopback addresses are this host"),
+    ("169.254.0.0/16", "link_local", "link-local addresses carry neighbour discovery and auto-configuration"),
+    ("fe80::/10", "link_local", "link-local addresses carry neighbour discovery and auto-configuration"),
+    ("0.0.0.0/32", "unspecified", "the unspecified address carries DHCP"),
+    ("::/128", "unspecified", "the unspecified address carries duplicate address detection"),
+];
+
+/// Everything that must never be dropped, limited or redirected: fixed prefixes, the host's own addresses,
+/// its gateways and resolvers, and the configured allowlist.
+pub fn protected(facts: &HostFacts, allowlist: &[IpNet]) -> Vec<Protected> {
+    let entry = |target: IpNet, guard: &str, reason: &str| Protected {
+        target,
+        guard: guard.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let fixed = ALWAYS
+        .iter()
+        .filter_map(|(prefix, guard, reason)| Some(entry(prefix.parse().ok()?, guard, reason)));
+    let own = facts.addresses.iter().map(|ip| entry(IpNet::from(*ip), "own_address", "this host's own address"));
+    let gateways = facts.gateways.iter().map(|ip| entry(IpNet::from(*ip), "gateway", "a gateway of this host"));
+    let resolvers = facts.resolvers.iter().map(|ip| entry(IpNet::from(*ip), "resolver", "a name server of this host"));
+    let listed = allowlist.iter().map(|net| entry(net.trunc(), "allowlist", "listed in `allowlist` of the configuration"));
+    fixed.chain(own).chain(gateways).chain(resolvers).chain(listed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_is_read_like_resolvers_read_it() {
+        let text = "# nameserver 192.0.2.9\nnameserver 192.0.2.1\n nameserver  fe80::1%eth0 \noptions edns0\nnameserver x\n";
+        let want: BTreeSet<IpAddr> =
+            ["192.0.2.1", "fe80::1"].iter().map(|ip| ip.parse().expect("an address")).collect();
+        assert_eq!(resolvers(text), want);
+    }
+
+    #[test]
+    fn every_fixed_prefix_parses_and_every_fact_is_protected() {
+        let ip: IpAddr = "198.51.100.4".parse().expect("an address");
+        let facts = HostFacts {
+            addresses: [ip].into(),
+            gateways: [ip].into(),
+            resolvers: [ip].into(),
+            default_interface: None,
+        };
+        let guards: Vec<String> =
+            protected(&facts, &["203.0.113.7/24".parse().expect("a prefix")]).into_iter().map(|p| p.guard).collect();
+        assert_eq!(
+            guards,
+            [
+                "loopback", "loopback", "link_local", "link_local", "unspecified", "unspecified", "own_address",
+                "gateway", "resolver", "allowlist"
+            ]
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Keeps the facts current: reads again whenever the kernel announces a change, and every few seconds for
+//! `/etc/resolv.conf`, which announces nothing.
+
+use super::facts::HostFacts;
+use super::netlink::{HostError, read};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How often the resolvers are read again.
+const REREAD: Duration = Duration::from_secs(5);
+/// Announcements that come within this time of each other are answered by one reading.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// The room: a netlink connection and the latest facts.
+pub struct HostRoom {
+    connection: BoxFuture<'static, ()>,
+    announcements: BoxStream<'static, ()>,
+    handle: Handle,
+    facts: watch::Sender<Arc<HostFacts>>,
+}
+
+impl HostRoom {
+    /// Opens netlink and reads the facts once.
+    ///
+    /// # Errors
+    /// [`HostError`] when netlink cannot be opened or refuses.
+    pub async fn open() -> Result<(Self, watch::Receiver<Arc<HostFacts>>), HostError> {
+        let (connection, handle, messages) = new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ])?;
+        let (facts, watcher) = watch::channel(Arc::default());
+        let mut room = Self {
+            connection: Box::pin(connection),
+            announcements: Box::pin(messages.map(|_| ())),
+            handle,
+            facts,
+        };
+        room.refresh().await?;
+        Ok((room, watcher))
+    }
+
+    async fn refresh(&mut self) -> Result<(), HostError> {
+        let fresh = tokio::select! {
+            () = &mut self.connection => return Err(HostError::Closed),
+            fresh = read(&self.handle) => Arc::new(fresh?),
+        };
+        self.facts.send_if_modified(|old| {
+            let changed = *old != fresh;
+            if changed {
+                tracing::info!(
+                    addresses = fresh.addresses.len(),
+                    gateways = ?fresh.gateways,
+                    resolvers = ?fresh.resolvers,
+                    interface = ?fresh.default_interface,
+                    "host facts read"
+                );
+                *old = fresh;
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    /// Runs until cancelled. A reading that fails leaves the last facts in force and is tried again.
+    ///
+    /// # Errors
+    /// [`HostError::Closed`] when the connection to the kernel is gone.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), HostError> {
+        let mut timer = tokio::time::interval(REREAD);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = &mut self.connection => return Err(HostError::Closed),
+                announced = self.announcements.next() => {
+                    if announced.is_none() {
+                        return Err(HostError::Closed);
+                    }
+                    tokio::time::sleep(SETTLE).await;
+                    while let Some(Some(())) = futures_util::FutureExt::now_or_never(self.announcements.next()) {}
+                }
+                _ = timer.tick() => {}
+            }
+            match self.refresh().await {
+                Err(HostError::Closed) => return Err(HostError::Closed),
+                Err(error) => tracing::warn!(%error, "host facts kept as they were"),
+                Ok(()) => {}
+            }
+        }
+    }
+}

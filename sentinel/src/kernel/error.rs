@@ -1,0 +1,238 @@
+//! What can go wrong between the agent and the kernel, each with its mend.
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use std::io;
+
+/// Why the kernel side does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The agent was built without the kernel object.
+    #[error("this binary carries no kernel programs; run `cargo xtask build-ebpf` and build again")]
+    NoObject,
+    /// A capability is missing.
+    #[error(
+        "loading kernel programs needs {missing}; run as root, or `setcap cap_bpf,cap_net_admin,cap_perfmon+ep` on the binary"
+    )]
+    Capability {
+        /// The capabilities that are missing.
+        missing: String,
+    },
+    /// The kernel refused although the capabilities are there.
+    #[error(
+        "the kernel refused `{call}` although the capabilities are there; a container's seccomp profile or a kernel in lockdown does this: allow bpf(2), or run on the host"
+    )]
+    Refused {
+        /// What was refused.
+        call: String,
+    },
+    /// The interface does not exist.
+    #[error("there is no interface `{name}`; there are: {existing}. Set `kernel.interfaces`")]
+    NoInterface {
+        /// The one asked for.
+        name: String,
+        /// Those that exist.
+        existing: String,
+    },
+    /// Two interfaces share an element of the slot table, or there are too many.
+    #[error("{interface} cannot be watched beside {other}: their indexes agree modulo {table}; re-create one of them")]
+    SlotTaken {
+        /// The one refused.
+        interface: String,
+        /// The one that is there.
+        other: String,
+        /// Elements of the table.
+        table: u32,
+    },
+    /// More interfaces than the programs have counters for.
+    #[error("{wanted} interfaces are more than the {max} that can be watched; shorten `kernel.interfaces`")]
+    TooManyInterfaces {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many there can be.
+        max: u32,
+    },
+    /// Another XDP program sits on the interface.
+    #[error(
+        "another XDP program is attached to {interface}; `ip -d link show {interface}` names it, `ip link set dev {interface} xdp off` removes it ({cause})"
+    )]
+    ForeignXdp {
+        /// The interface.
+        interface: String,
+        /// The kernel's words.
+        cause: String,
+    },
+    /// No XDP mode worked.
+    #[error("XDP cannot be attached to {interface} in any mode: {attempts}")]
+    Xdp {
+        /// The interface.
+        interface: String,
+        /// What each mode said, with the mend where one is known.
+        attempts: String,
+    },
+    /// The egress program could not be attached.
+    #[error("the egress program cannot be attached to {interface}: {cause}; `kernel.egress: false` goes without")]
+    Egress {
+        /// The interface.
+        interface: String,
+        /// The kernel's words.
+        cause: String,
+    },
+    /// Maps do not fit into memory.
+    #[error(
+        "the kernel has no memory for map {map}; lower `kernel.*_capacity` or `kernel.ring_bytes`, or raise the memory limit of this cgroup (before Linux 5.11: `ulimit -l unlimited`)"
+    )]
+    Memory {
+        /// The map, or `a program`.
+        map: String,
+    },
+    /// A capacity the kernel cannot make a map of.
+    #[error("`kernel.{key}` is {value}: {rule}")]
+    Capacity {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: u32,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// The verifier refused a program.
+    #[error("this kernel's verifier refused `{program}` ({cause}); please report it with this:\n{log}")]
+    Verifier {
+        /// The program.
+        program: String,
+        /// The kernel's words.
+        cause: String,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// A map could not be read or written.
+    #[error("map {map}: {cause}")]
+    Map {
+        /// The map.
+        map: String,
+        /// The kernel's words.
+        cause: String,
+    },
+    /// The object and the agent do not belong together.
+    #[error(
+        "the embedded kernel object does not fit this agent ({what}); run `cargo xtask build-ebpf` and build again"
+    )]
+    Object {
+        /// What is missing or does not fit.
+        what: String,
+    },
+    /// Anything else.
+    #[error("{call}: {source}")]
+    System {
+        /// What was tried.
+        call: String,
+        /// The kernel's words.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Lines of the verifier's log that are shown: the reason stands at the end.
+const LOG_LINES: usize = 30;
+
+/// The errno behind an error, wherever in the chain it stands.
+pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && let Some(code) = io.raw_os_error()
+        {
+            return Some(code);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// An error and what is behind it, in one line.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        next = error.source();
+    }
+    text
+}
+
+impl KernelError {
+    /// From the loading of the object, which creates the maps.
+    pub(super) fn load(error: EbpfError) -> Self {
+        match error {
+            EbpfError::MapError(error) => Self::map("?", &error),
+            EbpfError::ProgramError(error) => Self::program("?", error),
+            other => match errno(&other) {
+                Some(libc::EPERM) => Self::permission("bpf(2)"),
+                _ => Self::Object { what: chain(&other) },
+            },
+        }
+    }
+
+    /// From the loading of one program.
+    pub(super) fn program(name: &str, error: ProgramError) -> Self {
+        match error {
+            ProgramError::LoadError { io_error, verifier_log } => match io_error.raw_os_error() {
+                Some(libc::EPERM) => Self::permission("BPF_PROG_LOAD"),
+                Some(libc::ENOMEM) => Self::Memory {
+                    map: "a program".into(),
+                },
+                _ => {
+                    let log = verifier_log.to_string();
+                    let lines: Vec<_> = log.lines().collect();
+                    let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
+                    Self::Verifier {
+                        program: name.to_owned(),
+                        cause: io_error.to_string(),
+                        log: tail.join("\n"),
+                    }
+                }
+            },
+            other => match errno(&other) {
+                Some(libc::EPERM) => Self::permission(name),
+                Some(code) => Self::System {
+                    call: format!("{name}: {}", chain(&other)),
+                    source: io::Error::from_raw_os_error(code),
+                },
+                None => Self::Object {
+                    what: format!("{name}: {}", chain(&other)),
+                },
+            },
+        }
+    }
+
+    /// From a map.
+    pub(super) fn map(name: &str, error: &MapError) -> Self {
+        let name = match error {
+            MapError::CreateError { name, .. } => name.as_str(),
+            _ => name,
+        };
+        match errno(error) {
+            Some(libc::EPERM) => Self::permission(&format!("map {name}")),
+            Some(libc::ENOMEM) => Self::Memory { map: name.to_owned() },
+            _ => Self::Map {
+                map: name.to_owned(),
+                cause: chain(error),
+            },
+        }
+    }
+
+    /// EPERM: says which capability is missing.
+    pub(super) fn permission(call: &str) -> Self {
+        match super::probe::missing_capabilities() {
+            missing if missing.is_empty() => Self::Refused { call: call.to_owned() },
+            missing => Self::Capability {
+                missing: missing.join(" and "),
+            },
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The gate's near side: loads and attaches the kernel programs, and is the only one to touch their maps.
+//!
+//! In: [`crate::config::KernelConfig`], block and allow entries. Out: flow records, counters, the [`Enforcer`].
+//! Invariant: nothing is pinned, every attachment goes with the process; no capacity is exceeded silently.
+//! Deliberately elsewhere: what a flow means (`flow`), what is blocked (`decide`), when (`respond`).
+//!
+//! [`Enforcer`]: crate::respond::Enforcer
+
+mod attach;
+mod clsact;
+mod counters;
+mod decode;
+mod error;
+mod interface;
+mod load;
+mod maps;
+pub mod probe;
+mod ring;
+mod sweep;
+mod sys;
+pub mod testrun;
+
+pub use attach::{Attachment, detach_leftovers};
+pub use counters::Counters;
+pub use decode::{DecodeError, decode};
+pub use error::KernelError;
+pub use load::Kernel;
+pub use maps::BlockMaps;
+pub use ring::RingReader;
+pub use sweep::FlowSweep;
+pub use sys::boot_clock;

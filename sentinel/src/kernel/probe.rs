@@ -1,0 +1,179 @@
+//! What this machine can do: for `sentinel doctor`, and for errors that name what is missing.
+
+use caps::{CapSet, Capability};
+use std::fs;
+
+/// The running kernel's version, as (major, minor, patch).
+pub fn kernel_version() -> Option<(u16, u16, u16)> {
+    let text = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let mut numbers = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    Some((numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
+}
+
+/// Whether the kernel describes its own types (`CONFIG_DEBUG_INFO_BTF`).
+pub fn btf() -> bool {
+    fs::metadata("/sys/kernel/btf/vmlinux").is_ok()
+}
+
+/// Whether BPF programs are compiled rather than interpreted; `None` where the kernel does not say.
+pub fn jit() -> Option<bool> {
+    let text = fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok()?;
+    Some(text.trim() != "0")
+}
+
+/// Whether every run of a BPF program is timed (`kernel.bpf_stats_enabled`), which costs two clock reads a packet.
+pub fn run_time_stats() -> bool {
+    fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|text| text.trim() != "0")
+}
+
+/// Whether this binary carries the kernel programs.
+pub fn has_object() -> bool {
+    super::load::has_object()
+}
+
+/// The capabilities that loading and attaching need and this process has not. Before Linux 5.8 it is `CAP_SYS_ADMIN`.
+pub fn missing_capabilities() -> Vec<String> {
+    let has = |cap| caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false);
+    if has(Capability::CAP_SYS_ADMIN) && has(Capability::CAP_NET_ADMIN) {
+        return Vec::new();
+    }
+    let mut needed = vec![Capability::CAP_NET_ADMIN];
+    if kernel_version().is_some_and(|version| version >= (5, 8, 0)) {
+        needed.extend([Capability::CAP_BPF, Capability::CAP_PERFMON]);
+    } else {
+        needed.push(Capability::CAP_SYS_ADMIN);
+    }
+    needed
+        .into_iter()
+        .filter(|cap| !has(*cap))
+        .map(|cap| cap.to_string())
+        .collect()
+}
+
+/// The limit of locked memory, bytes; `None` for no limit. It bounds maps before Linux 5.11 only.
+pub fn memlock() -> Option<u64> {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
+}
+
+/// A page, bytes.
+pub(super) fn page_size() -> u32 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .unwrap_or(4096) as u32
+}
+
+/// What can be said about XDP on an interface without attaching anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XdpSupport {
+    /// The interface.
+    pub interface: String,
+    /// Its driver, where it has one.
+    pub driver: Option<String>,
+    /// Its MTU, bytes.
+    pub mtu: Option<u32>,
+    /// Whether the driver is known to run XDP itself. `None`: unknown, attaching will tell.
+    pub native: Option<bool>,
+    /// Whether the MTU needs a program for multi-buffer frames.
+    pub large_mtu: bool,
+}
+
+/// Drivers with XDP of their own in the mainline kernel (`ndo_bpf` with `XDP_SETUP_PROG`).
+const NATIVE: &[&str] = &[
+    "bnxt_en",
+    "cxgb4",
+    "ena",
+    "fec",
+    "funeth",
+    "gve",
+    "hv_netvsc",
+    "i40e",
+    "ice",
+    "idpf",
+    "igb",
+    "igc",
+    "ixgbe",
+    "ixgbevf",
+    "lan966x-switch",
+    "mana",
+    "mlx4_en",
+    "mlx5_core",
+    "mtk_soc_eth",
+    "mvneta",
+    "mvpp2",
+    "nfp",
+    "octeontx2",
+    "qede",
+    "rvu_nicpf",
+    "rvu_nicvf",
+    "sfc",
+    "stmmac",
+    "tsnep",
+    "tun",
+    "veth",
+    "virtio_net",
+    "vmxnet3",
+    "xen_netfront",
+];
+/// Drivers that have none.
+const GENERIC: &[&str] = &[
+    "bridge",
+    "dummy",
+    "lo",
+    "vlan",
+    "macvlan",
+    "ipvlan",
+    "wireguard",
+    "e1000",
+    "e1000e",
+    "r8169",
+    "tg3",
+];
+/// Largest MTU of a page-sized frame with XDP's headroom on common drivers.
+const PAGE_MTU: u32 = 3498;
+
+/// A guess for one interface, from `/sys/class/net`.
+pub fn xdp_support(interface: &str) -> XdpSupport {
+    let dir = std::path::Path::new("/sys/class/net").join(interface);
+    let name_of = |path: std::path::PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+    let device = fs::read_link(dir.join("device/driver")).ok().and_then(name_of);
+    let uevent = fs::read_to_string(dir.join("uevent")).unwrap_or_default();
+    let kind = uevent
+        .lines()
+        .find_map(|line| line.strip_prefix("DEVTYPE="))
+        .map(str::to_owned);
+    let virtual_veth = fs::read_to_string(dir.join("iflink"))
+        .ok()
+        .zip(fs::read_to_string(dir.join("ifindex")).ok());
+    let driver = device.or(kind).or_else(|| {
+        // A virtual interface whose other end is elsewhere is a veth; the loopback says so by name.
+        match (interface, virtual_veth) {
+            ("lo", _) => Some("lo".to_owned()),
+            (_, Some((link, own))) if link != own => Some("veth".to_owned()),
+            _ => None,
+        }
+    });
+    let mtu = fs::read_to_string(dir.join("mtu"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    let native = driver.as_deref().and_then(|driver| {
+        if NATIVE.contains(&driver) {
+            Some(true)
+        } else if GENERIC.contains(&driver) {
+            Some(false)
+        } else {
+            None
+        }
+    });
+    XdpSupport {
+        interface: interface.to_owned(),
+        driver,
+        mtu,
+        native,
+        large_mtu: mtu.is_some_and(|mtu| mtu > PAGE_MTU),
+    }
+}

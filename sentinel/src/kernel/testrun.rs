@@ -1,0 +1,78 @@
+//! Runs the loaded programs on frames without a network, for tests and the benchmark (`BPF_PROG_TEST_RUN`).
+
+use super::Kernel;
+use super::error::KernelError;
+use super::load::xdp;
+use super::sys::{BatchCursor, delete, lookup_batch};
+use aya::programs::{TestRun, TestRunOptions};
+use sentinel_common::flow::{FlowKey, FlowValue};
+use sentinel_common::stat::COUNTERS;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// What a program answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The XDP code: 1 drop, 2 pass.
+    pub code: u32,
+    /// Mean time of one run.
+    pub each: Duration,
+}
+
+impl Kernel {
+    /// Runs an XDP program of the object `repeat` times on one frame; loads it first, where it is not.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the program cannot be loaded, or the frame is too short or long for the kernel
+    /// (14 to about 3,500 bytes).
+    pub fn test_run(&mut self, program: &str, frame: &[u8], repeat: u32) -> Result<Answer, KernelError> {
+        let xdp = xdp(&mut self.ebpf, program)?;
+        if xdp.fd().is_err() {
+            xdp.load().map_err(|error| KernelError::program(program, error))?;
+        }
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = xdp
+            .test_run(options)
+            .map_err(|error| KernelError::program(program, error))?;
+        Ok(Answer {
+            code: result.return_value,
+            each: result.duration,
+        })
+    }
+
+    /// Every flow in the map. For maps of test size: it is one bounded read.
+    ///
+    /// # Errors
+    /// [`KernelError::System`].
+    pub fn test_flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
+        let failed = |source| KernelError::System {
+            call: "reading the flow map".into(),
+            source,
+        };
+        let limit = self.config.flow_capacity as usize + 1;
+        lookup_batch(self.flows.fd().as_fd(), &mut BatchCursor::default(), limit).map_err(failed)
+    }
+
+    /// Forgets every flow.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_flows`].
+    pub fn test_forget(&self) -> Result<(), KernelError> {
+        for (key, _) in self.test_flows()? {
+            let _ = delete(self.flows.fd().as_fd(), &key);
+        }
+        Ok(())
+    }
+
+    /// The counters a test run moves: those of the first slot.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_counters(&self) -> Result<[u64; COUNTERS], KernelError> {
+        self.counters().slot(0)
+    }
+}

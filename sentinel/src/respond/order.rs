@@ -1,0 +1,56 @@
+//! What the responder is told to do.
+
+use crate::types::{Alert, CommandError, Decision, Ktime};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Why something is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its time ran out.
+    Expired,
+    /// A person took it back.
+    Operator,
+    /// Its target became protected (a new address, gateway, resolver or allowlist entry).
+    Guard,
+}
+
+impl Cause {
+    /// The name used in metrics and audit.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Operator => "operator",
+            Self::Guard => "guard",
+        }
+    }
+}
+
+/// One order. Orders handed over together share one durable write before the deed and one after it.
+#[derive(Debug)]
+pub enum Order {
+    /// Remember an alert that leads to nothing.
+    Note(Arc<Alert>),
+    /// Carry out a decision; also the way a vetoed or log-only decision is remembered.
+    Apply {
+        /// The decision.
+        decision: Decision,
+        /// The alert behind it, to be stored with it.
+        alert: Option<Arc<Alert>>,
+        /// Arrival of the packet that completed the evidence, to measure detection to first drop.
+        evidence_at: Option<Ktime>,
+        /// Who waits for the outcome.
+        reply: Option<oneshot::Sender<Result<Decision, CommandError>>>,
+    },
+    /// Take decisions back.
+    Withdraw {
+        /// Which ones, already marked with their new status.
+        decisions: Vec<Decision>,
+        /// Why.
+        cause: Cause,
+        /// Who.
+        actor: String,
+        /// Who waits for the outcome.
+        reply: Option<oneshot::Sender<Result<Vec<Decision>, CommandError>>>,
+    },
+}

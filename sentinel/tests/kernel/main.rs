@@ -1,0 +1,53 @@
+//! The real programs in the real kernel. Needs root and the kernel object; says so where it cannot run.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod accounting;
+mod frames;
+mod live;
+mod verdicts;
+
+use sentinel::config::{Config, KernelConfig, Mode};
+use sentinel::kernel::{Kernel, KernelError, probe};
+use sentinel_common::stat::{COUNTERS, Counter};
+use std::collections::BTreeMap;
+
+/// A small configuration: tests make many kernels.
+fn config() -> KernelConfig {
+    KernelConfig {
+        block_capacity: 256,
+        block_net_capacity: 256,
+        flow_capacity: 4096,
+        ring_bytes: 1 << 20,
+        event_budget: 1_000_000,
+        ..Config::default().kernel
+    }
+}
+
+/// The programs, loaded; `None`, with the reason printed, where this machine cannot.
+fn kernel(config: &KernelConfig, mode: Mode) -> Option<Kernel> {
+    if !probe::has_object() {
+        println!("skipped: no kernel object; `cargo xtask build-ebpf`");
+        return None;
+    }
+    if !probe::missing_capabilities().is_empty() {
+        println!("skipped: needs root");
+        return None;
+    }
+    match Kernel::load(config, mode) {
+        Ok(kernel) => Some(kernel),
+        Err(KernelError::Refused { call }) => {
+            println!("skipped: this kernel refuses {call}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Counters that moved between two readings.
+fn moved(before: &[u64; COUNTERS], after: &[u64; COUNTERS]) -> BTreeMap<&'static str, u64> {
+    Counter::ALL
+        .iter()
+        .filter(|counter| after[**counter as usize] != before[**counter as usize])
+        .map(|counter| (counter.label(), after[*counter as usize] - before[*counter as usize]))
+        .collect()
+}

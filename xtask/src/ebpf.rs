@@ -1,0 +1,344 @@
+//! Builds the kernel object from source, and installs what that needs.
+//!
+//! In: `sentinel-ebpf`. Out: `target/bpf/sentinel-ebpf.o`, which `sentinel/build.rs` embeds.
+//! Invariant: nothing prebuilt; says which way it took; the outer `cargo xtask` leaves no trace in the inner build.
+//! Ways, in order: a rustup nightly with `rust-src`; the system compiler with the BPF standard library (Debian's
+//! `rustc-web` and `libstd-rust-web-dev-bpf`); else one of the two is installed.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The linker, and the only version that uses rustc's own LLVM (later ones need one of their own).
+const LINKER: &str = "bpf-linker";
+const LINKER_VERSION: &str = "0.10.3";
+/// LLVM generation that linker speaks; a compiler of another one writes bitcode it cannot read.
+const LLVM: &str = "22";
+const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
+const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+
+/// What the caller allows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Install what is missing without asking. `CI=true` does the same.
+    pub(crate) yes: bool,
+    /// Build the kernel programs with their diagnostics (feature `kernel-debug`); never for a release.
+    pub(crate) kernel_debug: bool,
+}
+
+/// A compiler that can build for BPF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A rustup nightly of this name, with `-Z build-std=core`.
+    Nightly(String),
+    /// The system compiler, with the standard library its distribution ships for BPF.
+    System,
+}
+
+impl Way {
+    fn describe(&self) -> String {
+        match self {
+            Self::Nightly(name) => format!("rustup toolchain {name} with rust-src (-Z build-std=core)"),
+            Self::System => format!("{SYSTEM_RUSTC} with its bpfel-unknown-none standard library"),
+        }
+    }
+}
+
+/// Builds the kernel object, if it is out of date, and returns its path.
+///
+/// # Errors
+/// When no compiler or linker could be had (the text names the mend), or the build fails.
+pub(crate) fn build(opts: Options) -> Result<PathBuf> {
+    let root = root()?;
+    let way = ensure_compiler(opts)?;
+    let linker = ensure_linker(&root, opts)?;
+    println!("kernel object: {}", way.describe());
+
+    let target_dir = root.join("target/bpf");
+    let triple = if cfg!(target_endian = "big") {
+        "bpfeb-unknown-none"
+    } else {
+        "bpfel-unknown-none"
+    };
+    let mut cargo = match &way {
+        Way::Nightly(name) => {
+            let mut cargo = clean("rustup");
+            cargo.args(["run", name, "cargo", "build", "-Z", "build-std=core"]);
+            cargo.env("LD_LIBRARY_PATH", sysroot(Some(name))?.join("lib"));
+            cargo
+        }
+        Way::System => {
+            let mut cargo = clean("rustup");
+            cargo.args(["run", "stable", "cargo", "build"]);
+            cargo.env("RUSTC", SYSTEM_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+            cargo.env("LD_LIBRARY_PATH", sysroot(None)?.join("lib"));
+            cargo
+        }
+    };
+    cargo.args([
+        "--package",
+        "sentinel-ebpf",
+        "--release",
+        "--locked",
+        "--target",
+        triple,
+    ]);
+    cargo.arg("--target-dir").arg(&target_dir).current_dir(&root);
+    if opts.kernel_debug {
+        cargo.args(["--features", "kernel-debug"]);
+    }
+    let flags = [
+        format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
+        format!("-Clinker={}", linker.display()),
+        "-Clink-arg=--btf".to_owned(),
+        "-Cdebuginfo=2".to_owned(),
+    ];
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    // The workspace's release profile is the agent's; a kernel program cannot unwind, and its counters wrap.
+    for (key, value) in [
+        ("OPT_LEVEL", "3"),
+        ("PANIC", "abort"),
+        ("OVERFLOW_CHECKS", "false"),
+        ("DEBUG_ASSERTIONS", "false"),
+        ("LTO", "true"),
+        ("CODEGEN_UNITS", "1"),
+        ("DEBUG", "2"),
+        ("STRIP", "none"),
+    ] {
+        cargo.env(format!("CARGO_PROFILE_RELEASE_{key}"), value);
+    }
+    run(&mut cargo).context("building the kernel object failed; the compiler's message is above")?;
+
+    let built = target_dir.join(triple).join("release/sentinel-ebpf");
+    let object = target_dir.join("sentinel-ebpf.o");
+    let fresh = std::fs::read(&built).with_context(|| format!("{} was not built", built.display()))?;
+    // Written only when it changed, so that nothing that embeds it is rebuilt for nothing.
+    if std::fs::read(&object).ok().as_deref() != Some(&fresh) {
+        let partial = target_dir.join("sentinel-ebpf.o.partial");
+        std::fs::write(&partial, &fresh)?;
+        std::fs::rename(&partial, &object)?;
+    }
+    Ok(object)
+}
+
+/// Finds a compiler, or installs one where that is allowed.
+///
+/// # Errors
+/// When there is none and none could be installed; the text names the mend.
+pub(crate) fn ensure_compiler(opts: Options) -> Result<Way> {
+    if let Some(way) = find_compiler() {
+        return Ok(way);
+    }
+    let mend = format!(
+        "install them by hand: `apt-get install {}` or `rustup toolchain install nightly --component rust-src`",
+        PACKAGES.join(" ")
+    );
+    ensure!(
+        consent(
+            opts,
+            &format!(
+                "No compiler can build for BPF yet. Install {} (Debian packages)?",
+                PACKAGES.join(" ")
+            )
+        ),
+        "no compiler can build for BPF; run again with --yes, or {mend}"
+    );
+    let debian = install_packages(&PACKAGES);
+    if let Some(way) = find_compiler() {
+        return Ok(way);
+    }
+    if let Err(error) = debian {
+        println!("Debian packages: {error:#}; trying a rustup nightly instead");
+    }
+    run(clean("rustup").args([
+        "toolchain",
+        "install",
+        "nightly",
+        "--profile",
+        "minimal",
+        "--component",
+        "rust-src",
+    ]))
+    .with_context(|| format!("could not install a compiler that builds for BPF; {mend}"))?;
+    find_compiler().with_context(|| {
+        format!("the installed compilers do not use LLVM {LLVM}, which {LINKER} {LINKER_VERSION} needs; {mend}")
+    })
+}
+
+/// The first way that works on this machine.
+pub(crate) fn find_compiler() -> Option<Way> {
+    let toolchains = output(clean("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    for line in toolchains.lines().filter(|line| line.starts_with("nightly")) {
+        let name = line.split_whitespace().next().unwrap_or(line);
+        let sources = sysroot(Some(name)).map(|root| root.join("lib/rustlib/src/rust/library/core"));
+        if !sources.is_ok_and(|path| path.is_dir()) {
+            continue;
+        }
+        if llvm(clean("rustup").args(["run", name, "rustc", "-vV"])) {
+            return Some(Way::Nightly(name.to_owned()));
+        }
+        println!(
+            "{name} has rust-src but does not use LLVM {LLVM}, which {LINKER} {LINKER_VERSION} needs: passed over"
+        );
+    }
+    let library =
+        output(Command::new(SYSTEM_RUSTC).args(["--print", "target-libdir", "--target", "bpfel-unknown-none"]))?;
+    let library = PathBuf::from(library.trim());
+    let has_core = std::fs::read_dir(library)
+        .ok()?
+        .filter_map(Result::ok)
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"));
+    (has_core && llvm(Command::new(SYSTEM_RUSTC).arg("-vV"))).then_some(Way::System)
+}
+
+/// Finds the linker in `target/tools`, or builds it there.
+///
+/// # Errors
+/// When it is missing and may not, or could not, be installed.
+pub(crate) fn ensure_linker(root: &Path, opts: Options) -> Result<PathBuf> {
+    let tools = root.join("target/tools");
+    let linker = tools.join("bin").join(LINKER);
+    let version = output(Command::new(&linker).arg("--version")).unwrap_or_default();
+    if version.split_whitespace().any(|word| word == LINKER_VERSION) {
+        return Ok(linker);
+    }
+    let mend = format!("cargo install --locked --root target/tools {LINKER}@{LINKER_VERSION}");
+    ensure!(
+        consent(
+            opts,
+            &format!("{LINKER} {LINKER_VERSION} is missing. Build it into target/tools (a few minutes)?")
+        ),
+        "{LINKER} {LINKER_VERSION} is missing; run again with --yes, or `{mend}`"
+    );
+    println!("building {LINKER} {LINKER_VERSION} (once; a few minutes)");
+    let mut cargo = clean("rustup");
+    cargo.args(["run", "stable", "cargo", "install", "--locked", "--force", "--root"]);
+    cargo.arg(&tools).arg(format!("{LINKER}@{LINKER_VERSION}"));
+    cargo.arg("--target-dir").arg(root.join("target/tools/build"));
+    run(&mut cargo).with_context(|| format!("could not build {LINKER}; by hand: `{mend}`"))?;
+    ensure!(
+        linker.is_file(),
+        "{} is still missing; by hand: `{mend}`",
+        linker.display()
+    );
+    Ok(linker)
+}
+
+/// Installs Debian packages, through sudo if need be.
+///
+/// # Errors
+/// When there is no apt-get, or it fails.
+pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
+    ensure!(
+        output(Command::new("apt-get").arg("--version")).is_some(),
+        "there is no apt-get here"
+    );
+    let root = output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
+    let apt = || {
+        let mut command = Command::new(if root { "apt-get" } else { "sudo" });
+        if !root {
+            command.args(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        }
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // A stale index is no reason to give up: the install says whether it was good enough.
+    let _ = run(apt().args(["update", "--quiet"]));
+    run(apt()
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+        .args(packages))
+}
+
+/// Whether something may be installed: `--yes`, `CI=true`, or a yes at the terminal.
+pub(crate) fn consent(opts: Options, question: &str) -> bool {
+    if opts.yes || std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1") {
+        return true;
+    }
+    if !std::io::stdin().is_terminal() {
+        return false;
+    }
+    print!("{question} [Y/n] ");
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.is_ok_and(|n| n > 0) && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
+}
+
+/// The workspace's folder.
+///
+/// # Errors
+/// When cargo does not say and the working directory is not below it.
+pub(crate) fn root() -> Result<PathBuf> {
+    if let Some(package) = std::env::var_os("CARGO_MANIFEST_DIR")
+        && let Some(root) = Path::new(&package).parent()
+    {
+        return Ok(root.to_owned());
+    }
+    let here = std::env::current_dir()?;
+    let Some(root) = here
+        .ancestors()
+        .find(|dir| dir.join("sentinel-ebpf/Cargo.toml").is_file())
+    else {
+        bail!("run this inside the workspace");
+    };
+    Ok(root.to_owned())
+}
+
+/// A command without what the outer cargo and rustup put into the environment.
+fn clean(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (key, _) in std::env::vars_os() {
+        let name = key.to_string_lossy();
+        let ours = name.starts_with("CARGO")
+            && !matches!(&*name, "CARGO_HOME" | "CARGO_NET_OFFLINE" | "CARGO_TERM_COLOR")
+            && !name.starts_with("CARGO_HTTP_")
+            && !name.starts_with("CARGO_REGISTR")
+            && !name.starts_with("CARGO_SOURCE_")
+            && !name.starts_with("CARGO_NET_");
+        let rust = (name.starts_with("RUSTC") || name.starts_with("RUSTDOC"))
+            || matches!(
+                &*name,
+                "RUSTUP_TOOLCHAIN" | "RUSTFLAGS" | "RUST_RECURSION_COUNT" | "LD_LIBRARY_PATH"
+            );
+        if ours || rust {
+            command.env_remove(&key);
+        }
+    }
+    command
+}
+
+/// The folder of a rustup toolchain; of `stable` by default.
+fn sysroot(toolchain: Option<&str>) -> Result<PathBuf> {
+    let name = toolchain.unwrap_or("stable");
+    output(clean("rustup").args(["run", name, "rustc", "--print", "sysroot"]))
+        .map(|path| PathBuf::from(path.trim()))
+        .with_context(|| format!("rustup has no toolchain {name}; `rustup toolchain install {name}`"))
+}
+
+/// Whether a `rustc -vV` says that it uses the linker's generation of LLVM.
+fn llvm(command: &mut Command) -> bool {
+    output(command).is_some_and(|text| {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("LLVM version: "))
+            .any(|version| version.split('.').next() == Some(LLVM))
+    })
+}
+
+/// Standard output, if the command could be run and succeeded.
+fn output(command: &mut Command) -> Option<String> {
+    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    out.status
+        .success()
+        .then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Runs to the end, output shown.
+fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("{name} cannot be run: is it installed?"))?;
+    ensure!(status.success(), "{name} ended with {status}");
+    Ok(())
+}
