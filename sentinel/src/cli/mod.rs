@@ -18,6 +18,7 @@ mod generate;
 mod log;
 mod output;
 mod source;
+mod stored;
 mod table;
 
 use crate::config::{self, Config};
