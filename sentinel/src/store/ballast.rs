@@ -44,7 +44,7 @@ impl Ballast {
     fn write(&self) -> std::io::Result<()> {
         // Written, not truncated to size: a hole would hold nothing back.
         let mut file = File::create(&self.path)?;
-        let block = [0x5a; 64 * 1024];
+        let block = [0x5a; 8 * 1024];
         for _ in 0..BALLAST / block.len() as u64 {
             file.write_all(&block)?;
         }

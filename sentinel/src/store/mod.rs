@@ -247,6 +247,17 @@ impl Store {
         self.readers.with(move |c| read::page(c, &filter)).await
     }
 
+    /// The actions of these decisions.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn actions_of(&self, decisions: Vec<DecisionId>) -> Result<Vec<Action>, StoreError> {
+        if decisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.readers.with(move |c| read::actions_of(c, &decisions)).await
+    }
+
     /// One action.
     ///
     /// # Errors

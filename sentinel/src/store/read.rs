@@ -142,3 +142,21 @@ pub(super) fn active(connection: &Connection) -> Result<Vec<crate::types::Decisi
     };
     all().map_err(StoreError::Read)
 }
+
+/// The actions of these decisions, oldest first for each.
+pub(super) fn actions_of(
+    connection: &Connection,
+    decisions: &[crate::types::DecisionId],
+) -> Result<Vec<crate::types::Action>, StoreError> {
+    let all = || {
+        let mut statement =
+            connection.prepare_cached("SELECT seq, json FROM actions WHERE decision = ?1 ORDER BY seq")?;
+        let mut actions = Vec::new();
+        for id in decisions {
+            let rows = statement.query_map([id.0.as_bytes()], super::ActionFilter::item)?;
+            actions.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+        }
+        Ok(actions)
+    };
+    all().map_err(StoreError::Read)
+}

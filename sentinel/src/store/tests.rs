@@ -35,7 +35,7 @@ fn decision(mint: &mut Mint, second: i64, target: &str, status: DecisionStatus) 
         at,
         target: target.parse().unwrap(),
         action: ActionKind::BlockIp,
-        expires_at: Some(at.after(Duration::from_secs(60))),
+        expires_at: Some(at.after(Duration::from_mins(1))),
         simulated: false,
         origin: Origin::Detector,
         actor: "port_scan".into(),

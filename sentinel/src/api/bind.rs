@@ -1,0 +1,147 @@
+//! Taking the two doors: a loopback port, and a unix socket that only its owner can open.
+
+use super::error::ApiError;
+use axum::serve::Listener;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections at the same time per door; further ones wait in the kernel's queue.
+const CONNECTIONS: usize = 512;
+
+/// Longest path of a unix socket (`sun_path` of unix(7) less its zero), bytes.
+const SOCKET_PATH: usize = 107;
+
+/// Takes the port.
+///
+/// # Errors
+/// [`ApiError`] when it is not on loopback, in use, or not ours to take.
+pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ApiError> {
+    if !address.ip().is_loopback() {
+        return Err(ApiError::NotLoopback(address));
+    }
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        ErrorKind::AddrInUse => ApiError::Occupied(address),
+        _ => ApiError::Bind { address, source },
+    })
+}
+
+/// Takes the socket, in place of a stale one.
+///
+/// # Errors
+/// [`ApiError`] when somebody answers on it, something else lies there, or it cannot be made.
+pub(super) async fn unix(path: &Path) -> Result<UnixListener, ApiError> {
+    let failed = |cause: String| ApiError::Socket {
+        path: path.into(),
+        cause,
+    };
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(ApiError::NotASocket(path.into())),
+        Ok(_) if tokio::net::UnixStream::connect(path).await.is_ok() => {
+            return Err(ApiError::SocketInUse(path.into()));
+        }
+        _ => {}
+    }
+    let directory = path
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // Bound in a private directory and moved out with its final mode: at no time can anybody else connect.
+    let nursery = directory.join(format!(".sock{}", std::process::id()));
+    let born = nursery.join("s");
+    let longest = path.as_os_str().len().max(born.as_os_str().len());
+    if longest > SOCKET_PATH {
+        return Err(failed(format!("the path is longer than {SOCKET_PATH} bytes")));
+    }
+    let made = make(directory, &nursery, &born, path);
+    // Nothing is left in it unless making failed.
+    let _ = fs::remove_file(&born);
+    let _ = fs::remove_dir(&nursery);
+    made.map_err(|e| failed(e.to_string()))
+}
+
+fn make(directory: &Path, nursery: &Path, born: &Path, path: &Path) -> io::Result<UnixListener> {
+    DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
+    DirBuilder::new().mode(0o700).create(nursery)?;
+    let listener = UnixListener::bind(born)?;
+    fs::set_permissions(born, Permissions::from_mode(0o600))?;
+    fs::rename(born, path)?;
+    Ok(listener)
+}
+
+/// Removes the socket with the server.
+pub(super) struct Unlink(pub(super) PathBuf);
+
+impl Drop for Unlink {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A listener with a bound on its connections.
+pub(super) struct Bounded<L> {
+    inner: L,
+    places: Arc<Semaphore>,
+}
+
+impl<L> Bounded<L> {
+    pub(super) fn new(inner: L) -> Self {
+        Self {
+            inner,
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+        }
+    }
+}
+
+impl<L: Listener> Listener for Bounded<L>
+where
+    L::Io: Unpin,
+{
+    type Io = Placed<L::Io>;
+    type Addr = L::Addr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        // The semaphore is never closed; without a place the connection would only go uncounted.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let (io, address) = self.inner.accept().await;
+        (Placed { io, _place: place }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.inner.local_addr()
+    }
+}
+
+/// A connection that holds its place.
+pub(super) struct Placed<I> {
+    io: I,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Placed<I> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Placed<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,215 @@
+//! What an operator may ask for: block, unblock, revert. Each is answered only when it was done, and audited.
+
+use super::dto::{DecisionDto, DeletedDto, NewDecisionDto};
+use super::error::Problem;
+use super::guard::Actor;
+use super::lists::id;
+use super::query::{Params, duration, target};
+use super::{Shared, now};
+use crate::store::Record;
+use crate::types::{
+    ActionId, ActionKind, ActionStatus, Command, CommandError, Decision, DecisionId, Hits, NewDecision, Selector,
+};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, extract::FromRequest};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long the answer of the room that decides is awaited.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest reason kept, characters.
+const REASON: usize = 500;
+
+/// A JSON body; what is wrong with it is told as a problem.
+#[derive(FromRequest)]
+#[from_request(via(Json), rejection(Problem))]
+pub(super) struct Body<T>(T);
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        match rejection.status() {
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => Self::invalid(rejection.body_text()),
+            status => Self::of_status(status),
+        }
+    }
+}
+
+pub(super) async fn add(
+    State(api): State<Shared>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Body(body): Body<NewDecisionDto>,
+) -> Result<Response, Problem> {
+    let subject = super::query::short(&body.target);
+    let result = match wish(&api, &body, &actor) {
+        Ok(wish) => ask(&api, |reply| Command::Add(wish, reply)).await,
+        Err(problem) => Err(problem),
+    };
+    audit(&api, &actor, "api.decision.add", &subject, &result, |d| {
+        format!("decision {}", d.id)
+    })
+    .await;
+    let decision = result?;
+    let place = format!("/decisions/{}", decision.id);
+    let body = Json(DecisionDto::new(decision, Hits::default()));
+    Ok((StatusCode::CREATED, [(header::LOCATION, place)], body).into_response())
+}
+
+fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision, Problem> {
+    let action = match body.kind.as_str() {
+        "block" | "block_ip" => ActionKind::BlockIp,
+        other => {
+            let other = super::query::short(other);
+            return Err(Problem::invalid(format!("type `{other}` is not known; `block` is")));
+        }
+    };
+    let response = &api.config.response;
+    let length = match body.duration.as_deref() {
+        None => response.duration,
+        Some(text) => duration(text).map_err(Problem::invalid)?,
+    };
+    if length > response.max_duration {
+        let hours = response.max_duration.as_secs() / 3600;
+        return Err(Problem::invalid(format!(
+            "the duration is longer than `response.max_duration` allows ({hours} h)"
+        )));
+    }
+    let reason = body.reason.trim();
+    if reason.chars().count() > REASON {
+        return Err(Problem::invalid(format!(
+            "the reason is longer than {REASON} characters"
+        )));
+    }
+    Ok(NewDecision {
+        target: target(&body.target).map_err(Problem::invalid)?,
+        action,
+        duration: length,
+        reason: if reason.is_empty() { "no reason given" } else { reason }.to_owned(),
+        actor: actor.to_owned(),
+    })
+}
+
+pub(super) async fn delete_one(
+    State(api): State<Shared>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Path(text): Path<String>,
+) -> Result<Json<DeletedDto>, Problem> {
+    let id: DecisionId = id(&text, "decision")?;
+    take_back(&api, actor, "api.decision.delete", id.to_string(), Selector::Id(id)).await
+}
+
+pub(super) async fn delete_many(
+    State(api): State<Shared>,
+    Extension(Actor(actor)): Extension<Actor>,
+    mut params: Params,
+) -> Result<Json<DeletedDto>, Problem> {
+    let net = params.take("target", "an address or prefix", |text| target(text).ok())?;
+    let all = params.take("all", "`true`", |text| text.parse().ok().filter(|all| *all))?;
+    params.finish()?;
+    let (subject, which) = match (net, all) {
+        (Some(net), None) => (net.to_string(), Selector::Target(net)),
+        (None, Some(_)) => ("all".to_owned(), Selector::All),
+        _ => {
+            return Err(Problem::invalid(
+                "say which decisions: either `target=ADDRESS` or `all=true`",
+            ));
+        }
+    };
+    take_back(&api, actor, "api.decision.delete", subject, which).await
+}
+
+pub(super) async fn revert(
+    State(api): State<Shared>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Path(text): Path<String>,
+) -> Result<Json<DeletedDto>, Problem> {
+    let id: ActionId = id(&text, "action")?;
+    let Some(action) = api.store.action(id).await? else {
+        return Err(Problem::not_found("there is no action of this name"));
+    };
+    if !matches!(
+        action.status,
+        ActionStatus::Intent | ActionStatus::Enforced | ActionStatus::Simulated
+    ) {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "not-in-force",
+            "Nothing to revert",
+            format!("the action is over: {}", action.outcome),
+        ));
+    }
+    take_back(
+        &api,
+        actor,
+        "api.action.revert",
+        id.to_string(),
+        Selector::Id(action.decision),
+    )
+    .await
+}
+
+async fn take_back(
+    api: &Shared,
+    actor: String,
+    verb: &str,
+    subject: String,
+    which: Selector,
+) -> Result<Json<DeletedDto>, Problem> {
+    let asker = actor.clone();
+    let result = ask(api, |reply| Command::Delete {
+        which,
+        actor: asker,
+        reply,
+    })
+    .await;
+    let told = |deleted: &Vec<Decision>| format!("{} decisions taken back", deleted.len());
+    audit(api, &actor, verb, &subject, &result, told).await;
+    Ok(Json(DeletedDto { deleted: result? }))
+}
+
+/// Sends a command and awaits the answer, both for a bounded time.
+async fn ask<T>(
+    api: &Shared,
+    command: impl FnOnce(oneshot::Sender<Result<T, CommandError>>) -> Command,
+) -> Result<T, Problem> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        api.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Some(result)) => Ok(result?),
+        Ok(None) => Err(Problem::unavailable("the agent is shutting down")),
+        Err(_) => Err(Problem::unavailable(
+            "the agent did not answer within 10 s; what was asked for may still be carried out, look at /decisions",
+        )),
+    }
+}
+
+/// The door's own line: who asked through the API, and what the answer was, also when it was no.
+async fn audit<T>(
+    api: &Shared,
+    actor: &str,
+    verb: &str,
+    subject: &str,
+    result: &Result<T, Problem>,
+    told: impl FnOnce(&T) -> String,
+) {
+    let detail = match result {
+        Ok(value) => told(value),
+        Err(problem) => format!("refused with {}: {}", problem.status().as_u16(), problem.detail()),
+    };
+    let record = Record::Audit {
+        at: now(),
+        actor: actor.to_owned(),
+        verb: verb.to_owned(),
+        subject: subject.to_owned(),
+        detail,
+    };
+    if let Err(error) = api.store.commit(vec![record]).await {
+        tracing::warn!(%error, "an operator's action is not yet in the audit");
+    }
+}

@@ -1,0 +1,243 @@
+//! The only shapes on the wire. Nouns go out as their serde form; what is added stands here.
+
+use crate::config::{Config, Mode};
+use crate::store::Page;
+use crate::types::{Component, Condition, Decision, Event, Health, Hits, Live, MapUse, Protected, Stats, Timestamp};
+use sentinel_common::stat::Counter;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// A page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct PageDto<T> {
+    pub(super) items: Vec<T>,
+    pub(super) next_cursor: Option<String>,
+    pub(super) total: u64,
+}
+
+impl<T> PageDto<T> {
+    pub(super) fn of<S>(page: Page<S>, shape: impl FnMut(S) -> T) -> Self {
+        Self {
+            items: page.items.into_iter().map(shape).collect(),
+            next_cursor: page.next_cursor,
+            total: page.total,
+        }
+    }
+}
+
+/// A decision with what the kernel counted for it.
+#[derive(Debug, Serialize)]
+pub(super) struct DecisionDto {
+    #[serde(flatten)]
+    pub(super) decision: Decision,
+    pub(super) hits: u64,
+    pub(super) hit_bytes: u64,
+    pub(super) would_hits: u64,
+    pub(super) would_hit_bytes: u64,
+    pub(super) last_hit: Option<Timestamp>,
+}
+
+impl DecisionDto {
+    pub(super) fn new(decision: Decision, hits: Hits) -> Self {
+        Self {
+            decision,
+            hits: hits.packets,
+            hit_bytes: hits.bytes,
+            would_hits: hits.would_packets,
+            would_hit_bytes: hits.would_bytes,
+            last_hit: hits.last_hit,
+        }
+    }
+}
+
+/// `POST /decisions`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewDecisionDto {
+    /// Address or prefix.
+    pub(super) target: String,
+    /// `block`.
+    #[serde(rename = "type", default = "block")]
+    pub(super) kind: String,
+    /// `4h`; the configured duration of blocks where absent.
+    pub(super) duration: Option<String>,
+    /// In the operator's words.
+    #[serde(default)]
+    pub(super) reason: String,
+}
+
+fn block() -> String {
+    "block".to_owned()
+}
+
+/// What was taken back.
+#[derive(Debug, Serialize)]
+pub(super) struct DeletedDto {
+    pub(super) deleted: Vec<Decision>,
+}
+
+/// `GET /protected`.
+#[derive(Debug, Serialize)]
+pub(super) struct ProtectedDto<'a> {
+    pub(super) items: &'a [Protected],
+    pub(super) total: usize,
+}
+
+/// `GET /health`, and the `health` message of the stream.
+#[derive(Debug, Serialize)]
+pub(super) struct HealthDto {
+    status: &'static str,
+    mode: &'static str,
+    version: &'static str,
+    uptime_seconds: u64,
+    components: BTreeMap<Component, Condition>,
+}
+
+impl HealthDto {
+    pub(super) fn new(health: &Health, config: &Config, started: Timestamp, now: Timestamp) -> Self {
+        Self {
+            status: if health.degraded() { "degraded" } else { "ok" },
+            mode: mode(config),
+            version: VERSION,
+            uptime_seconds: seconds(started, now),
+            components: health.components.clone(),
+        }
+    }
+}
+
+/// `GET /stats`, and the `stats` message of the stream.
+#[derive(Debug, Serialize)]
+pub(super) struct StatsDto {
+    at: Timestamp,
+    uptime_seconds: u64,
+    mode: &'static str,
+    version: &'static str,
+    /// Sums over the interfaces, by counter.
+    totals: BTreeMap<&'static str, u64>,
+    interfaces: Vec<InterfaceDto>,
+    maps: BTreeMap<String, MapUse>,
+    flows_active: u64,
+    sources_active: u64,
+    lost: Vec<LostDto>,
+    /// In the stream: counters of decisions that moved since the message before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hits: Option<HashMap<String, Hits>>,
+}
+
+#[derive(Debug, Serialize)]
+struct InterfaceDto {
+    name: String,
+    xdp_mode: &'static str,
+    egress: bool,
+    counters: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LostDto {
+    stage: &'static str,
+    reason: &'static str,
+    items: u64,
+}
+
+impl StatsDto {
+    pub(super) fn new(stats: &Stats, config: &Config, started: Timestamp, now: Timestamp) -> Self {
+        let labelled = |read: &dyn Fn(Counter) -> u64| Counter::ALL.iter().map(|c| (c.label(), read(*c))).collect();
+        Self {
+            at: stats.at,
+            uptime_seconds: seconds(started, now),
+            mode: mode(config),
+            version: VERSION,
+            totals: labelled(&|c| stats.total(c)),
+            interfaces: stats
+                .interfaces
+                .iter()
+                .map(|i| InterfaceDto {
+                    name: i.name.clone(),
+                    xdp_mode: i.xdp_mode,
+                    egress: i.egress,
+                    counters: labelled(&|c| i.get(c)),
+                })
+                .collect(),
+            maps: stats.maps.clone(),
+            flows_active: stats.flows_active,
+            sources_active: stats.sources_active,
+            lost: stats
+                .lost
+                .iter()
+                .map(|((stage, reason), items)| LostDto {
+                    stage,
+                    reason,
+                    items: *items,
+                })
+                .collect(),
+            hits: None,
+        }
+    }
+}
+
+/// A message of the stream that is no event of the bus.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum MessageDto {
+    /// First of all.
+    Hello {
+        /// Of the agent.
+        version: &'static str,
+        /// `simulation` or `production`.
+        mode: &'static str,
+        /// When the agent started: a reader that sees another one starts afresh.
+        started: Timestamp,
+    },
+    /// The reader was too slow for this many events.
+    Lagged {
+        /// How many; fetch the lists again.
+        missed: u64,
+    },
+    /// Once a second.
+    Stats {
+        /// As `GET /stats`.
+        data: StatsDto,
+    },
+    /// At the start and at every change.
+    Health {
+        /// As `GET /health`.
+        data: HealthDto,
+    },
+}
+
+/// An event of the bus as JSON text: `seq`, `type`, `data`.
+pub(super) fn event(live: &Live, hits: &HashMap<crate::types::DecisionId, Hits>) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct EventDto<'a, T> {
+        seq: u64,
+        #[serde(rename = "type")]
+        kind: &'static str,
+        data: &'a T,
+    }
+    let (seq, kind) = (live.seq, live.event.kind());
+    match &live.event {
+        Event::Alert(data) => serde_json::to_string(&EventDto { seq, kind, data }),
+        Event::Action(data) => serde_json::to_string(&EventDto { seq, kind, data }),
+        Event::Decision(decision) => {
+            let counted = hits.get(&decision.id).copied().unwrap_or_default();
+            let data = &DecisionDto::new((**decision).clone(), counted);
+            serde_json::to_string(&EventDto { seq, kind, data })
+        }
+    }
+}
+
+/// Of the agent.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The configured mode's name.
+pub(super) fn mode(config: &Config) -> &'static str {
+    match config.mode {
+        Mode::Simulation => "simulation",
+        Mode::Production => "production",
+    }
+}
+
+fn seconds(started: Timestamp, now: Timestamp) -> u64 {
+    Duration::from_nanos(now.0.saturating_sub(started.0).max(0) as u64).as_secs()
+}

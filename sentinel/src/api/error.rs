@@ -1,0 +1,189 @@
+//! Problem documents (RFC 9457): what clients are told when something was wrong.
+
+use crate::store::StoreError;
+use crate::types::CommandError;
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why the API could not be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The address is reachable from elsewhere.
+    #[error(
+        "api.listen is {0}: only loopback addresses are allowed until the API has authentication; \
+         use 127.0.0.1 or [::1], and a tunnel (ssh -L) to reach it from elsewhere"
+    )]
+    NotLoopback(SocketAddr),
+    /// The port is taken.
+    #[error("{0} is in use by another program; stop it (`ss -ltnp` names it) or set `api.listen` to another port")]
+    Occupied(SocketAddr),
+    /// The address cannot be bound.
+    #[error("{address} cannot be bound: {source}; check `api.listen`")]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// Somebody answers on the socket.
+    #[error("{}: another sentinel answers on this socket; stop it or set `api.socket` to another path", .0.display())]
+    SocketInUse(PathBuf),
+    /// Something else lies there.
+    #[error("{}: exists and is no socket; it was left alone, set `api.socket` to another path", .0.display())]
+    NotASocket(PathBuf),
+    /// The socket cannot be made.
+    #[error("{}: the socket cannot be made ({cause}); check the directory's permissions or set `api.socket`", path.display())]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// The system's words.
+        cause: String,
+    },
+}
+
+/// An answer that says what was wrong and what to do.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    #[serde(serialize_with = "number")]
+    status: StatusCode,
+    detail: String,
+    /// The guard that refused, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:sentinel:problem:{name}"),
+            title,
+            status,
+            detail: detail.into(),
+            guard: None,
+        }
+    }
+
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            "The request is not valid",
+            detail,
+        )
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Refused for safety", detail)
+    }
+
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "Not available now",
+            detail,
+        )
+    }
+
+    /// What went wrong inside is for the log; the client learns where to look.
+    pub(super) fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%cause, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Sentinel failed to answer",
+            "the cause is in the agent's log",
+        )
+    }
+
+    /// For answers that axum or a layer made without a body of ours.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        let (name, title, detail) = match status {
+            StatusCode::NOT_FOUND => ("not-found", "Not found", "there is nothing at this path"),
+            StatusCode::METHOD_NOT_ALLOWED => (
+                "method-not-allowed",
+                "Method not allowed",
+                "this path takes other methods; see the `allow` header",
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The request is too large", "send at most 64 KiB"),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE => {
+                ("timeout", "No answer in time", "the agent is busy; try again")
+            }
+            _ if status.is_server_error() => (
+                "internal",
+                "Sentinel failed to answer",
+                "the cause is in the agent's log",
+            ),
+            _ => (
+                "bad-request",
+                "The request cannot be understood",
+                "check path, headers and query",
+            ),
+        };
+        Self::new(status, name, title, detail)
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+/// Media type of problem documents.
+pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Cursor(_) => Self::invalid(error.to_string()),
+            StoreError::Closed => Self::unavailable("the agent is shutting down"),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Vetoed(veto) => Self {
+                guard: Some(veto.guard),
+                ..Self::new(StatusCode::CONFLICT, "vetoed", "A guard refused this", veto.reason)
+            },
+            CommandError::NotFound => Self::not_found("no active decision matches"),
+            CommandError::Invalid(detail) => Self::invalid(detail),
+            CommandError::Failed(detail) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-carried-out",
+                "It could not be carried out",
+                detail,
+            ),
+        }
+    }
+}

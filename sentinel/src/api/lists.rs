@@ -1,0 +1,119 @@
+//! What was seen, decided and done: pages and single items.
+
+use super::dto::{DecisionDto, PageDto, ProtectedDto};
+use super::error::Problem;
+use super::query::{Params, word};
+use super::{Shared, now};
+use crate::store::{ActionFilter, AlertFilter, AuditEntry, AuditFilter, AuditVerdict, DecisionFilter};
+use crate::types::{Action, ActionId, Alert, AlertId, Decision, DecisionId, Hits};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use std::collections::HashMap;
+use std::str::FromStr;
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// An identifier of the path.
+pub(super) fn id<T: FromStr>(text: &str, noun: &str) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|_| Problem::not_found(format!("there is no {noun} of this name; identifiers are UUIDs")))
+}
+
+fn found<T>(item: Option<T>, noun: &str) -> Result<T, Problem> {
+    item.ok_or_else(|| Problem::not_found(format!("there is no {noun} of this name")))
+}
+
+pub(super) async fn alerts(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<Alert>> {
+    let filter = AlertFilter {
+        window: params.window(now())?,
+        ip: params.ip()?,
+        severity: params.words("severity", "`low`, `medium` or `high`, or several with commas")?,
+        detector: params.words(
+            "detector",
+            "the name of a detector such as `port_scan`, or several with commas",
+        )?,
+    };
+    params.finish()?;
+    Ok(Json(PageDto::of(api.store.alerts(filter).await?, |alert| alert)))
+}
+
+pub(super) async fn alert(State(api): State<Shared>, Path(text): Path<String>) -> Answer<Alert> {
+    let id: AlertId = id(&text, "alert")?;
+    Ok(Json(found(api.store.alert(id).await?, "alert")?))
+}
+
+pub(super) async fn decisions(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<DecisionDto>> {
+    let filter = DecisionFilter {
+        window: params.window(now())?,
+        ip: params.ip()?,
+        active: params.take("active", "`true` or `false`", |text| text.parse().ok())?,
+    };
+    params.finish()?;
+    let page = api.store.decisions(filter).await?;
+    let mut counted = counted(&api, &page.items).await?;
+    Ok(Json(PageDto::of(page, |decision| {
+        let hits = counted.remove(&decision.id).unwrap_or_default();
+        DecisionDto::new(decision, hits)
+    })))
+}
+
+pub(super) async fn decision(State(api): State<Shared>, Path(text): Path<String>) -> Answer<DecisionDto> {
+    let id: DecisionId = id(&text, "decision")?;
+    let decision = found(api.store.decision(id).await?, "decision")?;
+    let hits = counted(&api, std::slice::from_ref(&decision)).await?.remove(&id);
+    Ok(Json(DecisionDto::new(decision, hits.unwrap_or_default())))
+}
+
+/// Live counters where the kernel has an entry, the last ones of the stored action where it no longer has.
+async fn counted(api: &Shared, decisions: &[Decision]) -> Result<HashMap<DecisionId, Hits>, Problem> {
+    let live = api.hits.borrow().clone();
+    let (mut known, mut ended) = (HashMap::new(), Vec::new());
+    for decision in decisions {
+        match live.get(&decision.id) {
+            Some(hits) => drop(known.insert(decision.id, *hits)),
+            None => ended.push(decision.id),
+        }
+    }
+    for action in api.store.actions_of(ended).await? {
+        let total: &mut Hits = known.entry(action.decision).or_default();
+        total.packets += action.hits;
+        total.would_packets += action.would_hits;
+    }
+    Ok(known)
+}
+
+pub(super) async fn actions(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<Action>> {
+    let filter = ActionFilter {
+        window: params.window(now())?,
+        ip: params.ip()?,
+        decision: params.take("decision", "a decision's identifier", |text| text.parse().ok())?,
+        status: params.take("status", "the name of a status such as `enforced`", word)?,
+    };
+    params.finish()?;
+    Ok(Json(PageDto::of(api.store.actions(filter).await?, |action| action)))
+}
+
+pub(super) async fn action(State(api): State<Shared>, Path(text): Path<String>) -> Answer<Action> {
+    let id: ActionId = id(&text, "action")?;
+    Ok(Json(found(api.store.action(id).await?, "action")?))
+}
+
+pub(super) async fn audit(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<AuditEntry>> {
+    let window = params.window(now())?;
+    params.finish()?;
+    Ok(Json(PageDto::of(
+        api.store.audit(AuditFilter { window }).await?,
+        |entry| entry,
+    )))
+}
+
+pub(super) async fn verify_audit(State(api): State<Shared>) -> Answer<AuditVerdict> {
+    Ok(Json(api.store.verify_audit().await?))
+}
+
+pub(super) async fn protected(State(api): State<Shared>) -> Response {
+    let items = api.protected.borrow().clone();
+    let total = items.len();
+    Json(ProtectedDto { items: &items, total }).into_response()
+}

@@ -1,0 +1,54 @@
+//! How the agent is: health, counters, metrics.
+
+use super::dto::{HealthDto, StatsDto};
+use super::error::Problem;
+use super::{Shared, now};
+use crate::metrics::CONTENT_TYPE;
+use crate::types::{Component, Condition};
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// 200 for `ok` and `degraded`: a degraded agent still protects.
+pub(super) async fn health(State(api): State<Shared>) -> Json<HealthDto> {
+    Json(api.health_now())
+}
+
+pub(super) async fn live() -> Response {
+    Json(json!({ "status": "live" })).into_response()
+}
+
+/// 503 until the kernel programs are attached somewhere.
+pub(super) async fn ready(State(api): State<Shared>) -> Result<Response, Problem> {
+    let kernel = api.health.borrow().components.get(&Component::Kernel).cloned();
+    let attached = api.stats.borrow().interfaces.iter().any(|i| i.xdp_mode != "none");
+    if attached || matches!(kernel, Some(Condition::Ok { .. })) {
+        return Ok(Json(json!({ "status": "ready" })).into_response());
+    }
+    Err(Problem::unavailable(match kernel {
+        Some(Condition::Degraded { cause, mend }) => format!("the kernel programs are not attached: {cause}; {mend}"),
+        _ => "the kernel programs are not attached yet".to_owned(),
+    }))
+}
+
+pub(super) async fn stats(State(api): State<Shared>) -> Json<StatsDto> {
+    Json(api.stats_now())
+}
+
+pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, Problem> {
+    let text = api.metrics.encode().map_err(|e| Problem::internal(&e))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+impl super::Api {
+    pub(super) fn health_now(&self) -> HealthDto {
+        HealthDto::new(&self.health.borrow(), &self.config, self.started, now())
+    }
+
+    pub(super) fn stats_now(&self) -> StatsDto {
+        let stats = self.stats.borrow().clone();
+        StatsDto::new(&stats, &self.config, self.started, now())
+    }
+}

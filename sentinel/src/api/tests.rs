@@ -1,0 +1,298 @@
+//! The API over a real store and a real server; only the room that decides is played, by a task that answers commands.
+
+use super::*;
+use crate::store::{Record, Writer};
+use crate::types::{
+    Action, ActionKind, ActionStatus, Alert, CommandError, Component, Decision, DecisionStatus, Detector, Event,
+    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, MapUse, Mint, NewDecision, Origin, Selector, Service,
+    Severity, Veto,
+};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use sentinel_common::stat::COUNTERS;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::thread::JoinHandle;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+mod http;
+mod page;
+mod server;
+
+/// 2026-01-01T00:00:00Z.
+const T0: Timestamp = Timestamp(1_767_225_600_000_000_000);
+
+/// A house with a store in a directory of its own.
+struct House {
+    state: AppState,
+    cancel: CancellationToken,
+    stats: watch::Sender<Arc<Stats>>,
+    health: watch::Sender<Arc<Health>>,
+    hits: watch::Sender<Arc<HashMap<DecisionId, Hits>>>,
+    protected: watch::Sender<Arc<Vec<Protected>>>,
+    writer: Option<JoinHandle<()>>,
+    directory: TempDir,
+}
+
+impl House {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, writer) = Store::open(&directory.path().join("sentinel.db")).unwrap();
+        let writer = std::thread::spawn(move || Writer::run(writer));
+        let (commands, inbox) = mpsc::channel(8);
+        let bus = Bus::default();
+        tokio::spawn(decide(inbox, store.clone(), bus.clone()));
+        let (stats, stats_out) = watch::channel(Arc::default());
+        let (health, health_out) = watch::channel(Arc::default());
+        let (hits, hits_out) = watch::channel(Arc::default());
+        let (protected, protected_out) = watch::channel(Arc::default());
+        let state = AppState {
+            store,
+            commands,
+            bus,
+            stats: stats_out,
+            health: health_out,
+            hits: hits_out,
+            protected: protected_out,
+            config: Arc::default(),
+            metrics: Arc::default(),
+            started: now(),
+        };
+        Self {
+            state,
+            cancel: CancellationToken::new(),
+            stats,
+            health,
+            hits,
+            protected,
+            writer: Some(writer),
+            directory,
+        }
+    }
+
+    fn router(&self, door: Door) -> Router {
+        router::router(Api::new(self.state.clone(), self.cancel.clone()), door)
+    }
+
+    async fn keep(&self, records: Vec<Record>) {
+        self.state.store.commit(records).await.unwrap();
+    }
+
+    /// The state as the kernel would leave it: one interface, attached in generic mode.
+    fn attach(&self, set: &[(sentinel_common::stat::Counter, u64)]) {
+        let mut counters = [0; COUNTERS];
+        for (counter, value) in set {
+            counters[*counter as usize] = *value;
+        }
+        self.stats.send_replace(Arc::new(Stats {
+            at: now(),
+            interfaces: vec![InterfaceStats {
+                name: "eth0".into(),
+                xdp_mode: "generic",
+                egress: true,
+                counters,
+            }],
+            maps: BTreeMap::from([
+                (
+                    "BLOCK4".into(),
+                    MapUse {
+                        entries: 3,
+                        capacity: 131_072,
+                    },
+                ),
+                (
+                    "FLOWS".into(),
+                    MapUse {
+                        entries: 91_750,
+                        capacity: 131_072,
+                    },
+                ),
+            ]),
+            flows_active: 412,
+            sources_active: 57,
+            lost: BTreeMap::new(),
+        }));
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        self.state.store.close();
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
+    }
+}
+
+/// Plays the room that decides: refuses 192.0.2.0/24, stores and publishes what it takes or takes back.
+async fn decide(mut inbox: mpsc::Receiver<Command>, store: Store, bus: Bus) {
+    let mut mint = Mint::Random;
+    while let Some(command) = inbox.recv().await {
+        match command {
+            Command::Add(wish, reply) => {
+                let guarded: ipnet::IpNet = "192.0.2.0/24".parse().unwrap();
+                let answer = if guarded.contains(&wish.target) {
+                    Err(CommandError::Vetoed(Veto {
+                        guard: "gateway".into(),
+                        reason: "192.0.2.1 is the default gateway; blocking it would cut this host off".into(),
+                    }))
+                } else {
+                    let decision = taken(&mut mint, &wish);
+                    let event = Arc::new(decision.clone());
+                    store.commit(vec![Record::Decision(Arc::clone(&event))]).await.unwrap();
+                    bus.publish(Event::Decision(event));
+                    Ok(decision)
+                };
+                let _ = reply.send(answer);
+            }
+            Command::Delete { which, reply, .. } => {
+                let mut deleted = Vec::new();
+                for mut decision in store.active_decisions().await.unwrap() {
+                    let meant = match &which {
+                        Selector::Id(id) => decision.id == *id,
+                        Selector::Target(target) => decision.target == *target,
+                        Selector::All => true,
+                    };
+                    if meant {
+                        decision.status = DecisionStatus::Deleted;
+                        decision.ended_at = Some(now());
+                        let event = Arc::new(decision.clone());
+                        store.commit(vec![Record::Decision(Arc::clone(&event))]).await.unwrap();
+                        bus.publish(Event::Decision(event));
+                        deleted.push(decision);
+                    }
+                }
+                let found = if deleted.is_empty() {
+                    Err(CommandError::NotFound)
+                } else {
+                    Ok(deleted)
+                };
+                let _ = reply.send(found);
+            }
+        }
+    }
+}
+
+fn taken(mint: &mut Mint, wish: &NewDecision) -> Decision {
+    let at = now();
+    Decision {
+        id: mint.decision(at),
+        at,
+        target: wish.target,
+        action: wish.action,
+        expires_at: Some(at.after(wish.duration)),
+        simulated: true,
+        origin: Origin::Operator,
+        actor: wish.actor.clone(),
+        reason: wish.reason.clone(),
+        alert: None,
+        severity: None,
+        status: DecisionStatus::Active,
+        veto: None,
+        ended_at: None,
+    }
+}
+
+fn alert(mint: &mut Mint, at: Timestamp) -> Alert {
+    Alert {
+        id: mint.alert(at),
+        at,
+        evidence_at: Ktime(1_000),
+        source: Some("203.0.113.7".parse().unwrap()),
+        targets: vec![Service {
+            ip: "198.51.100.10".parse().unwrap(),
+            port: 22,
+            proto: 6,
+        }],
+        detector: Detector::PortScan,
+        family: Family::Scan,
+        technique: "syn vertical".into(),
+        score: 0.75,
+        severity: Severity::Medium,
+        class: EvidenceClass::Behaviour,
+        evidence: vec![Evidence {
+            name: "distinct_ports".into(),
+            value: 41.0,
+            threshold: 15.0,
+            unit: "ports/60s".into(),
+        }],
+        summary: "203.0.113.7 probed 41 ports of 198.51.100.10 within 60 s, the limit is 15".into(),
+        sensor: "xdp".into(),
+    }
+}
+
+fn decision(mint: &mut Mint, of: &Alert, at: Timestamp) -> Decision {
+    Decision {
+        id: mint.decision(at),
+        at,
+        target: of.source.unwrap().into(),
+        action: ActionKind::BlockIp,
+        expires_at: Some(at.after(Duration::from_hours(4))),
+        simulated: false,
+        origin: Origin::Detector,
+        actor: of.detector.as_str().into(),
+        reason: of.summary.clone(),
+        alert: Some(of.id),
+        severity: Some(of.severity),
+        status: DecisionStatus::Active,
+        veto: None,
+        ended_at: None,
+    }
+}
+
+fn action(mint: &mut Mint, of: &Decision) -> Action {
+    Action {
+        id: mint.action(of.at),
+        decision: of.id,
+        kind: of.action,
+        target: of.target,
+        status: ActionStatus::Enforced,
+        intent_at: of.at,
+        outcome_at: Some(of.at.after(Duration::from_millis(3))),
+        expires_at: of.expires_at,
+        outcome: "read back from xdp (native)".into(),
+        hits: 11,
+        would_hits: 2,
+    }
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path)
+        .header("host", "127.0.0.1:8000")
+        .body(Body::empty())
+        .unwrap()
+}
+
+fn send(method: &str, path: &str, body: &Value) -> Request<Body> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "127.0.0.1:8000")
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap()
+}
+
+fn with(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+async fn answer(router: &Router, request: Request<Body>) -> (StatusCode, axum::http::HeaderMap, Vec<u8>) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    (
+        parts.status,
+        parts.headers,
+        body.collect().await.unwrap().to_bytes().to_vec(),
+    )
+}
+
+async fn ask(router: &Router, request: Request<Body>) -> (u16, Value) {
+    let (status, _, body) = answer(router, request).await;
+    (status.as_u16(), serde_json::from_slice(&body).unwrap_or(Value::Null))
+}

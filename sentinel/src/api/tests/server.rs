@@ -1,0 +1,237 @@
+//! The doors and the stream, over real sockets.
+
+use super::*;
+use futures_util::StreamExt;
+use std::os::unix::fs::PermissionsExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle as Task;
+use tokio_tungstenite::tungstenite::{Error, Message, client::IntoClientRequest};
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn open(house: &House) -> (SocketAddr, std::path::PathBuf, Task<std::io::Result<()>>) {
+    let socket = house.directory.path().join("run/sentinel.sock");
+    let doors = Doors::take(([127, 0, 0, 1], 0).into(), &socket).await.unwrap();
+    let address = doors.local_addr().unwrap();
+    let task = tokio::spawn(doors.open(house.state.clone(), house.cancel.clone()));
+    (address, socket, task)
+}
+
+/// The next JSON message; `None` once the server has said goodbye.
+async fn next(socket: &mut Socket) -> Option<Value> {
+    loop {
+        let message = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+        match message.expect("no message within 10 s") {
+            Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+            Some(Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => return None,
+            Some(Ok(_)) => {}
+            Some(Err(error)) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_loopback_is_bound() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("s");
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8000"] {
+        let error = Doors::take(address.parse().unwrap(), &socket)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("loopback") && error.contains("127.0.0.1"), "{error}");
+    }
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn an_occupied_port_or_socket_is_named_with_its_mend() {
+    let house = House::new();
+    let (address, socket, task) = open(&house).await;
+    let other = house.directory.path().join("other.sock");
+    let error = Doors::take(address, &other).await.unwrap_err().to_string();
+    assert!(
+        error.contains(&address.to_string()) && error.contains("api.listen"),
+        "{error}"
+    );
+    let error = Doors::take(([127, 0, 0, 1], 0).into(), &socket)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("another sentinel") && error.contains("api.socket"),
+        "{error}"
+    );
+    let file = house.directory.path().join("file");
+    std::fs::write(&file, "precious").unwrap();
+    let error = Doors::take(([127, 0, 0, 1], 0).into(), &file)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no socket"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    let deep = house.directory.path().join("d".repeat(120)).join("s");
+    let error = Doors::take(([127, 0, 0, 1], 0).into(), &deep)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("107 bytes"), "{error}");
+    house.cancel.cancel();
+    task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_socket_is_private_replaces_a_stale_one_and_goes_with_the_server() {
+    let house = House::new();
+    let path = house.directory.path().join("run/sentinel.sock");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "a dead server leaves its socket behind");
+    let (_, path, task) = open(&house).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+        1,
+        "nothing else is left there"
+    );
+
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let request = b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.contains(r#""status":"ok""#),
+        "{text}"
+    );
+
+    house.cancel.cancel();
+    task.await.unwrap().unwrap();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn stream_greets_tells_events_and_ends_with_the_server() {
+    let house = House::new();
+    house.attach(&[(sentinel_common::stat::Counter::PassV4, 9)]);
+    let (address, _, task) = open(&house).await;
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream"))
+        .await
+        .unwrap();
+    let hello = next(&mut socket).await.unwrap();
+    assert_eq!(
+        (&hello["type"], &hello["mode"]),
+        (&json!("hello"), &json!("simulation"))
+    );
+
+    let mut mint = Mint::Counted(0);
+    let alert = alert(&mut mint, T0);
+    let decision = decision(&mut mint, &alert, T0);
+    let live = Hits {
+        packets: 5,
+        bytes: 300,
+        would_packets: 0,
+        would_bytes: 0,
+        last_hit: None,
+    };
+    house.hits.send_replace(Arc::new(HashMap::from([(decision.id, live)])));
+    let id = decision.id.to_string();
+    house.state.bus.publish(Event::Alert(Arc::new(alert)));
+    house.state.bus.publish(Event::Decision(Arc::new(decision)));
+    let mut seen: HashMap<String, Value> = HashMap::new();
+    while !(seen.contains_key("decision") && seen.get("stats").is_some_and(|s| s["data"]["hits"][&id].is_object())) {
+        let message = next(&mut socket).await.unwrap();
+        seen.insert(message["type"].as_str().unwrap().to_owned(), message);
+    }
+    assert_eq!(seen["alert"]["data"]["source"], "203.0.113.7");
+    assert_eq!(
+        (&seen["alert"]["seq"], &seen["decision"]["seq"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(seen["decision"]["data"]["hits"], 5);
+    assert_eq!(seen["stats"]["data"]["totals"]["pass_v4"], 9);
+    assert_eq!(seen["stats"]["data"]["hits"][&id]["packets"], 5);
+    assert_eq!(seen["health"]["data"]["status"], "ok");
+
+    let mut health = Health::default();
+    health.degrade(Component::Store, "disk full", "free space");
+    house.health.send_replace(Arc::new(health));
+    let told = loop {
+        let message = next(&mut socket).await.unwrap();
+        if message["type"] == "health" {
+            break message;
+        }
+    };
+    assert_eq!(told["data"]["status"], "degraded");
+
+    house.cancel.cancel();
+    while next(&mut socket).await.is_some() {}
+    let begun = std::time::Instant::now();
+    task.await.unwrap().unwrap();
+    assert!(begun.elapsed() < GRACE, "an open stream does not hold the server up");
+}
+
+#[tokio::test]
+async fn stream_sends_only_what_was_asked_for() {
+    let house = House::new();
+    let (address, ..) = open(&house).await;
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream?types=decision"))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut socket).await.unwrap()["type"], "hello");
+    let mut mint = Mint::Counted(0);
+    let alert = alert(&mut mint, T0);
+    let decision = decision(&mut mint, &alert, T0);
+    house.state.bus.publish(Event::Alert(Arc::new(alert)));
+    house.state.bus.publish(Event::Decision(Arc::new(decision)));
+    assert_eq!(next(&mut socket).await.unwrap()["type"], "decision");
+}
+
+#[tokio::test]
+async fn a_lagging_reader_is_told_how_much_it_missed() {
+    let house = House::new();
+    house.state.metrics.watch_stats(house.state.stats.clone());
+    let (address, ..) = open(&house).await;
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream?types=alert"))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut socket).await.unwrap()["type"], "hello");
+    let alert = Arc::new(alert(&mut Mint::Counted(0), T0));
+    // On this thread nothing else runs meanwhile: the lane overflows before the reader is served.
+    for _ in 0..10_000 {
+        house.state.bus.publish(Event::Alert(Arc::clone(&alert)));
+    }
+    let (mut missed, mut got) = (0, 0);
+    while missed + got < 10_000 {
+        let message = next(&mut socket).await.unwrap();
+        match message["type"].as_str().unwrap() {
+            "lagged" => missed += message["missed"].as_u64().unwrap(),
+            _ => got += 1,
+        }
+    }
+    assert!(missed > 0 && missed + got == 10_000, "{missed} + {got}");
+    let line = format!(r#"sentinel_events_dropped_total{{stage="stream",reason="lagged"}} {missed}"#);
+    assert!(house.state.metrics.encode().unwrap().contains(&line));
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_other_origins_shut_out() {
+    let house = House::new();
+    let (address, ..) = open(&house).await;
+    let url = format!("ws://{address}/stream?types=alert");
+    let mut foreign = url.as_str().into_client_request().unwrap();
+    foreign
+        .headers_mut()
+        .insert("origin", "http://evil.example".parse().unwrap());
+    let refusal = |result: Result<(Socket, _), Error>| match result {
+        Err(Error::Http(response)) => response.status().as_u16(),
+        other => panic!("{:?}", other.map(|_| ())),
+    };
+    assert_eq!(refusal(tokio_tungstenite::connect_async(foreign).await), 403);
+    let mut open = Vec::new();
+    for _ in 0..stream::CLIENTS {
+        open.push(tokio_tungstenite::connect_async(&url).await.unwrap());
+    }
+    assert_eq!(refusal(tokio_tungstenite::connect_async(&url).await), 503);
+}
