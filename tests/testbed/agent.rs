@@ -25,6 +25,8 @@ pub struct Agent {
     dir: TempDir,
     child: Option<Child>,
     host: Host,
+    /// Size of a file system of its own for the database, where one is wanted.
+    disk: Option<&'static str>,
 }
 
 impl Agent {
@@ -48,6 +50,7 @@ impl Agent {
             dir: tempfile::Builder::new().prefix("stb-").tempdir()?,
             child: None,
             host: host.clone(),
+            disk: None,
         };
         let mut all = json!({
             "mode": "production",
@@ -87,8 +90,10 @@ impl Agent {
 
     /// `sentinel run` in the protected host's namespace, with resolvers of that network; `prefix` goes before it.
     pub fn run_command(&self, prefix: &[&str]) -> Command {
-        let script = "mount --bind \"$0\" /etc/resolv.conf; exec \"$@\"";
-        let mut command = self.host.program("sh", &["-c", script]);
+        // `ip netns exec` gave the shell mounts of its own: neither of these is seen outside.
+        let disk = self.disk.map_or(String::new(), |size| format!("mount -t tmpfs -o size={size} tmpfs {}; ", self.path("disk").display()));
+        let script = format!("mount --bind \"$0\" /etc/resolv.conf; {disk}exec \"$@\"");
+        let mut command = self.host.program("sh", &["-c", &script]);
         command
             .arg(self.path("resolv.conf"))
             .args(prefix)
@@ -108,6 +113,26 @@ impl Agent {
     /// When it runs on.
     pub fn refuse(&self, prefix: &[&str]) -> Result<Finished> {
         child::run(self.run_command(prefix), STOP)
+    }
+
+    /// From the next launch on the database lives on a file system of `size`, such as `3m`.
+    ///
+    /// # Errors
+    /// When the settings cannot be rewritten.
+    pub fn database_on_tmpfs(&mut self, size: &'static str) -> Result<()> {
+        self.disk = Some(size);
+        std::fs::create_dir(self.path("disk"))?;
+        let mut settings: Value = serde_json::from_str(&std::fs::read_to_string(self.settings())?)?;
+        settings["store"]["path"] = json!(self.path("disk/sentinel.db"));
+        std::fs::write(self.settings(), format!("{settings:#}"))?;
+        Ok(())
+    }
+
+    /// That file system as seen from here, through the running agent.
+    pub fn disk(&self) -> Option<PathBuf> {
+        let inside = self.path("disk");
+        let inside = inside.strip_prefix("/").unwrap_or(&inside);
+        self.pid().map(|pid| PathBuf::from(format!("/proc/{pid}/root")).join(inside))
     }
 
     fn running(&mut self) -> Result<&mut Child> {

@@ -17,6 +17,8 @@ mod explain;
 mod generate;
 mod log;
 mod output;
+mod replay;
+mod run;
 mod source;
 mod stored;
 mod table;
@@ -86,11 +88,15 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The daemon: watches, decides and acts until SIGTERM
+    Run,
     /// Validates the configuration: every problem, each with file, line and key; opens nothing
     #[command(short_flag = 't')]
     Check,
     /// Whether this machine can run the agent: pass, warn or fail, each with the mend
     Doctor,
+    /// A capture through the same pipeline; touches neither kernel nor live database
+    Replay(replay::Args),
     /// What is blocked, and blocking and unblocking by hand
     #[command(subcommand)]
     Decisions(decisions::Command),
@@ -147,8 +153,10 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: &Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Run => run::run(global),
         Command::Check => check::run(global),
         Command::Doctor => doctor::run(global),
+        Command::Replay(args) => replay::run(global, args),
         Command::Decisions(command) => decisions::run(global, command),
         Command::Alerts(command) => alerts::run(global, command),
         Command::Actions(command) => actions::run(global, command),
@@ -165,7 +173,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
 
 /// The wall clock.
 fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_nanosecond() as i64)
+    crate::time::wall_now()
 }
 
 /// The instant that long ago.
