@@ -1,6 +1,6 @@
 //! The wiring diagram: builds every room, opens every channel, spawns every task, owns shutdown.
 
-use crate::api::{self, AppState};
+use crate::api::{AppState, Doors};
 use crate::bus::Bus;
 use crate::config::{Config, Mode};
 use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Losses};
@@ -13,8 +13,8 @@ use crate::metrics::Metrics;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
 use crate::store::{ActionFilter, Store};
-use crate::types::{Action, Component, Condition, Decision, Health, Mint, Stats};
 use crate::time;
+use crate::types::{Action, Component, Condition, Decision, Health, Mint, Stats};
 use anyhow::Context;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -54,6 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (host, facts) = HostRoom::open().await?;
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
+    let doors = Doors::take(config.api.listen, &config.api.socket).await?;
     let mut kernel = Kernel::load(&config.kernel, config.mode)?;
 
     let (health_tx, health) = watch::channel(Arc::new(Health::default()));
@@ -90,7 +91,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     );
     let write_metrics = Arc::clone(&metrics);
     let observe_write = move |took: Duration| write_metrics.store_write_seconds.observe(took.as_secs_f64());
-    let writer = std::thread::Builder::new().name("store".into()).spawn(move || writer.observe(observe_write).run())?;
+    let writer = std::thread::Builder::new()
+        .name("store".into())
+        .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
     desk.restore(remembered).await;
     desk.protect().await;
@@ -108,21 +111,27 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         started,
     };
-    let listener = api::bind(config.api.listen, &config.api.socket).await?;
 
     let (ring_tx, ring_rx) = mpsc::channel(RING_BATCHES);
     let (records_tx, records_rx) = mpsc::channel(RECORD_BATCHES);
     let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
-    let table = FlowTable::new(&config.flow);
+    let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
     let detectors = Detectors::new(&config, clock, Mint::Random, "xdp");
-    let ring = kernel.ring()?;
-    let ring_losses = ring.losses();
-    let losses = move || -> Losses { BTreeMap::from([(("ring", "channel_full"), ring_losses.load(Ordering::Relaxed))]) };
+    let ring = kernel.ring();
+    let ring_losses = kernel.ring_lost();
+    let losses =
+        move || -> Losses { BTreeMap::from([(("ring", "channel_full"), ring_losses.load(Ordering::Relaxed))]) };
 
-    let mut rooms = Rooms { set: JoinSet::new(), cancel: cancel.clone() };
+    let mut rooms = Rooms {
+        set: JoinSet::new(),
+        cancel: cancel.clone(),
+    };
     rooms.spawn("ring", ring.run(ring_tx, cancel.clone()));
-    rooms.spawn("sensor", XdpSensor::new(kernel.sweep()?, Arc::clone(&metrics)).run(ring_rx, records_tx));
+    rooms.spawn(
+        "sensor",
+        XdpSensor::new(kernel.sweep(), Arc::clone(&metrics)).run(ring_rx, records_tx),
+    );
     rooms.spawn(
         "analysis",
         Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges)).run(records_rx, alerts_tx),
@@ -132,7 +141,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     rooms.spawn(
         "counting",
         Counting {
-            counters: kernel.counters()?,
+            counters: kernel.counters(),
             gauges,
             losses: Box::new(losses),
             stats: stats_tx,
@@ -140,8 +149,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
         .run(cancel.clone()),
     );
-    rooms.spawn("store condition", follow_store(store.condition(), health_tx, cancel.clone()));
-    rooms.spawn_fallible("api", api::serve(state, listener, cancel.clone()));
+    rooms.spawn(
+        "store condition",
+        follow_store(store.condition(), health_tx, cancel.clone()),
+    );
+    rooms.spawn_fallible("api", doors.open(state, cancel.clone()));
 
     tracing::info!(
         ?interfaces,
@@ -168,7 +180,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
     let mut remembered = Vec::new();
     for decision in store.active_decisions().await? {
-        let filter = ActionFilter { decision: Some(decision.id), ..ActionFilter::default() };
+        let filter = ActionFilter {
+            decision: Some(decision.id),
+            ..ActionFilter::default()
+        };
         let action = store.actions(filter).await?.items.into_iter().next();
         remembered.push((decision, action));
     }

@@ -20,5 +20,7 @@ pub fn wall_now() -> Timestamp {
 
 /// How the two clocks stand to each other now.
 pub fn clock() -> Clock {
-    Clock { offset_ns: wall_now().0 - boot_now().0 as i64 }
+    Clock {
+        offset_ns: wall_now().0 - boot_now().0 as i64,
+    }
 }

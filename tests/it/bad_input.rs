@@ -33,7 +33,11 @@ fn check(finished: &Finished, code: i32, parts: &[&str]) {
 fn a_missing_interface_names_those_there_are() {
     let Some((binary, _network, host)) = host() else { return };
     let agent = prepared(&binary, &host, &json!({ "kernel": { "interfaces": ["eth7"] } }));
-    check(&agent.refuse(&[]).expect("ends"), 1, &["eth7", "eth0", "kernel.interfaces"]);
+    check(
+        &agent.refuse(&[]).expect("ends"),
+        1,
+        &["eth7", "eth0", "kernel.interfaces"],
+    );
 }
 
 #[test]
@@ -41,8 +45,15 @@ fn a_missing_capability_is_named_and_exits_77() {
     let Some((binary, _network, host)) = host() else { return };
     let agent = prepared(&binary, &host, &json!({}));
     let without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
-    check(&agent.refuse(&without).expect("ends"), 77, &["CAP_NET_ADMIN", "CAP_BPF", "root"]);
-    assert!(!agent.path("sentinel.db").exists(), "a database was made without the privilege to use it");
+    check(
+        &agent.refuse(&without).expect("ends"),
+        77,
+        &["CAP_NET_ADMIN", "CAP_BPF", "root"],
+    );
+    assert!(
+        !agent.path("sentinel.db").exists(),
+        "a database was made without the privilege to use it"
+    );
 }
 
 #[test]
@@ -84,20 +95,43 @@ fn databases_that_are_newer_or_corrupt_are_left_as_they_are() {
     bytes[60..64].copy_from_slice(&999u32.to_be_bytes());
     std::fs::write(&database, &bytes).expect("written");
     check(&agent.refuse(&[]).expect("ends"), 1, &["999", "newer"]);
-    assert_eq!(std::fs::read(&database).expect("still there"), bytes, "the newer database was changed");
+    assert_eq!(
+        std::fs::read(&database).expect("still there"),
+        bytes,
+        "the newer database was changed"
+    );
 
     let garbage = vec![0x5a; 64 * 1024];
     std::fs::write(&database, &garbage).expect("written");
-    check(&agent.refuse(&[]).expect("ends"), 1, &["sentinel.db", "damaged or not a database", "move it away"]);
-    assert_eq!(std::fs::read(&database).expect("still there"), garbage, "the damaged database was changed");
+    check(
+        &agent.refuse(&[]).expect("ends"),
+        1,
+        &["sentinel.db", "damaged or not a database", "move it away"],
+    );
+    assert_eq!(
+        std::fs::read(&database).expect("still there"),
+        garbage,
+        "the damaged database was changed"
+    );
 }
 
 #[test]
 fn a_broken_configuration_is_told_whole_and_exits_64() {
     let Some((binary, _network, host)) = host() else { return };
     let agent = prepared(&binary, &host, &json!({}));
-    std::fs::write(agent.settings(), "mode: produktion\nkernel:\n  ring_size: 5MiB\n  colour: red\nmode: simulation\n").expect("written");
-    let parts = ["settings.yml:1:", "settings.yml:3:", "settings.yml:4:", "settings.yml:5:", "did you mean `production`", "4 problems"];
+    std::fs::write(
+        agent.settings(),
+        "mode: produktion\nkernel:\n  ring_size: 5MiB\n  colour: red\nmode: simulation\n",
+    )
+    .expect("written");
+    let parts = [
+        "settings.yml:1:",
+        "settings.yml:3:",
+        "settings.yml:4:",
+        "settings.yml:5:",
+        "did you mean `production`",
+        "4 problems",
+    ];
     check(&agent.refuse(&[]).expect("ends"), 64, &parts);
     check(&agent.cli(&["check"]).expect("check"), 64, &parts);
     check(&agent.cli(&["-t"]).expect("check"), 64, &parts);
@@ -132,12 +166,23 @@ fn a_broken_capture_is_told_and_exits_1() {
         let file = dir.path().join(name);
         std::fs::write(&file, bytes).expect("written");
         let mut command = Command::new(&binary);
-        command.arg("replay").arg(&file).arg("--out").arg(&out).current_dir(&dir);
+        command
+            .arg("replay")
+            .arg(&file)
+            .arg("--out")
+            .arg(&out)
+            .current_dir(&dir);
         child::run(command, SOON).expect("replay ends")
     };
-    check(&replay("text.pcap", b"this is no capture at all, only text"), 1, &["text.pcap"]);
+    check(
+        &replay("text.pcap", b"this is no capture at all, only text"),
+        1,
+        &["text.pcap"],
+    );
     // A good header (pcap, little endian, Ethernet) and a packet that breaks off.
-    let mut cut = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0];
+    let mut cut = vec![
+        0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0,
+    ];
     cut.extend([1, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 60, 0, 0, 0, 1, 2, 3]);
     check(&replay("cut.pcap", &cut), 1, &["cut.pcap"]);
     check(&replay("empty.pcap", b""), 1, &["empty.pcap"]);
@@ -146,7 +191,12 @@ fn a_broken_capture_is_told_and_exits_1() {
 #[test]
 fn usage_errors_exit_64() {
     let Some(binary) = agent_or_skip() else { return };
-    for args in [&["decisions", "add"][..], &["decisions", "add", "--ip", "nonsense"], &["fly"], &["alerts", "list", "--since", "5"]] {
+    for args in [
+        &["decisions", "add"][..],
+        &["decisions", "add", "--ip", "nonsense"],
+        &["fly"],
+        &["alerts", "list", "--since", "5"],
+    ] {
         let mut command = Command::new(&binary);
         command.args(args);
         check(&child::run(command, SOON).expect("ends"), 64, &[]);

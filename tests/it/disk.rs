@@ -16,7 +16,13 @@ fn a_full_disk_is_said_and_enforcement_goes_on() {
     let mut agent = Agent::prepare(&binary, &protected, &json!({})).expect("folder");
     agent.database_on_tmpfs("3m").expect("settings");
     agent.launch().unwrap_or_else(|error| panic!("{error:#}"));
-    let add = |ip: &str| agent.request("POST", "/decisions", Some(&json!({ "target": ip, "duration": "1h", "reason": "test" })));
+    let add = |ip: &str| {
+        agent.request(
+            "POST",
+            "/decisions",
+            Some(&json!({ "target": ip, "duration": "1h", "reason": "test" })),
+        )
+    };
 
     let before = add("203.0.113.1").expect("answer");
     assert_eq!(before.status, 201, "{}", before.text);
@@ -31,13 +37,24 @@ fn a_full_disk_is_said_and_enforcement_goes_on() {
     for n in 2..60 {
         let _ = add(&format!("203.0.113.{n}"));
     }
-    assert_ne!(other.run(&ping, SOON).expect("ping").code, 0, "not blocked while the disk is full: {}", refused.text);
+    assert_ne!(
+        other.run(&ping, SOON).expect("ping").code,
+        0,
+        "not blocked while the disk is full: {}",
+        refused.text
+    );
     let degraded = wait::until("the full disk to be said", SOON, || {
         let health = agent.request("GET", "/health", None)?.json()?;
         Ok((health["components"]["store"]["state"] == "degraded").then_some(health))
     });
     let degraded = degraded.unwrap_or_else(|error| panic!("{error:#}: {:?}", agent.get("/health")));
-    assert!(!degraded["components"]["store"]["mend"].as_str().unwrap_or_default().is_empty(), "{degraded}");
+    assert!(
+        !degraded["components"]["store"]["mend"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty(),
+        "{degraded}"
+    );
 
     std::fs::remove_file(&filler).expect("freed");
     wait::until("the store to recover", SOON * 3, || {

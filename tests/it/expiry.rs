@@ -17,9 +17,21 @@ fn a_block_expires_on_time_with_the_agent_running() {
         assert!(!scene.reaches(v6), "a blocked host is answered");
         let ends = milliseconds(decision["expires_at"].as_str().expect("an end"));
         // From before the end to after it; -D prints the time of each answer, -O nothing of the unanswered.
-        let ping = scene.other.run(&format!("ping -n -D -i 0.02 -w 3 {}", scene.protected.address_of(v6)), SOON).expect("ping");
-        let answers = ping.output.lines().filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
-        let first = answers.map(|seconds| seconds * 1e3).next().unwrap_or_else(|| panic!("never free again:\n{}", ping.output));
+        let ping = scene
+            .other
+            .run(
+                &format!("ping -n -D -i 0.02 -w 3 {}", scene.protected.address_of(v6)),
+                SOON,
+            )
+            .expect("ping");
+        let answers = ping
+            .output
+            .lines()
+            .filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
+        let first = answers
+            .map(|seconds| seconds * 1e3)
+            .next()
+            .unwrap_or_else(|| panic!("never free again:\n{}", ping.output));
         assert!(first >= ends - EARLY_MS, "free {:.0} ms early", ends - first);
         assert!(first <= ends + LATE_MS, "free {:.0} ms late", first - ends);
 
@@ -31,7 +43,10 @@ fn a_block_expires_on_time_with_the_agent_running() {
         .expect("expired");
         wait::until("the action to be told as expired", SOON, || {
             let actions = scene.agent.actions()?;
-            Ok(actions.iter().any(|action| action["decision"] == id.as_str() && action["status"] == "expired").then_some(()))
+            Ok(actions
+                .iter()
+                .any(|action| action["decision"] == id.as_str() && action["status"] == "expired")
+                .then_some(()))
         })
         .expect("expired");
     }

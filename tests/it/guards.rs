@@ -5,7 +5,9 @@ use serde_json::json;
 
 #[test]
 fn protected_addresses_cannot_be_blocked() {
-    let Some(scene) = Scene::new(&json!({ "allowlist": ["198.51.100.0/24", "2001:db8:1::/48"] })) else { return };
+    let Some(scene) = Scene::new(&json!({ "allowlist": ["198.51.100.0/24", "2001:db8:1::/48"] })) else {
+        return;
+    };
     let own4 = scene.protected.v4.to_string();
     let own6 = scene.protected.v6.to_string();
     for (target, guard) in [
@@ -28,7 +30,11 @@ fn protected_addresses_cannot_be_blocked() {
         assert_eq!(told.code, 1, "{target}: {}", told.output);
         assert!(told.output.contains(guard), "{target}: {}", told.output);
     }
-    for (range, guard) in [("192.0.2.0/24", "own_address"), ("198.51.0.0/16", "allowlist"), ("128.0.0.0/1", "too_wide")] {
+    for (range, guard) in [
+        ("192.0.2.0/24", "own_address"),
+        ("198.51.0.0/16", "allowlist"),
+        ("128.0.0.0/1", "too_wide"),
+    ] {
         let told = scene.agent.cli(&["decisions", "add", "--range", range]).expect("add");
         assert_ne!(told.code, 0, "{range}: {}", told.output);
         let named = told.output.contains(guard) || told.output.contains("gateway") || told.output.contains("resolver");
@@ -38,16 +44,32 @@ fn protected_addresses_cannot_be_blocked() {
     assert!(scene.reaches(false) && scene.reaches(true));
 
     let told = scene.agent.cli(&["allowlist", "list"]).expect("list");
-    for part in ["192.0.2.254", "gateway", "192.0.2.53", "resolver", "198.51.100.0/24", "allowlist", "own_address"] {
+    for part in [
+        "192.0.2.254",
+        "gateway",
+        "192.0.2.53",
+        "resolver",
+        "198.51.100.0/24",
+        "allowlist",
+        "own_address",
+    ] {
         assert!(told.output.contains(part), "{part} missing:\n{}", told.output);
     }
 }
 
 #[test]
 fn an_allowlisted_attacker_is_seen_and_left_alone() {
-    let Some(scene) = Scene::new(&json!({ "allowlist": ["192.0.2.9"] })) else { return };
+    let Some(scene) = Scene::new(&json!({ "allowlist": ["192.0.2.9"] })) else {
+        return;
+    };
     let source = scene.other.v4.into();
-    let mut scan = scene.other.spawn(&format!("nmap -n -Pn -sS -p1-20000 --max-rate 400 {}", scene.protected.v4)).expect("nmap");
+    let mut scan = scene
+        .other
+        .spawn(&format!(
+            "nmap -n -Pn -sS -p1-20000 --max-rate 400 {}",
+            scene.protected.v4
+        ))
+        .expect("nmap");
     let vetoed = testbed::wait::until("the veto", crate::scene::SOON * 3, || {
         let decisions = scene.agent.decisions(source)?;
         Ok(decisions.into_iter().find(|decision| decision["status"] == "vetoed"))

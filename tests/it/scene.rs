@@ -66,7 +66,18 @@ impl Scene {
     /// Blocks the other host by hand and waits until nothing of it comes through; returns the decision.
     pub(crate) fn block_other(&self, v6: bool, duration: &str) -> Value {
         let address = self.other.address_of(v6).to_string();
-        let said = self.agent.cli(&["-o", "json", "decisions", "add", "--ip", &address, "--duration", duration, "--reason", "test"]);
+        let said = self.agent.cli(&[
+            "-o",
+            "json",
+            "decisions",
+            "add",
+            "--ip",
+            &address,
+            "--duration",
+            duration,
+            "--reason",
+            "test",
+        ]);
         let said = said.expect("the command line runs");
         assert_eq!(said.code, 0, "{}", said.output);
         let decision: Value = serde_json::from_str(&said.output).expect("JSON");
@@ -78,8 +89,13 @@ impl Scene {
     pub(crate) fn until_hit(&self, v6: bool, counter: &str) -> Value {
         let address = self.other.address_of(v6);
         let hit = wait::until(&format!("{counter} of the block to move"), SOON, || {
-            let _ = self.other.run(&format!("ping -c 1 -W 0.2 {}", self.protected.address_of(v6)), SOON)?;
-            Ok(self.agent.block(address)?.filter(|decision| decision[counter].as_u64().unwrap_or(0) > 0))
+            let _ = self
+                .other
+                .run(&format!("ping -c 1 -W 0.2 {}", self.protected.address_of(v6)), SOON)?;
+            Ok(self
+                .agent
+                .block(address)?
+                .filter(|decision| decision[counter].as_u64().unwrap_or(0) > 0))
         });
         hit.unwrap_or_else(|error| panic!("{error:#}"))
     }

@@ -12,20 +12,34 @@ const WATCH: Duration = Duration::from_secs(3);
 fn an_unblocked_scanner_is_free_and_stays_free() {
     let Some(scene) = Scene::new(&json!({})) else { return };
     let target = scene.protected.v4;
-    let mut scan = scene.other.spawn(&format!("nmap -n -Pn -sS -p1-20000 --max-rate 400 {target}")).expect("nmap");
+    let mut scan = scene
+        .other
+        .spawn(&format!("nmap -n -Pn -sS -p1-20000 --max-rate 400 {target}"))
+        .expect("nmap");
     let source = scene.other.v4.into();
     wait::until("the scanner to be blocked", SOON * 3, || scene.agent.block(source)).expect("blocked");
     scene.until_hit(false, "hits");
     scan.end();
     assert!(!scene.reaches(false), "a blocked host is answered");
 
-    let told = scene.agent.cli(&["decisions", "delete", "--ip", &source.to_string()]).expect("delete");
+    let told = scene
+        .agent
+        .cli(&["decisions", "delete", "--ip", &source.to_string()])
+        .expect("delete");
     assert_eq!(told.code, 0, "{}", told.output);
     assert!(scene.reaches(false), "the answer came back before the block was gone");
     let start = Instant::now();
     while start.elapsed() < WATCH {
-        assert!(scene.reaches(false), "traffic stopped again after {:?}", start.elapsed());
-        assert_eq!(scene.agent.block(source).expect("decisions"), None, "blocked again at once");
+        assert!(
+            scene.reaches(false),
+            "traffic stopped again after {:?}",
+            start.elapsed()
+        );
+        assert_eq!(
+            scene.agent.block(source).expect("decisions"),
+            None,
+            "blocked again at once"
+        );
     }
     let decisions = scene.agent.decisions(source).expect("decisions");
     assert!(decisions.iter().any(|d| d["status"] == "deleted"), "{decisions:?}");
@@ -50,13 +64,19 @@ fn blocks_by_hand_are_undone_by_name_by_target_by_action_and_all_at_once() {
     assert!(scene.reaches(true));
 
     blocked(false);
-    let answer = scene.agent.request("DELETE", &format!("/decisions?target={}", scene.other.v4), None).expect("answer");
+    let answer = scene
+        .agent
+        .request("DELETE", &format!("/decisions?target={}", scene.other.v4), None)
+        .expect("answer");
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert!(scene.reaches(false));
 
     let decision = blocked(false);
     let actions = scene.agent.actions().expect("actions");
-    let action = actions.iter().find(|action| action["decision"] == decision["id"]).expect("the action");
+    let action = actions
+        .iter()
+        .find(|action| action["decision"] == decision["id"])
+        .expect("the action");
     assert_eq!(action["status"], "enforced", "{action}");
     must(&["actions", "revert", action["id"].as_str().expect("id")]);
     assert!(scene.reaches(false));
@@ -71,6 +91,9 @@ fn blocks_by_hand_are_undone_by_name_by_target_by_action_and_all_at_once() {
     assert!(!scene.reaches(false), "a host of a blocked prefix is answered");
     must(&["decisions", "delete", "--range", "192.0.2.8/30"]);
     assert!(scene.reaches(false));
-    let nothing = scene.agent.cli(&["decisions", "delete", "--ip", "203.0.113.77"]).expect("delete");
+    let nothing = scene
+        .agent
+        .cli(&["decisions", "delete", "--ip", "203.0.113.77"])
+        .expect("delete");
     assert!(nothing.output.contains("matche"), "{}", nothing.output);
 }

@@ -91,7 +91,9 @@ impl Agent {
     /// `sentinel run` in the protected host's namespace, with resolvers of that network; `prefix` goes before it.
     pub fn run_command(&self, prefix: &[&str]) -> Command {
         // `ip netns exec` gave the shell mounts of its own: neither of these is seen outside.
-        let disk = self.disk.map_or(String::new(), |size| format!("mount -t tmpfs -o size={size} tmpfs {}; ", self.path("disk").display()));
+        let disk = self.disk.map_or(String::new(), |size| {
+            format!("mount -t tmpfs -o size={size} tmpfs {}; ", self.path("disk").display())
+        });
         let script = format!("mount --bind \"$0\" /etc/resolv.conf; {disk}exec \"$@\"");
         let mut command = self.host.program("sh", &["-c", &script]);
         command
@@ -132,7 +134,8 @@ impl Agent {
     pub fn disk(&self) -> Option<PathBuf> {
         let inside = self.path("disk");
         let inside = inside.strip_prefix("/").unwrap_or(&inside);
-        self.pid().map(|pid| PathBuf::from(format!("/proc/{pid}/root")).join(inside))
+        self.pid()
+            .map(|pid| PathBuf::from(format!("/proc/{pid}/root")).join(inside))
     }
 
     fn running(&mut self) -> Result<&mut Child> {

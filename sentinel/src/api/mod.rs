@@ -24,6 +24,7 @@ use crate::bus::Bus;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::time::wall_now as now;
 use crate::types::{Command, DecisionId, Health, Hits, Protected, Stats, Timestamp};
 use guard::Door;
 use std::collections::HashMap;
@@ -190,9 +191,4 @@ pub enum ServeError {
     /// A door broke.
     #[error("the API stopped: {0}")]
     Broken(#[from] std::io::Error),
-}
-
-/// The wall clock.
-fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_nanosecond() as i64)
 }

@@ -52,7 +52,10 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         output.line(&format!("Removed what was pinned under {PINS}."));
     }
     if !cleaned.is_empty() {
-        output.line(&format!("Removed the egress filter of a killed agent from {}.", cleaned.join(", ")));
+        output.line(&format!(
+            "Removed the egress filter of a killed agent from {}.",
+            cleaned.join(", ")
+        ));
     }
     Ok(())
 }

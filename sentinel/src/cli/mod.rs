@@ -24,6 +24,7 @@ mod stored;
 mod table;
 
 use crate::config::{self, Config};
+use crate::time::wall_now as now;
 use crate::types::Timestamp;
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::Failure;
@@ -88,7 +89,7 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The daemon: watches, decides and acts until SIGTERM
+    /// The daemon: watches, decides and acts until it is told to stop
     Run,
     /// Validates the configuration: every problem, each with file, line and key; opens nothing
     #[command(short_flag = 't')]
@@ -169,11 +170,6 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         }
         Command::Man(args) => generate::man(Cli::command(), args),
     }
-}
-
-/// The wall clock.
-fn now() -> Timestamp {
-    crate::time::wall_now()
 }
 
 /// The instant that long ago.

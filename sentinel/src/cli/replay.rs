@@ -52,15 +52,27 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
 fn sentence(summary: &Summary) -> String {
     let count = |counts: &std::collections::BTreeMap<&str, u64>| {
         let parts: Vec<_> = counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
-        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+        if parts.is_empty() {
+            "none".to_owned()
+        } else {
+            parts.join(", ")
+        }
     };
-    let decisions: Vec<_> = summary.decisions.iter().map(|(status, n)| format!("{n} {status}")).collect();
+    let decisions: Vec<_> = summary
+        .decisions
+        .iter()
+        .map(|(status, n)| format!("{n} {status}"))
+        .collect();
     format!(
         "{}: {} packets, {} flows; alerts: {}; decisions: {}",
         summary.file,
         summary.packets,
         summary.flows,
         count(&summary.alerts),
-        if decisions.is_empty() { "none".to_owned() } else { decisions.join(", ") },
+        if decisions.is_empty() {
+            "none".to_owned()
+        } else {
+            decisions.join(", ")
+        },
     )
 }

@@ -4,6 +4,7 @@ use super::Global;
 use super::exit::Failure;
 use crate::app;
 use crate::kernel::{KernelError, probe};
+use anyhow::Error;
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
@@ -11,15 +12,18 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let missing = probe::missing_capabilities();
     if !missing.is_empty() {
         // Asked before anything is opened, so that nothing is left half-made.
-        return Err(Failure::Privilege(KernelError::Capability { missing: missing.join(", ") }.to_string()));
+        let missing = missing.join(", ");
+        return Err(Failure::Privilege(KernelError::Capability { missing }.to_string()));
     }
-    let files = global.files();
-    tracing::info!(?files, "configuration read");
+    tracing::info!(files = ?global.files(), "configuration read");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::run(config)).map_err(|error| {
-        let privilege = error.chain().any(|cause| {
-            matches!(cause.downcast_ref(), Some(KernelError::Capability { .. }))
-        });
-        if privilege { Failure::Privilege(format!("{error:#}")) } else { Failure::Runtime(error) }
-    })
+    runtime.block_on(app::run(config)).map_err(classify)
+}
+
+/// A missing privilege has its own exit code.
+fn classify(error: Error) -> Failure {
+    match error.downcast_ref::<KernelError>() {
+        Some(KernelError::Capability { .. }) => Failure::Privilege(format!("{error:#}")),
+        _ => Failure::Runtime(error),
+    }
 }

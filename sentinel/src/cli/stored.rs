@@ -30,29 +30,56 @@ impl Stored {
     }
 
     pub(super) fn list(&self, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Value>, Failure> {
-        let value = |name: &str| query.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+        let value = |name: &str| {
+            query
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.as_str())
+        };
         let since = value("since").map(str::parse).transpose()?;
         let ip = value("ip").map(str::parse::<IpAddr>).transpose()?.map(IpNet::from);
-        let window = |want: usize, cursor: Option<String>| Window { limit: want, cursor, since };
+        let window = |want: usize, cursor: Option<String>| Window {
+            limit: want,
+            cursor,
+            since,
+        };
         match path {
             "/alerts" => {
-                let severity = value("severity").map(named).transpose()?.into_iter().collect::<Vec<_>>();
-                let detector = value("detector").map(named).transpose()?.into_iter().collect::<Vec<_>>();
+                let severity = value("severity")
+                    .map(named)
+                    .transpose()?
+                    .into_iter()
+                    .collect::<Vec<_>>();
+                let detector = value("detector")
+                    .map(named)
+                    .transpose()?
+                    .into_iter()
+                    .collect::<Vec<_>>();
                 self.pages(limit, |want, cursor| {
                     let (severity, detector) = (severity.clone(), detector.clone());
                     let window = window(want, cursor);
-                    self.runtime.block_on(self.store.alerts(AlertFilter { window, ip, severity, detector }))
+                    self.runtime.block_on(self.store.alerts(AlertFilter {
+                        window,
+                        ip,
+                        severity,
+                        detector,
+                    }))
                 })
             }
             "/decisions" => {
                 let active = value("active").map(|text| text == "true");
                 self.pages(limit, |want, cursor| {
                     let window = window(want, cursor);
-                    self.runtime.block_on(self.store.decisions(DecisionFilter { window, ip, active }))
+                    self.runtime
+                        .block_on(self.store.decisions(DecisionFilter { window, ip, active }))
                 })
             }
             "/actions" => self.pages(limit, |want, cursor| {
-                let filter = ActionFilter { window: window(want, cursor), ip, ..ActionFilter::default() };
+                let filter = ActionFilter {
+                    window: window(want, cursor),
+                    ip,
+                    ..ActionFilter::default()
+                };
                 self.runtime.block_on(self.store.actions(filter))
             }),
             _ => Err(anyhow!("the database has no list {path}").into()),
@@ -60,7 +87,10 @@ impl Stored {
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
-        let (list, id) = path.trim_start_matches('/').split_once('/').context("a list and a name")?;
+        let (list, id) = path
+            .trim_start_matches('/')
+            .split_once('/')
+            .context("a list and a name")?;
         let id = id.parse().context("a name is a UUID")?;
         let found = match list {
             "alerts" => item(self.runtime.block_on(self.store.alert(AlertId(id)))?)?,
@@ -78,7 +108,11 @@ impl Stored {
         let mut items = Vec::new();
         let mut cursor = None;
         loop {
-            let want = if limit == 0 { PAGE } else { PAGE.min(limit - items.len()) };
+            let want = if limit == 0 {
+                PAGE
+            } else {
+                PAGE.min(limit - items.len())
+            };
             let part = page(want, cursor)?;
             for found in &part.items {
                 items.push(serde_json::to_value(found)?);

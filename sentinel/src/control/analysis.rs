@@ -34,7 +34,12 @@ pub struct Analysis {
 impl Analysis {
     /// Puts the parts together.
     pub fn new(table: FlowTable, detectors: Detectors, metrics: Arc<Metrics>, gauges: Arc<Gauges>) -> Self {
-        Self { table, detectors, metrics, gauges }
+        Self {
+            table,
+            detectors,
+            metrics,
+            gauges,
+        }
     }
 
     /// Runs until the input closes; then the output closes too.
@@ -76,7 +81,9 @@ impl Analysis {
         let mut alerts: Vec<Alert> = timeouts.iter().flat_map(|o| self.detectors.observe(o)).collect();
         alerts.extend(self.detectors.tick(now));
         self.gauges.flows.store(self.table.len() as u64, Ordering::Relaxed);
-        self.gauges.sources.store(self.table.sources() as u64, Ordering::Relaxed);
+        self.gauges
+            .sources
+            .store(self.table.sources() as u64, Ordering::Relaxed);
         alerts
     }
 }

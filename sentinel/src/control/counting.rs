@@ -52,7 +52,10 @@ impl Counting {
                 }
                 Err(error) => self.report(
                     Component::Kernel,
-                    Condition::Degraded { cause: error.to_string(), mend: "see the log and `sentinel doctor`".into() },
+                    Condition::Degraded {
+                        cause: error.to_string(),
+                        mend: "see the log and `sentinel doctor`".into(),
+                    },
                 ),
             }
         }
@@ -71,14 +74,20 @@ impl Counting {
     }
 
     fn report(&self, part: Component, condition: Condition) {
-        self.health.send_if_modified(|health| Health::note(health, part, condition));
+        self.health
+            .send_if_modified(|health| Health::note(health, part, condition));
     }
 }
 
 /// Native everywhere is as it should be; generic works, slower, and is said.
 fn kernel_condition(stats: &Stats) -> Condition {
     let of_mode = |mode: &str| -> Vec<&str> {
-        stats.interfaces.iter().filter(|i| i.xdp_mode == mode).map(|i| i.name.as_str()).collect()
+        stats
+            .interfaces
+            .iter()
+            .filter(|i| i.xdp_mode == mode)
+            .map(|i| i.name.as_str())
+            .collect()
     };
     let (generic, none) = (of_mode("generic"), of_mode("none"));
     if !none.is_empty() {
@@ -89,17 +98,28 @@ fn kernel_condition(stats: &Stats) -> Condition {
     }
     if !generic.is_empty() {
         return Condition::Degraded {
-            cause: format!("XDP runs in generic mode on {}: it protects, at a higher cost per packet", generic.join(", ")),
+            cause: format!(
+                "XDP runs in generic mode on {}: it protects, at a higher cost per packet",
+                generic.join(", ")
+            ),
             mend: "use a driver with native XDP, or set `kernel.force_generic: true` if this is wanted".into(),
         };
     }
-    let names: Vec<String> = stats.interfaces.iter().map(|i| format!("{} ({})", i.name, i.xdp_mode)).collect();
-    Condition::Ok { detail: names.join(", ") }
+    let names: Vec<String> = stats
+        .interfaces
+        .iter()
+        .map(|i| format!("{} ({})", i.name, i.xdp_mode))
+        .collect();
+    Condition::Ok {
+        detail: names.join(", "),
+    }
 }
 
 fn ring_condition(lost: u64) -> Condition {
     if lost == 0 {
-        return Condition::Ok { detail: "no record lost in the last second".into() };
+        return Condition::Ok {
+            detail: "no record lost in the last second".into(),
+        };
     }
     Condition::Degraded {
         cause: format!("{lost} flow records lost in the last second; enforcement is not affected"),

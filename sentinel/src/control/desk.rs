@@ -55,7 +55,12 @@ pub struct Desk<E> {
 impl<E: Enforcer> Desk<E> {
     /// Puts the parts together; nobody is protected until [`Desk::protect`] ran.
     pub fn new(judge: Judge, responder: Responder<E>, deps: DeskDeps) -> Self {
-        Self { judge, guards: Guards::new(Vec::new()), responder, deps }
+        Self {
+            judge,
+            guards: Guards::new(Vec::new()),
+            responder,
+            deps,
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -66,14 +71,17 @@ impl<E: Enforcer> Desk<E> {
     pub async fn protect(&mut self) {
         let facts = Arc::clone(&self.deps.facts.borrow_and_update());
         let list = protected(&facts, &self.deps.allowlist);
-        self.guards = Guards::new(list.clone());
-        match self.responder.protect(&list) {
+        self.guards = Guards::new(list);
+        match self.responder.protect(self.guards.protected()) {
             Ok(()) => self.condition(Component::Respond, self.responder.condition()),
             Err(error) => {
                 tracing::error!(%error, "the kernel's allow map is not complete");
                 self.condition(
                     Component::Respond,
-                    Condition::Degraded { cause: error.to_string(), mend: "shorten `allowlist`".into() },
+                    Condition::Degraded {
+                        cause: error.to_string(),
+                        mend: "shorten `allowlist`".into(),
+                    },
                 );
             }
         }
@@ -83,16 +91,23 @@ impl<E: Enforcer> Desk<E> {
             tracing::warn!(target_net = %decision.target, veto = ?decision.veto, "taken back: the target is protected now");
         }
         self.withdraw(offending, Cause::Guard, now).await;
-        self.deps.protected.send_replace(Arc::new(list));
+        self.deps
+            .protected
+            .send_replace(Arc::new(self.guards.protected().to_vec()));
     }
 
     /// Puts back what was in force before a restart; what ran out meanwhile is noted as expired.
     pub async fn restore(&mut self, remembered: Vec<(Decision, Option<Action>)>) {
         let now = self.now();
-        self.judge.restore(remembered.iter().map(|(decision, _)| decision.clone()).collect());
+        self.judge
+            .restore(remembered.iter().map(|(decision, _)| decision.clone()).collect());
         self.expire().await;
         let mut actions: HashMap<_, _> = remembered.into_iter().map(|(d, action)| (d.id, action)).collect();
-        let live = self.judge.active().map(|d| (d.clone(), actions.remove(&d.id).flatten())).collect();
+        let live = self
+            .judge
+            .active()
+            .map(|d| (d.clone(), actions.remove(&d.id).flatten()))
+            .collect();
         for id in self.responder.restore(live, now) {
             self.judge.fail(id);
         }
@@ -149,9 +164,12 @@ impl<E: Enforcer> Desk<E> {
         let orders = alerts
             .into_iter()
             .map(|alert| match self.judge.judge(&alert, &self.guards, now) {
-                Some(decision) => {
-                    Order::Apply { decision, evidence_at: Some(alert.evidence_at), alert: Some(alert), reply: None }
-                }
+                Some(decision) => Order::Apply {
+                    decision,
+                    evidence_at: Some(alert.evidence_at),
+                    alert: Some(alert),
+                    reply: None,
+                },
                 None => Order::Note(alert),
             })
             .collect();
@@ -163,7 +181,12 @@ impl<E: Enforcer> Desk<E> {
         match command {
             Command::Add(wish, reply) => match self.judge.operator(&wish, &self.guards, now) {
                 Ok(decision) => {
-                    let order = Order::Apply { decision, alert: None, evidence_at: None, reply: Some(reply) };
+                    let order = Order::Apply {
+                        decision,
+                        alert: None,
+                        evidence_at: None,
+                        reply: Some(reply),
+                    };
                     self.carry_out(vec![order], now).await;
                 }
                 Err(error) => {
@@ -180,7 +203,12 @@ impl<E: Enforcer> Desk<E> {
                     let _ = reply.send(Err(CommandError::NotFound));
                     return;
                 }
-                let order = Order::Withdraw { decisions, cause: Cause::Operator, actor, reply: Some(reply) };
+                let order = Order::Withdraw {
+                    decisions,
+                    cause: Cause::Operator,
+                    actor,
+                    reply: Some(reply),
+                };
                 self.carry_out(vec![order], now).await;
             }
         }
@@ -196,7 +224,12 @@ impl<E: Enforcer> Desk<E> {
         if decisions.is_empty() {
             return;
         }
-        let order = Order::Withdraw { decisions, cause, actor: "sentinel".to_owned(), reply: None };
+        let order = Order::Withdraw {
+            decisions,
+            cause,
+            actor: "sentinel".to_owned(),
+            reply: None,
+        };
         self.carry_out(vec![order], now).await;
     }
 
@@ -228,7 +261,9 @@ impl<E: Enforcer> Desk<E> {
             self.deps.metrics.enforcement_drift.set(*drift as i64);
         }
         let condition = match checked {
-            Ok(0) => Condition::Ok { detail: "block map equals the active decisions".into() },
+            Ok(0) => Condition::Ok {
+                detail: "block map equals the active decisions".into(),
+            },
             Ok(drift) => Condition::Degraded {
                 cause: format!("{drift} entries of the block map differed from the active decisions and were repaired"),
                 mend: "find out who else writes the maps (`bpftool map`); the next check clears this".into(),
@@ -242,6 +277,8 @@ impl<E: Enforcer> Desk<E> {
     }
 
     fn condition(&self, part: Component, condition: Condition) {
-        self.deps.health.send_if_modified(|health| Health::note(health, part, condition));
+        self.deps
+            .health
+            .send_if_modified(|health| Health::note(health, part, condition));
     }
 }

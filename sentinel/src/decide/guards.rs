@@ -1,20 +1,8 @@
 //! What is never touched, and which guard says so.
 
-use crate::types::Veto;
+use crate::types::{Protected, Veto, canonical};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::Serialize;
 use std::net::{Ipv4Addr, Ipv6Addr};
-
-/// An address or prefix that is never touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Protected {
-    /// What.
-    pub target: IpNet,
-    /// Name of the guard: `own_address`, `gateway`, `resolver`, `allowlist`, …
-    pub guard: String,
-    /// One sentence for people.
-    pub reason: String,
-}
 
 /// Refuses every target that overlaps what is protected.
 ///
@@ -65,18 +53,6 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
             wide.prefix_len() < 96 && wide.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped())
         }
     }
-}
-
-/// The prefix with its host bits cleared, IPv4-mapped ones as IPv4.
-pub(super) fn canonical(target: IpNet) -> IpNet {
-    if let IpNet::V6(v6) = target
-        && v6.prefix_len() >= 96
-        && let Some(v4) = v6.addr().to_ipv4_mapped()
-        && let Ok(net) = Ipv4Net::new(v4, v6.prefix_len() - 96)
-    {
-        return IpNet::V4(net.trunc());
-    }
-    target.trunc()
 }
 
 fn builtin() -> Vec<Protected> {

@@ -1,12 +1,11 @@
 //! Alerts and wishes in, decisions out.
 
 use super::Guards;
-use super::guards::canonical;
 use super::ledger::{Ledger, supernets};
 use crate::config::{Mode, ResponseConfig};
 use crate::types::{
     ActionKind, Alert, CommandError, Decision, DecisionId, DecisionStatus, EvidenceClass, Mint, NewDecision, Origin,
-    Selector, Timestamp, Veto,
+    Selector, Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};

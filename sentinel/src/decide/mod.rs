@@ -10,5 +10,5 @@ mod guards;
 mod judge;
 mod ledger;
 
-pub use guards::{Guards, Protected};
+pub use guards::Guards;
 pub use judge::{HOLD, Judge};

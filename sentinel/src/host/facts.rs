@@ -29,32 +29,30 @@ pub(super) fn resolvers(text: &str) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-/// Prefixes that are never touched on any host, with the guard's name and the reason.
-const ALWAYS: [(&str, &str, &str); 6] = [
-    ("127.0.0.0/8", "loopback", "loopback addresses are this host"),
-    ("::1/128", "loopback", "loopback addresses are this host"),
-    ("169.254.0.0/16", "link_local", "link-local addresses carry neighbour discovery and auto-configuration"),
-    ("fe80::/10", "link_local", "link-local addresses carry neighbour discovery and auto-configuration"),
-    ("0.0.0.0/32", "unspecified", "the unspecified address carries DHCP"),
-    ("::/128", "unspecified", "the unspecified address carries duplicate address detection"),
-];
-
-/// Everything that must never be dropped, limited or redirected: fixed prefixes, the host's own addresses,
-/// its gateways and resolvers, and the configured allowlist.
+/// What must never be touched on this host: its own addresses, its gateways and resolvers, and the configured
+/// allowlist. What no host may be without is [`crate::decide::Guards`]' own.
 pub fn protected(facts: &HostFacts, allowlist: &[IpNet]) -> Vec<Protected> {
     let entry = |target: IpNet, guard: &str, reason: &str| Protected {
         target,
         guard: guard.to_owned(),
         reason: reason.to_owned(),
     };
-    let fixed = ALWAYS
+    let own = facts
+        .addresses
         .iter()
-        .filter_map(|(prefix, guard, reason)| Some(entry(prefix.parse().ok()?, guard, reason)));
-    let own = facts.addresses.iter().map(|ip| entry(IpNet::from(*ip), "own_address", "this host's own address"));
-    let gateways = facts.gateways.iter().map(|ip| entry(IpNet::from(*ip), "gateway", "a gateway of this host"));
-    let resolvers = facts.resolvers.iter().map(|ip| entry(IpNet::from(*ip), "resolver", "a name server of this host"));
-    let listed = allowlist.iter().map(|net| entry(net.trunc(), "allowlist", "listed in `allowlist` of the configuration"));
-    fixed.chain(own).chain(gateways).chain(resolvers).chain(listed).collect()
+        .map(|ip| entry(IpNet::from(*ip), "own_address", "this host's own address"));
+    let gateways = facts
+        .gateways
+        .iter()
+        .map(|ip| entry(IpNet::from(*ip), "gateway", "a gateway of this host"));
+    let resolvers = facts
+        .resolvers
+        .iter()
+        .map(|ip| entry(IpNet::from(*ip), "resolver", "a name server of this host"));
+    let listed = allowlist
+        .iter()
+        .map(|net| entry(net.trunc(), "allowlist", "listed in `allowlist` of the configuration"));
+    own.chain(gateways).chain(resolvers).chain(listed).collect()
 }
 
 #[cfg(test)]
@@ -63,14 +61,17 @@ mod tests {
 
     #[test]
     fn resolv_conf_is_read_like_resolvers_read_it() {
-        let text = "# nameserver 192.0.2.9\nnameserver 192.0.2.1\n nameserver  fe80::1%eth0 \noptions edns0\nnameserver x\n";
-        let want: BTreeSet<IpAddr> =
-            ["192.0.2.1", "fe80::1"].iter().map(|ip| ip.parse().expect("an address")).collect();
+        let text =
+            "# nameserver 192.0.2.9\nnameserver 192.0.2.1\n nameserver  fe80::1%eth0 \noptions edns0\nnameserver x\n";
+        let want: BTreeSet<IpAddr> = ["192.0.2.1", "fe80::1"]
+            .iter()
+            .map(|ip| ip.parse().expect("an address"))
+            .collect();
         assert_eq!(resolvers(text), want);
     }
 
     #[test]
-    fn every_fixed_prefix_parses_and_every_fact_is_protected() {
+    fn every_fact_is_protected_under_its_own_name() {
         let ip: IpAddr = "198.51.100.4".parse().expect("an address");
         let facts = HostFacts {
             addresses: [ip].into(),
@@ -78,14 +79,10 @@ mod tests {
             resolvers: [ip].into(),
             default_interface: None,
         };
-        let guards: Vec<String> =
-            protected(&facts, &["203.0.113.7/24".parse().expect("a prefix")]).into_iter().map(|p| p.guard).collect();
-        assert_eq!(
-            guards,
-            [
-                "loopback", "loopback", "link_local", "link_local", "unspecified", "unspecified", "own_address",
-                "gateway", "resolver", "allowlist"
-            ]
-        );
+        let guards: Vec<String> = protected(&facts, &["203.0.113.7/24".parse().expect("a prefix")])
+            .into_iter()
+            .map(|p| p.guard)
+            .collect();
+        assert_eq!(guards, ["own_address", "gateway", "resolver", "allowlist"]);
     }
 }

@@ -37,10 +37,12 @@ pub(super) async fn read(handle: &Handle) -> Result<HostFacts, HostError> {
 
     let mut addresses = handle.address().get().execute();
     while let Some(message) = addresses.try_next().await.map_err(dump("addresses"))? {
-        facts.addresses.extend(message.attributes.iter().filter_map(|attribute| match attribute {
-            AddressAttribute::Address(ip) | AddressAttribute::Local(ip) => Some(*ip),
-            _ => None,
-        }));
+        facts
+            .addresses
+            .extend(message.attributes.iter().filter_map(|attribute| match attribute {
+                AddressAttribute::Address(ip) | AddressAttribute::Local(ip) => Some(*ip),
+                _ => None,
+            }));
     }
 
     let mut default_index = None;
@@ -69,7 +71,9 @@ pub(super) async fn read(handle: &Handle) -> Result<HostFacts, HostError> {
     }
 
     // A host without the file has no resolvers to protect.
-    facts.resolvers = std::fs::read_to_string(RESOLV_CONF).map(|text| resolvers(&text)).unwrap_or_default();
+    facts.resolvers = std::fs::read_to_string(RESOLV_CONF)
+        .map(|text| resolvers(&text))
+        .unwrap_or_default();
     Ok(facts)
 }
 

@@ -48,18 +48,6 @@ impl Links {
         Arc::clone(&self.attached)
     }
 
-    /// `native`, `generic`, both, or `none`, for outcomes.
-    pub(super) fn mode(&self) -> &'static str {
-        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
-        let has = |mode| attached.iter().any(|one| one.xdp_mode == mode);
-        match (has("native"), has("generic")) {
-            (true, true) => "native and generic",
-            (true, false) => "native",
-            (false, true) => "generic",
-            (false, false) => "not attached",
-        }
-    }
-
     fn clear(&mut self) {
         self.xdp.clear();
         self.egress.clear();
@@ -68,6 +56,18 @@ impl Links {
             let _ = clsact::remove(&interface);
         }
         self.attached.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// `native`, `generic`, both, or `not attached`, for outcomes.
+pub(super) fn mode(attached: &AttachedList) -> &'static str {
+    let attached = attached.read().unwrap_or_else(PoisonError::into_inner);
+    let has = |mode| attached.iter().any(|one| one.xdp_mode == mode);
+    match (has("native"), has("generic")) {
+        (true, true) => "native and generic",
+        (true, false) => "native",
+        (false, true) => "generic",
+        (false, false) => "not attached",
     }
 }
 

@@ -29,6 +29,18 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// The name used in metrics.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Short { .. } => "short",
+            Self::Version(_) => "version",
+            Self::Kind(_) => "kind",
+            Self::Length { .. } => "length",
+        }
+    }
+}
+
 /// Decodes records back to back, as [`RingReader`](super::RingReader) hands them on. A record that is rejected is
 /// skipped by the length it announces; where that cannot be, the batch ends.
 pub fn decode(batch: &[u8]) -> impl Iterator<Item = Result<FlowRecord, DecodeError>> + '_ {

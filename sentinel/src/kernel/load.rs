@@ -100,9 +100,9 @@ impl Kernel {
         })
     }
 
-    /// The only writer of the block and allow maps. Ask after [`Kernel::attach`]: its name says the XDP mode.
+    /// The only writer of the block and allow maps.
     pub fn blocks(&self) -> BlockMaps {
-        BlockMaps::new(Arc::clone(&self.shared), self.links.mode())
+        BlockMaps::new(Arc::clone(&self.shared), self.links.attached())
     }
 
     /// The ring's reader. There is one ring: a second reader finds nothing to read.

@@ -1,10 +1,11 @@
 //! The block and allow maps, typed. This is their only writer, so it also knows how full they are.
 
+use super::attach::{AttachedList, mode};
 use super::error::{KernelError, chain, errno};
 use super::load::take;
 use crate::config::KernelConfig;
 use crate::respond::{EnforceError, Enforcer};
-use crate::types::MapUse;
+use crate::types::{MapUse, canonical};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, MapData, MapError};
 use aya::{Ebpf, Pod};
@@ -235,34 +236,18 @@ fn table<M: Store + TryFrom<aya::maps::Map, Error = MapError>>(
 #[derive(Clone)]
 pub struct BlockMaps {
     shared: Arc<Shared>,
-    name: String,
+    attached: AttachedList,
 }
 
 impl BlockMaps {
-    pub(super) fn new(shared: Arc<Shared>, mode: &str) -> Self {
-        Self {
-            shared,
-            name: format!("xdp ({mode})"),
-        }
+    pub(super) fn new(shared: Arc<Shared>, attached: AttachedList) -> Self {
+        Self { shared, attached }
     }
 }
 
-/// A target as the kernel keeps it: host bits cleared, IPv4-mapped IPv6 as IPv4.
-fn canonical(target: IpNet) -> IpNet {
-    let target = target.trunc();
-    if let IpNet::V6(net) = target
-        && let Some(v4) = net.network().to_ipv4_mapped()
-        && let Some(len) = net.prefix_len().checked_sub(96)
-        && let Ok(net) = Ipv4Net::new(v4, len)
-    {
-        return IpNet::V4(net);
-    }
-    target
-}
-
-/// The new order with the old counters.
+/// The new order, with the counters of the old one where the decision is the same.
 fn merged(new: BlockEntry, target: IpNet, old: Option<BlockEntry>) -> BlockEntry {
-    let old = old.unwrap_or_default();
+    let old = old.filter(|old| old.decision == new.decision).unwrap_or_default();
     BlockEntry {
         prefix_len: target.prefix_len(),
         hits: old.hits,
@@ -402,7 +387,7 @@ impl Enforcer for BlockMaps {
         Ok(all)
     }
 
-    fn name(&self) -> &str {
-        &self.name
+    fn name(&self) -> String {
+        format!("xdp ({})", mode(&self.attached))
     }
 }

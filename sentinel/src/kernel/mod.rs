@@ -28,4 +28,3 @@ pub use load::Kernel;
 pub use maps::BlockMaps;
 pub use ring::RingReader;
 pub use sweep::FlowSweep;
-pub use sys::boot_clock;

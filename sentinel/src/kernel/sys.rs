@@ -1,21 +1,9 @@
-//! The few system calls aya has no wrapper for: map batches, and the boot clock.
+//! The few system calls aya has no wrapper for: map batches.
 
-use crate::types::Ktime;
 use aya::Pod;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
-
-/// `CLOCK_BOOTTIME`, the clock of flows and expiry.
-///
-/// # Errors
-/// None that a kernel with BPF could give; zero is returned then.
-pub fn boot_clock() -> Ktime {
-    use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(|at| Ktime(at.tv_sec() as u64 * 1_000_000_000 + at.tv_nsec() as u64))
-        .unwrap_or_default()
-}
 
 /// `BPF_MAP_LOOKUP_BATCH`, Linux 5.6 (`include/uapi/linux/bpf.h`).
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;

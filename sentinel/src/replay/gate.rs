@@ -165,8 +165,8 @@ impl Enforcer for ModelGate {
         Ok(self.allowed.iter().map(|(t, e)| (*t, *e)).collect())
     }
 
-    fn name(&self) -> &'static str {
-        "replay"
+    fn name(&self) -> String {
+        "replay".to_owned()
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::{ModelFlows, ModelGate, Summary};
 use crate::config::{Config, Mode};
-use crate::decide::{Guards, Judge, Protected};
+use crate::decide::{Guards, Judge};
 use crate::detect::Detectors;
 use crate::export::eve;
 use crate::flow::{FlowTable, Observation};
 use crate::respond::Enforcer;
-use crate::types::{Alert, Clock, Decision, DecisionId, DecisionStatus, Ktime, Mint, Timestamp};
+use crate::types::{Alert, Clock, Decision, DecisionId, DecisionStatus, Ktime, Mint, Protected, Timestamp};
 use ipnet::IpNet;
 use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use sentinel_common::event::FlowRecord;

@@ -60,7 +60,7 @@ pub trait Enforcer: Send {
     fn list_allows(&self) -> Result<Vec<(IpNet, AllowEntry)>, EnforceError>;
 
     /// Who enforces, for outcomes: `xdp (native)`, `replay`.
-    fn name(&self) -> &str;
+    fn name(&self) -> String;
 }
 
 /// Why an enforcer refused.

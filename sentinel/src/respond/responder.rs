@@ -6,8 +6,8 @@ use crate::bus::Bus;
 use crate::metrics::Metrics;
 use crate::store::{Record, Store};
 use crate::types::{
-    Action, ActionKind, ActionStatus, Alert, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus, Event,
-    Ktime, Mint, Protected, Timestamp,
+    Action, ActionKind, ActionStatus, Alert, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus,
+    Event, Ktime, Mint, Protected, Timestamp,
 };
 use ipnet::IpNet;
 use sentinel_common::entry::{AllowEntry, NEVER_NS};
@@ -41,13 +41,18 @@ pub struct Responder<E> {
 struct Tidings {
     records: Vec<Record>,
     events: Vec<Event>,
-    applied: Vec<(tokio::sync::oneshot::Sender<Result<Decision, CommandError>>, Result<Decision, CommandError>)>,
+    applied: Vec<(
+        tokio::sync::oneshot::Sender<Result<Decision, CommandError>>,
+        Result<Decision, CommandError>,
+    )>,
     withdrawn: Vec<WithdrawReply>,
     failed: Vec<DecisionId>,
 }
 
-type WithdrawReply =
-    (tokio::sync::oneshot::Sender<Result<Vec<Decision>, CommandError>>, Result<Vec<Decision>, CommandError>);
+type WithdrawReply = (
+    tokio::sync::oneshot::Sender<Result<Vec<Decision>, CommandError>>,
+    Result<Vec<Decision>, CommandError>,
+);
 
 impl Tidings {
     fn alert(&mut self, alert: &Arc<Alert>) {
@@ -68,14 +73,26 @@ impl Tidings {
     }
 
     fn audit(&mut self, at: Timestamp, actor: &str, verb: &str, subject: String, detail: String) {
-        self.records.push(Record::Audit { at, actor: actor.to_owned(), verb: verb.to_owned(), subject, detail });
+        self.records.push(Record::Audit {
+            at,
+            actor: actor.to_owned(),
+            verb: verb.to_owned(),
+            subject,
+            detail,
+        });
     }
 }
 
 impl<E: Enforcer> Responder<E> {
     /// A responder that holds nothing yet.
     pub fn new(enforcer: E, deps: Deps, clock: Clock) -> Self {
-        Self { enforcer, deps, mint: Mint::Random, clock, held: BTreeMap::new() }
+        Self {
+            enforcer,
+            deps,
+            mint: Mint::Random,
+            clock,
+            held: BTreeMap::new(),
+        }
     }
 
     /// Carries out a batch of orders and answers whoever waits. Returns the decisions that could not be enforced.
@@ -87,12 +104,22 @@ impl<E: Enforcer> Responder<E> {
         for (order, intent) in orders.into_iter().zip(intents) {
             match order {
                 Order::Note(alert) => tidings.events.push(Event::Alert(alert)),
-                Order::Apply { decision, alert, evidence_at, reply } => {
+                Order::Apply {
+                    decision,
+                    alert,
+                    evidence_at,
+                    reply,
+                } => {
                     tidings.events.extend(alert.map(Event::Alert));
                     let outcome = self.apply(decision, intent, evidence_at, now, &mut tidings);
                     tidings.applied.extend(reply.map(|reply| (reply, outcome)));
                 }
-                Order::Withdraw { decisions, cause, actor, reply } => {
+                Order::Withdraw {
+                    decisions,
+                    cause,
+                    actor,
+                    reply,
+                } => {
                     let outcome = self.withdraw(decisions, cause, &actor, now, &mut tidings);
                     tidings.withdrawn.extend(reply.map(|reply| (reply, outcome)));
                 }
@@ -133,9 +160,20 @@ impl<E: Enforcer> Responder<E> {
                     );
                     intent
                 }
-                Order::Withdraw { decisions, cause, actor, .. } => {
+                Order::Withdraw {
+                    decisions,
+                    cause,
+                    actor,
+                    ..
+                } => {
                     for decision in decisions {
-                        before.audit(now, actor, cause.as_str(), decision.target.to_string(), decision.id.to_string());
+                        before.audit(
+                            now,
+                            actor,
+                            cause.as_str(),
+                            decision.target.to_string(),
+                            decision.id.to_string(),
+                        );
                     }
                     None
                 }
@@ -146,9 +184,14 @@ impl<E: Enforcer> Responder<E> {
 
     /// The action that stands for a decision: a new one, or the one already held when a decision is extended.
     fn intent(&mut self, decision: &Decision, now: Timestamp) -> Action {
-        let held = self.held.get(&decision.target).filter(|held| held.decision.id == decision.id);
-        let (id, intent_at) =
-            held.map_or_else(|| (self.mint.action(now), now), |held| (held.action.id, held.action.intent_at));
+        let held = self
+            .held
+            .get(&decision.target)
+            .filter(|held| held.decision.id == decision.id);
+        let (id, intent_at) = held.map_or_else(
+            || (self.mint.action(now), now),
+            |held| (held.action.id, held.action.intent_at),
+        );
         Action {
             id,
             decision: decision.id,
@@ -180,8 +223,10 @@ impl<E: Enforcer> Responder<E> {
             };
         };
         let entry = entry_of(&decision, self.clock);
-        let written =
-            self.enforcer.put_block(decision.target, &entry).and_then(|()| self.enforcer.get_block(decision.target));
+        let written = self
+            .enforcer
+            .put_block(decision.target, &entry)
+            .and_then(|()| self.enforcer.get_block(decision.target));
         action.outcome_at = Some(now);
         let failure = match written {
             Ok(Some(found)) if found.same_order(&entry) => None,
@@ -197,7 +242,13 @@ impl<E: Enforcer> Responder<E> {
             action.outcome = format!("not enforced: {cause}");
             decision.status = DecisionStatus::Failed;
             decision.ended_at = Some(now);
-            tidings.audit(now, "sentinel", "failed", decision.target.to_string(), action.outcome.clone());
+            tidings.audit(
+                now,
+                "sentinel",
+                "failed",
+                decision.target.to_string(),
+                action.outcome.clone(),
+            );
             tidings.action(&action);
             tidings.decision(&decision);
             tidings.failed.push(decision.id);
@@ -210,12 +261,25 @@ impl<E: Enforcer> Responder<E> {
         };
         action.status = status;
         action.outcome = format!("{verb} {}, read back", self.enforcer.name());
-        tidings.audit(now, "sentinel", action_verb(status), decision.target.to_string(), action.outcome.clone());
+        tidings.audit(
+            now,
+            "sentinel",
+            action_verb(status),
+            decision.target.to_string(),
+            action.outcome.clone(),
+        );
         tidings.action(&action);
-        let extended = self.held.get(&decision.target).is_some_and(|held| held.decision.id == decision.id);
+        let extended = self
+            .held
+            .get(&decision.target)
+            .is_some_and(|held| held.decision.id == decision.id);
         let evidence_at = evidence_at.filter(|_| !extended && !decision.simulated);
         tidings.events.push(Event::Decision(Arc::new(decision.clone())));
-        let held = Held { decision: decision.clone(), action, evidence_at };
+        let held = Held {
+            decision: decision.clone(),
+            action,
+            evidence_at,
+        };
         if let Some(old) = self.held.insert(decision.target, held)
             && old.decision.id != decision.id
         {
@@ -239,7 +303,11 @@ impl<E: Enforcer> Responder<E> {
                 failures.push(format!("{}: {error}", decision.target));
             }
             if let Some(mut held) = self.held.remove(&decision.target) {
-                let ended = if cause == Cause::Expired { ActionStatus::Expired } else { ActionStatus::Reverted };
+                let ended = if cause == Cause::Expired {
+                    ActionStatus::Expired
+                } else {
+                    ActionStatus::Reverted
+                };
                 match &removed {
                     Ok(last) => {
                         held.action.status = ended;
@@ -256,7 +324,11 @@ impl<E: Enforcer> Responder<E> {
             }
             tidings.decision(decision);
         }
-        if failures.is_empty() { Ok(decisions) } else { Err(CommandError::Failed(failures.join("; "))) }
+        if failures.is_empty() {
+            Ok(decisions)
+        } else {
+            Err(CommandError::Failed(failures.join("; ")))
+        }
     }
 
     /// Removes a decision's entry, proves that it is gone, and returns its last counters (hits, would-be hits).
@@ -264,9 +336,10 @@ impl<E: Enforcer> Responder<E> {
         let last = self.enforcer.delete_block(decision.target)?;
         match self.enforcer.get_block(decision.target)? {
             None => Ok(last.map_or((0, 0), |entry| (entry.hits, entry.would_hits))),
-            Some(_) => {
-                Err(EnforceError::Kernel { map: "block", cause: "the entry is still there after its removal".into() })
-            }
+            Some(_) => Err(EnforceError::Kernel {
+                map: "block",
+                cause: "the entry is still there after its removal".into(),
+            }),
         }
     }
 
@@ -310,8 +383,19 @@ impl<E: Enforcer> Responder<E> {
                 continue;
             }
             let mut action = action.unwrap_or_else(|| self.intent(&decision, now));
-            action.status = if decision.simulated { ActionStatus::Simulated } else { ActionStatus::Enforced };
-            self.held.insert(decision.target, Held { decision, action, evidence_at: None });
+            action.status = if decision.simulated {
+                ActionStatus::Simulated
+            } else {
+                ActionStatus::Enforced
+            };
+            self.held.insert(
+                decision.target,
+                Held {
+                    decision,
+                    action,
+                    evidence_at: None,
+                },
+            );
         }
         failed
     }
@@ -324,7 +408,11 @@ impl<E: Enforcer> Responder<E> {
         let wanted: BTreeSet<IpNet> = protected.iter().map(|p| p.target.trunc()).collect();
         let present: BTreeSet<IpNet> = self.enforcer.list_allows()?.into_iter().map(|(net, _)| net).collect();
         for net in wanted.difference(&present) {
-            let entry = AllowEntry { expires_ns: NEVER_NS, prefix_len: net.prefix_len(), ..AllowEntry::default() };
+            let entry = AllowEntry {
+                expires_ns: NEVER_NS,
+                prefix_len: net.prefix_len(),
+                ..AllowEntry::default()
+            };
             self.enforcer.put_allow(*net, &entry)?;
         }
         for net in present.difference(&wanted) {
@@ -358,7 +446,12 @@ impl<E: Enforcer> Responder<E> {
         let entries = self.enforcer.list_blocks()?;
         Ok(entries
             .iter()
-            .map(|(_, entry)| (DecisionId(uuid::Uuid::from_bytes(entry.decision)), hits_of(entry, self.clock)))
+            .map(|(_, entry)| {
+                (
+                    DecisionId(uuid::Uuid::from_bytes(entry.decision)),
+                    hits_of(entry, self.clock),
+                )
+            })
             .collect())
     }
 
@@ -387,7 +480,9 @@ impl<E: Enforcer> Responder<E> {
 
     /// How this room fares, for `/health`.
     pub fn condition(&self) -> Condition {
-        Condition::Ok { detail: format!("{} in force through {}", self.held.len(), self.enforcer.name()) }
+        Condition::Ok {
+            detail: format!("{} in force through {}", self.held.len(), self.enforcer.name()),
+        }
     }
 
     /// Decisions in force, by action and origin, for the gauge.
@@ -416,5 +511,9 @@ fn audit_verb(decision: &Decision) -> &'static str {
 }
 
 fn action_verb(status: ActionStatus) -> &'static str {
-    if status == ActionStatus::Simulated { "simulated" } else { "enforced" }
+    if status == ActionStatus::Simulated {
+        "simulated"
+    } else {
+        "enforced"
+    }
 }

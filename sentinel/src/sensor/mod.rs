@@ -5,3 +5,6 @@
 //! Deliberately elsewhere: what packets mean (`sentinel_common::packet`), flows (`flow`).
 
 pub mod pcap;
+mod xdp;
+
+pub use xdp::XdpSensor;

@@ -45,7 +45,9 @@ impl XdpSensor {
     fn decode(&self, batch: &[u8]) -> Vec<FlowRecord> {
         decode(batch)
             .filter_map(|record| {
-                record.inspect_err(|error| self.metrics.dropped("decode", error.reason(), 1)).ok()
+                record
+                    .inspect_err(|error| self.metrics.dropped("decode", error.reason(), 1))
+                    .ok()
             })
             .collect()
     }

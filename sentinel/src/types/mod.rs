@@ -8,6 +8,7 @@ mod decision;
 mod event;
 mod health;
 mod ids;
+mod net;
 mod protected;
 mod stats;
 mod time;
@@ -18,6 +19,7 @@ pub use decision::{Command, CommandError, Decision, DecisionStatus, NewDecision,
 pub use event::{Event, Live};
 pub use health::{Component, Condition, Health};
 pub use ids::{ActionId, AlertId, DecisionId, Mint};
+pub use net::canonical;
 pub use protected::{Hits, Protected};
 pub use stats::{InterfaceStats, MapUse, Stats};
 pub use time::{Clock, Ktime, Timestamp};

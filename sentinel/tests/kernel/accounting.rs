@@ -263,7 +263,7 @@ async fn a_full_channel_drops_the_newest_and_counts() {
 
 #[test]
 fn the_sweep_tells_of_quiet_flows_once_and_forgets_idle_ones() {
-    use sentinel::kernel::boot_clock;
+    use sentinel::time::boot_now;
     let long = Duration::from_millis(50);
     let Some(mut kernel) = kernel(
         &KernelConfig {
@@ -279,7 +279,7 @@ fn the_sweep_tells_of_quiet_flows_once_and_forgets_idle_ones() {
     kernel.test_run(PROG_XDP, &packet, 5).unwrap();
     kernel.test_run(PROG_XDP, &probe(1), 1).unwrap();
     let mut sweep = kernel.sweep().with_idle(Duration::from_secs(5));
-    let now = boot_clock();
+    let now = boot_now();
     assert_eq!(sweep.sweep(now), vec![], "nothing is quiet yet");
     let told = sweep.sweep(now.after(Duration::from_millis(200)));
     assert_eq!(told.len(), 1, "one flow has packets unreported: {told:?}");

@@ -1,8 +1,9 @@
 //! Real traffic between two namespaces of the test's own.
 
 use super::*;
-use sentinel::kernel::{boot_clock, decode};
+use sentinel::kernel::decode;
 use sentinel::respond::Enforcer;
+use sentinel::time::boot_now;
 use sentinel_common::entry::{ACTION_DROP, BlockEntry, NEVER_NS};
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{STATE_CLOSED, STATE_HANDSHAKE};
@@ -113,7 +114,7 @@ async fn records(
     };
     // The sweep tells of what is quiet for a report interval.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let last = sweep.sweep(boot_clock());
+    let last = sweep.sweep(boot_now());
     cancel.cancel();
     task.await.unwrap();
     while let Some(batch) = batches.recv().await {

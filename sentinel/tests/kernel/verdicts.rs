@@ -2,8 +2,9 @@
 
 use super::frames::{SYN, TCP, UDP, frame, tagged, tcp, udp};
 use super::*;
-use sentinel::kernel::{BlockMaps, boot_clock};
+use sentinel::kernel::BlockMaps;
 use sentinel::respond::Enforcer;
+use sentinel::time::boot_now;
 use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use sentinel_common::names::{PROG_XDP, PROG_XDP_FRAGS};
 
@@ -122,7 +123,7 @@ impl Case<'_> {
             );
             assert_eq!(entry.first_hit_ns != 0, hits + would > 0, "{}: {net}", self.name);
             assert_eq!(entry.first_hit_ns, entry.last_hit_ns, "{}: {net}", self.name);
-            assert!(entry.last_hit_ns <= boot_clock().0, "{}: {net}", self.name);
+            assert!(entry.last_hit_ns <= boot_now().0, "{}: {net}", self.name);
         }
         for (net, _) in self.allow {
             assert!(blocks.delete_allow(net.parse().unwrap()).unwrap(), "{}", self.name);
@@ -260,7 +261,7 @@ fn a_block_expires_in_the_kernel_on_time() {
         return;
     };
     let mut blocks = kernel.blocks();
-    let expires_ns = boot_clock().0 + 300_000_000;
+    let expires_ns = boot_now().0 + 300_000_000;
     blocks
         .put_block(
             "198.51.100.7/32".parse().unwrap(),
@@ -272,9 +273,9 @@ fn a_block_expires_in_the_kernel_on_time() {
         .unwrap();
     let frame = v4();
     loop {
-        let before = boot_clock().0;
+        let before = boot_now().0;
         let code = kernel.test_run(PROG_XDP, &frame, 1).unwrap().code;
-        let after = boot_clock().0;
+        let after = boot_now().0;
         if after + 20_000_000 < expires_ns {
             assert_eq!(code, DROP, "{} ms early", (expires_ns - after) / 1_000_000);
         }

@@ -26,8 +26,14 @@ pub(super) fn findings() -> Vec<Finding> {
         timing(probe::run_time_stats()),
         capabilities(&probe::missing_capabilities()),
     ];
-    out.extend(lockdown(&read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()));
-    out.push(if version.is_some_and(|v| v < CGROUP) { locked(probe::memlock()) } else { grouped(cgroup_limit()) });
+    out.extend(lockdown(
+        &read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
+    ));
+    out.push(if version.is_some_and(|v| v < CGROUP) {
+        locked(probe::memlock())
+    } else {
+        grouped(cgroup_limit())
+    });
     out
 }
 
@@ -39,9 +45,16 @@ fn kernel(version: Option<Version>) -> Finding {
     if version >= TCX {
         Finding::pass("kernel", shown)
     } else if version >= OLDEST {
-        Finding::pass("kernel", format!("{shown}; egress attaches through a clsact qdisc (tcx came with 6.6)"))
+        Finding::pass(
+            "kernel",
+            format!("{shown}; egress attaches through a clsact qdisc (tcx came with 6.6)"),
+        )
     } else {
-        Finding::fail("kernel", format!("{shown} is older than 5.10"), "boot a kernel from 5.10 on")
+        Finding::fail(
+            "kernel",
+            format!("{shown} is older than 5.10"),
+            "boot a kernel from 5.10 on",
+        )
     }
 }
 
@@ -72,14 +85,26 @@ fn btf(there: bool) -> Finding {
 fn jit(on: Option<bool>) -> Finding {
     match on {
         Some(true) => Finding::pass("jit", "on"),
-        Some(false) => Finding::warn("jit", "off: every packet is slower", "sysctl -w net.core.bpf_jit_enable=1"),
-        None => Finding::warn("jit", "cannot be read", "run doctor as root in the host's network namespace"),
+        Some(false) => Finding::warn(
+            "jit",
+            "off: every packet is slower",
+            "sysctl -w net.core.bpf_jit_enable=1",
+        ),
+        None => Finding::warn(
+            "jit",
+            "cannot be read",
+            "run doctor as root in the host's network namespace",
+        ),
     }
 }
 
 fn timing(on: bool) -> Finding {
     if on {
-        Finding::warn("timing", "every run of a program is timed, which costs", "sysctl -w kernel.bpf_stats_enabled=0")
+        Finding::warn(
+            "timing",
+            "every run of a program is timed, which costs",
+            "sysctl -w kernel.bpf_stats_enabled=0",
+        )
     } else {
         Finding::pass("timing", "off")
     }
@@ -122,7 +147,11 @@ fn grouped(limit: Option<u64>) -> Finding {
     match limit {
         Some(limit) if limit < MAPS => Finding::warn(
             "memory",
-            format!("the memory cgroup allows {} MiB; the maps alone take up to {} MiB", limit >> 20, MAPS >> 20),
+            format!(
+                "the memory cgroup allows {} MiB; the maps alone take up to {} MiB",
+                limit >> 20,
+                MAPS >> 20
+            ),
             "raise MemoryMax= (or the container's limit), or lower kernel.flow_capacity and kernel.block_capacity",
         ),
         Some(limit) => Finding::pass("memory", format!("the memory cgroup allows {} MiB", limit >> 20)),
@@ -173,7 +202,10 @@ mod tests {
             grouped(Some(16 << 20)),
             lockdown("none integrity [confidentiality]").expect("said"),
         ];
-        assert!(findings.iter().all(|f| f.level > Level::Pass && !f.mend.is_empty()), "{findings:?}");
+        assert!(
+            findings.iter().all(|f| f.level > Level::Pass && !f.mend.is_empty()),
+            "{findings:?}"
+        );
         assert_eq!(lockdown("[none] integrity confidentiality"), None);
     }
 }

@@ -63,7 +63,10 @@ fn interface(name: &str) -> Finding {
     let xdp = probe::xdp_support(name);
     let mtu = xdp.mtu.map_or("?".to_owned(), |mtu| mtu.to_string());
     let large = if xdp.large_mtu { ", multi-buffer frames" } else { "" };
-    let head = format!("driver {}, MTU {mtu}{large}", xdp.driver.as_deref().unwrap_or("unknown"));
+    let head = format!(
+        "driver {}, MTU {mtu}{large}",
+        xdp.driver.as_deref().unwrap_or("unknown")
+    );
     match xdp.native {
         Some(true) => Finding::pass(check, format!("{head}: native XDP expected")),
         Some(false) => Finding::warn(
