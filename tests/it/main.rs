@@ -1,2 +1,13 @@
-//! Tests that face real things.
-fn main() {}
+//! The tests that face real things: real tools, real services, the real binary, in network namespaces.
+//!
+//! They need root and Debian's tools; `cargo xtask test` sees to both. Where they cannot run, each says why.
+
+mod attacks;
+mod bad_input;
+mod disk;
+mod expiry;
+mod guards;
+mod lifecycle;
+mod scene;
+mod simulation;
+mod unblock;

@@ -1,29 +1,130 @@
-//! The work around `cargo build`.
+//! The work around `cargo build`: one module per verb.
+//!
+//! In: a verb. Out: what it made or found, and an exit code. Invariant: builds run as the user who called, only what
+//! needs root is elevated; nothing but Debian packages, the BPF linker and a nightly toolchain is ever installed, and
+//! never without being asked or told. Deliberately elsewhere: the namespaces and the agent in them (`tests/testbed`).
 
+mod bench;
 mod ebpf;
+mod lab;
+mod lint;
+mod run;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
 
-use clap::Parser;
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// The work around `cargo build`.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Whether things may be installed unasked.
+#[derive(Args, Clone, Copy, Debug)]
+struct Consent {
+    /// Install what is missing without asking (`CI=true` does the same)
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
 enum Verb {
-    /// Builds the kernel object into `target/bpf`.
+    /// Finds what building and testing need, and installs what is missing
+    Setup {
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Builds the kernel object into target/bpf
     BuildEbpf {
-        /// Install what is missing without asking.
-        #[arg(long)]
-        yes: bool,
-        /// With diagnostics.
+        #[command(flatten)]
+        consent: Consent,
+        /// With the programs' diagnostics
         #[arg(long)]
         kernel_debug: bool,
     },
+    /// Sets up, builds, and starts the agent with config/settings.yml (simulation mode)
+    Run {
+        #[command(flatten)]
+        consent: Consent,
+        /// Handed to `sentinel run`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Everything that proves the project
+    Test {
+        #[command(flatten)]
+        consent: Consent,
+        /// Leave out what needs root, kernel programs or other people's tools
+        #[arg(long)]
+        quick: bool,
+    },
+    /// A protected host, a benign client and attackers in network namespaces, to look at
+    Lab {
+        #[command(flatten)]
+        consent: Consent,
+        /// One scripted pass, then exit
+        #[arg(long)]
+        once: bool,
+        /// Where the pass writes what was seen
+        #[arg(long, value_name = "FILE", requires = "once")]
+        json: Option<PathBuf>,
+    },
+    /// The benchmarks: kernel, pipeline, respond
+    Bench {
+        #[command(flatten)]
+        consent: Consent,
+        /// Which; all of them by default
+        #[arg(value_parser = bench::SUITES)]
+        suites: Vec<String>,
+        /// Where the figures go as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Formatting, clippy, tidy, and cargo-deny where it is installed
+    Lint,
+    /// The rules of ARCHITECTURE.md against the code
+    Tidy,
+    /// What the other verbs do as root
+    #[command(hide = true, subcommand)]
+    Inside(lab::Inside),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Verb::parse() {
-        Verb::BuildEbpf { yes, kernel_debug } => {
-            let object = ebpf::build(ebpf::Options { yes, kernel_debug })?;
-            println!("{}", object.display());
+fn main() -> ExitCode {
+    let outcome = dispatch(Cli::parse().verb);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
         }
     }
-    Ok(())
+}
+
+fn dispatch(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Setup { consent } => setup::everything(consent),
+        Verb::BuildEbpf { consent, kernel_debug } => {
+            let object = ebpf::build(ebpf::Options {
+                yes: consent.yes,
+                kernel_debug,
+            })?;
+            println!("{}", object.display());
+            Ok(())
+        }
+        Verb::Run { consent, args } => run::run(consent, &args),
+        Verb::Test { consent, quick } => test::run(consent, quick),
+        Verb::Lab { consent, once, json } => lab::run(consent, once, json.as_deref()),
+        Verb::Bench { consent, suites, json } => bench::run(consent, &suites, json.as_deref()),
+        Verb::Lint => lint::run(),
+        Verb::Tidy => tidy::run(),
+        Verb::Inside(inside) => lab::inside(&inside),
+    }
 }

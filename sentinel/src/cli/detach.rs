@@ -3,6 +3,7 @@
 use super::Global;
 use super::exit::Failure;
 use super::output::Format;
+use crate::kernel::{KernelError, detach_leftovers};
 use anyhow::{Context, anyhow};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -32,8 +33,13 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         stop(pid, args.timeout)?;
     }
     let unpinned = unpin(Path::new(PINS))?;
+    let cleaned = match detach_leftovers() {
+        Ok(cleaned) => cleaned,
+        Err(error @ KernelError::Capability { .. }) => return Err(Failure::Privilege(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
     if output.format() == Format::Json {
-        output.json(&json!({ "agent": agent.map(Pid::as_raw), "unpinned": unpinned }));
+        output.json(&json!({ "agent": agent.map(Pid::as_raw), "unpinned": unpinned, "cleaned": cleaned }));
         return Ok(());
     }
     match agent {
@@ -44,6 +50,12 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     }
     if unpinned {
         output.line(&format!("Removed what was pinned under {PINS}."));
+    }
+    if !cleaned.is_empty() {
+        output.line(&format!(
+            "Removed the egress filter of a killed agent from {}.",
+            cleaned.join(", ")
+        ));
     }
     Ok(())
 }

@@ -17,8 +17,10 @@ mod explain;
 mod generate;
 mod log;
 mod output;
+mod replay;
 mod run;
 mod source;
+mod stored;
 mod table;
 
 use crate::config::{self, Config};
@@ -94,6 +96,8 @@ enum Command {
     Check,
     /// Whether this machine can run the agent: pass, warn or fail, each with the mend
     Doctor,
+    /// A capture through the same pipeline; touches neither kernel nor live database
+    Replay(replay::Args),
     /// What is blocked, and blocking and unblocking by hand
     #[command(subcommand)]
     Decisions(decisions::Command),
@@ -153,6 +157,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Run => run::run(global),
         Command::Check => check::run(global),
         Command::Doctor => doctor::run(global),
+        Command::Replay(args) => replay::run(global, args),
         Command::Decisions(command) => decisions::run(global, command),
         Command::Alerts(command) => alerts::run(global, command),
         Command::Actions(command) => actions::run(global, command),

@@ -3,11 +3,19 @@
 use super::Global;
 use super::exit::Failure;
 use crate::app;
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, probe};
 use anyhow::Error;
 
+/// Runs the agent until it is told to end.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let config = global.load()?;
+    let missing = probe::missing_capabilities();
+    if !missing.is_empty() {
+        // Asked before anything is opened, so that nothing is left half-made.
+        let missing = missing.join(", ");
+        return Err(Failure::Privilege(KernelError::Capability { missing }.to_string()));
+    }
+    tracing::info!(files = ?global.files(), "configuration read");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(app::run(config)).map_err(classify)
 }
@@ -15,7 +23,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
 /// A missing privilege has its own exit code.
 fn classify(error: Error) -> Failure {
     match error.downcast_ref::<KernelError>() {
-        Some(KernelError::Capability { .. } | KernelError::Refused { .. }) => Failure::Privilege(format!("{error:#}")),
+        Some(KernelError::Capability { .. }) => Failure::Privilege(format!("{error:#}")),
         _ => Failure::Runtime(error),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::exit::Failure;
+use super::stored::Stored;
 use crate::config::Config;
 use reqwest::Method;
 use serde_json::Value;
@@ -10,15 +11,34 @@ use serde_json::Value;
 pub(super) enum Source {
     /// The agent.
     Live(Client),
+    /// What it wrote down, while none runs.
+    Stored(Stored),
 }
 
 impl Source {
     /// The agent of this configuration, else its database, read-only.
+    ///
+    /// # Errors
+    /// [`Failure::NotRunning`] when there is neither; what is wrong with either.
     pub(super) fn open(config: &Config) -> Result<Self, Failure> {
-        Self::live(config).map(Self::Live)
+        match Self::live(config) {
+            Ok(client) => Ok(Self::Live(client)),
+            Err(failure @ Failure::NotRunning(_)) => {
+                if !config.store.path.exists() {
+                    return Err(failure);
+                }
+                let stored = Stored::open(&config.store.path)?;
+                tracing::warn!(database = %config.store.path.display(), "no agent is running; this is what its database holds");
+                Ok(Self::Stored(stored))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The agent; commands that change something need it.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
     pub(super) fn live(config: &Config) -> Result<Client, Failure> {
         Client::connect(&config.api.socket)
     }
@@ -27,6 +47,7 @@ impl Source {
     pub(super) fn list(&self, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Value>, Failure> {
         match self {
             Self::Live(client) => client.list(path, query, limit),
+            Self::Stored(stored) => stored.list(path, query, limit),
         }
     }
 
@@ -34,6 +55,7 @@ impl Source {
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         match self {
             Self::Live(client) => client.call(Method::GET, path, &[], None),
+            Self::Stored(stored) => stored.get(path),
         }
     }
 }

@@ -1,79 +1,78 @@
 //! What the kernel offers, and what we may use of it.
 
 use super::Finding;
-use caps::{CapSet, Capability};
-use nix::sys::resource::{Resource, getrlimit};
+use crate::kernel::probe;
 use std::fs::read_to_string;
 use std::path::Path;
 
+type Version = (u16, u16, u16);
+
 /// Oldest kernel with what the programs need: ring buffer and BPF links for XDP.
-const OLDEST: (u32, u32) = (5, 10);
+const OLDEST: Version = (5, 10, 0);
 /// From here on egress attaches by link (tcx) without a qdisc.
-const TCX: (u32, u32) = (6, 6);
+const TCX: Version = (6, 6, 0);
 /// From here on BPF memory counts against the memory cgroup, not `RLIMIT_MEMLOCK`.
-const CGROUP: (u32, u32) = (5, 11);
+const CGROUP: Version = (5, 11, 0);
 /// What the maps take with default capacities, bytes, rounded up.
 const MAPS: u64 = 128 << 20;
 
 pub(super) fn findings() -> Vec<Finding> {
-    let release = read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let version = version(&release);
+    let version = probe::kernel_version();
     let mut out = vec![
-        kernel(release.trim(), version),
-        btf(),
-        jit(read_to_string("/proc/sys/net/core/bpf_jit_enable").ok().as_deref()),
+        kernel(version),
+        object(probe::has_object()),
+        btf(probe::btf()),
+        jit(probe::jit()),
+        timing(probe::run_time_stats()),
+        capabilities(&probe::missing_capabilities()),
     ];
     out.extend(lockdown(
         &read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
     ));
-    out.push(capabilities(&missing_capabilities()));
-    out.push(memory(version));
+    out.push(if version.is_some_and(|v| v < CGROUP) {
+        locked(probe::memlock())
+    } else {
+        grouped(cgroup_limit())
+    });
     out
 }
 
-/// Capabilities that loading and attaching need and this process lacks.
-pub(in crate::cli) fn missing_capabilities() -> Vec<&'static str> {
-    let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    if has(Capability::CAP_SYS_ADMIN) && has(Capability::CAP_NET_ADMIN) {
-        return Vec::new();
-    }
-    [
-        (Capability::CAP_BPF, "CAP_BPF"),
-        (Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
-        (Capability::CAP_PERFMON, "CAP_PERFMON"),
-    ]
-    .into_iter()
-    .filter(|(capability, _)| !has(*capability))
-    .map(|(_, name)| name)
-    .collect()
-}
-
-/// Major and minor of `6.1.0-18-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-fn kernel(release: &str, version: Option<(u32, u32)>) -> Finding {
-    match version {
-        Some(v) if v >= TCX => Finding::pass("kernel", release),
-        Some(v) if v >= OLDEST => Finding::pass(
+fn kernel(version: Option<Version>) -> Finding {
+    let Some(version) = version else {
+        return Finding::warn("kernel", "its version cannot be read from /proc", "mount /proc");
+    };
+    let shown = format!("{}.{}.{}", version.0, version.1, version.2);
+    if version >= TCX {
+        Finding::pass("kernel", shown)
+    } else if version >= OLDEST {
+        Finding::pass(
             "kernel",
-            format!("{release}; egress attaches with a clsact qdisc (tcx came with 6.6)"),
-        ),
-        Some(_) => Finding::fail(
+            format!("{shown}; egress attaches through a clsact qdisc (tcx came with 6.6)"),
+        )
+    } else {
+        Finding::fail(
             "kernel",
-            format!("{release} is older than 5.10"),
+            format!("{shown} is older than 5.10"),
             "boot a kernel from 5.10 on",
-        ),
-        None => Finding::warn("kernel", "its version cannot be read from /proc", "mount /proc"),
+        )
     }
 }
 
-fn btf() -> Finding {
-    let path = "/sys/kernel/btf/vmlinux";
-    if Path::new(path).exists() {
-        Finding::pass("btf", path)
+fn object(embedded: bool) -> Finding {
+    if embedded {
+        Finding::pass("kernel programs", "embedded")
+    } else {
+        Finding::fail(
+            "kernel programs",
+            "this binary carries none",
+            "run `cargo xtask build-ebpf` and build again, or start with `cargo xtask run`",
+        )
+    }
+}
+
+fn btf(there: bool) -> Finding {
+    if there {
+        Finding::pass("btf", "the kernel describes its types")
     } else {
         Finding::warn(
             "btf",
@@ -83,10 +82,10 @@ fn btf() -> Finding {
     }
 }
 
-fn jit(enabled: Option<&str>) -> Finding {
-    match enabled.map(str::trim) {
-        Some("1" | "2") => Finding::pass("jit", "on"),
-        Some(_) => Finding::warn(
+fn jit(on: Option<bool>) -> Finding {
+    match on {
+        Some(true) => Finding::pass("jit", "on"),
+        Some(false) => Finding::warn(
             "jit",
             "off: every packet is slower",
             "sysctl -w net.core.bpf_jit_enable=1",
@@ -96,6 +95,18 @@ fn jit(enabled: Option<&str>) -> Finding {
             "cannot be read",
             "run doctor as root in the host's network namespace",
         ),
+    }
+}
+
+fn timing(on: bool) -> Finding {
+    if on {
+        Finding::warn(
+            "timing",
+            "every run of a program is timed, which costs",
+            "sysctl -w kernel.bpf_stats_enabled=0",
+        )
+    } else {
+        Finding::pass("timing", "off")
     }
 }
 
@@ -109,7 +120,7 @@ fn lockdown(state: &str) -> Option<Finding> {
     })
 }
 
-fn capabilities(missing: &[&str]) -> Finding {
+fn capabilities(missing: &[String]) -> Finding {
     if missing.is_empty() {
         Finding::pass("capabilities", "enough to load and attach")
     } else {
@@ -121,20 +132,19 @@ fn capabilities(missing: &[&str]) -> Finding {
     }
 }
 
-fn memory(version: Option<(u32, u32)>) -> Finding {
-    if version.is_some_and(|v| v < CGROUP) {
-        let limit = getrlimit(Resource::RLIMIT_MEMLOCK).map_or(0, |(soft, _)| soft);
-        return if limit >= MAPS {
-            Finding::pass("memory", "locked memory suffices for the maps")
-        } else {
-            Finding::warn(
-                "memory",
-                format!("this kernel charges maps to locked memory, limited to {limit} bytes"),
-                "as root the agent raises it; else `ulimit -l unlimited` or LimitMEMLOCK=infinity",
-            )
-        };
+fn locked(limit: Option<u64>) -> Finding {
+    match limit {
+        Some(limit) if limit < MAPS => Finding::warn(
+            "memory",
+            format!("this kernel charges maps to locked memory, limited to {limit} bytes"),
+            "as root the agent raises it; else `ulimit -l unlimited` or LimitMEMLOCK=infinity",
+        ),
+        _ => Finding::pass("memory", "locked memory suffices for the maps"),
     }
-    match cgroup_limit() {
+}
+
+fn grouped(limit: Option<u64>) -> Finding {
+    match limit {
         Some(limit) if limit < MAPS => Finding::warn(
             "memory",
             format!(
@@ -168,24 +178,28 @@ mod tests {
 
     #[test]
     fn kernels() {
-        for (release, level) in [
-            ("6.1.0-18-amd64", Level::Pass),
-            ("5.10.0", Level::Pass),
-            ("5.9.16", Level::Fail),
-            ("4.19", Level::Fail),
-            ("?", Level::Warn),
+        for (version, level) in [
+            (Some((6, 1, 0)), Level::Pass),
+            (Some((5, 10, 0)), Level::Pass),
+            (Some((5, 9, 16)), Level::Fail),
+            (None, Level::Warn),
         ] {
-            assert_eq!(kernel(release, version(release)).level, level, "{release}");
+            assert_eq!(kernel(version).level, level, "{version:?}");
         }
     }
 
     #[test]
     fn every_shortcoming_names_its_mend() {
         let findings = [
-            kernel("4.19", Some((4, 19))),
-            jit(Some("0\n")),
+            kernel(Some((4, 19, 0))),
+            object(false),
+            btf(false),
+            jit(Some(false)),
             jit(None),
-            capabilities(&["CAP_BPF"]),
+            timing(true),
+            capabilities(&["CAP_BPF".into()]),
+            locked(Some(65_536)),
+            grouped(Some(16 << 20)),
             lockdown("none integrity [confidentiality]").expect("said"),
         ];
         assert!(
@@ -193,6 +207,5 @@ mod tests {
             "{findings:?}"
         );
         assert_eq!(lockdown("[none] integrity confidentiality"), None);
-        assert_eq!(jit(Some("1\n")).level, Level::Pass);
     }
 }

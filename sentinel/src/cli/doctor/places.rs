@@ -2,57 +2,13 @@
 
 use super::Finding;
 use crate::config::{Config, Mode};
+use crate::kernel::probe;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
-use std::fs::{read_link, read_to_string};
+use std::fs::read_to_string;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-
-/// Drivers known to run XDP natively (kernel tree, `ndo_bpf` with `XDP_SETUP_PROG`).
-const NATIVE: &[&str] = &[
-    "amazon",
-    "atlantic",
-    "bnxt_en",
-    "cxgb4",
-    "dpaa2-eth",
-    "ena",
-    "enetc",
-    "fec",
-    "gve",
-    "hv_netvsc",
-    "i40e",
-    "iavf",
-    "ice",
-    "igb",
-    "igc",
-    "ixgbe",
-    "ixgbevf",
-    "lan966x",
-    "macb",
-    "mana",
-    "mlx4_en",
-    "mlx5_core",
-    "mtk_eth_soc",
-    "mvneta",
-    "mvpp2",
-    "net_failover",
-    "nfp",
-    "octeontx2-nic",
-    "qede",
-    "sfc",
-    "stmmac",
-    "st_gmac",
-    "tap",
-    "tun",
-    "tsnep",
-    "veth",
-    "virtio_net",
-    "vmxnet3",
-    "xen_netfront",
-    "bonding",
-    "bond",
-];
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut out = interfaces(config);
@@ -104,44 +60,25 @@ fn interface(name: &str) -> Finding {
             format!("name one of {} in kernel.interfaces", known.join(", ")),
         );
     }
-    let mtu = read_to_string(dir.join("mtu")).unwrap_or_default();
-    let driver = driver(&dir);
-    if driver.as_deref().is_some_and(|name| NATIVE.contains(&name)) {
-        Finding::pass(
+    let xdp = probe::xdp_support(name);
+    let mtu = xdp.mtu.map_or("?".to_owned(), |mtu| mtu.to_string());
+    let large = if xdp.large_mtu { ", multi-buffer frames" } else { "" };
+    let head = format!(
+        "driver {}, MTU {mtu}{large}",
+        xdp.driver.as_deref().unwrap_or("unknown")
+    );
+    match xdp.native {
+        Some(true) => Finding::pass(check, format!("{head}: native XDP expected")),
+        Some(false) => Finding::warn(
             check,
-            format!(
-                "driver {}, MTU {}: native XDP expected",
-                driver.unwrap_or_default(),
-                mtu.trim()
-            ),
-        )
-    } else {
-        Finding::warn(
-            check,
-            format!(
-                "driver {}, MTU {}: generic XDP expected",
-                driver.as_deref().unwrap_or("unknown"),
-                mtu.trim()
-            ),
+            format!("{head}: generic XDP"),
             "it works and costs more per packet; a driver with native XDP avoids that",
-        )
-    }
-}
-
-/// The driver's name, for virtual devices by the kind the kernel tells.
-fn driver(dir: &Path) -> Option<String> {
-    if let Ok(link) = read_link(dir.join("device/driver")) {
-        return link.file_name().map(|name| name.to_string_lossy().into_owned());
-    }
-    // A veth has a peer index of its own and no device behind it; other virtual kinds name themselves in uevent.
-    let own = read_to_string(dir.join("ifindex")).ok()?;
-    let peer = read_to_string(dir.join("iflink")).ok()?;
-    let uevent = read_to_string(dir.join("uevent")).unwrap_or_default();
-    match uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")) {
-        Some(kind) => Some(kind.to_owned()),
-        None if own != peer => Some("veth".to_owned()),
-        None if dir.join("tun_flags").exists() => Some("tun".to_owned()),
-        None => None,
+        ),
+        None => Finding::warn(
+            check,
+            format!("{head}: attaching will tell whether XDP is native"),
+            "GET /health and sentinel_xdp_packets_total say which mode it became",
+        ),
     }
 }
 

@@ -1,0 +1,136 @@
+//! The agent's lists without the agent: the same paths and parameters, answered from the database.
+
+use super::exit::Failure;
+use crate::store::{ActionFilter, AlertFilter, DecisionFilter, Page, Store, StoreError, Window};
+use crate::types::{AlertId, DecisionId};
+use anyhow::{Context, anyhow};
+use ipnet::IpNet;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::Value;
+use std::net::IpAddr;
+use std::path::Path;
+use tokio::runtime::Runtime;
+
+/// Items asked for at once.
+const PAGE: usize = 500;
+
+/// A database, opened for reading.
+pub(super) struct Stored {
+    store: Store,
+    runtime: Runtime,
+}
+
+impl Stored {
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        Ok(Self {
+            store: Store::read_only(path)?,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+        })
+    }
+
+    pub(super) fn list(&self, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Value>, Failure> {
+        let value = |name: &str| {
+            query
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.as_str())
+        };
+        let since = value("since").map(str::parse).transpose()?;
+        let ip = value("ip").map(str::parse::<IpAddr>).transpose()?.map(IpNet::from);
+        let window = |want: usize, cursor: Option<String>| Window {
+            limit: want,
+            cursor,
+            since,
+        };
+        match path {
+            "/alerts" => {
+                let severity = value("severity")
+                    .map(named)
+                    .transpose()?
+                    .into_iter()
+                    .collect::<Vec<_>>();
+                let detector = value("detector")
+                    .map(named)
+                    .transpose()?
+                    .into_iter()
+                    .collect::<Vec<_>>();
+                self.pages(limit, |want, cursor| {
+                    let (severity, detector) = (severity.clone(), detector.clone());
+                    let window = window(want, cursor);
+                    self.runtime.block_on(self.store.alerts(AlertFilter {
+                        window,
+                        ip,
+                        severity,
+                        detector,
+                    }))
+                })
+            }
+            "/decisions" => {
+                let active = value("active").map(|text| text == "true");
+                self.pages(limit, |want, cursor| {
+                    let window = window(want, cursor);
+                    self.runtime
+                        .block_on(self.store.decisions(DecisionFilter { window, ip, active }))
+                })
+            }
+            "/actions" => self.pages(limit, |want, cursor| {
+                let filter = ActionFilter {
+                    window: window(want, cursor),
+                    ip,
+                    ..ActionFilter::default()
+                };
+                self.runtime.block_on(self.store.actions(filter))
+            }),
+            _ => Err(anyhow!("the database has no list {path}").into()),
+        }
+    }
+
+    pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
+        let (list, id) = path
+            .trim_start_matches('/')
+            .split_once('/')
+            .context("a list and a name")?;
+        let id = id.parse().context("a name is a UUID")?;
+        let found = match list {
+            "alerts" => item(self.runtime.block_on(self.store.alert(AlertId(id)))?)?,
+            "decisions" => item(self.runtime.block_on(self.store.decision(DecisionId(id)))?)?,
+            _ => None,
+        };
+        Ok(found.with_context(|| format!("there is no {} {id}", list.trim_end_matches('s')))?)
+    }
+
+    fn pages<T: Serialize>(
+        &self,
+        limit: usize,
+        page: impl Fn(usize, Option<String>) -> Result<Page<T>, StoreError>,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let want = if limit == 0 {
+                PAGE
+            } else {
+                PAGE.min(limit - items.len())
+            };
+            let part = page(want, cursor)?;
+            for found in &part.items {
+                items.push(serde_json::to_value(found)?);
+            }
+            cursor = part.next_cursor;
+            if cursor.is_none() || part.items.is_empty() || (limit != 0 && items.len() >= limit) {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+fn item<T: Serialize>(found: Option<T>) -> Result<Option<Value>, Failure> {
+    Ok(found.map(serde_json::to_value).transpose()?)
+}
+
+/// A variant by its serde name.
+fn named<T: DeserializeOwned>(name: &str) -> Result<T, Failure> {
+    let reader: serde::de::value::StrDeserializer<'_, serde::de::value::Error> = name.into_deserializer();
+    T::deserialize(reader).map_err(|error| Failure::Usage(error.to_string()))
+}

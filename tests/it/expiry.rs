@@ -1,0 +1,72 @@
+//! A block ends when it said it would.
+
+use crate::scene::{SOON, Scene};
+use serde_json::json;
+use testbed::wait;
+
+/// The kernel looks at its clock once a jiffy (at most 10 ms), and `ping` sends every 20 ms.
+const EARLY_MS: f64 = 15.0;
+/// On busy processors `ping` itself may wait its turn.
+const LATE_MS: f64 = 300.0;
+
+#[test]
+fn a_block_expires_on_time_with_the_agent_running() {
+    let Some(scene) = Scene::new(&json!({})) else { return };
+    for v6 in [false, true] {
+        let decision = scene.block_other(v6, "2s");
+        assert!(!scene.reaches(v6), "a blocked host is answered");
+        let ends = milliseconds(decision["expires_at"].as_str().expect("an end"));
+        // From before the end to after it; -D prints the time of each answer, -O nothing of the unanswered.
+        let ping = scene
+            .other
+            .run(
+                &format!("ping -n -D -i 0.02 -w 3 {}", scene.protected.address_of(v6)),
+                SOON,
+            )
+            .expect("ping");
+        let answers = ping
+            .output
+            .lines()
+            .filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
+        let first = answers
+            .map(|seconds| seconds * 1e3)
+            .next()
+            .unwrap_or_else(|| panic!("never free again:\n{}", ping.output));
+        assert!(first >= ends - EARLY_MS, "free {:.0} ms early", ends - first);
+        assert!(first <= ends + LATE_MS, "free {:.0} ms late", first - ends);
+
+        let id = decision["id"].as_str().expect("id").to_owned();
+        wait::until("the decision to be told as expired", SOON, || {
+            let decision = scene.agent.get(&format!("/decisions/{id}"))?;
+            Ok((decision["status"] == "expired").then_some(()))
+        })
+        .expect("expired");
+        wait::until("the action to be told as expired", SOON, || {
+            let actions = scene.agent.actions()?;
+            Ok(actions
+                .iter()
+                .any(|action| action["decision"] == id.as_str() && action["status"] == "expired")
+                .then_some(()))
+        })
+        .expect("expired");
+    }
+}
+
+#[test]
+fn a_block_added_again_is_extended() {
+    let Some(scene) = Scene::new(&json!({})) else { return };
+    scene.block_other(false, "2s");
+    let longer = scene.block_other(false, "1h");
+    let ends = milliseconds(longer["expires_at"].as_str().expect("an end"));
+    let now = jiff::Timestamp::now().as_millisecond() as f64;
+    assert!(ends - now > 3_500_000.0, "{longer}");
+    let first = std::time::Instant::now();
+    while first.elapsed() < std::time::Duration::from_secs(3) {
+        assert!(!scene.reaches(false), "free although the block was extended");
+    }
+}
+
+fn milliseconds(rfc3339: &str) -> f64 {
+    let at: jiff::Timestamp = rfc3339.parse().expect("a time");
+    at.as_nanosecond() as f64 / 1e6
+}

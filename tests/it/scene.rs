@@ -1,0 +1,102 @@
+//! What most tests begin with.
+
+use anyhow::Result;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::time::Duration;
+use testbed::agent::Agent;
+use testbed::lab::Services;
+use testbed::net::{Host, Network};
+use testbed::wait;
+
+/// For everything that happens at once; generous, because processors are shared.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// The agent's binary, or why the test cannot run.
+///
+/// Under `cargo xtask test` (which sets `TESTBED_REQUIRE`) an obstacle is a failure.
+pub(crate) fn agent_or_skip() -> Option<PathBuf> {
+    match testbed::obstacle() {
+        None => testbed::agent_binary(),
+        Some(reason) => {
+            assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {reason}");
+            eprintln!("skipped: {reason}");
+            None
+        }
+    }
+}
+
+/// A protected host with an agent, and one other host. Dropped from top to bottom.
+pub(crate) struct Scene {
+    pub(crate) agent: Agent,
+    pub(crate) services: Services,
+    pub(crate) protected: Host,
+    pub(crate) other: Host,
+    pub(crate) network: Network,
+}
+
+impl Scene {
+    /// `None` where the test cannot run.
+    pub(crate) fn new(settings: &Value) -> Option<Self> {
+        let binary = agent_or_skip()?;
+        let scene = || -> Result<Self> {
+            let mut network = Network::new()?;
+            let protected = network.host("protected", 1)?;
+            let other = network.host("other", 9)?;
+            let services = Services::start(&protected)?;
+            let agent = Agent::start(&binary, &protected, settings)?;
+            Ok(Self {
+                agent,
+                services,
+                protected,
+                other,
+                network,
+            })
+        };
+        Some(scene().unwrap_or_else(|error| panic!("{error:#}")))
+    }
+
+    /// Whether the other host gets an answer from the protected one, on the first try.
+    pub(crate) fn reaches(&self, v6: bool) -> bool {
+        let address = self.protected.address_of(v6);
+        let ping = self.other.run(&format!("ping -c 1 -W 1 {address}"), SOON);
+        ping.expect("ping runs").code == 0
+    }
+
+    /// Blocks the other host by hand and waits until nothing of it comes through; returns the decision.
+    pub(crate) fn block_other(&self, v6: bool, duration: &str) -> Value {
+        let address = self.other.address_of(v6).to_string();
+        let said = self.agent.cli(&[
+            "-o",
+            "json",
+            "decisions",
+            "add",
+            "--ip",
+            &address,
+            "--duration",
+            duration,
+            "--reason",
+            "test",
+        ]);
+        let said = said.expect("the command line runs");
+        assert_eq!(said.code, 0, "{}", said.output);
+        let decision: Value = serde_json::from_str(&said.output).expect("JSON");
+        assert_eq!(decision["status"], "active", "{decision}");
+        decision
+    }
+
+    /// Waits for a condition about the other host's block.
+    pub(crate) fn until_hit(&self, v6: bool, counter: &str) -> Value {
+        let address = self.other.address_of(v6);
+        let hit = wait::until(&format!("{counter} of the block to move"), SOON, || {
+            let _ = self
+                .other
+                .run(&format!("ping -c 1 -W 0.2 {}", self.protected.address_of(v6)), SOON)?;
+            Ok(self
+                .agent
+                .block(address)?
+                .filter(|decision| decision[counter].as_u64().unwrap_or(0) > 0))
+        });
+        hit.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+}

@@ -1,0 +1,126 @@
+//! What the protected host offers: ssh, a web server, names, and room for iperf3.
+
+use crate::child::{self, Child};
+use crate::net::Host;
+use crate::tools;
+use crate::wait;
+use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Size of the file the web server offers, bytes.
+pub const FILE_BYTES: usize = 512 * 1024;
+const START: Duration = Duration::from_secs(20);
+
+/// Running services; they end when this is dropped.
+pub struct Services {
+    running: Vec<Child>,
+    dir: TempDir,
+}
+
+impl Services {
+    /// Starts all of them and waits until each listens.
+    ///
+    /// # Errors
+    /// When one does not start; its output is in the error.
+    pub fn start(host: &Host) -> Result<Self> {
+        let mut services = Self {
+            running: Vec::new(),
+            dir: tempfile::Builder::new().prefix("stb-").tempdir()?,
+        };
+        services.sshd(host)?;
+        services.web(host)?;
+        services.names(host)?;
+        services.running.push(host.spawn("iperf3 -s")?);
+        for (port, what) in [(22, "sshd"), (53, "dnsmasq"), (80, "busybox httpd"), (5201, "iperf3")] {
+            services.await_port(host, port, what)?;
+        }
+        Ok(services)
+    }
+
+    /// Path of a list of `count` passwords, none of them right.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn passwords(&self, count: usize) -> Result<String> {
+        let path = self.dir.path().join("passwords");
+        let mut list = String::new();
+        for number in 0..count {
+            writeln!(list, "guess-{number:04}")?;
+        }
+        std::fs::write(&path, list)?;
+        Ok(path.display().to_string())
+    }
+
+    fn sshd(&mut self, host: &Host) -> Result<()> {
+        let key = self.dir.path().join("host_key");
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
+        child::must(keygen, START)?;
+        let config = self.dir.path().join("sshd_config");
+        let settings = format!(
+            "Port 22\nHostKey {}\nPidFile none\nUsePAM no\nPasswordAuthentication yes\nKbdInteractiveAuthentication no\n\
+             PubkeyAuthentication no\nMaxAuthTries 2\nMaxStartups 200\nLoginGraceTime 20\n",
+            key.display()
+        );
+        std::fs::write(&config, settings)?;
+        // Its privilege separation wants this folder, which a boot would have made.
+        std::fs::create_dir_all("/run/sshd")?;
+        let sshd = tools::find("sshd").context("sshd is missing")?;
+        // It starts itself anew for each connection and insists on its absolute path.
+        self.running
+            .push(host.spawn(&format!("{} -D -e -f {}", sshd.display(), config.display()))?);
+        Ok(())
+    }
+
+    fn web(&mut self, host: &Host) -> Result<()> {
+        let root = self.dir.path().join("www");
+        std::fs::create_dir(&root)?;
+        std::fs::write(root.join("file"), content())?;
+        self.running
+            .push(host.spawn(&format!("busybox httpd -f -p [::]:80 -h {}", root.display()))?);
+        Ok(())
+    }
+
+    fn names(&mut self, host: &Host) -> Result<()> {
+        let line = format!(
+            "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file= \
+             --address=/lab.test/{} --address=/lab.test/{} --local-ttl=0",
+            host.v4, host.v6
+        );
+        self.running.push(host.spawn(&line)?);
+        Ok(())
+    }
+
+    fn await_port(&mut self, host: &Host, port: u16, what: &str) -> Result<()> {
+        let listening = wait::until(&format!("{what} to listen on port {port}"), START, || {
+            for child in &mut self.running {
+                if let Some(status) = child.ended()? {
+                    bail!("a service ended with {status}: {}", child.output());
+                }
+            }
+            let sockets = host.run(&format!("ss -Hltn sport = :{port}"), START)?;
+            Ok((!sockets.output.trim().is_empty()).then_some(()))
+        });
+        listening.with_context(|| {
+            self.running
+                .iter_mut()
+                .map(Child::output)
+                .collect::<Vec<_>>()
+                .join("\n")
+        })
+    }
+}
+
+/// What the web server's file holds: every download must bring exactly this.
+pub(super) fn content() -> Vec<u8> {
+    // A full-period generator (Numerical Recipes' constants): incompressible enough, and the same everywhere.
+    let mut state: u32 = 1;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(FILE_BYTES).collect()
+}

@@ -1,0 +1,52 @@
+//! Other people's programs that the testbed runs, and the Debian packages they come in.
+
+use std::path::{Path, PathBuf};
+
+/// One program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// Its name.
+    pub program: &'static str,
+    /// The Debian package that has it.
+    pub package: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// Everything the lab and the tests run.
+pub const TOOLS: &[Tool] = &[
+    tool("ip", "iproute2"),
+    tool("nmap", "nmap"),
+    tool("hping3", "hping3"),
+    tool("hydra", "hydra"),
+    tool("iperf3", "iperf3"),
+    tool("dnsmasq", "dnsmasq-base"),
+    tool("dig", "bind9-dnsutils"),
+    tool("sshd", "openssh-server"),
+    tool("ssh-keygen", "openssh-client"),
+    tool("curl", "curl"),
+    tool("ping", "iputils-ping"),
+    tool("busybox", "busybox"),
+    tool("bpftool", "bpftool"),
+    tool("setpriv", "util-linux"),
+];
+
+/// Where a program is; root's folders count even when the caller's `PATH` lacks them.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|dir: PathBuf| dir.join(program))
+        .find(|path: &PathBuf| Path::is_file(path))
+}
+
+/// The tools that are not there.
+pub fn missing() -> Vec<Tool> {
+    TOOLS
+        .iter()
+        .copied()
+        .filter(|tool| find(tool.program).is_none())
+        .collect()
+}

@@ -1,0 +1,95 @@
+//! `cargo xtask bench`: figures, never a gate.
+
+use crate::{Consent, lab, run, shell};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The suites there are.
+pub(crate) const SUITES: [&str; 3] = ["kernel", "pipeline", "respond"];
+
+/// One figure, as `--json` writes it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Figure {
+    suite: String,
+    name: String,
+    value: f64,
+    unit: String,
+    /// `lower` or `higher`.
+    better: String,
+    /// The floor of the same run, where there is one.
+    #[serde(default)]
+    floor: Option<f64>,
+    /// Value over floor.
+    #[serde(default)]
+    ratio: Option<f64>,
+}
+
+pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> Result<()> {
+    let wanted: Vec<&str> = if suites.is_empty() {
+        SUITES.to_vec()
+    } else {
+        suites.iter().map(String::as_str).collect()
+    };
+    run::build(consent, true)?;
+    let scratch = shell::target()?.join("bench");
+    std::fs::create_dir_all(&scratch)?;
+    let mut figures = Vec::new();
+    for suite in wanted {
+        shell::step(&format!("benchmark {suite}"));
+        let out = scratch.join(format!("{suite}.json"));
+        // What a failed run of yesterday left must not pass for today's figures.
+        let _ = std::fs::remove_file(&out);
+        if suite == "respond" {
+            lab::respond(consent, &out)?;
+        } else {
+            cargo_bench(suite, &out)?;
+        }
+        let text = std::fs::read_to_string(&out).with_context(|| out.display().to_string())?;
+        figures.extend(serde_json::from_str::<Vec<Figure>>(&text).with_context(|| out.display().to_string())?);
+    }
+    print(&figures);
+    if let Some(file) = json {
+        std::fs::write(file, serde_json::to_vec_pretty(&figures)?).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Builds as the user; the kernel suite needs root to load programs.
+fn cargo_bench(suite: &str, out: &Path) -> Result<()> {
+    let mut bench = shell::cargo([
+        "bench",
+        "--locked",
+        "--package",
+        "sentinel",
+        "--bench",
+        suite,
+        "--",
+        "--json",
+    ])?;
+    bench.arg(out);
+    if suite == "kernel" && !shell::is_root() {
+        let runner = format!(
+            "CARGO_TARGET_{}_RUNNER",
+            shell::host()?.to_uppercase().replace('-', "_")
+        );
+        bench.env(runner, "sudo --");
+    }
+    shell::run(&mut bench)
+}
+
+fn print(figures: &[Figure]) {
+    let width = figures
+        .iter()
+        .map(|f| f.suite.len() + f.name.len() + 1)
+        .max()
+        .unwrap_or(0);
+    println!();
+    for f in figures {
+        let name = format!("{}/{}", f.suite, f.name);
+        let floor = f.floor.map_or(String::new(), |floor| {
+            format!("   floor {floor:.1} (×{:.2})", f.value / floor)
+        });
+        println!("{name:<width$}  {:>12.1} {:<12}{floor}", f.value, f.unit);
+    }
+}

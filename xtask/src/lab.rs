@@ -1,0 +1,73 @@
+//! `cargo xtask lab`: the testbed's lab, built as the user and run as root.
+
+use crate::{Consent, run, setup, shell};
+use anyhow::{Context, Result, ensure};
+use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+/// Attacks the suite `respond` times.
+const RESPOND_ROUNDS: u32 = 20;
+
+/// What runs as root.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Inside {
+    /// The lab, to look at.
+    Lab {
+        /// The built binary.
+        agent: PathBuf,
+    },
+    /// One scripted pass.
+    Once {
+        /// The built binary.
+        agent: PathBuf,
+        /// Where the pass goes.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// From evidence to first drop, many times.
+    Respond {
+        /// The built binary.
+        agent: PathBuf,
+        /// Where the figures go.
+        json: PathBuf,
+        /// How many attacks.
+        rounds: u32,
+    },
+}
+
+pub(crate) fn run(consent: Consent, once: bool, json: Option<&Path>) -> Result<()> {
+    setup::tools(consent)?;
+    let agent = run::build(consent, false)?;
+    if !once {
+        return elevate(&["lab".as_ref(), agent.as_path()]);
+    }
+    match json {
+        Some(file) => elevate(&["once".as_ref(), &agent, "--json".as_ref(), &std::path::absolute(file)?]),
+        None => elevate(&["once".as_ref(), agent.as_path()]),
+    }
+}
+
+/// The suite `respond`; the agent is built already.
+pub(crate) fn respond(consent: Consent, json: &Path) -> Result<()> {
+    setup::tools(consent)?;
+    let agent = shell::target()?.join("release/sentinel");
+    elevate(&["respond".as_ref(), &agent, json, RESPOND_ROUNDS.to_string().as_ref()])
+}
+
+/// Runs ourselves again as root.
+fn elevate(args: &[&Path]) -> Result<()> {
+    let own = std::env::current_exe().context("our own binary cannot be found")?;
+    if !shell::is_root() {
+        shell::step("network namespaces need root: sudo may ask for your password");
+    }
+    shell::run(shell::elevated(&own).arg("inside").args(args))
+}
+
+pub(crate) fn inside(inside: &Inside) -> Result<()> {
+    ensure!(shell::is_root(), "network namespaces need root");
+    match inside {
+        Inside::Lab { agent } => testbed::lab::watch(agent),
+        Inside::Once { agent, json } => testbed::lab::once(agent, json.as_deref()),
+        Inside::Respond { agent, json, rounds } => testbed::lab::respond(agent, json, *rounds),
+    }
+}

@@ -1,0 +1,53 @@
+//! What building and testing need beyond rustup's stable toolchain.
+
+use crate::{Consent, ebpf, shell};
+use anyhow::{Result, bail, ensure};
+
+/// A C compiler: SQLite is built from source.
+pub(crate) fn compiler() -> Result<()> {
+    let found = ["cc", "gcc", "clang"]
+        .iter()
+        .any(|name| shell::succeeds(name, &["--version"]));
+    ensure!(
+        found,
+        "there is no C compiler; install one: `apt-get install gcc libc6-dev`"
+    );
+    Ok(())
+}
+
+/// The real tools that attack, serve and measure in the namespaces.
+pub(crate) fn tools(consent: Consent) -> Result<()> {
+    let missing = testbed::tools::missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    let list = packages.join(" ");
+    let options = ebpf::Options {
+        yes: consent.yes,
+        ..Default::default()
+    };
+    let question = format!("The tests use tools that are missing here. Install the Debian packages {list}?");
+    if !ebpf::consent(options, &question) {
+        bail!("missing tools; run again with --yes, or `apt-get install {list}`");
+    }
+    shell::step(&format!("installing {list}"));
+    ebpf::install_packages(&packages)?;
+    let still: Vec<&str> = testbed::tools::missing().iter().map(|tool| tool.program).collect();
+    ensure!(still.is_empty(), "still missing after installing: {}", still.join(", "));
+    Ok(())
+}
+
+/// `cargo xtask setup`.
+pub(crate) fn everything(consent: Consent) -> Result<()> {
+    compiler()?;
+    let options = ebpf::Options {
+        yes: consent.yes,
+        ..Default::default()
+    };
+    ebpf::ensure_compiler(options)?;
+    ebpf::ensure_linker(&ebpf::root()?, options)?;
+    tools(consent)?;
+    println!("everything is there");
+    Ok(())
+}

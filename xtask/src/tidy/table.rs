@@ -1,0 +1,83 @@
+//! The rules as rows.
+
+/// What a room of the agent may import from the others.
+pub(super) struct Room {
+    pub(super) name: &'static str,
+    pub(super) knows: &'static [&'static str],
+}
+
+const fn room(name: &'static str, knows: &'static [&'static str]) -> Room {
+    Room { name, knows }
+}
+
+/// Files beside the rooms.
+pub(super) const TOP: &[&str] = &["lib", "main"];
+
+/// Every room, in the order data walks.
+pub(super) const ROOMS: &[Room] = &[
+    room("types", &[]),
+    room("config", &["types"]),
+    room("cli", &["config", "types"]),
+    room("bus", &["types"]),
+    room("respond", &["types"]),
+];
+
+/// Words that belong to certain places only.
+pub(super) struct Words {
+    pub(super) any_of: &'static [&'static str],
+    pub(super) within: &'static [&'static str],
+    pub(super) except: &'static [&'static str],
+    pub(super) why: &'static str,
+}
+
+pub(super) const WORDS: &[Words] = &[
+    Words {
+        any_of: &["aya::", "aya_obj::", "aya_log::"],
+        within: &["sentinel/src/"],
+        except: &["sentinel/src/kernel/"],
+        why: "only `kernel` knows aya",
+    },
+    Words {
+        any_of: &["rusqlite::"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/store/", "xtask/src/tidy/"],
+        why: "only `store` knows SQL",
+    },
+    Words {
+        any_of: &["axum::", "tower_http::"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/api/", "xtask/src/tidy/"],
+        why: "only `api` knows HTTP servers",
+    },
+    Words {
+        any_of: &["tokio::spawn(", "thread::spawn(", "JoinSet"],
+        within: &["sentinel/src/"],
+        except: &["sentinel/src/app.rs"],
+        why: "only `app` spawns",
+    },
+    Words {
+        any_of: &[
+            "Instant::now(",
+            "SystemTime",
+            "std::fs",
+            "std::process",
+            "TcpStream",
+            "UdpSocket",
+            "File::open(",
+        ],
+        within: &[
+            "sentinel/src/types/",
+            "sentinel/src/flow/",
+            "sentinel/src/detect/",
+            "sentinel/src/decide/",
+        ],
+        except: &[],
+        why: "types, flow, detect and decide read no clock and do no I/O",
+    },
+    Words {
+        any_of: &["unsafe"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/kernel/", "xtask/src/tidy/"],
+        why: "unsafe code belongs to `kernel` and the kernel programs",
+    },
+];
