@@ -136,7 +136,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         "analysis",
         Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges)).run(records_rx, alerts_tx),
     );
-    rooms.spawn("desk", desk.run(alerts_rx, commands, cancel.clone()));
+    rooms.spawn("desk", desk.run(alerts_rx, commands));
     rooms.spawn_fallible("host", host.run(cancel.clone()));
     rooms.spawn(
         "counting",

@@ -13,7 +13,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 /// How often expiry is looked at. The kernel stops dropping on its own, on time; this only tidies up.
 const EXPIRY_TICK: Duration = Duration::from_millis(100);
@@ -114,16 +113,8 @@ impl<E: Enforcer> Desk<E> {
         self.count_active();
     }
 
-    /// Runs until the alerts' channel closes and the command channel has drained.
-    ///
-    /// # Errors
-    /// None of its own; it ends by ending.
-    pub async fn run(
-        mut self,
-        mut alerts: mpsc::Receiver<Arc<Alert>>,
-        mut commands: mpsc::Receiver<Command>,
-        cancel: CancellationToken,
-    ) {
+    /// Runs until the alerts' channel closes.
+    pub async fn run(mut self, mut alerts: mpsc::Receiver<Arc<Alert>>, mut commands: mpsc::Receiver<Command>) {
         let mut expiry = tokio::time::interval(EXPIRY_TICK);
         let mut publish = tokio::time::interval(HITS_TICK);
         let mut check = tokio::time::interval(SELF_CHECK);
@@ -132,13 +123,15 @@ impl<E: Enforcer> Desk<E> {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let mut awaited = false;
+        let mut facts = true;
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
                 biased;
-                changed = self.deps.facts.changed() => match changed {
+                changed = self.deps.facts.changed(), if facts => match changed {
                     Ok(()) => self.protect().await,
-                    Err(_) => cancel.cancel(),
+                    // The host room closed: the house is closing, and what is still queued is worked off first.
+                    Err(_) => facts = false,
                 },
                 Some(command) = commands.recv() => {
                     self.command(command).await;
@@ -153,7 +146,10 @@ impl<E: Enforcer> Desk<E> {
                     awaited = true;
                 }
                 _ = first_drop.tick(), if awaited => awaited = self.responder.watch_first_drops(),
-                _ = publish.tick() => self.publish_hits(),
+                _ = publish.tick() => {
+                    self.publish_hits();
+                    self.condition(Component::Respond, self.responder.condition());
+                }
                 _ = check.tick() => self.self_check(),
             }
         }

@@ -347,6 +347,7 @@ impl<E: Enforcer> Responder<E> {
     async fn tell(&mut self, tidings: Tidings) -> Vec<DecisionId> {
         self.remember(tidings.records).await;
         for event in tidings.events {
+            log(&event);
             self.deps.bus.publish(event);
         }
         for (reply, outcome) in tidings.applied {
@@ -500,6 +501,23 @@ fn supersede(mut old: Held, by: &Decision, now: Timestamp, tidings: &mut Tidings
     old.decision.ended_at = Some(now);
     tidings.action(&old.action);
     tidings.decision(&old.decision);
+}
+
+/// One structured line per event, for people who follow the log.
+fn log(event: &Event) {
+    match event {
+        Event::Alert(alert) => {
+            let (detector, severity) = (alert.detector.as_str(), alert.severity.as_str());
+            tracing::info!(id = %alert.id, detector, severity, score = alert.score, "alert: {}", alert.summary);
+        }
+        Event::Decision(decision) => {
+            tracing::debug!(id = %decision.id, target_net = %decision.target, status = ?decision.status, "decision");
+        }
+        Event::Action(action) => {
+            let (kind, status) = (action.kind.as_str(), action.status);
+            tracing::info!(id = %action.id, decision = %action.decision, kind, target_net = %action.target, ?status, "action: {}", action.outcome);
+        }
+    }
 }
 
 fn audit_verb(decision: &Decision) -> &'static str {
