@@ -168,7 +168,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let outcome = rooms.until_over().await;
     kernel.detach();
-    tracing::info!("detached; nothing of sentinel is left in the kernel");
+    if config.kernel.pin {
+        tracing::info!(pins = %config.kernel.pin_path.display(), "the pinned programs stay; blocks lapse on time");
+    } else {
+        tracing::info!("detached; nothing of sentinel is left in the kernel");
+    }
     store.close();
     if writer.join().is_err() {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");

@@ -3,8 +3,9 @@
 use super::Global;
 use super::exit::Failure;
 use super::output::Format;
+use crate::kernel::unpin;
 use crate::kernel::{KernelError, detach_leftovers};
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,8 +14,6 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Where pinned objects are, when pinning was asked for.
-const PINS: &str = "/sys/fs/bpf/sentinel";
 /// How often the end of the agent is looked for.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -32,7 +31,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     if let Some(pid) = agent {
         stop(pid, args.timeout)?;
     }
-    let unpinned = unpin(Path::new(PINS))?;
+    let pins = &config.kernel.pin_path;
+    let unpinned = unpin(pins).map_err(|error| Failure::Runtime(error.into()))?;
     let cleaned = match detach_leftovers() {
         Ok(cleaned) => cleaned,
         Err(error @ KernelError::Capability { .. }) => return Err(Failure::Privilege(error.to_string())),
@@ -49,7 +49,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         None => output.line("No agent is running; its programs and blocks ended with it."),
     }
     if unpinned {
-        output.line(&format!("Removed what was pinned under {PINS}."));
+        output.line(&format!("Removed what was pinned under {}.", pins.display()));
     }
     if !cleaned.is_empty() {
         output.line(&format!(
@@ -104,22 +104,4 @@ fn alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
     !(state.is_empty() || state.starts_with(['Z', 'X']))
-}
-
-fn unpin(pins: &Path) -> Result<bool, Failure> {
-    match std::fs::remove_dir_all(pins) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            // Who may not even look under /sys/fs/bpf cannot have pinned anything there.
-            if nix::unistd::geteuid().is_root() {
-                Err(Failure::Privilege(format!("{}: {error}", pins.display())))
-            } else {
-                Ok(false)
-            }
-        }
-        Err(error) => Err(error)
-            .with_context(|| pins.display().to_string())
-            .map_err(Failure::from),
-    }
 }

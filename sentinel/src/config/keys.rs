@@ -81,6 +81,12 @@ pub(super) const KEYS: &[Key] = &[
         "Forgo native XDP even where the driver has it",
         |d| Slot::Bool(&mut d.config.kernel.force_generic),
     ),
+    key("kernel.pin", "Keep the programs attached when the agent ends", |d| {
+        Slot::Bool(&mut d.config.kernel.pin)
+    }),
+    key("kernel.pin_path", "Directory of the pins, in a bpffs", |d| {
+        Slot::Path(&mut d.config.kernel.pin_path)
+    }),
     key("kernel.report_interval", "How often a busy flow is reported", |d| {
         Slot::Time(&mut d.config.kernel.report_interval, millis(4)..=secs(10))
     }),

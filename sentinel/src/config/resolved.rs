@@ -46,6 +46,10 @@ pub struct KernelConfig {
     pub egress: bool,
     /// Forgo native XDP even where the driver has it.
     pub force_generic: bool,
+    /// Keep the programs attached when the agent ends: blocks stay in force until they lapse.
+    pub pin: bool,
+    /// Directory of the pins, in a bpffs.
+    pub pin_path: PathBuf,
     /// How often a busy flow is reported.
     pub report_interval: Duration,
     /// Flow records one CPU may emit per 4 ms window.
@@ -228,6 +232,8 @@ impl Default for Config {
                 interfaces: Vec::new(),
                 egress: true,
                 force_generic: false,
+                pin: false,
+                pin_path: "/sys/fs/bpf/sentinel".into(),
                 report_interval: Duration::from_millis(100),
                 event_budget: 100,
                 block_capacity: sentinel_common::names::BLOCK_CAPACITY,

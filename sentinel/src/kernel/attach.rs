@@ -1,14 +1,16 @@
 //! Attaches: XDP native, else generic with the reason kept; egress by tcx, else by clsact.
 //!
-//! Attachments are links held by descriptors: they end with the process, however it ends. Only clsact filters
+//! Unless pinning was asked for, attachments are links held by descriptors: they end with the process, however it
+//! ends. Only clsact filters
 //! (before Linux 6.6) are not; they are removed on drop, and by [`detach_leftovers`] after a `kill -9`.
 
 use super::error::{KernelError, chain, errno};
 use super::load::{classifier, xdp};
+use super::pin::{self, Kind, Pins};
 use super::{Kernel, clsact, interface};
 use aya::Ebpf;
-use aya::programs::links::LinkOrder;
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
+use aya::programs::links::{FdLink, LinkError, LinkOrder};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_detach_program};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, XdpMode};
 use sentinel_common::names as n;
@@ -98,10 +100,15 @@ impl Kernel {
                 return Err(error);
             }
         }
+        if let Some(pins) = &self.pins {
+            let watched: Vec<u32> = self.attached().iter().map(|one| one.ifindex).collect();
+            pins.prune(&watched);
+        }
         Ok(())
     }
 
-    /// Detaches everything. Maps, and what is in them, stay until the [`Kernel`] goes.
+    /// Detaches everything that is not pinned. Maps, and what is in them, stay until the [`Kernel`] and the pinned
+    /// programs go.
     pub fn detach(&mut self) {
         self.links.clear();
     }
@@ -118,10 +125,9 @@ impl Kernel {
     fn attach_one(&mut self, name: &str, tcx: bool) -> Result<(), KernelError> {
         let ifindex = interface::index(name)?;
         let slot = self.slot(name, ifindex)?;
-        let (link, xdp_mode, fallback) = attach_xdp(&mut self.ebpf, name, self.config.force_generic)?;
-        self.links.xdp.push(link);
+        let (xdp_mode, fallback) = self.attach_ingress(name, ifindex)?;
         if self.config.egress {
-            self.attach_egress(name, tcx)?;
+            self.attach_egress(name, ifindex, tcx)?;
         }
         let attachment = Attachment {
             interface: name.to_owned(),
@@ -137,6 +143,30 @@ impl Kernel {
             .unwrap_or_else(PoisonError::into_inner)
             .push(attachment);
         Ok(())
+    }
+
+    /// Takes over a pinned link, or attaches anew; pins where that was asked for.
+    fn attach_ingress(&mut self, name: &str, ifindex: u32) -> Result<(&'static str, Option<String>), KernelError> {
+        if let Some(pins) = &self.pins {
+            for mode in ["native", "generic"] {
+                if swap_xdp(&mut self.ebpf, pins, Kind::Xdp(mode), ifindex)? {
+                    let fallback = (mode == "generic").then(|| "taken over from the run before".to_owned());
+                    return Ok((mode, fallback));
+                }
+            }
+        } else if pin::left_behind(&self.config.pin_path, name) {
+            let path = self.config.pin_path.display().to_string();
+            return Err(KernelError::Pinned {
+                interface: name.to_owned(),
+                path,
+            });
+        }
+        let (link, mode, fallback) = attach_xdp(&mut self.ebpf, name, self.config.force_generic)?;
+        match &self.pins {
+            Some(pins) => pins.keep(pinnable(link)?, Kind::Xdp(mode), ifindex)?,
+            None => self.links.xdp.push(link),
+        }
+        Ok((mode, fallback))
     }
 
     /// Gives the interface its own element of the counters.
@@ -163,16 +193,26 @@ impl Kernel {
         Ok(slot)
     }
 
-    fn attach_egress(&mut self, name: &str, tcx: bool) -> Result<(), KernelError> {
+    fn attach_egress(&mut self, name: &str, ifindex: u32, tcx: bool) -> Result<(), KernelError> {
         let failed = |cause: String| KernelError::Egress {
             interface: name.to_owned(),
             cause,
         };
+        let pins = self.pins.as_ref().filter(|_| tcx);
         let program = classifier(&mut self.ebpf, n::PROG_EGRESS)?;
+        if let Some(pins) = pins
+            && swap_egress(program, pins, ifindex)?
+        {
+            return Ok(());
+        }
+        if !tcx {
+            // A filter that an agent before this one left behind would count everything twice.
+            let _ = qdisc_detach_program(name, TcAttachType::Egress, n::PROG_EGRESS);
+        }
         let options = if tcx {
             TcAttachOptions::TcxOrder(LinkOrder::default())
         } else {
-            if clsact::add(name).map_err(|error| failed(chain(&error)))? {
+            if clsact::add(name).map_err(|error| failed(chain(&error)))? && self.pins.is_none() {
                 self.links.clsact.push(name.to_owned());
             }
             TcAttachOptions::Netlink(NlOptions::default())
@@ -181,9 +221,67 @@ impl Kernel {
             Some(libc::EPERM) => KernelError::permission("attaching to tc"),
             _ => failed(chain(&error)),
         })?;
-        self.links.egress.push(link);
-        Ok(())
+        match pins {
+            Some(pins) => pins.keep(pinnable(link)?, Kind::Egress, ifindex),
+            // Kept by the filter itself; only the handle is let go.
+            None if self.pins.is_some() => {
+                std::mem::forget(link);
+                Ok(())
+            }
+            None => {
+                self.links.egress.push(link);
+                Ok(())
+            }
+        }
     }
+}
+
+/// The descriptor behind a link. Before Linux 5.9 XDP is attached without one, and cannot be pinned.
+fn pinnable<L>(link: L) -> Result<FdLink, KernelError>
+where
+    FdLink: TryFrom<L, Error = LinkError>,
+{
+    FdLink::try_from(link).map_err(|_| KernelError::System {
+        call: "pinning".to_owned(),
+        source: std::io::Error::other("this kernel attaches without links; set `kernel.pin: false`"),
+    })
+}
+
+/// Swaps our program into a pinned XDP link; false if there is none, or it is of no use any more.
+fn swap_xdp(ebpf: &mut Ebpf, pins: &Pins, kind: Kind, ifindex: u32) -> Result<bool, KernelError> {
+    for name in [n::PROG_XDP, n::PROG_XDP_FRAGS] {
+        let Some(link) = pins.find(kind, ifindex)? else { break };
+        let program = xdp(ebpf, name)?;
+        if program.fd().is_err() && program.load().is_err() {
+            continue;
+        }
+        let swapped = XdpLink::try_from(link).ok().and_then(|link| {
+            let id = program.attach_to_link(link).ok()?;
+            program.take_link(id).ok()
+        });
+        if swapped.is_some() {
+            return Ok(true);
+        }
+    }
+    // What is pinned is of no use: a new attachment takes its place.
+    pins.drop_pin(kind, ifindex);
+    Ok(false)
+}
+
+/// As [`swap_xdp`], for egress.
+fn swap_egress(program: &mut SchedClassifier, pins: &Pins, ifindex: u32) -> Result<bool, KernelError> {
+    let Some(link) = pins.find(Kind::Egress, ifindex)? else {
+        return Ok(false);
+    };
+    let swapped = SchedClassifierLink::try_from(link)
+        .ok().and_then(|link| {
+            let id = program.attach_to_link(link).ok()?;
+            program.take_link(id).ok()
+        });
+    if swapped.is_none() {
+        pins.drop_pin(Kind::Egress, ifindex);
+    }
+    Ok(swapped.is_some())
 }
 
 fn attach_tc(
@@ -287,7 +385,7 @@ fn attempt(ebpf: &mut Ebpf, name: &str, program: &str, mode: XdpMode) -> Result<
 pub fn detach_leftovers() -> Result<Vec<String>, KernelError> {
     let mut cleaned = Vec::new();
     for name in interface::names() {
-        match aya::programs::tc::qdisc_detach_program(&name, TcAttachType::Egress, n::PROG_EGRESS) {
+        match qdisc_detach_program(&name, TcAttachType::Egress, n::PROG_EGRESS) {
             Ok(()) => {
                 let _ = clsact::remove(&name);
                 cleaned.push(name);

@@ -63,6 +63,22 @@ pub enum KernelError {
         /// The kernel's words.
         cause: String,
     },
+    /// Pinned programs of an earlier run are attached, and this run was not asked to pin.
+    #[error(
+        "programs of an earlier run are pinned under {path} and attached to {interface}; `kernel.pin: true` takes them over, `sentinel detach` removes them"
+    )]
+    Pinned {
+        /// The interface.
+        interface: String,
+        /// Where they are pinned.
+        path: String,
+    },
+    /// Pinning was asked for where it cannot be.
+    #[error("`kernel.pin` needs a bpffs, and {path} is none; `mount -t bpf bpf /sys/fs/bpf` makes one")]
+    NoBpffs {
+        /// Where it should be.
+        path: String,
+    },
     /// No XDP mode worked.
     #[error("XDP cannot be attached to {interface} in any mode: {attempts}")]
     Xdp {

@@ -3,6 +3,7 @@
 use super::counters::Counters;
 use super::error::KernelError;
 use super::maps::{BlockMaps, Shared};
+use super::pin::Pins;
 use super::ring::RingReader;
 use super::sweep::FlowSweep;
 use super::{attach, probe};
@@ -31,6 +32,7 @@ pub struct Kernel {
     pub(super) shared: Arc<Shared>,
     pub(super) slots: Array<MapData, u32>,
     pub(super) links: attach::Links,
+    pub(super) pins: Option<Pins>,
     settings: Mutex<Array<MapData, Settings>>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
@@ -48,6 +50,7 @@ impl Kernel {
             return Err(KernelError::NoObject);
         }
         check(config)?;
+        let pins = config.pin.then(|| Pins::open(&config.pin_path)).transpose()?;
         raise_memlock();
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(n::MAP_BLOCK4, config.block_capacity)
@@ -92,6 +95,7 @@ impl Kernel {
             shared,
             slots,
             links,
+            pins,
             settings: Mutex::new(settings),
             ring: Some(ring),
             ring_lost: Arc::default(),

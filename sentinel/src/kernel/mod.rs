@@ -1,7 +1,8 @@
 //! The gate's near side: loads and attaches the kernel programs, and is the only one to touch their maps.
 //!
 //! In: [`crate::config::KernelConfig`], block and allow entries. Out: flow records, counters, the [`Enforcer`].
-//! Invariant: nothing is pinned, every attachment goes with the process; no capacity is exceeded silently.
+//! Invariant: unless `kernel.pin` is set nothing is pinned and every attachment goes with the process; no capacity is
+//! exceeded silently.
 //! Deliberately elsewhere: what a flow means (`flow`), what is blocked (`decide`), when (`respond`).
 //!
 //! [`Enforcer`]: crate::respond::Enforcer
@@ -14,6 +15,7 @@ mod error;
 mod interface;
 mod load;
 mod maps;
+mod pin;
 pub mod probe;
 mod ring;
 mod sweep;
@@ -26,5 +28,6 @@ pub use decode::{DecodeError, decode};
 pub use error::KernelError;
 pub use load::Kernel;
 pub use maps::BlockMaps;
+pub use pin::unpin;
 pub use ring::RingReader;
 pub use sweep::FlowSweep;
