@@ -109,7 +109,10 @@ impl HealthDto {
 /// `GET /stats`, and the `stats` message of the stream.
 #[derive(Debug, Serialize)]
 pub(super) struct StatsDto {
+    /// When the counters were read.
     at: Timestamp,
+    /// When this was answered: the clock that times of decisions are to be compared with.
+    now: Timestamp,
     uptime_seconds: u64,
     mode: &'static str,
     version: &'static str,
@@ -145,6 +148,7 @@ impl StatsDto {
         let labelled = |read: &dyn Fn(Counter) -> u64| Counter::ALL.iter().map(|c| (c.label(), read(*c))).collect();
         Self {
             at: stats.at,
+            now,
             uptime_seconds: seconds(started, now),
             mode: mode(config),
             version: VERSION,
@@ -174,6 +178,23 @@ impl StatsDto {
             hits: None,
         }
     }
+}
+
+/// One item of `GET /stats/history`: totals since the start, at one instant.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct SampleDto {
+    pub(super) at: Timestamp,
+    pub(super) passed: u64,
+    pub(super) dropped: u64,
+    pub(super) would_drop: u64,
+    pub(super) bytes: u64,
+}
+
+/// `GET /stats/history`.
+#[derive(Debug, Serialize)]
+pub(super) struct HistoryDto {
+    /// Two minutes, oldest first.
+    pub(super) items: Vec<SampleDto>,
 }
 
 /// A message of the stream that is no event of the bus.

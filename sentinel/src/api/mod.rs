@@ -10,6 +10,7 @@ mod commands;
 mod dto;
 mod error;
 mod guard;
+mod history;
 mod lists;
 mod query;
 mod router;
@@ -75,6 +76,7 @@ struct Api {
     clients: Arc<Semaphore>,
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
+    history: history::History,
 }
 
 impl Deref for Api {
@@ -94,6 +96,7 @@ impl Api {
             cancel,
             clients: Arc::new(Semaphore::new(stream::CLIENTS)),
             sockets: TaskTracker::new(),
+            history: history::History::default(),
         })
     }
 }
@@ -156,8 +159,13 @@ impl Doors {
             api.sockets.wait().await;
             result
         };
+        let remembering = async {
+            api.remember().await;
+            std::future::pending::<()>().await;
+        };
         let result = tokio::select! {
             result = ended => result,
+            () = remembering => Ok(()),
             () = patience => {
                 tracing::warn!("requests were still open when the API closed");
                 Ok(())

@@ -60,6 +60,7 @@ fn routes() -> Router<Shared> {
         .route("/health/live", get(status::live))
         .route("/health/ready", get(status::ready))
         .route("/stats", get(status::stats))
+        .route("/stats/history", get(status::history))
         .route("/metrics", get(status::metrics))
         .route("/alerts", get(lists::alerts))
         .route("/alerts/{id}", get(lists::alert))

@@ -1,6 +1,6 @@
 //! How the agent is: health, counters, metrics.
 
-use super::dto::{HealthDto, StatsDto};
+use super::dto::{HealthDto, HistoryDto, StatsDto};
 use super::error::Problem;
 use super::{Shared, now};
 use crate::metrics::CONTENT_TYPE;
@@ -35,6 +35,12 @@ pub(super) async fn ready(State(api): State<Shared>) -> Result<Response, Problem
 
 pub(super) async fn stats(State(api): State<Shared>) -> Json<StatsDto> {
     Json(api.stats_now())
+}
+
+pub(super) async fn history(State(api): State<Shared>) -> Json<HistoryDto> {
+    Json(HistoryDto {
+        items: api.history.all(),
+    })
 }
 
 pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, Problem> {

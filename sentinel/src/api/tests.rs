@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+mod browser;
 mod http;
 mod page;
 mod server;

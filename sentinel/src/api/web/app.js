@@ -1,0 +1,403 @@
+// The page: state, the stream, and when to draw.
+
+import * as chart from "./chart.js";
+import { $, bits, compact, count, fill, make, meter, say, span, target, words } from "./format.js";
+import { List, alertRow, blockRow } from "./rows.js";
+
+/** Drawn at most four times a second, however much happens. */
+const FRAME = 250;
+const PAGE = 100;
+
+const state = {
+  health: null,
+  stats: null,
+  lost: null,
+  skew: 0,
+  heard: 0,
+  started: null,
+  totals: { alerts: 0, blocks: 0 },
+  cursors: { alerts: null, blocks: null },
+  loaded: false,
+  /** alert id to the decision it led to */
+  outcomes: new Map(),
+};
+
+/** The agent's clock, as far as we know it. */
+const clock = () => Date.now() + state.skew;
+
+const alerts = new List("alert", alertRow(clock, outcome));
+const blocks = new List("block", blockRow(clock, unblock));
+
+function outcome(alert) {
+  const decision = state.outcomes.get(alert.id);
+  if (!decision) return ["", ""];
+  if (decision.status === "vetoed") return ["Refused by guard", "vetoed"];
+  if (decision.status === "logged") return ["Logged", "logged"];
+  if (decision.status === "failed") return ["Failed", "failed"];
+  const kind = decision.simulated ? "simulated" : "enforced";
+  if (decision.status === "active") return [decision.simulated ? "Block simulated" : "Blocked", kind];
+  return [decision.status === "expired" ? "Block expired" : "Unblocked", "over"];
+}
+
+// ---- talking to the agent -------------------------------------------------------------------
+
+async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: { "content-type": "application/json" } });
+  } catch {
+    throw new Error("Sentinel does not answer; is the agent running?");
+  }
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
+  const problem = new Error(body.detail ?? `Sentinel answered ${response.status}`);
+  problem.guard = body.guard;
+  throw problem;
+}
+
+async function unblock(decision) {
+  try {
+    const { deleted } = await call(`/decisions/${encodeURIComponent(decision.id)}`, { method: "DELETE" });
+    for (const one of deleted) take(one);
+    return "";
+  } catch (error) {
+    return error.message;
+  }
+}
+
+/** Fetches the lists anew; what the stream told meanwhile is newer and stays. */
+async function load() {
+  try {
+    const [newest, decided, active, kept] = await Promise.all([
+      call(`/alerts?limit=${PAGE}`),
+      call(`/decisions?limit=${PAGE}`),
+      call(`/decisions?active=true&limit=${PAGE}`),
+      call("/protected"),
+    ]);
+    const known = new Set(active.items.map((d) => d.id));
+    for (const [id, decision] of blocks.items) if (!known.has(id)) blocks.items.delete(id);
+    for (const alert of newest.items) alerts.set(alert.id, alert);
+    for (const decision of [...decided.items, ...active.items]) take(decision, false);
+    state.totals = { alerts: newest.total, blocks: active.total };
+    state.cursors = { alerts: newest.next_cursor, blocks: active.next_cursor };
+    state.loaded = true;
+    showProtected(kept.items);
+  } catch (error) {
+    state.lost ??= Date.now();
+  }
+  soon();
+}
+
+async function more(list, path, key) {
+  const page = await call(`${path}limit=${PAGE}&cursor=${encodeURIComponent(state.cursors[key])}`);
+  for (const item of page.items) key === "blocks" ? take(item, false) : list.set(item.id, item);
+  state.cursors[key] = page.next_cursor;
+  list.render(true);
+  soon();
+}
+
+/** Notes a decision: among the blocks while it is in force, and as the outcome of its alert. */
+function take(decision, counted = true) {
+  const known = blocks.items.get(decision.id);
+  if (decision.alert) state.outcomes.set(decision.alert, decision);
+  if (decision.status === "active" && decision.action !== "log_only") {
+    blocks.set(decision.id, { ...known, ...decision });
+    if (!known && counted) state.totals.blocks += 1;
+  } else if (known) {
+    blocks.items.delete(decision.id);
+    if (counted) state.totals.blocks = Math.max(0, state.totals.blocks - 1);
+  }
+  if (state.outcomes.size > 2_000) state.outcomes.delete(state.outcomes.keys().next().value);
+}
+
+// ---- the stream -----------------------------------------------------------------------------
+
+let delay = 1_000;
+
+function connect() {
+  const socket = new WebSocket(`ws://${location.host}/stream`);
+  socket.addEventListener("message", ({ data }) => {
+    state.heard = Date.now();
+    hear(JSON.parse(data));
+    soon();
+  });
+  socket.addEventListener("close", () => {
+    state.lost ??= Date.now();
+    soon();
+    setTimeout(connect, delay);
+    delay = Math.min(delay * 1.6, 10_000);
+  });
+}
+
+function hear(message) {
+  switch (message.type) {
+    case "hello":
+      if (state.started && message.started !== state.started) return location.reload();
+      state.started = message.started;
+      state.lost = null;
+      delay = 1_000;
+      chart.restart();
+      before = null;
+      recall();
+      load();
+      break;
+    case "lagged":
+      load();
+      break;
+    case "health":
+      state.health = message.data;
+      break;
+    case "stats":
+      count_up(message.data);
+      break;
+    case "alert":
+      if (!alerts.items.has(message.data.id)) state.totals.alerts += 1;
+      alerts.set(message.data.id, message.data);
+      announce(message.data);
+      break;
+    case "decision":
+      take(message.data);
+      break;
+  }
+}
+
+let before = null;
+let recalled = false;
+
+function count_up(stats) {
+  state.stats = stats;
+  const at = Date.parse(stats.at);
+  state.skew = Date.parse(stats.now) - Date.now();
+  const t = stats.totals;
+  if (stats.interfaces.length && recalled) sample({
+    at,
+    passed: t.pass_v4 + t.pass_v6 + t.pass_other,
+    dropped: t.drop_v4 + t.drop_v6,
+    would: t.would_drop,
+    bytes: t.pass_v4_bytes + t.pass_v6_bytes + t.pass_other_bytes + t.drop_v4_bytes + t.drop_v6_bytes,
+  });
+  for (const [id, hits] of Object.entries(stats.hits ?? {})) {
+    const known = blocks.items.get(id);
+    if (known) {
+      const { packets, bytes, would_packets, would_bytes, last_hit } = hits;
+      Object.assign(known, { hits: packets, hit_bytes: bytes, would_hits: would_packets, would_hit_bytes: would_bytes, last_hit });
+    }
+  }
+}
+
+/** From totals to rates: two samples make a point of the chart. */
+function sample(now) {
+  const { at } = now;
+  if (before && at > before.at && now.passed >= before.passed) {
+    const per = (key) => ((now[key] - before[key]) * 1000) / (at - before.at);
+    state.rates = { at, passed: per("passed"), dropped: per("dropped"), would: per("would"), bits: per("bytes") * 8 };
+    chart.add(state.rates);
+  }
+  if (!before || at > before.at) before = now;
+}
+
+/** What happened before this page was opened; live counters wait for it, so that time runs one way. */
+async function recall() {
+  recalled = false;
+  const { items } = await call("/stats/history").catch(() => ({ items: [] }));
+  for (const { at, passed, dropped, would_drop, bytes } of items) {
+    sample({ at: Date.parse(at), passed, dropped, would: would_drop, bytes });
+  }
+  recalled = true;
+}
+
+// ---- announcing -----------------------------------------------------------------------------
+
+let unsaid = [];
+
+function announce(alert) {
+  unsaid.push(alert);
+  if (unsaid.length > 1) return;
+  // Coalesced: a screen reader must not be flooded by a scan.
+  setTimeout(() => {
+    const worst = unsaid.find((a) => a.severity === "high") ?? unsaid[0];
+    const more = unsaid.length > 1 ? `${unsaid.length} new alerts, among them: ` : "New alert: ";
+    say($("announce"), `${more}${worst.severity}, ${words(worst.detector)}. ${worst.summary}`);
+    unsaid = [];
+  }, 2_000);
+}
+
+// ---- drawing --------------------------------------------------------------------------------
+
+let planned = false;
+
+function soon() {
+  if (planned) return;
+  planned = true;
+  setTimeout(() => {
+    planned = false;
+    render();
+  }, FRAME);
+}
+
+function render() {
+  showTop();
+  showNotices();
+  if (state.stats) showStats(state.stats);
+  alerts.render();
+  blocks.render();
+  for (const [name, list, nothing] of [
+    ["alerts", alerts, "No alerts. Sentinel speaks up when a source scans, floods or guesses passwords."],
+    ["blocks", blocks, "Nobody is blocked."],
+  ]) {
+    say($(`${name}-empty`), state.loaded ? nothing : state.lost ? "Not loaded: no connection to the agent." : "Loading…");
+    $(`${name}-empty`).hidden = list.rows.size > 0;
+    $(`${name}-more`).hidden = !state.cursors[name];
+    say($(`${name}-count`), state.totals[name] ? compact(state.totals[name]) : "");
+  }
+  const active = state.totals.blocks ? ` · ${compact(state.totals.blocks)} blocked` : "";
+  document.title = `${state.lost ? "(offline) " : ""}Sentinel${active}`;
+  chart.draw();
+}
+
+const MODES = {
+  simulation: ["Simulation", "Nothing is dropped; blocks are only counted."],
+  production: ["Production", "Blocks are enforced in the kernel."],
+};
+
+function showTop() {
+  const mode = state.health?.mode ?? state.stats?.mode;
+  if (mode) {
+    const [name, meaning] = MODES[mode];
+    $("mode").dataset.mode = mode;
+    say($("mode").firstElementChild, name);
+    say($("mode").lastElementChild, meaning);
+    say($("f-submit"), mode === "simulation" ? "Block (simulated)" : "Block");
+  }
+  const stale = !state.lost && state.heard && Date.now() - state.heard > 5_000;
+  const status = state.lost ? "lost" : stale ? "stale" : state.health ? state.health.status : "loading";
+  const text = { lost: "Disconnected", stale: "No news", ok: "Healthy", degraded: "Degraded", loading: "Connecting…" };
+  $("status").dataset.state = status;
+  say($("status").lastElementChild, text[status]);
+  document.body.dataset.live = state.lost || stale ? "no" : "yes";
+  const up = state.started ? `up ${span(clock() - Date.parse(state.started))}` : "";
+  say($("about"), state.stats ? `v${state.stats.version} · ${up}` : "");
+}
+
+function showNotices() {
+  const notices = [];
+  if (state.lost) {
+    const when = new Date(state.heard || state.lost).toLocaleTimeString();
+    notices.push(["bad", "No connection to the agent.", `What you see is from ${when}. Blocks stay in the kernel until they expire; trying again…`]);
+  }
+  for (const [part, condition] of Object.entries(state.health?.components ?? {})) {
+    if (condition.state === "degraded") notices.push(["warn", `${words(part)}: ${condition.cause}.`, `${words(condition.mend)}.`]);
+  }
+  const text = JSON.stringify(notices);
+  if ($("notices").dataset.text === text) return;
+  $("notices").dataset.text = text;
+  $("notices").replaceChildren(...notices.map(([kind, what, mend]) => make("p", `notice ${kind}`, make("strong", "", what), ` ${mend}`)));
+}
+
+function showStats(stats) {
+  const { totals } = stats;
+  const simulated = stats.mode === "simulation";
+  const rates = state.rates;
+  say($("t-passed"), rates ? compact(rates.passed) : "–");
+  say($("t-dropped-name"), simulated ? "Would drop" : "Dropped");
+  say($("t-dropped"), rates ? compact(simulated ? rates.would : rates.dropped) : "–");
+  const [volume, unit] = bits(rates?.bits ?? 0);
+  say($("t-bits"), rates ? volume : "–");
+  say($("t-bits-unit"), unit);
+  say($("t-flows"), compact(stats.flows_active));
+  say($("t-sources"), `active, ${compact(stats.sources_active)} sources`);
+  const inside = stats.lost.reduce((sum, l) => sum + l.items, 0);
+  const lost = totals.event_lost + inside;
+  say($("t-lost"), compact(lost));
+  say($("t-lost-where"), lost ? `${compact(totals.event_lost)} ring, ${compact(inside)} agent` : "since start");
+  $("tile-lost").dataset.level = lost ? "warn" : "fine";
+  const dropped = totals.drop_v4 + totals.drop_v6;
+  say($("t-total-name"), simulated ? "Would have dropped" : "Dropped in all");
+  say($("t-total"), compact(simulated ? totals.would_drop : dropped));
+  $("legend-would").hidden = !simulated && totals.would_drop === 0;
+  $("legend-dropped").hidden = simulated && dropped === 0;
+  showKernel(stats);
+}
+
+const meters = new Map();
+
+const MAPS = {
+  BLOCK4: "Blocked IPv4",
+  BLOCK6: "Blocked IPv6",
+  BLOCK_NET4: "Prefixes IPv4",
+  BLOCK_NET6: "Prefixes IPv6",
+  ALLOW4: "Allowed IPv4",
+  ALLOW6: "Allowed IPv6",
+  FLOWS: "Flows",
+  EVENTS: "Event ring",
+};
+
+function showKernel(stats) {
+  const text = JSON.stringify(stats.interfaces.map((i) => [i.name, i.xdp_mode, i.egress]));
+  const list = $("interfaces");
+  if (stats.interfaces.length && list.dataset.text !== text) {
+    list.dataset.text = text;
+    list.replaceChildren(...stats.interfaces.map((i) => {
+      const chip = make("span", "chip", i.xdp_mode === "none" ? "not attached" : `XDP ${i.xdp_mode}`);
+      chip.dataset.kind = i.xdp_mode === "native" ? "enforced" : i.xdp_mode === "none" ? "failed" : "vetoed";
+      return make("li", "line", make("span", "address", i.name), chip, make("span", "quiet", i.egress ? "both directions" : "incoming only"));
+    }));
+  }
+  for (const [name, { entries, capacity }] of Object.entries(stats.maps)) {
+    const label = `${count(entries)} of ${count(capacity)}`;
+    if (!meters.has(name)) {
+      const parts = { bar: meter(0, ""), figure: make("span", "quiet number") };
+      meters.set(name, parts);
+      $("maps").append(make("li", "", make("span", "", MAPS[name] ?? words(name.toLowerCase())), parts.bar, parts.figure));
+    }
+    const { bar, figure } = meters.get(name);
+    fill(bar, capacity ? entries / capacity : 0, label);
+    say(figure, `${compact(entries)} / ${compact(capacity)}`);
+    figure.title = label;
+  }
+}
+
+function showProtected(items) {
+  const rows = items.slice(0, 200).map((p) => {
+    const name = make("span", "address", target(p.target));
+    return make("li", "", make("span", "line", name, make("span", "quiet", words(p.guard))), make("span", "why", p.reason));
+  });
+  $("protected-list").replaceChildren(...rows);
+  say($("protected-count"), items.length ? compact(items.length) : "");
+  say($("protected-empty"), items.length ? "" : "The agent has not named any protected address yet.");
+  $("protected-empty").hidden = items.length > 0;
+}
+
+// ---- the form -------------------------------------------------------------------------------
+
+$("block-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const said = $("form-said");
+  const button = $("f-submit");
+  button.disabled = true;
+  say(said, "");
+  try {
+    const wish = { target: $("f-target").value.trim(), type: "block", duration: $("f-duration").value, reason: $("f-reason").value };
+    const decision = await call("/decisions", { method: "POST", body: JSON.stringify(wish) });
+    take(decision);
+    said.dataset.kind = "good";
+    say(said, `${target(decision.target)} is ${decision.simulated ? "blocked in simulation: its packets are counted, not dropped" : "blocked"}.`);
+    $("f-target").value = $("f-reason").value = "";
+  } catch (error) {
+    said.dataset.kind = "bad";
+    say(said, error.guard ? `Refused by guard “${words(error.guard)}”: ${error.message}` : error.message);
+    $("f-target").focus();
+  }
+  button.disabled = false;
+  blocks.render(true);
+  soon();
+});
+
+$("alerts-more").addEventListener("click", () => more(alerts, "/alerts?", "alerts").catch(() => (state.lost ??= Date.now())));
+$("blocks-more").addEventListener("click", () => more(blocks, "/decisions?active=true&", "blocks").catch(() => (state.lost ??= Date.now())));
+
+connect();
+// Countdowns and "ago" go on between messages.
+setInterval(soon, 1_000);
+// The protected list follows the host's addresses, which seldom change.
+setInterval(() => call("/protected").then(({ items }) => showProtected(items)).catch(() => {}), 30_000);

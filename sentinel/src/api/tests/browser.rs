@@ -1,0 +1,145 @@
+//! A headless Chromium, driven over its DevTools protocol: just enough to open a page, run a line of script and read the console.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::Message;
+
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+const ARGUMENTS: &[&str] = &[
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "about:blank",
+];
+
+/// One browser with one page; ends with the value.
+pub(super) struct Browser {
+    child: Child,
+    profile: TempDir,
+    socket: Socket,
+    session: Option<String>,
+    next: u64,
+    /// Console messages, exceptions and log entries (policy violations among them), as the browser tells them.
+    pub(super) complaints: Vec<String>,
+}
+
+impl Browser {
+    /// `None` where no Chromium is installed.
+    pub(super) async fn start() -> Option<Self> {
+        let profile = tempfile::tempdir().unwrap();
+        let child = Command::new("chromium")
+            .args(ARGUMENTS)
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let port_file = profile.path().join("DevToolsActivePort");
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let endpoint = loop {
+            let text = std::fs::read_to_string(&port_file).unwrap_or_default();
+            if let Some((port, path)) = text.split_once('\n') {
+                break format!("ws://127.0.0.1:{port}{path}");
+            }
+            assert!(Instant::now() < deadline, "chromium did not start within 60 s");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let (socket, _) = tokio_tungstenite::connect_async(endpoint).await.unwrap();
+        let mut browser = Self {
+            child,
+            profile,
+            socket,
+            session: None,
+            next: 0,
+            complaints: Vec::new(),
+        };
+        let page = browser
+            .call("Target.createTarget", json!({ "url": "about:blank" }))
+            .await;
+        let attach = json!({ "targetId": page["targetId"], "flatten": true });
+        let attached = browser.call("Target.attachToTarget", attach).await;
+        browser.session = attached["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+            browser.call(domain, json!({})).await;
+        }
+        Some(browser)
+    }
+
+    /// One command, and its result.
+    pub(super) async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.next += 1;
+        let id = self.next;
+        let mut command = json!({ "id": id, "method": method, "params": params });
+        if let Some(session) = &self.session {
+            command["sessionId"] = json!(session);
+        }
+        self.socket
+            .send(Message::Text(command.to_string().into()))
+            .await
+            .unwrap();
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(30), self.socket.next()).await;
+            let Message::Text(text) = message.expect("no answer within 30 s").unwrap().unwrap() else {
+                continue;
+            };
+            let message: Value = serde_json::from_str(&text).unwrap();
+            if message["id"] == id {
+                assert!(message["error"].is_null(), "{method}: {message}");
+                return message["result"].clone();
+            }
+            match message["method"].as_str() {
+                Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => {
+                    self.complaints.push(message["params"].to_string());
+                }
+                // A dialog means that somebody's script ran; it must not hang the test.
+                Some("Page.javascriptDialogOpening") => self.complaints.push(text.to_string()),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) async fn open(&mut self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url })).await;
+    }
+
+    /// The value of an expression in the page.
+    pub(super) async fn eval(&mut self, expression: &str) -> Value {
+        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let result = self.call("Runtime.evaluate", params).await;
+        assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
+        result["result"]["value"].clone()
+    }
+
+    /// Polls until the expression is true; fails the test after 15 s.
+    pub(super) async fn until(&mut self, expression: &str) {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        // The page may not be there yet.
+        let asked = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
+        while self.eval(&asked).await != json!(true) {
+            if Instant::now() > deadline {
+                let text = self.eval("document.body.innerText").await;
+                panic!("not within 15 s: {expression}\n{text}\n{:?}", self.complaints);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Helper processes may still write there for a moment; what stays is a directory below /tmp.
+        let _ = std::fs::remove_dir_all(self.profile.path());
+    }
+}

@@ -1,0 +1,203 @@
+// Lists that move only when nobody is reading them: a row under the pointer or with the focus holds still.
+
+import { $, ago, count, fill, make, measured, meter, moment, say, span, target, words } from "./format.js";
+
+const SHAPES = { high: "▲", medium: "◆", low: "●" };
+const PROTOCOLS = { 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6" };
+/** Rows kept in the page; older ones are a click away. */
+const ROWS = 500;
+
+/** A keyed list: `items` newest first; `build` makes a row with `row.update(item)`. */
+export class List {
+  constructor(name, build) {
+    this.items = new Map();
+    this.rows = new Map();
+    this.build = build;
+    this.element = $(`${name}-list`);
+    this.pill = $(`${name}s-new`);
+    this.name = name;
+    this.held = false;
+    this.pending = 0;
+    this.element.addEventListener("pointerenter", (event) => (this.held = event.pointerType === "mouse"));
+    this.element.addEventListener("pointerleave", () => (this.held = false));
+    this.pill.addEventListener("click", () => this.render(true));
+  }
+
+  get busy() {
+    return this.held || this.element.contains(document.activeElement);
+  }
+
+  set(id, item) {
+    this.items.set(id, item);
+  }
+
+  render(forced = false) {
+    for (const [id, row] of this.rows) {
+      const item = this.items.get(id);
+      if (item) row.update(item);
+    }
+    const order = [...this.items.values()].sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0)).slice(0, ROWS);
+    const wanted = new Set(order.map((item) => item.id));
+    const fresh = order.filter((item) => !this.rows.has(item.id)).length;
+    const gone = [...this.rows.keys()].filter((id) => !wanted.has(id));
+    if (this.busy && !forced && this.rows.size > 0) {
+      for (const id of gone) this.rows.get(id).element.classList.add("gone");
+      this.pending = fresh;
+    } else {
+      this.pending = 0;
+      for (const id of gone) {
+        this.rows.get(id).element.remove();
+        this.rows.delete(id);
+      }
+      this.place(order);
+    }
+    this.pill.hidden = this.pending === 0;
+    if (this.pending) say(this.pill, `${this.pending} new, show`);
+    for (const id of this.items.keys()) if (!wanted.has(id) && this.items.size > 2 * ROWS) this.items.delete(id);
+  }
+
+  place(order) {
+    let before = this.element.firstElementChild;
+    for (const item of order) {
+      let row = this.rows.get(item.id);
+      if (!row) {
+        row = this.build(item);
+        row.element.classList.remove("gone");
+        row.update(item);
+        this.rows.set(item.id, row);
+      }
+      if (row.element === before) before = before.nextElementSibling;
+      else this.element.insertBefore(row.element, before);
+    }
+  }
+}
+
+function severity(name) {
+  const shape = make("i", "", SHAPES[name] ?? "●");
+  shape.setAttribute("aria-hidden", "true");
+  const badge = make("span", "severity", shape, words(name));
+  badge.dataset.severity = name;
+  return badge;
+}
+
+/** `outcome(alert)` says what was done about it: [word, kind]. */
+export const alertRow = (clock, outcome) => (alert) => {
+  const time = make("time", "quiet");
+  time.dateTime = alert.at;
+  time.title = moment(alert.at);
+  const done = make("span", "chip");
+  const source = make("span", "address", alert.source ?? "many sources");
+  const line = make("span", "line", severity(alert.severity), source, make("span", "what", words(alert.detector)), done, time);
+  const summary = make("summary", "", line, make("span", "why", alert.summary));
+  const details = make("details", "", summary);
+  // The inside is made when it is first looked at: a page of closed alerts stays light.
+  details.addEventListener("toggle", () => details.open && details.children.length < 2 && details.append(inside(alert)));
+  return {
+    element: make("li", "row", details),
+    update() {
+      say(time, ago(clock() - Date.parse(alert.at)));
+      const [word, kind] = outcome(alert);
+      say(done, word);
+      done.dataset.kind = kind;
+      done.hidden = !word;
+    },
+  };
+};
+
+function inside(alert) {
+  const body = make("tbody");
+  for (const e of alert.evidence) {
+    const times = e.threshold > 0 ? e.value / e.threshold : 1;
+    const over = times >= 1.05 ? `${measured(Math.round(times * 10) / 10)}× the limit` : "at the limit";
+    body.append(
+      make("tr", "",
+        make("th", "", words(e.name)),
+        make("td", "number", measured(e.value)),
+        make("td", "number", measured(e.threshold)),
+        make("td", "quiet", e.unit),
+        make("td", "", over)),
+    );
+  }
+  const head = make("thead", "", make("tr", "", ...["Evidence", "Measured", "Limit", "Unit", ""].map((t) => make("th", "", t))));
+  const facts = make("dl", "facts");
+  const fact = (name, value) => facts.append(make("dt", "", name), make("dd", "", value));
+  fact("Technique", alert.technique);
+  fact("Score", measured(alert.score));
+  fact("Good for", alert.class === "behaviour" ? "a block (observed behaviour)" : "a log line only (statistical)");
+  if (alert.targets.length) {
+    const service = (t) => (t.port ? `${t.ip.includes(":") ? `[${t.ip}]` : t.ip}:${t.port}` : t.ip) + `/${PROTOCOLS[t.proto] ?? t.proto}`;
+    fact("Services", alert.targets.map(service).join(", "));
+  }
+  fact("Seen", `${moment(alert.at)} by ${alert.sensor}`);
+  fact("Id", alert.id);
+  return make("div", "inside", make("table", "evidence", head, body), facts);
+}
+
+/** `unblock(decision)` resolves to "" or to what went wrong. */
+export const blockRow = (clock, unblock) => (first) => {
+  let decision = first;
+  const chip = make("span", "chip");
+  const left = make("span", "left");
+  const bar = meter(1, "");
+  bar.classList.add("thin");
+  const hits = make("span", "hits");
+  const since = make("span", "quiet");
+  const said = make("p", "said");
+  said.setAttribute("role", "alert");
+  const ask = make("button", "small", "Unblock");
+  ask.type = "button";
+  ask.setAttribute("aria-label", `Unblock ${target(first.target)}`);
+  const yes = make("button", "small danger", "Yes, unblock");
+  const no = make("button", "small", "Keep");
+  yes.type = no.type = "button";
+  const sure = make("span", "confirm", make("span", "", "Let it in again?"), yes, no);
+  sure.hidden = true;
+  const toggle = (asking) => {
+    sure.hidden = !asking;
+    ask.hidden = asking;
+    (asking ? yes : ask).focus();
+  };
+  ask.addEventListener("click", () => toggle(true));
+  no.addEventListener("click", () => toggle(false));
+  sure.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
+  yes.addEventListener("click", async () => {
+    yes.disabled = no.disabled = true;
+    say(yes, "Unblocking…");
+    const wrong = await unblock(decision);
+    say(said, wrong);
+    say(yes, "Yes, unblock");
+    yes.disabled = no.disabled = false;
+    if (wrong) toggle(false);
+    else document.activeElement?.blur();
+  });
+  const who = first.origin === "operator" ? `by ${first.actor}` : `by detector ${words(first.actor)}`;
+  const element = make("li", "row block",
+    make("div", "line", make("span", "address", target(first.target)), chip, make("span", "end", ask, sure)),
+    make("p", "why", first.reason),
+    make("p", "line small", hits, since),
+    make("p", "line small", bar, left),
+    said);
+  return {
+    element,
+    update(latest) {
+      decision = latest;
+      const now = clock();
+      element.classList.toggle("gone", latest.status !== "active");
+      say(chip, latest.simulated ? "Simulated" : "Enforced");
+      chip.dataset.kind = latest.simulated ? "simulated" : "enforced";
+      const dropped = latest.simulated ? latest.would_hits : latest.hits;
+      say(hits, `${count(dropped)} packets ${latest.simulated ? "would have been dropped" : "dropped"}`);
+      hits.dataset.live = latest.last_hit && now - Date.parse(latest.last_hit) < 3_000 ? "yes" : "no";
+      say(since, `since ${new Date(latest.at).toLocaleTimeString()} ${who}`);
+      since.title = moment(latest.at);
+      if (latest.expires_at) {
+        const [from, to] = [Date.parse(latest.at), Date.parse(latest.expires_at)];
+        const text = to > now ? `${span(to - now)} left` : "expiring";
+        say(left, text);
+        left.title = `until ${moment(latest.expires_at)}`;
+        fill(bar, (to - now) / Math.max(1, to - from), text);
+        bar.dataset.level = "fine";
+      }
+    },
+  };
+};
