@@ -246,8 +246,14 @@ impl Rooms {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let outcome = tokio::select! {
-            _ = terminate.recv() => Ok(tracing::info!("SIGTERM: closing")),
-            _ = interrupt.recv() => Ok(tracing::info!("SIGINT: closing")),
+            _ = terminate.recv() => {
+                tracing::info!("SIGTERM: closing");
+                Ok(())
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("SIGINT: closing");
+                Ok(())
+            }
             ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
         };
         self.cancel.cancel();
@@ -263,13 +269,11 @@ impl Rooms {
             first
         })
         .await;
-        match drained {
-            Ok(result) => outcome.and(result),
-            Err(_) => {
-                tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
-                outcome
-            }
+        if let Ok(result) = drained {
+            return outcome.and(result);
         }
+        tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
+        outcome
     }
 }
 

@@ -273,11 +273,10 @@ fn swap_egress(program: &mut SchedClassifier, pins: &Pins, ifindex: u32) -> Resu
     let Some(link) = pins.find(Kind::Egress, ifindex)? else {
         return Ok(false);
     };
-    let swapped = SchedClassifierLink::try_from(link)
-        .ok().and_then(|link| {
-            let id = program.attach_to_link(link).ok()?;
-            program.take_link(id).ok()
-        });
+    let swapped = SchedClassifierLink::try_from(link).ok().and_then(|link| {
+        let id = program.attach_to_link(link).ok()?;
+        program.take_link(id).ok()
+    });
     if swapped.is_none() {
         pins.drop_pin(Kind::Egress, ifindex);
     }

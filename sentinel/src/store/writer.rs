@@ -239,8 +239,9 @@ impl Writer {
         }
         self.ballast.fill();
         if self.ballast.ready() || !self.had_ballast {
-            tracing::info!("the database takes records again");
-            self.retry_at = None;
+            if self.retry_at.take().is_some() {
+                tracing::info!("the database takes records again");
+            }
             self.condition.send_replace(healthy());
         } else {
             self.retry_at = Some(Instant::now() + RETRY);

@@ -100,6 +100,7 @@ async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
                 bytes: n * 60,
                 would_packets: n,
                 would_bytes: n * 60,
+                first_hit: None,
                 last_hit: Some(now()),
             };
             hits.insert(decision.id, counted);

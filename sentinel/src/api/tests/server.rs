@@ -133,6 +133,7 @@ async fn stream_greets_tells_events_and_ends_with_the_server() {
         bytes: 300,
         would_packets: 0,
         would_bytes: 0,
+        first_hit: None,
         last_hit: None,
     };
     house.hits.send_replace(Arc::new(HashMap::from([(decision.id, live)])));
