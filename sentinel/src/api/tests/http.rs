@@ -117,7 +117,6 @@ async fn health_says_what_is_wrong_and_stays_200() {
 async fn stats_and_metrics_show_the_kernel_counters() {
     use sentinel_common::stat::Counter::{DropV4, PassV4};
     let house = House::new();
-    house.state.metrics.watch_stats(house.state.stats.clone());
     house.attach(&[(PassV4, 5), (DropV4, 3)]);
     let router = house.router(Door::Tcp);
     let (_, body) = ask(&router, get("/stats")).await;

@@ -192,7 +192,6 @@ async fn stream_sends_only_what_was_asked_for() {
 #[tokio::test]
 async fn a_lagging_reader_is_told_how_much_it_missed() {
     let house = House::new();
-    house.state.metrics.watch_stats(house.state.stats.clone());
     let (address, ..) = open(&house).await;
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream?types=alert"))
         .await
