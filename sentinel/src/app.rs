@@ -120,8 +120,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let detectors = Detectors::new(&config, clock, Mint::Random, "xdp");
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
-    let losses =
-        move || -> Losses { BTreeMap::from([(("ring", "channel_full"), ring_losses.load(Ordering::Relaxed))]) };
+    let counted = store.clone();
+    let losses = move || -> Losses {
+        BTreeMap::from([
+            (("ring", "channel_full"), ring_losses.load(Ordering::Relaxed)),
+            (("store", "overflow"), counted.tally().overflow),
+        ])
+    };
 
     let mut rooms = Rooms {
         set: JoinSet::new(),
