@@ -120,8 +120,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let detectors = Detectors::new(&config, clock, Mint::Random, "xdp");
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
-    let losses =
-        move || -> Losses { BTreeMap::from([(("ring", "channel_full"), ring_losses.load(Ordering::Relaxed))]) };
+    let counted = store.clone();
+    let losses = move || -> Losses {
+        BTreeMap::from([
+            (("ring", "channel_full"), ring_losses.load(Ordering::Relaxed)),
+            (("store", "overflow"), counted.tally().overflow),
+        ])
+    };
 
     let mut rooms = Rooms {
         set: JoinSet::new(),
@@ -246,8 +251,14 @@ impl Rooms {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let outcome = tokio::select! {
-            _ = terminate.recv() => Ok(tracing::info!("SIGTERM: closing")),
-            _ = interrupt.recv() => Ok(tracing::info!("SIGINT: closing")),
+            _ = terminate.recv() => {
+                tracing::info!("SIGTERM: closing");
+                Ok(())
+            }
+            _ = interrupt.recv() => {
+                tracing::info!("SIGINT: closing");
+                Ok(())
+            }
             ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
         };
         self.cancel.cancel();
@@ -263,13 +274,11 @@ impl Rooms {
             first
         })
         .await;
-        match drained {
-            Ok(result) => outcome.and(result),
-            Err(_) => {
-                tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
-                outcome
-            }
+        if let Ok(result) = drained {
+            return outcome.and(result);
         }
+        tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
+        outcome
     }
 }
 

@@ -62,6 +62,8 @@ impl House {
             metrics: Arc::default(),
             started: now(),
         };
+        state.metrics.watch_stats(state.stats.clone());
+        state.metrics.watch_health(state.health.clone());
         Self {
             state,
             cancel: CancellationToken::new(),

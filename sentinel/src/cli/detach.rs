@@ -43,13 +43,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     match agent {
-        Some(pid) => output.line(&format!(
-            "The agent (process {pid}) ended and took its programs and blocks along."
-        )),
-        None => output.line("No agent is running; its programs and blocks ended with it."),
+        Some(pid) => output.line(&format!("The agent (process {pid}) ended.")),
+        None => output.line("No agent is running."),
     }
     if unpinned {
         output.line(&format!("Removed what was pinned under {}.", pins.display()));
+    }
+    if !unpinned && cleaned.is_empty() {
+        output.line("Nothing of it is left in the kernel: its programs and blocks ended with it.");
     }
     if !cleaned.is_empty() {
         output.line(&format!(

@@ -21,7 +21,7 @@ const FIRST_DROP_TICK: Duration = Duration::from_millis(5);
 /// How often hit counters are published.
 const HITS_TICK: Duration = Duration::from_secs(1);
 /// How often the kernel is compared with what should be in force.
-const SELF_CHECK: Duration = Duration::from_secs(60);
+const SELF_CHECK: Duration = Duration::from_mins(1);
 /// Alerts judged together.
 const BATCH: usize = 256;
 
@@ -142,7 +142,7 @@ impl<E: Enforcer> Desk<E> {
                     if got == 0 {
                         return;
                     }
-                    self.alerts(batch.drain(..).collect()).await;
+                    self.alerts(std::mem::take(&mut batch)).await;
                     awaited = true;
                 }
                 _ = first_drop.tick(), if awaited => awaited = self.responder.watch_first_drops(),

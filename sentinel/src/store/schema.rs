@@ -137,13 +137,14 @@ fn create(path: &Path) -> Result<(), StoreError> {
 
 fn prepare(connection: &mut Connection, fresh: bool) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
+    if fresh {
+        // First of all: a file left half made by a crash must still be known as ours.
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    if fresh {
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     for (step, script) in MIGRATIONS.iter().enumerate().skip(found.max(0) as usize) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

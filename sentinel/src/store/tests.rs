@@ -618,3 +618,31 @@ async fn group_commit_is_many_times_one_by_one() {
     println!("group commit: {alone:?} a row alone, {together:?} a row among 5,000 waiters");
     assert_eq!(store.tally().written, 5_100);
 }
+
+#[tokio::test]
+async fn damage_while_running_degrades_and_shows_in_the_audit() {
+    let (_directory, path) = place();
+    let running = Running::at(&path);
+    running.store.commit(vec![audit(1)]).await.unwrap();
+    // Another connection takes the table away: what the writer finds is no matter of the record or of space.
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("DROP TABLE audit")
+        .unwrap();
+    let result = running.store.commit(vec![audit(2)]).await;
+    assert!(matches!(result, Err(StoreError::Queued { .. })), "{result:?}");
+    assert!(matches!(
+        *running.store.condition().borrow(),
+        Condition::Degraded { .. }
+    ));
+    let sql = "CREATE TABLE audit (seq INTEGER PRIMARY KEY, at INTEGER, actor TEXT, verb TEXT, subject TEXT, detail TEXT, hash BLOB)";
+    Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    let condition = running.store.condition();
+    eventually("recovery", || matches!(*condition.borrow(), Condition::Ok { .. })).await;
+    let verdict = running.store.verify_audit().await.unwrap();
+    assert_eq!(
+        verdict.broken.as_deref(),
+        Some("row 1 is missing"),
+        "what was lost is seen"
+    );
+}

@@ -118,7 +118,7 @@ impl Writer {
         if !self.backlog.is_empty() {
             // Order is kept: what came first waits at the front.
             let cause = "earlier records still wait for the disk".to_owned();
-            return self.shelve(batches, &cause);
+            return self.shelve(batches, &cause, MEND_DISK);
         }
         match self.with_ballast(|writer| writer.write(&batches)) {
             Ok(refusals) => {
@@ -139,7 +139,7 @@ impl Writer {
                     let _ = batch.answer.send(result);
                 }
             }
-            Err(error) => self.shelve(batches, &error.to_string()),
+            Err(error) => self.shelve(batches, &error.to_string(), mend(&error)),
         }
     }
 
@@ -189,7 +189,7 @@ impl Writer {
                 tracing::warn!("disk full: the reserve beside the database was released");
                 let result = work(self);
                 if result.is_ok() {
-                    self.degrade("the disk is full; the last reserve is in use");
+                    self.degrade("the disk is full; the last reserve is in use", MEND_DISK);
                 }
                 result
             }
@@ -198,7 +198,7 @@ impl Writer {
     }
 
     /// Keeps what the disk refused, as far as the backlog goes. Whoever is told so finds the state degraded already.
-    fn shelve(&mut self, batches: Vec<Batch>, cause: &str) {
+    fn shelve(&mut self, batches: Vec<Batch>, cause: &str, mend: &str) {
         let mut answers = Vec::with_capacity(batches.len());
         for batch in batches {
             let n = batch.records.len() as u64;
@@ -215,7 +215,7 @@ impl Writer {
         }
         self.counters.backlog.store(self.backlog.len() as u64, Relaxed);
         if self.retry_at.is_none() {
-            self.degrade(cause);
+            self.degrade(cause, mend);
         }
         for (answer, error) in answers {
             // A waiter that left needs no answer.
@@ -234,13 +234,14 @@ impl Writer {
                     self.counters.rejected.fetch_add(rejected, Relaxed);
                     self.counters.backlog.store(self.backlog.len() as u64, Relaxed);
                 }
-                Err(error) => return self.degrade(&error.to_string()),
+                Err(error) => return self.degrade(&error.to_string(), mend(&error)),
             }
         }
         self.ballast.fill();
         if self.ballast.ready() || !self.had_ballast {
-            tracing::info!("the database takes records again");
-            self.retry_at = None;
+            if self.retry_at.take().is_some() {
+                tracing::info!("the database takes records again");
+            }
             self.condition.send_replace(healthy());
         } else {
             self.retry_at = Some(Instant::now() + RETRY);
@@ -269,16 +270,14 @@ impl Writer {
         Ok(rejected)
     }
 
-    fn degrade(&mut self, cause: &str) {
+    fn degrade(&mut self, cause: &str, mend: &str) {
         if self.retry_at.is_none() {
             tracing::error!(cause, "the database does not take records");
         }
         self.retry_at = Some(Instant::now() + RETRY);
         self.condition.send_replace(Condition::Degraded {
             cause: format!("{cause} ({} records wait in memory)", self.backlog.len()),
-            mend: "free space on the disk of the database, or mount it writable; Sentinel goes on enforcing \
-                   and writes what waits as soon as it can"
-                .to_owned(),
+            mend: mend.to_owned(),
         });
     }
 
@@ -297,6 +296,24 @@ impl Writer {
         if let Err(error) = checkpoint {
             tracing::warn!(%error, "the write-ahead log was not folded into the database");
         }
+    }
+}
+
+const MEND_DISK: &str = "free space on the disk of the database, or mount it writable; Sentinel goes on enforcing \
+                         and writes what waits as soon as it can";
+
+/// What the operator can do about an error of the disk.
+fn mend(error: &rusqlite::Error) -> &'static str {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseCorrupt, DatabaseLocked, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            "the database file was damaged while in use: stop Sentinel, move the file away together with its -wal and \
+             -shm files or restore a backup, and start it again"
+        }
+        Some(DatabaseBusy | DatabaseLocked) => {
+            "another program holds the database locked; end it, Sentinel tries again"
+        }
+        _ => MEND_DISK,
     }
 }
 

@@ -74,4 +74,20 @@ impl Health {
         Arc::make_mut(shared).components.insert(part, condition);
         true
     }
+
+    /// Notes that a part is as it should be.
+    pub fn ok(&mut self, part: Component, detail: impl Into<String>) {
+        self.components.insert(part, Condition::Ok { detail: detail.into() });
+    }
+
+    /// Notes that a part is degraded.
+    pub fn degrade(&mut self, part: Component, cause: impl Into<String>, mend: impl Into<String>) {
+        self.components.insert(
+            part,
+            Condition::Degraded {
+                cause: cause.into(),
+                mend: mend.into(),
+            },
+        );
+    }
 }

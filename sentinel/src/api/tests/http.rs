@@ -89,13 +89,13 @@ async fn health_says_what_is_wrong_and_stays_200() {
     let router = house.router(Door::Tcp);
     refused(&router, get("/health/ready"), 503, "not attached").await;
     assert_eq!(ask(&router, get("/health/live")).await.0, 200);
-    let generic = Condition::Degraded {
-        cause: "eth0 runs in generic mode".into(),
-        mend: "use a driver with native XDP".into(),
-    };
-    house.health.send_modify(|health| {
-        Health::note(health, Component::Kernel, generic);
-    });
+    let mut health = Health::default();
+    health.degrade(
+        Component::Kernel,
+        "eth0 runs in generic mode",
+        "use a driver with native XDP",
+    );
+    house.health.send_replace(Arc::new(health));
     house.attach(&[]);
     assert_eq!(
         ask(&router, get("/health/ready")).await,
@@ -117,7 +117,6 @@ async fn health_says_what_is_wrong_and_stays_200() {
 async fn stats_and_metrics_show_the_kernel_counters() {
     use sentinel_common::stat::Counter::{DropV4, PassV4};
     let house = House::new();
-    house.state.metrics.watch_stats(house.state.stats.clone());
     house.attach(&[(PassV4, 5), (DropV4, 3)]);
     let router = house.router(Door::Tcp);
     let (_, body) = ask(&router, get("/stats")).await;

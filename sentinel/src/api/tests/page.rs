@@ -100,6 +100,7 @@ async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
                 bytes: n * 60,
                 would_packets: n,
                 would_bytes: n * 60,
+                first_hit: None,
                 last_hit: Some(now()),
             };
             hits.insert(decision.id, counted);
@@ -169,8 +170,10 @@ async fn an_operator_sees_why_and_unblocks() {
     let (url, server) = serve(&house).await;
     house.attach(&[(Counter::PassV4, 1_000)]);
     let drawn = "document.querySelector('#chart').getAttribute('aria-label').includes('now')";
-    while get_history(&url).await < 3 {
+    // The page reads times to the millisecond: samples must be of different ones.
+    while get_history(&url).await < 5 {
         house.attach(&[(Counter::PassV4, 2_000)]);
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     browser.open(&url).await;
     browser.until(drawn).await;

@@ -133,6 +133,7 @@ async fn stream_greets_tells_events_and_ends_with_the_server() {
         bytes: 300,
         would_packets: 0,
         would_bytes: 0,
+        first_hit: None,
         last_hit: None,
     };
     house.hits.send_replace(Arc::new(HashMap::from([(decision.id, live)])));
@@ -191,7 +192,6 @@ async fn stream_sends_only_what_was_asked_for() {
 #[tokio::test]
 async fn a_lagging_reader_is_told_how_much_it_missed() {
     let house = House::new();
-    house.state.metrics.watch_stats(house.state.stats.clone());
     let (address, ..) = open(&house).await;
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream?types=alert"))
         .await

@@ -275,15 +275,15 @@ function showTop() {
   $("status").dataset.state = status;
   say($("status").lastElementChild, text[status]);
   document.body.dataset.live = state.lost || stale ? "no" : "yes";
-  const up = state.started ? `up ${span(clock() - Date.parse(state.started))}` : "";
-  say($("about"), state.stats ? `v${state.stats.version} · ${up}` : "");
+  const up = state.started && !state.lost ? ` · up ${span(clock() - Date.parse(state.started))}` : "";
+  say($("about"), state.stats ? `v${state.stats.version}${up}` : "");
 }
 
 function showNotices() {
   const notices = [];
   if (state.lost) {
     const when = new Date(state.heard || state.lost).toLocaleTimeString();
-    notices.push(["bad", "No connection to the agent.", `What you see is from ${when}. Blocks stay in the kernel until they expire; trying again…`]);
+    notices.push(["bad", "No connection to the agent.", `What you see is from ${when}. Is the agent still running? Trying again…`]);
   }
   for (const [part, condition] of Object.entries(state.health?.components ?? {})) {
     if (condition.state === "degraded") notices.push(["warn", `${words(part)}: ${condition.cause}.`, `${words(condition.mend)}.`]);

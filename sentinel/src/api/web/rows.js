@@ -168,7 +168,7 @@ export const blockRow = (clock, unblock) => (first) => {
     say(yes, "Yes, unblock");
     yes.disabled = no.disabled = false;
     if (wrong) toggle(false);
-    else document.activeElement?.blur();
+    else $("blocks").focus();
   });
   const who = first.origin === "operator" ? `by ${first.actor}` : `by detector ${words(first.actor)}`;
   const element = make("li", "row block",
