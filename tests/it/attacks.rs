@@ -12,7 +12,7 @@ fn check(attacks: &[Attack]) {
         eprintln!(
             "{}: {:?} ms, {} drops",
             seen.attack, seen.first_drop_ms, seen.kernel_drops
-        )
+        );
     });
     let (seen, benign) = passed.unwrap_or_else(|error| panic!("{error:#}\n{}", lab.agent.log()));
 

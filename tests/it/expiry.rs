@@ -24,16 +24,7 @@ fn a_block_expires_on_time_with_the_agent_running() {
                 SOON,
             )
             .expect("ping");
-        let answers = ping
-            .output
-            .lines()
-            .filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
-        let first = answers
-            .map(|seconds| seconds * 1e3)
-            .next()
-            .unwrap_or_else(|| panic!("never free again:\n{}", ping.output));
-        assert!(first >= ends - EARLY_MS, "free {:.0} ms early", ends - first);
-        assert!(first <= ends + LATE_MS, "free {:.0} ms late", first - ends);
+        check_first_answer(&ping.output, ends);
 
         let id = decision["id"].as_str().expect("id").to_owned();
         wait::until("the decision to be told as expired", SOON, || {
@@ -64,6 +55,51 @@ fn a_block_added_again_is_extended() {
     while first.elapsed() < std::time::Duration::from_secs(3) {
         assert!(!scene.reaches(false), "free although the block was extended");
     }
+}
+
+#[test]
+fn a_block_expires_on_time_with_the_agent_dead() {
+    let Some(mut scene) = Scene::pinned(&json!({})) else {
+        return;
+    };
+    assert!(scene.reaches(false) && scene.reaches(true));
+    let ends = [false, true].map(|v6| {
+        let decision = scene.block_other(v6, "4s");
+        milliseconds(decision["expires_at"].as_str().expect("an end"))
+    });
+    scene.agent.kill().expect("killed");
+    assert!(
+        !scene.reaches(false) && !scene.reaches(true),
+        "a pinned block died with its agent"
+    );
+    let pings = [false, true].map(|v6| {
+        let line = format!("ping -n -D -i 0.02 -w 5 {}", scene.protected.address_of(v6));
+        scene.other.spawn(&line).expect("ping")
+    });
+    for (mut ping, ends) in pings.into_iter().zip(ends) {
+        check_first_answer(&ping.wait(SOON).expect("ping ends").output, ends);
+    }
+    let told = scene.agent.cli(&["detach"]).expect("detach");
+    assert_eq!(told.code, 0, "{}", told.output);
+    let link = scene
+        .protected
+        .run("ip -d link show dev eth0", SOON)
+        .expect("ip")
+        .output;
+    assert!(!link.contains("xdp"), "detach left a program behind: {link}");
+}
+
+/// The first answer in what `ping -D` printed came when the block ended.
+fn check_first_answer(printed: &str, ends: f64) {
+    let answers = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
+    let first = answers
+        .map(|seconds| seconds * 1e3)
+        .next()
+        .unwrap_or_else(|| panic!("never free again:\n{printed}"));
+    assert!(first >= ends - EARLY_MS, "free {:.0} ms early", ends - first);
+    assert!(first <= ends + LATE_MS, "free {:.0} ms late", first - ends);
 }
 
 fn milliseconds(rfc3339: &str) -> f64 {

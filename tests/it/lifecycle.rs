@@ -48,8 +48,8 @@ fn sigterm_detaches_everything() {
     assert_clean(&scene);
 }
 
-/// Blocks outlive their agent only where pinning is asked for, which this release does not know: links end with the
-/// process that holds them, and so does every block.
+/// Blocks outlive their agent only where `kernel.pin` asks for it (see `expiry`): links end with the process that holds
+/// them, and so does every block.
 #[test]
 fn sigkill_leaves_nothing_and_a_new_start_takes_up_what_was_in_force() {
     let Some(mut scene) = Scene::new(&json!({})) else {

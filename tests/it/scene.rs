@@ -38,13 +38,24 @@ pub(crate) struct Scene {
 impl Scene {
     /// `None` where the test cannot run.
     pub(crate) fn new(settings: &Value) -> Option<Self> {
+        Self::build(settings, |_| Ok(()))
+    }
+
+    /// The same with an agent that pins its programs.
+    pub(crate) fn pinned(settings: &Value) -> Option<Self> {
+        Self::build(settings, Agent::pin)
+    }
+
+    fn build(settings: &Value, adjust: impl FnOnce(&mut Agent) -> Result<()>) -> Option<Self> {
         let binary = agent_or_skip()?;
         let scene = || -> Result<Self> {
             let mut network = Network::new()?;
             let protected = network.host("protected", 1)?;
             let other = network.host("other", 9)?;
             let services = Services::start(&protected)?;
-            let agent = Agent::start(&binary, &protected, settings)?;
+            let mut agent = Agent::prepare(&binary, &protected, settings)?;
+            adjust(&mut agent)?;
+            agent.launch()?;
             Ok(Self {
                 agent,
                 services,

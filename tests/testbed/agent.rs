@@ -7,6 +7,7 @@ use crate::net::Host;
 use crate::wait;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,6 +28,8 @@ pub struct Agent {
     host: Host,
     /// Size of a file system of its own for the database, where one is wanted.
     disk: Option<&'static str>,
+    /// A BPF file system for pins, mounted by us.
+    pins: Option<PathBuf>,
 }
 
 impl Agent {
@@ -51,6 +54,7 @@ impl Agent {
             child: None,
             host: host.clone(),
             disk: None,
+            pins: None,
         };
         let mut all = json!({
             "mode": "production",
@@ -124,10 +128,33 @@ impl Agent {
     pub fn database_on_tmpfs(&mut self, size: &'static str) -> Result<()> {
         self.disk = Some(size);
         std::fs::create_dir(self.path("disk"))?;
+        self.set(&["store", "path"], json!(self.path("disk/sentinel.db")))
+    }
+
+    /// From the next launch on the agent pins its programs, on a BPF file system of its own.
+    ///
+    /// # Errors
+    /// When that cannot be mounted or the settings cannot be rewritten.
+    pub fn pin(&mut self) -> Result<()> {
+        let pins = self.path("bpf");
+        std::fs::create_dir(&pins)?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "bpf", "bpf"]).arg(&pins);
+        child::must(mount, COMMAND)?;
+        self.pins = Some(pins.clone());
+        self.set(&["kernel", "pin"], json!(true))?;
+        self.set(&["kernel", "pin_path"], json!(pins.join("sentinel")))
+    }
+
+    /// Changes one setting for the next launch.
+    fn set(&self, path: &[&str], value: Value) -> Result<()> {
         let mut settings: Value = serde_json::from_str(&std::fs::read_to_string(self.settings())?)?;
-        settings["store"]["path"] = json!(self.path("disk/sentinel.db"));
-        std::fs::write(self.settings(), format!("{settings:#}"))?;
-        Ok(())
+        let mut place = &mut settings;
+        for key in path {
+            place = &mut place[*key];
+        }
+        *place = value;
+        Ok(std::fs::write(self.settings(), format!("{settings:#}"))?)
     }
 
     /// That file system as seen from here, through the running agent.
@@ -145,6 +172,24 @@ impl Agent {
     /// Process id.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// Ids of the kernel programs it holds, by descriptor or by link.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn programs(&self) -> Result<BTreeSet<u64>> {
+        let pid = self.pid().context("the agent is not running")?;
+        let mut ids = BTreeSet::new();
+        for entry in std::fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+            // A descriptor that was closed meanwhile holds nothing.
+            let info = std::fs::read_to_string(entry?.path()).unwrap_or_default();
+            ids.extend(
+                info.lines()
+                    .filter_map(|line| line.strip_prefix("prog_id:")?.trim().parse::<u64>().ok()),
+            );
+        }
+        Ok(ids)
     }
 
     /// What it said so far.
@@ -288,6 +333,16 @@ impl Agent {
             .args(args)
             .env("RUST_LOG", "error");
         child::run(command, COMMAND)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(pins) = &self.pins {
+            self.child = None;
+            // With the last mount of it the pins go, and with them the programs.
+            let _ = Command::new("umount").arg("--lazy").arg(pins).status();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{ATTACKS, Attack, Benign, Lab, Seen, Traffic, leftovers};
 use crate::{interrupt, wait};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -72,10 +72,14 @@ pub fn once(agent: &Path, json: Option<&Path>) -> Result<()> {
             ..Traffic::default()
         });
     }
+    let programs = lab.agent.programs()?;
+    ensure!(!programs.is_empty(), "the agent holds no kernel program");
     let stopped = lab.agent.stop()?;
     drop(lab);
-    let _ = wait::until("nothing to be left", GONE, || Ok(leftovers().is_empty().then_some(())));
-    let left_behind = leftovers();
+    let _ = wait::until("nothing to be left", GONE, || {
+        Ok(leftovers(&programs).is_empty().then_some(()))
+    });
+    let left_behind = leftovers(&programs);
     for traffic in &benign {
         let failure = traffic.first_failure.as_deref().unwrap_or_default();
         println!(

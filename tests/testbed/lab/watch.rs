@@ -56,6 +56,7 @@ pub fn watch(agent: &Path) -> Result<()> {
         })?;
     }
     let benign = Benign::start(&lab.client, &lab.protected)?;
+    let programs = lab.agent.programs()?;
     let outcome = attacks(&mut lab);
     eprintln!("\n==> ending");
     interrupt::request();
@@ -67,10 +68,10 @@ pub fn watch(agent: &Path) -> Result<()> {
     }
     drop(lab);
     let deadline = Instant::now() + GONE;
-    while !leftovers().is_empty() && Instant::now() < deadline {
+    while !leftovers(&programs).is_empty() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(100));
     }
-    let left = leftovers();
+    let left = leftovers(&programs);
     if !left.is_empty() {
         bail!("left behind: {}", left.join(", "));
     }
