@@ -93,7 +93,7 @@ fn measure(plan: &Plan, entries: u32, figures: &mut Vec<Figure>) -> Result<()> {
     let config = KernelConfig {
         block_capacity: entries + 1,
         // The steady path: what a report costs is the ring's matter.
-        report_interval: Duration::from_secs(3600),
+        report_interval: Duration::from_hours(1),
         ..Config::default().kernel
     };
     let mut kernel = Kernel::load(&config, Mode::Production)?;

@@ -8,7 +8,7 @@ use super::load::{classifier, xdp};
 use super::{Kernel, clsact, interface};
 use aya::Ebpf;
 use aya::programs::links::LinkOrder;
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, XdpMode};
 use sentinel_common::names as n;
@@ -292,9 +292,17 @@ pub fn detach_leftovers() -> Result<Vec<String>, KernelError> {
                 let _ = clsact::remove(&name);
                 cleaned.push(name);
             }
+            Err(TcError::IoError(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => match errno(&error) {
+                // No clsact there, which is the usual case, or the interface went away meanwhile.
+                Some(libc::EINVAL | libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP) => {}
                 Some(libc::EPERM) => return Err(KernelError::permission("detaching from tc")),
-                _ => continue,
+                code => {
+                    return Err(KernelError::System {
+                        call: format!("detaching from {name}: {}", chain(&error)),
+                        source: std::io::Error::from_raw_os_error(code.unwrap_or(libc::EIO)),
+                    });
+                }
             },
         }
     }
