@@ -20,6 +20,8 @@
 )]
 
 mod account;
+#[cfg(feature = "kernel-debug")]
+mod debug;
 mod emit;
 mod frame;
 mod gate;

@@ -81,7 +81,7 @@ impl Kernel {
     /// Attaches to each interface: all of them, or none.
     ///
     /// # Errors
-    /// [`KernelError`]; what was attached by this call is then detached again.
+    /// [`KernelError`]; everything is then detached, also what an earlier call attached.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
         let tcx = super::probe::kernel_version().is_some_and(|version| version >= (6, 6, 0));
         self.attach_with(interfaces, tcx)
@@ -92,6 +92,11 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::attach`].
     pub fn attach_with(&mut self, interfaces: &[String], tcx: bool) -> Result<(), KernelError> {
+        if interfaces.is_empty() {
+            return Err(KernelError::NothingToWatch {
+                existing: interface::names().join(", "),
+            });
+        }
         for name in interfaces {
             if let Err(error) = self.attach_one(name, tcx) {
                 self.detach();
@@ -117,6 +122,7 @@ impl Kernel {
 
     fn attach_one(&mut self, name: &str, tcx: bool) -> Result<(), KernelError> {
         let ifindex = interface::index(name)?;
+        interface::require_ethernet(name)?;
         let slot = self.slot(name, ifindex)?;
         let (link, xdp_mode, fallback) = attach_xdp(&mut self.ebpf, name, self.config.force_generic)?;
         self.links.xdp.push(link);

@@ -13,6 +13,8 @@ mod decode;
 mod error;
 mod interface;
 mod load;
+#[cfg(feature = "kernel-debug")]
+mod log;
 mod maps;
 pub mod probe;
 mod ring;
@@ -25,6 +27,8 @@ pub use counters::Counters;
 pub use decode::{DecodeError, decode};
 pub use error::KernelError;
 pub use load::Kernel;
+#[cfg(feature = "kernel-debug")]
+pub use log::KernelLog;
 pub use maps::BlockMaps;
 pub use ring::RingReader;
 pub use sweep::FlowSweep;
