@@ -1,8 +1,9 @@
 //! Every attack is blocked in the kernel (or said aloud, where its sources are forged), and benign traffic never is.
 
-use crate::scene::agent_or_skip;
+use crate::scene::{SOON, agent_or_skip};
 use serde_json::json;
 use testbed::lab::{ATTACKS, Attack, Lab, pass};
+use testbed::wait;
 
 fn check(attacks: &[Attack]) {
     let Some(binary) = agent_or_skip() else { return };
@@ -37,13 +38,13 @@ fn check(attacks: &[Attack]) {
     }
 
     // The programs' own count agrees that packets were dropped, and by which rule.
-    let metrics = lab.agent.metrics().expect("metrics");
     let dropped: u64 = seen.iter().map(|s| s.kernel_drops).sum();
-    let counted = metrics.sum("sentinel_xdp_packets_total", &["action=\"drop\""]) as u64;
-    assert!(
-        counted >= dropped && dropped > 0,
-        "decisions count {dropped} drops, the programs {counted}"
-    );
+    let metrics = wait::until("the programs to count as many drops as the decisions", SOON, || {
+        let metrics = lab.agent.metrics()?;
+        let counted = metrics.sum("sentinel_xdp_packets_total", &["action=\"drop\""]) as u64;
+        Ok((counted >= dropped && dropped > 0).then_some(metrics))
+    });
+    let metrics = metrics.unwrap_or_else(|error| panic!("{error:#}"));
     assert!(
         metrics.has("sentinel_detect_to_drop_seconds_count"),
         "detection to drop is measured"

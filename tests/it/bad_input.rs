@@ -59,7 +59,7 @@ fn a_missing_capability_is_named_and_exits_77() {
 #[test]
 fn an_occupied_port_is_named_with_its_mend() {
     let Some((binary, _network, host)) = host() else { return };
-    let taken = host.spawn("busybox nc -l -k -p 8000 -s 127.0.0.1 -e /bin/true");
+    let taken = host.spawn("busybox httpd -f -p 127.0.0.1:8000 -h /proc/self/net");
     let taken = taken.expect("a listener");
     testbed::wait::until("the port to be taken", SOON, || {
         Ok((!host.run("ss -Hltn sport = :8000", SOON)?.output.trim().is_empty()).then_some(()))

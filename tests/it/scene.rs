@@ -65,6 +65,8 @@ impl Scene {
 
     /// Blocks the other host by hand and waits until nothing of it comes through; returns the decision.
     pub(crate) fn block_other(&self, v6: bool, duration: &str) -> Value {
+        // A blocked host's neighbour discovery is dropped with the rest: both ends must know each other before.
+        self.reaches(v6);
         let address = self.other.address_of(v6).to_string();
         let said = self.agent.cli(&[
             "-o",

@@ -29,12 +29,16 @@ fn simulation_drops_nothing_and_counts_what_it_would_have_dropped() {
     assert_eq!(moved["hits"], 0, "{moved}");
     assert!(scene.reaches(false), "simulation dropped a packet");
     scan.end();
-    let metrics = scene.agent.metrics().expect("metrics");
+    // The programs' counters are read once a second.
+    let metrics = wait::until("would_drop to be counted", SOON, || {
+        let metrics = scene.agent.metrics()?;
+        Ok((metrics.sum("sentinel_xdp_noted_total", &["what=\"would_drop\""]) > 0.0).then_some(metrics))
+    });
+    let metrics = metrics.unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(
         metrics.sum("sentinel_xdp_packets_total", &["action=\"drop\""]) as u64,
         0
     );
-    assert!(metrics.sum("sentinel_xdp_packets_total", &["action=\"would_drop\""]) > 0.0);
     let actions = scene.agent.actions().expect("actions");
     assert!(
         actions.iter().any(|action| action["status"] == "simulated"),

@@ -64,7 +64,9 @@ impl Client {
         let mut request = self
             .http
             .request(method, format!("http://localhost{path}"))
-            .query(query);
+            .query(query)
+            // Asked for even where there is no body, so that no web page can send such a request unasked.
+            .header("content-type", "application/json");
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -86,7 +88,10 @@ impl Client {
             .as_str()
             .or(problem["title"].as_str())
             .unwrap_or(text.trim());
-        let words = escape(words);
+        let words = match problem["guard"].as_str() {
+            Some(guard) => escape(&format!("refused by guard `{guard}`: {words}")),
+            None => escape(words),
+        };
         Err(match status {
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(words),
             _ => anyhow!("{words} ({status})").into(),

@@ -147,13 +147,13 @@ pub const ATTACKS: &[Attack] = &[
         "ssh brute force",
         false,
         "brute_force",
-        "hydra -I -l root -P {passwords} -t 4 ssh://{url}",
+        "hydra -I -l root -P {passwords} -t 16 -w 1 ssh://{url}",
     ),
     attack(
         "ssh brute force, ipv6",
         true,
         "brute_force",
-        "hydra -6 -I -l root -P {passwords} -t 4 ssh://{url}",
+        "hydra -6 -I -l root -P {passwords} -t 16 -w 1 ssh://{url}",
     ),
 ];
 
@@ -308,9 +308,16 @@ impl<'a> Tool<'a> {
         Ok(Self {
             host,
             line,
-            child: host.spawn(line)?,
+            child: Self::spawn(host, line)?,
             rounds: 1,
         })
+    }
+
+    /// In a folder where it may leave its notes (hydra does).
+    fn spawn(host: &Host, line: &str) -> Result<Child> {
+        let mut command = host.command(line);
+        command.current_dir(std::env::temp_dir());
+        Child::spawn(command)
     }
 
     fn keep_going(&mut self) -> Result<()> {
@@ -322,7 +329,7 @@ impl<'a> Tool<'a> {
                 self.child.output()
             );
             self.rounds += 1;
-            self.child = self.host.spawn(self.line)?;
+            self.child = Self::spawn(self.host, self.line)?;
         }
         Ok(())
     }

@@ -62,7 +62,7 @@ impl Services {
         let config = self.dir.path().join("sshd_config");
         let settings = format!(
             "Port 22\nHostKey {}\nPidFile none\nUsePAM no\nPasswordAuthentication yes\nKbdInteractiveAuthentication no\n\
-             PubkeyAuthentication no\nMaxAuthTries 2\nMaxStartups 200\nLoginGraceTime 20\n",
+             PubkeyAuthentication no\nMaxStartups 200\nLoginGraceTime 20\n",
             key.display()
         );
         std::fs::write(&config, settings)?;

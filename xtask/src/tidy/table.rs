@@ -10,16 +10,40 @@ const fn room(name: &'static str, knows: &'static [&'static str]) -> Room {
     Room { name, knows }
 }
 
-/// Files beside the rooms.
-pub(super) const TOP: &[&str] = &["lib", "main"];
+/// Files that see everything: the crate, its binary, and the wiring diagram.
+pub(super) const TOP: &[&str] = &["lib", "main", "app"];
 
 /// Every room, in the order data walks.
 pub(super) const ROOMS: &[Room] = &[
     room("types", &[]),
+    room("time", &["types"]),
     room("config", &["types"]),
-    room("cli", &["config", "types"]),
+    // `respond` owns the trait that the kernel's maps implement.
+    room("kernel", &["config", "respond", "types"]),
+    room("host", &["types"]),
+    room("sensor", &["kernel", "metrics", "time"]),
+    room("flow", &["config", "types"]),
+    room("detect", &["config", "flow", "types"]),
+    room("decide", &["config", "types"]),
+    room("respond", &["bus", "metrics", "store", "types"]),
+    room(
+        "control",
+        &[
+            "decide", "detect", "flow", "host", "kernel", "metrics", "respond", "time", "types",
+        ],
+    ),
+    room(
+        "replay",
+        &[
+            "config", "decide", "detect", "export", "flow", "respond", "sensor", "types",
+        ],
+    ),
+    room("store", &["types"]),
     room("bus", &["types"]),
-    room("respond", &["types"]),
+    room("export", &["types"]),
+    room("metrics", &["types"]),
+    room("api", &["bus", "config", "metrics", "store", "time", "types"]),
+    room("cli", &["app", "config", "kernel", "replay", "store", "time", "types"]),
 ];
 
 /// Words that belong to certain places only.
