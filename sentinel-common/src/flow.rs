@@ -242,6 +242,11 @@ impl FlowValue {
 
     /// Adds one packet and says whether the flow should be reported now, and why (`CAUSE_*`).
     ///
+    /// Not atomic: where two CPUs handle packets of one direction of one flow in the same nanoseconds (a socket shared
+    /// by threads, a card that spreads one flow over queues), an increment may be lost, and a `STATE_*` bit may be set
+    /// one packet late. Receive queues and the stack keep a flow on one CPU, so in practice the counts are exact;
+    /// atomic ones would cost every packet more than everything else here together.
+    ///
     /// The caller reports, and on success calls [`FlowValue::mark_reported`]; a report that could not be
     /// sent is thus tried again with the next packet, unless it was the close of the flow.
     #[inline(always)]

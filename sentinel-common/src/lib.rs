@@ -4,6 +4,10 @@
 //! Invariant: integers and byte arrays only in shared structs, padding spelled out and zeroed, sizes asserted
 //! at compile time. Deliberately elsewhere: maps (`sentinel-ebpf/src/maps.rs`) and everything that allocates.
 #![cfg_attr(not(test), no_std)]
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel program has five argument registers and 512 bytes of stack: calls cost more than code"
+)]
 
 pub mod addr;
 pub mod entry;

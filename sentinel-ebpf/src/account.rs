@@ -30,20 +30,19 @@ pub(crate) fn packet(
         return;
     }
     let key = FlowKey::of(meta, direction);
-    let (pointer, fresh) = match FLOWS.get_ptr_mut(&key) {
-        Some(pointer) => (pointer, false),
-        None => {
-            let created = FLOWS.insert(&key, &EMPTY, u64::from(BPF_NOEXIST)).is_ok();
-            // Another CPU may have been first; then its entry is the one to update.
-            let Some(pointer) = FLOWS.get_ptr_mut(&key) else {
-                stat.count(Counter::FlowRefused);
-                return;
-            };
-            if created {
-                stat.count(Counter::FlowNew);
-            }
-            (pointer, created)
+    let (pointer, fresh) = if let Some(pointer) = FLOWS.get_ptr_mut(&key) {
+        (pointer, false)
+    } else {
+        let created = FLOWS.insert(&key, &EMPTY, u64::from(BPF_NOEXIST)).is_ok();
+        // Another CPU may have been first; then its entry is the one to update.
+        let Some(pointer) = FLOWS.get_ptr_mut(&key) else {
+            stat.count(Counter::FlowRefused);
+            return;
+        };
+        if created {
+            stat.count(Counter::FlowNew);
         }
+        (pointer, created)
     };
     // SAFETY: a map value stays readable and writable for the length of the program even if it is evicted meanwhile.
     // Two CPUs may update one flow at once and lose an increment; see the note on accuracy in `FlowValue::update`.

@@ -50,6 +50,8 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let now = stat.now();
     let verdict = judge(&mut stat, settings, &meta, bytes, now);
     count(&mut stat, verdict, meta.ip_version, bytes);
+    #[cfg(feature = "kernel-debug")]
+    crate::debug::judged(ctx, &meta, verdict);
     if !verdict.drops() {
         let allowed = Some(matches!(verdict, Verdict::PassAllowed));
         account::packet(&mut stat, settings, &meta, Direction::Ingress, allowed, ifindex, now);

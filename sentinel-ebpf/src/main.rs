@@ -8,12 +8,20 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
+    clippy::inline_always,
+    clippy::needless_pass_by_value,
+    clippy::needless_borrows_for_generic_args,
+    reason = "five argument registers and 512 bytes of stack: calls and copies cost more than code"
+)]
+#![expect(
     missing_docs,
     unreachable_pub,
     reason = "the entry point macros generate public functions and drop their documentation"
 )]
 
 mod account;
+#[cfg(feature = "kernel-debug")]
+mod debug;
 mod emit;
 mod frame;
 mod gate;

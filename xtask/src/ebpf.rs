@@ -15,6 +15,8 @@ const LINKER: &str = "bpf-linker";
 const LINKER_VERSION: &str = "0.10.3";
 /// LLVM generation that linker speaks; a compiler of another one writes bitcode it cannot read.
 const LLVM: &str = "22";
+/// The latest nightly of that generation, for where no distribution compiler is to be had.
+const NIGHTLY: &str = "nightly-2026-05-20";
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
@@ -70,7 +72,7 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
         }
         Way::System => {
             let mut cargo = clean("rustup");
-            cargo.args(["run", "stable", "cargo", "build"]);
+            cargo.args(["run", &active(), "cargo", "build"]);
             cargo.env("RUSTC", SYSTEM_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             cargo.env("LD_LIBRARY_PATH", sysroot(None)?.join("lib"));
             cargo
@@ -131,7 +133,7 @@ pub(crate) fn ensure_compiler(opts: Options) -> Result<Way> {
         return Ok(way);
     }
     let mend = format!(
-        "install them by hand: `apt-get install {}` or `rustup toolchain install nightly --component rust-src`",
+        "install one by hand: `apt-get install {}` or `rustup toolchain install {NIGHTLY} --component rust-src`",
         PACKAGES.join(" ")
     );
     ensure!(
@@ -149,18 +151,19 @@ pub(crate) fn ensure_compiler(opts: Options) -> Result<Way> {
         return Ok(way);
     }
     if let Err(error) = debian {
-        println!("Debian packages: {error:#}; trying a rustup nightly instead");
+        println!("Debian packages: {error:#}; trying {NIGHTLY} instead");
     }
-    run(clean("rustup").args([
+    let install = [
         "toolchain",
         "install",
-        "nightly",
+        NIGHTLY,
         "--profile",
         "minimal",
         "--component",
         "rust-src",
-    ]))
-    .with_context(|| format!("could not install a compiler that builds for BPF; {mend}"))?;
+    ];
+    run(clean("rustup").args(install))
+        .with_context(|| format!("could not install a compiler that builds for BPF; {mend}"))?;
     find_compiler().with_context(|| {
         format!("the installed compilers do not use LLVM {LLVM}, which {LINKER} {LINKER_VERSION} needs; {mend}")
     })
@@ -213,7 +216,7 @@ pub(crate) fn ensure_linker(root: &Path, opts: Options) -> Result<PathBuf> {
     );
     println!("building {LINKER} {LINKER_VERSION} (once; a few minutes)");
     let mut cargo = clean("rustup");
-    cargo.args(["run", "stable", "cargo", "install", "--locked", "--force", "--root"]);
+    cargo.args(["run", &active(), "cargo", "install", "--locked", "--force", "--root"]);
     cargo.arg(&tools).arg(format!("{LINKER}@{LINKER_VERSION}"));
     cargo.arg("--target-dir").arg(root.join("target/tools/build"));
     run(&mut cargo).with_context(|| format!("could not build {LINKER}; by hand: `{mend}`"))?;
@@ -308,9 +311,15 @@ fn clean(program: &str) -> Command {
     command
 }
 
-/// The folder of a rustup toolchain; of `stable` by default.
+/// The toolchain the outer cargo runs under.
+fn active() -> String {
+    std::env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| "stable".to_owned())
+}
+
+/// The folder of a rustup toolchain; of the active one by default.
 fn sysroot(toolchain: Option<&str>) -> Result<PathBuf> {
-    let name = toolchain.unwrap_or("stable");
+    let active = active();
+    let name = toolchain.unwrap_or(&active);
     output(clean("rustup").args(["run", name, "rustc", "--print", "sysroot"]))
         .map(|path| PathBuf::from(path.trim()))
         .with_context(|| format!("rustup has no toolchain {name}; `rustup toolchain install {name}`"))

@@ -28,7 +28,7 @@ pub struct PacketMeta {
     pub src: Addr,
     /// Destination.
     pub dst: Addr,
-    /// TCP/UDP source port; 0 for other protocols, for later fragments and for a truncated L4 header.
+    /// TCP/UDP source port; 0 for other protocols, for later fragments and for an L4 header cut short.
     pub src_port: u16,
     /// TCP/UDP destination port; 0 likewise.
     pub dst_port: u16,

@@ -102,21 +102,28 @@ fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
             return Ok(());
         }
         headers += 1;
-        // A chain cut short leaves the protocol of the header that is missing: the source is still judged.
+        // A chain cut short, by the frame or by the packet's own length, leaves the protocol of the header that is
+        // missing: the source is still judged. What lies behind the packet is padding, not its header.
+        if offset - start + MIN_EXTENSION_LEN > usize::from(payload_len) {
+            return Ok(());
+        }
         let Some(word) = view.u16(offset) else { return Ok(()) };
-        let kind = meta.proto;
-        if kind == EXT_FRAGMENT {
+        let len = match meta.proto {
+            EXT_FRAGMENT => MIN_EXTENSION_LEN,
+            EXT_AUTH => (usize::from(word & 0xff) + 2) * 4,
+            _ => (usize::from(word & 0xff) + 1) * 8,
+        };
+        if offset - start + len > usize::from(payload_len) {
+            return Ok(());
+        }
+        if meta.proto == EXT_FRAGMENT {
             let Some(fragment_word) = view.u16(offset + 2) else {
                 return Ok(());
             };
-            meta.fragment = fragment_word & 0xfff9 != 0;
+            meta.fragment |= fragment_word & 0xfff9 != 0;
             meta.later_fragment = fragment_word & 0xfff8 != 0;
-            offset += 8;
-        } else if kind == EXT_AUTH {
-            offset += (usize::from(word & 0xff) + 2) * 4;
-        } else {
-            offset += (usize::from(word & 0xff) + 1) * 8;
         }
+        offset += len;
         meta.proto = (word >> 8) as u8;
     }
     let extensions = (offset - start) as u32;
@@ -125,6 +132,8 @@ fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
 }
 
 const EXT_FRAGMENT: u8 = 44;
+/// Every extension header is at least this long, bytes.
+const MIN_EXTENSION_LEN: usize = 8;
 const EXT_AUTH: u8 = 51;
 
 /// Hop-by-hop, routing, fragment, authentication, destination options, mobility, HIP, shim6 (IANA registry).
@@ -133,7 +142,8 @@ const fn is_extension(proto: u8) -> bool {
     matches!(proto, 0 | 43 | EXT_FRAGMENT | EXT_AUTH | 60 | 135 | 139 | 140)
 }
 
-/// Ports, flags and payload length; `l4_len` is what the IP header leaves for L4.
+/// Ports, flags and payload length; `l4_len` is what the IP header leaves for L4. A header that does not fit into
+/// that has no ports, whatever follows it in the frame.
 #[inline(always)]
 fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketMeta) {
     meta.payload_len = l4_len;
@@ -141,7 +151,7 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
         return;
     }
     match meta.proto {
-        PROTO_TCP => {
+        PROTO_TCP if l4_len >= 20 => {
             let Some([src, dst, seq1, seq0, ack1, ack0, control]) = view.words::<7>(l4) else {
                 return;
             };
@@ -152,7 +162,7 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             meta.tcp_flags = (control & 0xff) as u8;
             meta.payload_len = l4_len.saturating_sub(u32::from(control >> 12) * 4);
         }
-        PROTO_UDP => {
+        PROTO_UDP if l4_len >= 8 => {
             let Some([src, dst]) = view.words::<2>(l4) else {
                 return;
             };

@@ -120,7 +120,7 @@ mod tests {
             ("2001:db8::/32", Some("own_address")),
             ("0.0.0.0/0", Some("unspecified")),
             ("::/0", Some("unspecified")),
-            ("::fffe:0:0/80", Some("allowlist")),
+            ("::fffe:0:0/80", Some("unspecified")),
             ("::ffff:0:0/96", Some("unspecified")),
             ("127.0.0.1/32", Some("loopback")),
             ("::1/128", Some("loopback")),

@@ -1,1 +1,351 @@
+//! The judge against a model, and against whatever anybody may ask of it.
 
+use super::*;
+use crate::config::Config;
+use crate::decide::Protected;
+use crate::types::{AlertId, Detector, Family, Ktime, Severity};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+const SEC: i64 = 1_000_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp((1_000_000 + seconds) * SEC)
+}
+
+fn alert(source: &str, severity: Severity, seconds: i64) -> Alert {
+    Alert {
+        id: AlertId(uuid::Uuid::nil()),
+        at: at(seconds),
+        evidence_at: Ktime(0),
+        source: source.parse().ok(),
+        targets: Vec::new(),
+        detector: Detector::PortScan,
+        family: Family::Scan,
+        technique: "syn vertical".into(),
+        score: 0.6,
+        severity,
+        class: EvidenceClass::Behaviour,
+        evidence: Vec::new(),
+        summary: "it scanned".into(),
+        sensor: "test".into(),
+    }
+}
+
+fn wish(target: &str, seconds: u64) -> NewDecision {
+    NewDecision {
+        target: target.parse().unwrap(),
+        action: ActionKind::BlockIp,
+        duration: Duration::from_secs(seconds),
+        reason: "because".into(),
+        actor: "ann".into(),
+    }
+}
+
+fn judge(mode: Mode) -> Judge {
+    Judge::new(&Config::default().response, mode, Mint::Counted(0))
+}
+
+fn guards() -> Guards {
+    let net = |text: &str, guard: &str| Protected {
+        target: text.parse().unwrap(),
+        guard: guard.into(),
+        reason: "of the test".into(),
+    };
+    Guards::new(vec![net("10.0.0.0/28", "own_address"), net("10.0.1.1/32", "gateway")])
+}
+
+#[test]
+fn an_alert_becomes_a_block_with_an_end() {
+    for (mode, simulated) in [(Mode::Simulation, true), (Mode::Production, false)] {
+        let d = judge(mode)
+            .judge(&alert("192.0.2.1", Severity::Medium, 0), &guards(), at(0))
+            .unwrap();
+        assert_eq!(
+            (d.status, d.action, d.simulated),
+            (DecisionStatus::Active, ActionKind::BlockIp, simulated)
+        );
+        assert_eq!(d.target, "192.0.2.1/32".parse::<IpNet>().unwrap());
+        assert_eq!(d.expires_at, Some(at(4 * 3600)));
+        assert_eq!(d.origin, Origin::Detector);
+    }
+}
+
+#[test]
+fn what_must_not_act_does_not() {
+    let mut judge = judge(Mode::Production);
+    let mut decide = |alert: Alert| judge.judge(&alert, &guards(), at(0));
+    let low = decide(alert("192.0.2.1", Severity::Low, 0)).unwrap();
+    assert_eq!(
+        (low.status, low.action, low.expires_at),
+        (DecisionStatus::Logged, ActionKind::LogOnly, None)
+    );
+    let statistical = decide(Alert {
+        class: EvidenceClass::Statistical,
+        ..alert("192.0.2.1", Severity::High, 0)
+    });
+    assert_eq!(statistical.unwrap().status, DecisionStatus::Logged);
+    let own = decide(alert("10.0.0.3", Severity::High, 0)).unwrap();
+    assert_eq!(
+        (own.status, own.veto.unwrap().guard.as_str()),
+        (DecisionStatus::Vetoed, "own_address")
+    );
+    assert_eq!(
+        decide(Alert {
+            source: None,
+            ..alert("192.0.2.1", Severity::High, 0)
+        }),
+        None
+    );
+    assert_eq!(judge.active().count(), 0);
+}
+
+#[test]
+fn a_repetition_extends_under_the_same_name_and_never_shortens() {
+    let mut judge = judge(Mode::Production);
+    let first = judge
+        .judge(&alert("192.0.2.1", Severity::Medium, 0), &guards(), at(0))
+        .unwrap();
+    assert_eq!(
+        judge.judge(&alert("192.0.2.1", Severity::High, 1), &guards(), at(1)),
+        None,
+        "as good already"
+    );
+    let longer = judge
+        .judge(&alert("192.0.2.1", Severity::High, 60), &guards(), at(60))
+        .unwrap();
+    assert_eq!(
+        (longer.id, longer.at, longer.expires_at),
+        (first.id, first.at, Some(at(60 + 4 * 3600)))
+    );
+    assert_eq!(longer.severity, Some(Severity::High));
+    let person = judge
+        .operator(&wish("192.0.2.0/24", 86_400), &guards(), at(61))
+        .unwrap();
+    assert_ne!(person.id, first.id);
+    assert_eq!(
+        judge.judge(&alert("192.0.2.9", Severity::High, 62), &guards(), at(62)),
+        None,
+        "the prefix covers it"
+    );
+    let shorter = judge.operator(&wish("192.0.2.1/32", 60), &guards(), at(70)).unwrap();
+    assert_eq!(
+        (shorter.id, shorter.expires_at),
+        (first.id, Some(at(130))),
+        "a person may shorten"
+    );
+    assert_eq!(judge.expire(at(129)), []);
+    let ended = judge.expire(at(130));
+    assert_eq!(
+        (ended[0].id, ended[0].status, ended[0].ended_at),
+        (first.id, DecisionStatus::Expired, Some(at(130)))
+    );
+}
+
+#[test]
+fn whom_a_person_released_is_left_alone_for_a_while() {
+    let mut judge = judge(Mode::Production);
+    judge
+        .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
+        .unwrap();
+    let target = Selector::Target("192.0.2.1/32".parse().unwrap());
+    let deleted = judge.delete(&target, at(10));
+    assert_eq!((deleted.len(), deleted[0].status), (1, DecisionStatus::Deleted));
+    assert_eq!(judge.delete(&target, at(10)), []);
+    assert_eq!(
+        judge.judge(&alert("192.0.2.1", Severity::High, 9), &guards(), at(11)),
+        None,
+        "old evidence"
+    );
+    let held = judge
+        .judge(&alert("192.0.2.1", Severity::High, 12), &guards(), at(12))
+        .unwrap();
+    assert_eq!(held.status, DecisionStatus::Logged);
+    assert!(
+        held.reason.contains("an operator released 192.0.2.1"),
+        "{}",
+        held.reason
+    );
+    let again = judge
+        .judge(&alert("192.0.2.1", Severity::High, 70), &guards(), at(70))
+        .unwrap();
+    assert_eq!(again.status, DecisionStatus::Active);
+    judge.delete(&Selector::All, at(80));
+    assert_eq!(
+        judge
+            .operator(&wish("192.0.2.1/32", 60), &guards(), at(81))
+            .unwrap()
+            .status,
+        DecisionStatus::Active
+    );
+    let escalated = judge
+        .judge(&alert("192.0.2.1", Severity::High, 82), &guards(), at(82))
+        .unwrap();
+    assert_eq!(
+        escalated.status,
+        DecisionStatus::Active,
+        "a person's own decision ends the hold"
+    );
+}
+
+#[test]
+fn wishes_are_checked() {
+    let mut judge = judge(Mode::Production);
+    for (target, seconds, expected) in [
+        ("10.0.0.9/32", 60, "own_address"),
+        ("10.0.0.0/8", 60, "own_address"),
+        ("0.0.0.0/0", 60, "too_wide"),
+        ("2000::/3", 60, "too_wide"),
+        ("ff02::1/128", 60, "multicast"),
+        ("192.0.2.1/32", 0, "duration is zero"),
+        ("192.0.2.1/32", 31 * 86_400, "response.max_duration"),
+    ] {
+        let error = judge
+            .operator(&wish(target, seconds), &guards(), at(0))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{target}: {error}");
+    }
+    let nothing = NewDecision {
+        action: ActionKind::LogOnly,
+        ..wish("192.0.2.1/32", 60)
+    };
+    assert!(matches!(
+        judge.operator(&nothing, &guards(), at(0)),
+        Err(CommandError::Invalid(_))
+    ));
+    let host_bits = judge.operator(&wish("192.0.2.77/24", 60), &guards(), at(0)).unwrap();
+    assert_eq!(host_bits.target.to_string(), "192.0.2.0/24");
+}
+
+#[test]
+fn a_restart_keeps_what_holds_and_a_new_mode_never_enforces_the_simulated() {
+    let mut before = judge(Mode::Simulation);
+    let simulated = before
+        .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
+        .unwrap();
+    let logged = before
+        .judge(&alert("192.0.2.2", Severity::Low, 0), &guards(), at(0))
+        .unwrap();
+    let inside = Decision {
+        target: "10.0.1.1/32".parse().unwrap(),
+        id: DecisionId(uuid::Uuid::max()),
+        ..simulated.clone()
+    };
+    let mut after = judge(Mode::Production);
+    after.restore(vec![simulated.clone(), logged, inside]);
+    assert_eq!(after.len(), 2);
+    let refused = after.recheck(&guards(), at(1));
+    assert_eq!(
+        (refused.len(), refused[0].veto.as_ref().unwrap().guard.as_str()),
+        (1, "gateway")
+    );
+    assert!(after.active().all(|d| d.simulated));
+    let real = after
+        .judge(&alert("192.0.2.1", Severity::High, 2), &guards(), at(2))
+        .unwrap();
+    assert_eq!(
+        (real.id, real.simulated),
+        (simulated.id, false),
+        "new evidence makes it real"
+    );
+    let mut back = judge(Mode::Simulation);
+    back.restore(vec![real]);
+    assert!(back.active().all(|d| d.simulated));
+    assert_eq!(back.fail(simulated.id).unwrap().status, DecisionStatus::Failed);
+    assert!(back.is_empty());
+}
+
+/// What may happen to a judge.
+#[derive(Clone, Debug)]
+enum Step {
+    Alert(u8, Severity, bool),
+    Wish(u8, u8, u16),
+    Delete(u8, u8),
+    DeleteAll,
+    Fail(u8),
+    Wait(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let severity = prop::sample::select(vec![Severity::Low, Severity::Medium, Severity::High]);
+    prop_oneof![
+        4 => (any::<u8>(), severity, any::<bool>()).prop_map(|(host, s, b)| Step::Alert(host % 32, s, b)),
+        3 => (any::<u8>(), 0u8..=32, 0u16..5000).prop_map(|(host, len, secs)| Step::Wish(host % 32, len, secs)),
+        2 => (any::<u8>(), 24u8..=32).prop_map(|(host, len)| Step::Delete(host % 32, len)),
+        1 => Just(Step::DeleteAll),
+        1 => any::<u8>().prop_map(Step::Fail),
+        3 => (0u16..20_000).prop_map(Step::Wait),
+    ]
+}
+
+/// Hosts around the protected prefix 10.0.0.0/28.
+fn host(n: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, n).into()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    /// No sequence puts a protected address into force, outlives the longest duration, or loses the model.
+    #[test]
+    fn no_sequence_breaks_the_law(steps in prop::collection::vec(step(), 1..60), production in any::<bool>()) {
+        let mode = if production { Mode::Production } else { Mode::Simulation };
+        let (mut judge, guards) = (judge(mode), guards());
+        let mut model: BTreeMap<IpNet, (DecisionId, Timestamp)> = BTreeMap::new();
+        let mut now = at(0);
+        for step in steps {
+            match step {
+                Step::Alert(n, severity, behaviour) => {
+                    let class = if behaviour { EvidenceClass::Behaviour } else { EvidenceClass::Statistical };
+                    let alert = Alert { source: Some(host(n)), at: now, class, ..alert("10.0.0.1", severity, 0) };
+                    if let Some(d) = judge.judge(&alert, &guards, now)
+                        && d.status == DecisionStatus::Active
+                    {
+                        prop_assert!(behaviour, "statistics never act");
+                        let end = d.expires_at.unwrap();
+                        if let Some((id, before)) = model.insert(d.target, (d.id, end)) {
+                            prop_assert!(id == d.id && before <= end, "extended under its name");
+                        }
+                    }
+                }
+                Step::Wish(n, len, seconds) => {
+                    let target = IpNet::new(host(n), len).unwrap();
+                    let wish = NewDecision { target, ..wish("10.0.0.1/32", seconds.into()) };
+                    if let Ok(d) = judge.operator(&wish, &guards, now) {
+                        model.insert(d.target, (d.id, d.expires_at.unwrap()));
+                    }
+                }
+                Step::Delete(n, len) => {
+                    let target = IpNet::new(host(n), len).unwrap();
+                    let gone = judge.delete(&Selector::Target(target), now);
+                    prop_assert_eq!(gone.len(), usize::from(model.remove(&target.trunc()).is_some()));
+                }
+                Step::DeleteAll => {
+                    prop_assert_eq!(judge.delete(&Selector::All, now).len(), model.len());
+                    model.clear();
+                }
+                Step::Fail(n) => {
+                    let victim = model.iter().nth(usize::from(n) % model.len().max(1)).map(|(t, (id, _))| (*t, *id));
+                    if let Some((target, id)) = victim {
+                        prop_assert_eq!(judge.fail(id).unwrap().status, DecisionStatus::Failed);
+                        model.remove(&target);
+                    }
+                }
+                Step::Wait(seconds) => {
+                    now = now.after(Duration::from_secs(seconds.into()));
+                    let ended = judge.expire(now);
+                    prop_assert!(ended.iter().all(|d| d.status == DecisionStatus::Expired && d.ended_at <= Some(now)));
+                    model.retain(|_, (_, end)| *end > now);
+                }
+            }
+            let ledger: BTreeMap<_, _> = judge.active().map(|d| (d.target, (d.id, d.expires_at.unwrap()))).collect();
+            prop_assert_eq!(&ledger, &model);
+            for d in judge.active() {
+                prop_assert!(guards.check(d.target).is_ok(), "{} is protected", d.target);
+                prop_assert!(d.expires_at.unwrap() <= now.after(Config::default().response.max_duration));
+                prop_assert_eq!(d.simulated, mode == Mode::Simulation);
+            }
+        }
+    }
+}

@@ -14,7 +14,9 @@ mod packet_flood;
 mod port_scan;
 mod syn_flood;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod voice;
 
 pub use baseline::Baseline;

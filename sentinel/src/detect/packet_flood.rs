@@ -11,18 +11,23 @@ const SLOTS: usize = 8;
 /// Fewer answers than one in so many packets is one-sided.
 const ANSWERS: u32 = 10;
 
+/// UDP must have gone on for so long: a TCP connection that explains it is reported by then.
+const SETTLE: Duration = Duration::from_millis(400);
+
 /// Packets of one source.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sender {
     udp: Ring<SLOTS>,
     answers: Ring<SLOTS>,
     icmp: Ring<SLOTS>,
+    /// Beginning of the flow with which the UDP packets in the window begin.
+    since: Ktime,
 }
 
 /// Counts UDP packets nobody answers and ICMP packets, per source.
 ///
 /// UDP: a flow's first packet counts only once its answer is due, since the answer is not known before. Flows that
-/// belong to a TCP connection with the same service (`iperf3 -u`) and multicast do not count. Nor does UDP at all where
+/// begin within half a minute of a TCP connection with the same service (`iperf3 -u`) and multicast do not count. Nor does UDP at all where
 /// only one direction is watched: then no answer is ever seen.
 /// ICMP: only from the far side; what our side sends may be errors that answer the far side's packets.
 #[derive(Debug)]
@@ -67,11 +72,15 @@ impl PacketFlood {
             _ => clamp(o.forward_delta.packets),
         };
         let sender = self.senders.touch_or(Addr::from(o.source), Sender::default);
+        if sender.udp.sum(o.at, self.slot_ns) == 0 {
+            sender.since = o.started;
+        }
         let sent = sender.udp.add(o.at, self.slot_ns, packets);
+        let settled = o.at.since(sender.since) >= SETTLE;
         let answers = sender.answers.add(o.at, self.slot_ns, clamp(o.reverse_delta.packets));
         let one_sided = u64::from(answers) * u64::from(ANSWERS) < u64::from(sent);
         let rate = self.rate(sent);
-        (one_sided && rate >= f64::from(self.udp_pps)).then_some((rate, self.udp_pps, f64::from(answers)))
+        (settled && one_sided && rate >= f64::from(self.udp_pps)).then_some((rate, self.udp_pps, f64::from(answers)))
     }
 
     fn icmp(&mut self, o: &Observation) -> Option<(f64, u32, f64)> {

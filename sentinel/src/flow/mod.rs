@@ -12,6 +12,8 @@ mod ring;
 mod sources;
 mod table;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use lru::Bounded;
 pub use observation::{Cause, Fate, Observation, Stealth};

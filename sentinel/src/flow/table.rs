@@ -19,6 +19,8 @@ const EARLY: usize = 8192;
 /// Time after the first record in which a UDP packet from a well-known port to a high one may answer a request that
 /// went out before we watched, and is therefore no probe.
 const STRANGER: Duration = Duration::from_secs(30);
+/// How long after its beginning a UDP flow may still turn out to belong to a TCP connection.
+const COMPANION_KNOWN: Duration = Duration::from_secs(5);
 /// Ports below this are servers' (RFC 6335, system ports).
 const SYSTEM_PORTS: u16 = 1024;
 /// Payload of a greeting: a responder that says more was listened to.
@@ -230,8 +232,10 @@ impl FlowTable {
         entry.fate = self.fate(&record.key, &entry, was_fate, false, now);
 
         let (source, target) = ends(&record.key, &entry);
-        if new && record.key.proto == PROTO_UDP {
-            entry.set(COMPANION, self.sources.companion(&source.0, target, now));
+        // The TCP connection may be reported as completed a little after the UDP flow began.
+        let young = now.since(Ktime(first_ns)) <= COMPANION_KNOWN;
+        if record.key.proto == PROTO_UDP && young && self.sources.companion(&source.0, target, now) {
+            entry.set(COMPANION, true);
         }
         if new {
             self.await_answer(&record.key, &mut entry, now);

@@ -10,7 +10,7 @@ use super::pin::{self, Kind, Pins};
 use super::{Kernel, clsact, interface};
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, LinkOrder};
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_detach_program};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_detach_program};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, XdpMode};
 use sentinel_common::names as n;
@@ -83,7 +83,7 @@ impl Kernel {
     /// Attaches to each interface: all of them, or none.
     ///
     /// # Errors
-    /// [`KernelError`]; what was attached by this call is then detached again.
+    /// [`KernelError`]; everything is then detached, also what an earlier call attached.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
         let tcx = super::probe::kernel_version().is_some_and(|version| version >= (6, 6, 0));
         self.attach_with(interfaces, tcx)
@@ -94,6 +94,11 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::attach`].
     pub fn attach_with(&mut self, interfaces: &[String], tcx: bool) -> Result<(), KernelError> {
+        if interfaces.is_empty() {
+            return Err(KernelError::NothingToWatch {
+                existing: interface::names().join(", "),
+            });
+        }
         for name in interfaces {
             if let Err(error) = self.attach_one(name, tcx) {
                 self.detach();
@@ -124,6 +129,7 @@ impl Kernel {
 
     fn attach_one(&mut self, name: &str, tcx: bool) -> Result<(), KernelError> {
         let ifindex = interface::index(name)?;
+        interface::require_ethernet(name)?;
         let slot = self.slot(name, ifindex)?;
         let (xdp_mode, fallback) = self.attach_ingress(name, ifindex)?;
         if self.config.egress {
@@ -389,9 +395,17 @@ pub fn detach_leftovers() -> Result<Vec<String>, KernelError> {
                 let _ = clsact::remove(&name);
                 cleaned.push(name);
             }
+            Err(TcError::IoError(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => match errno(&error) {
+                // No clsact there, which is the usual case, or the interface went away meanwhile.
+                Some(libc::EINVAL | libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP) => {}
                 Some(libc::EPERM) => return Err(KernelError::permission("detaching from tc")),
-                _ => continue,
+                code => {
+                    return Err(KernelError::System {
+                        call: format!("detaching from {name}: {}", chain(&error)),
+                        source: std::io::Error::from_raw_os_error(code.unwrap_or(libc::EIO)),
+                    });
+                }
             },
         }
     }

@@ -35,6 +35,22 @@ pub enum KernelError {
         /// Those that exist.
         existing: String,
     },
+    /// No interface was named.
+    #[error("there is no interface to watch: set `kernel.interfaces` (there are: {existing})")]
+    NothingToWatch {
+        /// Those that exist.
+        existing: String,
+    },
+    /// The interface carries no Ethernet frames.
+    #[error(
+        "{interface} carries no Ethernet frames (hardware type {kind}), which is all that can be read; watch the interface below it"
+    )]
+    NotEthernet {
+        /// The interface.
+        interface: String,
+        /// `ARPHRD_*` of `linux/if_arp.h`.
+        kind: u16,
+    },
     /// Two interfaces share an element of the slot table, or there are too many.
     #[error("{interface} cannot be watched beside {other}: their indexes agree modulo {table}; re-create one of them")]
     SlotTaken {

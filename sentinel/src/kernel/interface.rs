@@ -2,6 +2,7 @@
 
 use super::KernelError;
 use nix::net::if_::{if_nameindex, if_nametoindex};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// The index of an interface.
 ///
@@ -20,4 +21,41 @@ pub(super) fn names() -> Vec<String> {
     all.iter()
         .map(|one| one.name().to_string_lossy().into_owned())
         .collect()
+}
+
+/// Refuses an interface whose frames have no Ethernet header (tun, WireGuard, PPP): every frame of it would pass
+/// unread, which would look like protection and be none.
+///
+/// # Errors
+/// [`KernelError::NotEthernet`]; [`KernelError::System`] when the interface cannot be asked.
+pub(super) fn require_ethernet(name: &str) -> Result<(), KernelError> {
+    let failed = || KernelError::System {
+        call: format!("asking {name} for its hardware type"),
+        source: std::io::Error::last_os_error(),
+    };
+    // SAFETY: a zeroed request is a valid one; the name is copied with its end in place; the descriptor is ours and
+    // closed at the end; the kernel fills in the address, of which the family is read.
+    let kind = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        let room = request.ifr_name.len() - 1;
+        for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
+            *to = from as libc::c_char;
+        }
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return Err(failed());
+        }
+        let socket = OwnedFd::from_raw_fd(fd);
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFHWADDR as _, &raw mut request) < 0 {
+            return Err(failed());
+        }
+        request.ifr_ifru.ifru_hwaddr.sa_family
+    };
+    if matches!(kind, libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK) {
+        return Ok(());
+    }
+    Err(KernelError::NotEthernet {
+        interface: name.to_owned(),
+        kind,
+    })
 }

@@ -119,6 +119,12 @@ impl Kernel {
         FlowSweep::new(Arc::clone(&self.flows), &self.config, Arc::clone(&self.shared))
     }
 
+    /// The kernel programs' diagnostics.
+    #[cfg(feature = "kernel-debug")]
+    pub fn log(&mut self) -> super::KernelLog {
+        super::KernelLog::new(&mut self.ebpf)
+    }
+
     /// A handle that reads the counters.
     pub fn counters(&self) -> Counters {
         self.counters.clone()

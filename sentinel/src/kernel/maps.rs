@@ -17,6 +17,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+type Pairs<K, V> = Vec<(K, V)>;
+
 /// A kernel map that fails loudly when it is full.
 trait Store {
     type Key: Pod;
@@ -24,7 +26,7 @@ trait Store {
     fn get(&self, key: &Self::Key) -> Result<Option<Self::Value>, MapError>;
     fn set(&mut self, key: &Self::Key, value: &Self::Value) -> Result<(), MapError>;
     fn unset(&mut self, key: &Self::Key) -> Result<(), MapError>;
-    fn all(&self) -> Result<Vec<(Self::Key, Self::Value)>, MapError>;
+    fn all(&self) -> Result<Pairs<Self::Key, Self::Value>, MapError>;
 }
 
 impl<K: Pod, V: Pod> Store for HashMap<MapData, K, V> {
@@ -43,7 +45,7 @@ impl<K: Pod, V: Pod> Store for HashMap<MapData, K, V> {
         self.remove(key)
     }
 
-    fn all(&self) -> Result<Vec<(K, V)>, MapError> {
+    fn all(&self) -> Result<Pairs<K, V>, MapError> {
         self.iter().collect()
     }
 }
@@ -83,7 +85,7 @@ impl<K: Pod, V: Prefixed> Store for LpmTrie<MapData, K, V> {
         self.remove(key)
     }
 
-    fn all(&self) -> Result<Vec<(Key<K>, V)>, MapError> {
+    fn all(&self) -> Result<Pairs<Key<K>, V>, MapError> {
         self.iter().collect()
     }
 }
@@ -144,7 +146,7 @@ impl<M: Store> Table<M> {
         Ok(Some(old))
     }
 
-    fn all(&self) -> Result<Vec<(M::Key, M::Value)>, EnforceError> {
+    fn all(&self) -> Result<Pairs<M::Key, M::Value>, EnforceError> {
         self.map.all().map_err(|error| self.failed(&error))
     }
 

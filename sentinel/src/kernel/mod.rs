@@ -14,6 +14,8 @@ mod decode;
 mod error;
 mod interface;
 mod load;
+#[cfg(feature = "kernel-debug")]
+mod log;
 mod maps;
 mod pin;
 pub mod probe;
@@ -27,6 +29,8 @@ pub use counters::Counters;
 pub use decode::{DecodeError, decode};
 pub use error::KernelError;
 pub use load::Kernel;
+#[cfg(feature = "kernel-debug")]
+pub use log::KernelLog;
 pub use maps::BlockMaps;
 pub use pin::unpin;
 pub use ring::RingReader;

@@ -45,7 +45,7 @@ impl FlowSweep {
             shared,
             cursor: BatchCursor::default(),
             quiet: config.report_interval + CLOCK_STEP,
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             previous: Ktime(0),
             current: Ktime(0),
             seen: 0,

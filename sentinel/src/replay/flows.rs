@@ -12,7 +12,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default)]
 struct Kept {
     value: FlowValue,
-    /// Stands in the queue of flows with unreported packets.
+    /// Has packets that no report carried.
+    unreported: bool,
+    /// Stands in the queue of flows to look at.
     queued: bool,
 }
 
@@ -88,7 +90,8 @@ impl ModelFlows {
                 kept.value.mark_reported(now.0);
                 FlowRecord::new(key, kept.value, cause, now.0)
             });
-        if report.is_none() && !kept.queued {
+        kept.unreported = report.is_none();
+        if kept.unreported && !kept.queued {
             kept.queued = true;
             self.quiet.push_back((now.0 + self.interval_ns, key));
         }
@@ -104,15 +107,16 @@ impl ModelFlows {
                 continue;
             };
             kept.queued = false;
-            let last = kept.value.last_ns();
-            if last <= kept.value.reported_ns {
+            if !kept.unreported {
                 continue;
             }
+            let last = kept.value.last_ns();
             if last + self.interval_ns > now.0 {
                 kept.queued = true;
                 self.quiet.push_back((last + self.interval_ns, key));
                 continue;
             }
+            kept.unreported = false;
             kept.value.mark_reported(now.0);
             records.push(FlowRecord::new(key, kept.value, CAUSE_IDLE, now.0));
         }

@@ -29,7 +29,7 @@ fn the_program_and_the_host_agree_on_hostile_frames() {
     const BATCHES: usize = 100;
     const FRAMES: usize = 2000;
     let quiet = KernelConfig {
-        report_interval: Duration::from_secs(86_400),
+        report_interval: Duration::from_hours(24),
         flow_capacity: 65_536,
         ..config()
     };

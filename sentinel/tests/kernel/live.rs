@@ -428,6 +428,101 @@ fn attach_errors_say_what_to_do() {
     });
 }
 
+#[tokio::test]
+async fn a_flood_of_random_sources_is_accounted_to_the_unit() {
+    const PACKETS: u64 = 20_000;
+    if Command::new("hping3").arg("-v").output().is_err() {
+        println!("skipped: no hping3 (Debian package hping3)");
+        return;
+    }
+    let ingress_only = KernelConfig {
+        egress: false,
+        event_budget: 50,
+        flow_capacity: 65_536,
+        ..config()
+    };
+    let Some(mut kernel) = kernel(&ingress_only, Mode::Production) else {
+        return;
+    };
+    let pair = Pair::new();
+    Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+    let reader = kernel.ring();
+    let lost = reader.lost();
+    let (out, mut batches) = tokio::sync::mpsc::channel(64);
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let task = tokio::spawn(reader.run(out, cancel.clone()));
+    let counting = tokio::spawn(async move {
+        let mut got = 0;
+        while let Some(batch) = batches.recv().await {
+            got += decode(&batch).inspect(|record| assert!(record.is_ok())).count() as u64;
+        }
+        got
+    });
+    let far = pair.far.clone();
+    let flood = move || {
+        let args = format!("netns exec {far} hping3 -q --udp -p 9999 -c {PACKETS} -i u10 --rand-source 10.99.0.1");
+        Command::new("ip").args(args.split_whitespace()).output().unwrap()
+    };
+    tokio::task::spawn_blocking(flood).await.unwrap();
+    cancel.cancel();
+    task.await.unwrap();
+    let got = counting.await.unwrap();
+    let (interfaces, _) = kernel.counters().read().unwrap();
+    let count = |counter| interfaces[0].get(counter);
+    let (new, sent) = (count(Counter::FlowNew), count(Counter::EventSent));
+    assert!(new >= PACKETS, "{new} flows");
+    let unsent = count(Counter::EventLost) + count(Counter::EventDeferred);
+    // A flow of the flood is one packet, and so one report or one reason for none. The namespaces' own neighbour
+    // discovery adds a few flows of more packets, each of which may be reported, or not, once more.
+    let own = count(Counter::PassV4) - PACKETS + count(Counter::PassV6);
+    assert!((new..=new + own).contains(&(sent + unsent)), "{interfaces:?}");
+    assert_eq!(sent, got + lost.load(Ordering::Relaxed));
+    assert_eq!(count(Counter::FlowRefused), 0);
+}
+
+#[test]
+fn an_interface_without_ethernet_is_refused() {
+    let Some(mut kernel) = kernel(&config(), Mode::Simulation) else {
+        return;
+    };
+    let pair = Pair::new();
+    let made = Command::new("ip")
+        .args(["-n", &pair.near, "tuntap", "add", "tun7", "mode", "tun"])
+        .output()
+        .unwrap();
+    if !made.status.success() {
+        println!("skipped: this kernel has no tun devices");
+        return;
+    }
+    let error = Pair::inside(&pair.near, || kernel.attach(&["tun7".into()])).unwrap_err();
+    assert!(matches!(error, KernelError::NotEthernet { .. }), "{error}");
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    const CHILD: &str = "GATE_TEST_NO_CAPABILITIES";
+    if std::env::var_os(CHILD).is_some() {
+        // A process of its own: what aya learns of the kernel here, it would remember.
+        caps::clear(None, caps::CapSet::Effective).unwrap();
+        let error = Kernel::load(&config(), Mode::Simulation).err().unwrap().to_string();
+        println!("error: {error}");
+        return;
+    }
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "live::a_missing_capability_is_named", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(
+        text.contains("CAP_BPF") && text.contains("CAP_NET_ADMIN") && text.contains("setcap"),
+        "{text}"
+    );
+}
+
 #[test]
 fn capacities_the_kernel_cannot_make_are_refused_with_the_key() {
     if kernel(&config(), Mode::Simulation).is_none() {

@@ -43,6 +43,16 @@ fn kernel(config: &KernelConfig, mode: Mode) -> Option<Kernel> {
     }
 }
 
+/// The agent hands these to tasks of their own.
+const fn sendable<T: Send + 'static>() {}
+const _: () = {
+    sendable::<Kernel>();
+    sendable::<sentinel::kernel::BlockMaps>();
+    sendable::<sentinel::kernel::RingReader>();
+    sendable::<sentinel::kernel::FlowSweep>();
+    sendable::<sentinel::kernel::Counters>();
+};
+
 /// Counters that moved between two readings.
 fn moved(before: &[u64; COUNTERS], after: &[u64; COUNTERS]) -> BTreeMap<&'static str, u64> {
     Counter::ALL

@@ -1,0 +1,297 @@
+//! The rule that updates a flow, the entries that expire, and the names both sides rely on.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use sentinel_common::addr::Addr;
+use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
+use sentinel_common::event::{FlowRecord, KIND_FLOW, VERSION};
+use sentinel_common::flow::{
+    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_PERIODIC, Direction, FlowKey, FlowValue, KEY_FRAGMENT, PROTO_TCP, PROTO_UDP,
+    STATE_CLOSED, STATE_EXPECT_ACK, STATE_HANDSHAKE, STATE_OPENED_BY_EGRESS, STATE_REPORTED,
+};
+use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG};
+use sentinel_common::stat::{COUNTERS, Counter};
+use std::net::IpAddr;
+
+use Direction::{Egress, Ingress};
+
+const INTERVAL: u64 = 100;
+
+fn tcp(flags: u8, seq: u32, ack: u32, payload: u32) -> PacketMeta {
+    PacketMeta {
+        src: Addr::v4([198, 51, 100, 7]),
+        dst: Addr::v4([10, 0, 0, 1]),
+        src_port: 4000,
+        dst_port: 22,
+        proto: PROTO_TCP,
+        tcp_flags: flags,
+        tcp_seq: seq,
+        tcp_ack: ack,
+        ip_version: 4,
+        l3_len: 40 + payload,
+        payload_len: payload,
+        ..PacketMeta::default()
+    }
+}
+
+/// Runs packets through the rule, reporting whenever it asks, and returns the flow and the causes.
+fn run(packets: &[(Direction, PacketMeta, u64)]) -> (FlowValue, Vec<Option<u32>>) {
+    let mut value = FlowValue::default();
+    let causes = packets
+        .iter()
+        .map(|(direction, packet, now)| {
+            let cause = value.update(packet, *direction, *now, INTERVAL);
+            if cause.is_some() {
+                value.mark_reported(*now);
+            }
+            cause
+        })
+        .collect();
+    (value, causes)
+}
+
+fn has(value: &FlowValue, bit: u32) -> bool {
+    value.state & bit != 0
+}
+
+const SYN_IN: u8 = TCP_SYN;
+const SYNACK: u8 = TCP_SYN | TCP_ACK;
+
+#[test]
+fn a_handshake_is_proven_by_the_right_acknowledgement_alone() {
+    let opened = [
+        (Ingress, tcp(SYN_IN, 100, 0, 0), 1),
+        (Egress, tcp(SYNACK, 7000, 101, 0), 2),
+    ];
+    let with = |last: PacketMeta| run(&[opened[0], opened[1], (Ingress, last, 3)]).0;
+    assert!(has(&with(tcp(TCP_ACK, 101, 7001, 0)), STATE_HANDSHAKE));
+    // The final ACK may be lost: the first data carries the same number.
+    assert!(has(&with(tcp(TCP_ACK | TCP_PSH, 101, 7001, 50)), STATE_HANDSHAKE));
+    assert!(!has(&with(tcp(TCP_ACK, 101, 7000, 0)), STATE_HANDSHAKE), "one short");
+    assert!(!has(&with(tcp(TCP_ACK, 101, 7002, 0)), STATE_HANDSHAKE), "one over");
+    assert!(!has(&with(tcp(TCP_PSH, 101, 7001, 9)), STATE_HANDSHAKE), "no ACK flag");
+    assert!(
+        !has(&with(tcp(TCP_ACK | TCP_RST, 101, 7001, 0)), STATE_HANDSHAKE),
+        "a reset"
+    );
+    // Nothing we sent: nothing to know.
+    let blind = run(&[(Ingress, tcp(SYN_IN, 1, 0, 0), 1), (Ingress, tcp(TCP_ACK, 2, 0, 0), 2)]).0;
+    assert!(!has(&blind, STATE_HANDSHAKE | STATE_EXPECT_ACK));
+}
+
+#[test]
+fn a_connection_of_our_own_is_proven_by_the_syn_ack() {
+    let (value, _) = run(&[
+        (Egress, tcp(SYN_IN, u32::MAX, 0, 0), 1),
+        (Ingress, tcp(SYNACK, 5, 0, 0), 2),
+    ]);
+    assert!(
+        has(&value, STATE_OPENED_BY_EGRESS) && has(&value, STATE_HANDSHAKE),
+        "the number wraps"
+    );
+    let (value, _) = run(&[(Ingress, tcp(SYN_IN, 1, 0, 0), 1), (Egress, tcp(SYNACK, 5, 2, 0), 2)]);
+    assert!(!has(&value, STATE_OPENED_BY_EGRESS));
+}
+
+#[test]
+fn a_flow_closes_by_two_fins_or_one_reset_and_says_so_once() {
+    let fin = TCP_FIN | TCP_ACK;
+    let (value, causes) = run(&[
+        (Ingress, tcp(TCP_ACK, 1, 1, 0), 1),
+        (Ingress, tcp(fin, 1, 1, 0), 2),
+        (Egress, tcp(fin, 1, 1, 0), 3),
+        (Ingress, tcp(TCP_ACK, 1, 1, 0), 4),
+        (Ingress, tcp(TCP_RST, 1, 1, 0), 5),
+    ]);
+    assert!(has(&value, STATE_CLOSED));
+    assert_eq!(causes, [Some(CAUSE_FIRST), None, Some(CAUSE_CLOSE), None, None]);
+    let (value, causes) = run(&[(Ingress, tcp(fin, 1, 1, 0), 1), (Ingress, tcp(fin, 1, 1, 0), 2)]);
+    assert!(!has(&value, STATE_CLOSED), "both from one side: {causes:?}");
+    let (_, causes) = run(&[
+        (Ingress, tcp(SYN_IN, 1, 0, 0), 1),
+        (Egress, tcp(TCP_RST | TCP_ACK, 0, 2, 0), 1),
+    ]);
+    assert_eq!(causes, [Some(CAUSE_FIRST), Some(CAUSE_CLOSE)]);
+    let (_, causes) = run(&[(Ingress, tcp(TCP_RST, 1, 0, 0), 1)]);
+    assert_eq!(causes, [Some(CAUSE_CLOSE)], "closed before it began");
+}
+
+#[test]
+fn a_busy_flow_is_reported_by_the_interval() {
+    let udp = PacketMeta {
+        proto: PROTO_UDP,
+        l3_len: 128,
+        payload_len: 100,
+        ..PacketMeta::default()
+    };
+    let at = |now| (Ingress, udp, now);
+    let (value, causes) = run(&[at(1000), at(1001), at(1099), at(1100), at(1101), at(1300)]);
+    let (first, again) = (Some(CAUSE_FIRST), Some(CAUSE_PERIODIC));
+    assert_eq!(causes, [first, None, None, again, None, again]);
+    assert_eq!(
+        (value.ingress.packets, value.ingress.bytes, value.ingress.payload_bytes),
+        (6, 768, 600)
+    );
+    assert_eq!(
+        (value.ingress.first_ns, value.ingress.last_ns, value.last_ns()),
+        (1000, 1300, 1300)
+    );
+    assert_eq!(value.unreported(), 0);
+}
+
+#[test]
+fn a_report_that_found_no_room_is_tried_again() {
+    let mut value = FlowValue::default();
+    let packet = tcp(SYN_IN, 1, 0, 0);
+    assert_eq!(value.update(&packet, Ingress, 1, INTERVAL), Some(CAUSE_FIRST));
+    assert_eq!(value.update(&packet, Ingress, 2, INTERVAL), Some(CAUSE_FIRST));
+    assert_eq!(value.unreported(), 2);
+    value.mark_reported(2);
+    assert_eq!(value.update(&packet, Ingress, 3, INTERVAL), None);
+    assert!(has(&value, STATE_REPORTED));
+    assert_eq!(value.unreported(), 1);
+    // A clock that steps back by a jiffy between CPUs reports nothing early.
+    assert_eq!(value.update(&packet, Ingress, 0, INTERVAL), None);
+}
+
+#[test]
+fn probes_are_told_apart() {
+    let count = |flags: u8| run(&[(Ingress, tcp(flags, 1, 1, 0), 1)]).0.ingress;
+    let null = count(0);
+    assert_eq!((null.null, null.xmas, null.bare_fin), (1, 0, 0));
+    let xmas = count(TCP_FIN | TCP_PSH | TCP_URG);
+    assert_eq!((xmas.null, xmas.xmas, xmas.bare_fin), (0, 1, 0));
+    let fin = count(TCP_FIN);
+    assert_eq!((fin.null, fin.xmas, fin.bare_fin, fin.fin), (0, 0, 1, 1));
+    let real = count(TCP_FIN | TCP_ACK);
+    assert_eq!(
+        (real.null, real.xmas, real.bare_fin, real.fin, real.ack),
+        (0, 0, 0, 1, 1)
+    );
+    // The ECN bits are no part of a probe's signature.
+    assert_eq!(count(0xc0).null, 1);
+    // A header cut short has no flags, and is no probe.
+    let cut = PacketMeta {
+        src_port: 0,
+        dst_port: 0,
+        ..tcp(0, 0, 0, 0)
+    };
+    assert_eq!(run(&[(Ingress, cut, 1)]).0.ingress.null, 0);
+    let later = PacketMeta {
+        fragment: true,
+        later_fragment: true,
+        ..cut
+    };
+    let half = run(&[(Ingress, later, 1)]).0.ingress;
+    assert_eq!((half.null, half.fragments), (0, 1));
+}
+
+#[test]
+fn lengths_and_super_packets() {
+    let big = PacketMeta {
+        segments: 3,
+        ..tcp(TCP_ACK | TCP_PSH, 1, 1, 3000)
+    };
+    let (value, _) = run(&[(Egress, tcp(TCP_ACK, 1, 1, 0), 1), (Egress, big, 2)]);
+    let half = value.egress;
+    assert_eq!(
+        (half.packets, half.bytes, half.payload_bytes),
+        (4, 40 + 3 * 40 + 3000, 3000)
+    );
+    assert_eq!((half.len_min, half.len_max, half.zero_payload), (40, 1040, 1));
+    assert_eq!((half.ack, half.psh), (4, 1));
+}
+
+#[test]
+fn keys_are_seen_from_the_interface() {
+    let packet = tcp(SYN_IN, 1, 0, 0);
+    let answer = PacketMeta {
+        src: packet.dst,
+        dst: packet.src,
+        src_port: packet.dst_port,
+        dst_port: packet.src_port,
+        ..packet
+    };
+    let key = FlowKey::of(&packet, Ingress);
+    assert_eq!(key, FlowKey::of(&answer, Egress));
+    assert_eq!(
+        (key.remote_port, key.local_port, IpAddr::from(key.remote)),
+        (4000, 22, "198.51.100.7".parse().unwrap())
+    );
+    let later = PacketMeta {
+        later_fragment: true,
+        fragment: true,
+        ..packet
+    };
+    assert_eq!(FlowKey::of(&later, Ingress).flags, KEY_FRAGMENT);
+}
+
+#[test]
+fn entries_end_at_their_instant() {
+    for (expires_ns, now, expired) in [
+        (100, 99, false),
+        (100, 100, true),
+        (100, 101, true),
+        (NEVER_NS, u64::MAX, false),
+        (0, 0, true),
+    ] {
+        let block = BlockEntry {
+            expires_ns,
+            ..BlockEntry::default()
+        };
+        let allow = AllowEntry {
+            expires_ns,
+            ..AllowEntry::default()
+        };
+        assert_eq!(
+            (block.expired(now), allow.expired(now)),
+            (expired, expired),
+            "{expires_ns} at {now}"
+        );
+    }
+    let order = BlockEntry {
+        expires_ns: 7,
+        decision: [1; 16],
+        action: 1,
+        prefix_len: 32,
+        ..BlockEntry::default()
+    };
+    assert!(order.same_order(&BlockEntry {
+        hits: 9,
+        last_hit_ns: 3,
+        ..order
+    }));
+    for other in [
+        BlockEntry { expires_ns: 8, ..order },
+        BlockEntry {
+            decision: [2; 16],
+            ..order
+        },
+        BlockEntry { action: 0, ..order },
+        BlockEntry { flags: 1, ..order },
+        BlockEntry {
+            prefix_len: 24,
+            ..order
+        },
+    ] {
+        assert!(!order.same_order(&other));
+    }
+}
+
+#[test]
+fn records_and_counters_are_what_they_say() {
+    let record = FlowRecord::new(FlowKey::default(), FlowValue::default(), CAUSE_FIRST, 5);
+    assert_eq!(
+        (record.header.kind, record.header.version, record.header.len),
+        (KIND_FLOW, VERSION, 280)
+    );
+    let mut labels: Vec<_> = Counter::ALL.iter().map(|counter| counter.label()).collect();
+    assert!(
+        Counter::ALL
+            .iter()
+            .enumerate()
+            .all(|(index, counter)| *counter as usize == index && index < COUNTERS)
+    );
+    labels.sort_unstable();
+    labels.dedup();
+    assert_eq!(labels.len(), Counter::ALL.len());
+}
