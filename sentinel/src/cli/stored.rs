@@ -55,7 +55,7 @@ impl Stored {
                     .transpose()?
                     .into_iter()
                     .collect::<Vec<_>>();
-                self.pages(limit, |want, cursor| {
+                pages(limit, |want, cursor| {
                     let (severity, detector) = (severity.clone(), detector.clone());
                     let window = window(want, cursor);
                     self.runtime.block_on(self.store.alerts(AlertFilter {
@@ -68,13 +68,13 @@ impl Stored {
             }
             "/decisions" => {
                 let active = value("active").map(|text| text == "true");
-                self.pages(limit, |want, cursor| {
+                pages(limit, |want, cursor| {
                     let window = window(want, cursor);
                     self.runtime
                         .block_on(self.store.decisions(DecisionFilter { window, ip, active }))
                 })
             }
-            "/actions" => self.pages(limit, |want, cursor| {
+            "/actions" => pages(limit, |want, cursor| {
                 let filter = ActionFilter {
                     window: window(want, cursor),
                     ip,
@@ -99,28 +99,28 @@ impl Stored {
         };
         Ok(found.with_context(|| format!("there is no {} {id}", list.trim_end_matches('s')))?)
     }
+}
 
-    fn pages<T: Serialize>(
-        &self,
-        limit: usize,
-        page: impl Fn(usize, Option<String>) -> Result<Page<T>, StoreError>,
-    ) -> Result<Vec<Value>, Failure> {
-        let mut items = Vec::new();
-        let mut cursor = None;
-        loop {
-            let want = if limit == 0 {
-                PAGE
-            } else {
-                PAGE.min(limit - items.len())
-            };
-            let part = page(want, cursor)?;
-            for found in &part.items {
-                items.push(serde_json::to_value(found)?);
-            }
-            cursor = part.next_cursor;
-            if cursor.is_none() || part.items.is_empty() || (limit != 0 && items.len() >= limit) {
-                return Ok(items);
-            }
+/// Page after page, up to `limit` (0: all).
+fn pages<T: Serialize>(
+    limit: usize,
+    page: impl Fn(usize, Option<String>) -> Result<Page<T>, StoreError>,
+) -> Result<Vec<Value>, Failure> {
+    let mut items = Vec::new();
+    let mut cursor = None;
+    loop {
+        let want = if limit == 0 {
+            PAGE
+        } else {
+            PAGE.min(limit - items.len())
+        };
+        let part = page(want, cursor)?;
+        for found in &part.items {
+            items.push(serde_json::to_value(found)?);
+        }
+        cursor = part.next_cursor;
+        if cursor.is_none() || part.items.is_empty() || (limit != 0 && items.len() >= limit) {
+            return Ok(items);
         }
     }
 }
