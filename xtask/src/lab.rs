@@ -3,7 +3,9 @@
 use crate::{Consent, run, setup, shell};
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Attacks the suite `respond` times.
 const RESPOND_ROUNDS: u32 = 20;
@@ -38,29 +40,36 @@ pub(crate) enum Inside {
 pub(crate) fn run(consent: Consent, once: bool, json: Option<&Path>) -> Result<()> {
     setup::tools(consent)?;
     let agent = run::build(consent, false)?;
-    if !once {
-        return elevate(&["lab".as_ref(), agent.as_path()]);
-    }
-    match json {
-        Some(file) => elevate(&["once".as_ref(), &agent, "--json".as_ref(), &std::path::absolute(file)?]),
-        None => elevate(&["once".as_ref(), agent.as_path()]),
-    }
+    let mut command = match (once, json) {
+        (false, _) => elevated(&["lab".as_ref(), agent.as_path()])?,
+        (true, None) => elevated(&["once".as_ref(), agent.as_path()])?,
+        (true, Some(file)) => elevated(&["once".as_ref(), &agent, "--json".as_ref(), &std::path::absolute(file)?])?,
+    };
+    // The lab takes our place: it alone answers Ctrl-C, and the shell waits until it has cleaned up.
+    Err(command.exec()).context("the lab cannot be started")
 }
 
 /// The suite `respond`; the agent is built already.
 pub(crate) fn respond(consent: Consent, json: &Path) -> Result<()> {
     setup::tools(consent)?;
     let agent = shell::target()?.join("release/sentinel");
-    elevate(&["respond".as_ref(), &agent, json, RESPOND_ROUNDS.to_string().as_ref()])
+    shell::run(&mut elevated(&[
+        "respond".as_ref(),
+        &agent,
+        json,
+        RESPOND_ROUNDS.to_string().as_ref(),
+    ])?)
 }
 
-/// Runs ourselves again as root.
-fn elevate(args: &[&Path]) -> Result<()> {
+/// Ourselves again, as root.
+fn elevated(args: &[&Path]) -> Result<Command> {
     let own = std::env::current_exe().context("our own binary cannot be found")?;
     if !shell::is_root() {
         shell::step("network namespaces need root: sudo may ask for your password");
     }
-    shell::run(shell::elevated(&own).arg("inside").args(args))
+    let mut command = shell::elevated(&own);
+    command.arg("inside").args(args);
+    Ok(command)
 }
 
 pub(crate) fn inside(inside: &Inside) -> Result<()> {
