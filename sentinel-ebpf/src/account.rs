@@ -1,9 +1,13 @@
 //! Flows: find or create the entry, update it in place, report when the rule says so.
+//!
+//! Egress sees what the stack hands to the device. Headers are read from the linear part of a packet, where the stack
+//! keeps them; super-packets that the card will cut up (TSO, GSO) are counted as the packets that leave. A jumbo
+//! payload length of zero ("BIG TCP", off unless asked for) is counted as it stands: one packet without ports.
 
 use crate::emit;
 use crate::frame::{self, Frame};
 use crate::gate;
-use crate::maps::{FLOWS, SETTINGS};
+use crate::maps::{FLOWS, SETTINGS, scratch};
 use crate::stat::Stat;
 use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
@@ -73,12 +77,11 @@ pub(crate) fn packet(
 pub(crate) fn egress(ctx: &TcContext) -> i32 {
     // SAFETY: the context is the kernel's and valid for the length of the program.
     let (ifindex, segments) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).gso_segs) };
-    let (Some(settings), Some(mut stat)) = (SETTINGS.get(0), Stat::of(ifindex)) else {
+    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), scratch(1)) else {
         return TC_ACT_UNSPEC;
     };
     let frame = Frame::new(ctx.data(), ctx.data_end());
-    let mut meta = PacketMeta::default();
-    if frame::parse(frame, &mut meta).is_err() {
+    if frame::parse(frame, meta).is_err() {
         stat.count(Counter::EgressOther);
         return TC_ACT_UNSPEC;
     }
@@ -94,6 +97,6 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
     stat.add(packets, u64::from(meta.segments));
     stat.add(octets, bytes);
     let now = stat.now();
-    packet(&mut stat, settings, &meta, Direction::Egress, None, ifindex, now);
+    packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
     TC_ACT_UNSPEC
 }

@@ -1,8 +1,11 @@
 //! The order of decisions: settings, allow, block by exact source, block by prefix, pass.
+//!
+//! Native XDP sees packets as they arrive. Generic XDP comes after GRO has merged some, so packets count for less
+//! there; bytes are right.
 
 use crate::account;
 use crate::frame::{self, Frame};
-use crate::maps::{ALLOW4, ALLOW6, BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest};
+use crate::maps::{ALLOW4, ALLOW6, BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest, scratch};
 use crate::stat::{Stat, atomic_add};
 use crate::verdict::xdp_code;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
@@ -22,7 +25,7 @@ use sentinel_common::verdict::Verdict;
 #[inline(always)]
 pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
-    let (Some(settings), Some(mut stat)) = (SETTINGS.get(0), Stat::of(ifindex)) else {
+    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), scratch(0)) else {
         return XDP_PASS;
     };
     let frame = Frame::new(ctx.data(), ctx.data_end());
@@ -32,8 +35,7 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     } else {
         frame.len()
     };
-    let mut meta = PacketMeta::default();
-    if let Err(error) = frame::parse(frame, &mut meta) {
+    if let Err(error) = frame::parse(frame, meta) {
         stat.count(match error {
             ParseError::NotIp => Counter::NotIp,
             ParseError::Truncated => Counter::Truncated,
@@ -48,13 +50,13 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         stat.count(Counter::TooDeep);
     }
     let now = stat.now();
-    let verdict = judge(&mut stat, settings, &meta, bytes, now);
+    let verdict = judge(&mut stat, settings, meta, bytes, now);
     count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
-    crate::debug::judged(ctx, &meta, verdict);
+    crate::debug::judged(ctx, meta, verdict);
     if !verdict.drops() {
         let allowed = Some(matches!(verdict, Verdict::PassAllowed));
-        account::packet(&mut stat, settings, &meta, Direction::Ingress, allowed, ifindex, now);
+        account::packet(&mut stat, settings, meta, Direction::Ingress, allowed, ifindex, now);
     }
     xdp_code(verdict)
 }

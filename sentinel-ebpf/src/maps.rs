@@ -12,6 +12,7 @@ use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{
     ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
 };
+use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::Settings;
 use sentinel_common::stat::CpuBlock;
 
@@ -40,6 +41,25 @@ pub(crate) static BLOCK_NET6: LpmTrie<[u8; 16], BlockEntry> = LpmTrie::with_max_
 pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(FLOW_CAPACITY, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Where a packet is parsed into: element 0 for ingress, 1 for egress. Nothing of it outlives the packet.
+///
+/// Not on the stack, because the verifier follows every value it finds there through the rest of the program, once for
+/// each way through the parser; what is in a map it takes as unknown, and walks the rest once.
+#[map]
+static SCRATCH: PerCpuArray<PacketMeta> = PerCpuArray::with_max_entries(2, 0);
+
+/// This CPU's record to parse a packet into, emptied.
+#[inline(always)]
+pub(crate) fn scratch(element: u32) -> Option<&'static mut PacketMeta> {
+    let meta = SCRATCH.get_ptr_mut(element)?;
+    // SAFETY: the element is this CPU's, and of one direction's program, which does not nest in itself. It is written
+    // before the reference is made, so that it holds a value.
+    unsafe {
+        meta.write(PacketMeta::EMPTY);
+        Some(&mut *meta)
+    }
+}
 
 /// The longest prefix that covers `key`, as a pointer: aya's own look-up gives a shared reference, through which
 /// counters must not be written.

@@ -1,4 +1,5 @@
 //! Captures through the whole house: the fixtures always, the larger labelled set where it is at hand.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::PcapNgWriter;
@@ -13,6 +14,9 @@ use tempfile::TempDir;
 
 /// Detector and source of an alert whose evidence suffices to block.
 type Verdict = (String, Option<String>);
+
+/// What a capture should yield: detector and source.
+type Expected = &'static [(&'static str, Option<&'static str>)];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -299,7 +303,7 @@ fn the_labelled_set_gets_its_verdicts() {
         return;
     };
     let config = Config::default();
-    let expected: [(&str, &[(&str, Option<&str>)]); 22] = [
+    let expected: [(&str, Expected); 22] = [
         ("01_portscan_syn.pcap", &[("port_scan", Some("172.16.0.8"))]),
         ("02_portscan_masscan.pcap", &[("port_scan", Some("172.31.15.102"))]),
         ("03_portscan_udp.pcap", &[("port_scan", Some("192.168.1.10"))]),

@@ -218,8 +218,11 @@ pub(crate) fn ensure_linker(root: &Path, opts: Options) -> Result<PathBuf> {
     let mut cargo = clean("rustup");
     cargo.args(["run", &active(), "cargo", "install", "--locked", "--force", "--root"]);
     cargo.arg(&tools).arg(format!("{LINKER}@{LINKER_VERSION}"));
-    cargo.arg("--target-dir").arg(root.join("target/tools/build"));
+    let scratch = root.join("target/tools/build");
+    cargo.arg("--target-dir").arg(&scratch);
     run(&mut cargo).with_context(|| format!("could not build {LINKER}; by hand: `{mend}`"))?;
+    // Hundreds of megabytes that nothing needs again.
+    let _ = std::fs::remove_dir_all(&scratch);
     ensure!(
         linker.is_file(),
         "{} is still missing; by hand: `{mend}`",

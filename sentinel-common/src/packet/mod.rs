@@ -58,6 +58,27 @@ pub struct PacketMeta {
     pub payload_len: u32,
 }
 
+impl PacketMeta {
+    /// Nothing read yet.
+    pub const EMPTY: Self = Self {
+        src: Addr([0; 16]),
+        dst: Addr([0; 16]),
+        src_port: 0,
+        dst_port: 0,
+        proto: 0,
+        tcp_flags: 0,
+        ip_version: 0,
+        fragment: false,
+        later_fragment: false,
+        too_deep: false,
+        segments: 0,
+        tcp_seq: 0,
+        tcp_ack: 0,
+        l3_len: 0,
+        payload_len: 0,
+    };
+}
+
 /// Why a frame yielded no [`PacketMeta`]. Such frames pass and are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {

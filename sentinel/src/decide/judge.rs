@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long after an operator took a decision back the same address is only logged, not blocked.
-pub const HOLD: Duration = Duration::from_secs(60);
+pub const HOLD: Duration = Duration::from_mins(1);
 /// Releases remembered; the one that ends first makes room.
 const HOLDS: usize = 16_384;
 /// A decision that ends no more than this much sooner than a new one counts as equal: extending it would only churn.
@@ -102,7 +102,7 @@ impl Judge {
         let end = now.after(self.config.duration.min(self.config.max_duration));
         let as_good = |d: &Decision| {
             d.action == wanted
-                && !(d.simulated && !decision.simulated)
+                && (decision.simulated || !d.simulated)
                 && d.expires_at.is_none_or(|e| e.after(SLACK) >= end)
         };
         if self.ledger.covering(target).any(as_good) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::decide::Protected;
+use crate::types::Protected;
 use crate::types::{AlertId, Detector, Family, Ktime, Severity};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -56,8 +56,8 @@ impl Habit {
     /// The quantity furthest above habit, in standard deviations.
     fn oddest(&self) -> (usize, f64) {
         let mut best = (0, f64::MIN);
-        for i in 0..N {
-            let deviation = self.variance[i].sqrt().max(FLOOR[i]).max(FLOOR_SHARE * self.mean[i]);
+        for (i, floor) in FLOOR.into_iter().enumerate() {
+            let deviation = self.variance[i].sqrt().max(floor).max(FLOOR_SHARE * self.mean[i]);
             let z = (self.current[i] - self.mean[i]) / deviation;
             if z > best.1 {
                 best = (i, z);

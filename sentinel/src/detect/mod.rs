@@ -186,8 +186,9 @@ impl Detectors {
         alerts
     }
 
-    /// Lets time pass. Detectors complete their evidence on observations, also on those of [`FlowTable::tick`]
-    /// (`crate::flow::FlowTable::tick`), so that nothing is due here yet but forgetting what may be said again.
+    /// Lets time pass. Detectors complete their evidence on observations, those of
+    /// [`FlowTable::tick`](crate::flow::FlowTable::tick) included, so that nothing falls due here but forgetting what was
+    /// said.
     pub fn tick(&mut self, now: Ktime) -> Vec<Alert> {
         self.voice.forget(now);
         Vec::new()
@@ -203,7 +204,7 @@ impl Detectors {
             .collect()
     }
 
-    /// Upper bound of the detectors' heap, bytes, whatever the traffic.
+    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 101 MiB with the default limits.
     pub fn memory_bound(config: &Config) -> usize {
         let (detect, sources) = (&config.detect, config.flow.max_sources);
         PortScan::memory_bound(&detect.port_scan, sources)

@@ -234,7 +234,7 @@ impl PortScan {
             .rev()
             .filter(|p| shape.holds(&probe, p.host, p.port))
             .collect();
-        let technique = leading(listed.iter().map(|p| p.kind));
+        let technique = leading(&listed.iter().map(|p| p.kind));
         let window = span(self.window);
         let refused = listed.iter().filter(|p| p.kind != Kind::Empty).count();
         let silent = listed.len() - refused;
@@ -298,7 +298,7 @@ impl PortScan {
 }
 
 /// The most frequent technique; the earlier in the list of kinds wins a tie.
-fn leading(kinds: impl Iterator<Item = Kind> + Clone) -> &'static str {
+fn leading(kinds: &(impl Iterator<Item = Kind> + Clone)) -> &'static str {
     let names = ["syn", "connect", "fin", "null", "xmas", "ack", "udp"];
     let count = |name: &str| kinds.clone().filter(|k| k.name() == name).count();
     let mut best = names[0];

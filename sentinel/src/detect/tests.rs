@@ -42,16 +42,16 @@ fn every_technique_of_a_vertical_scan_fires_on_the_fifteenth_port() {
         ("syn vertical", 0, true, |w, p| w.refused((EVIL, 40_000), (HOST, p))),
         ("syn vertical", 0, true, |w, p| w.half_open((EVIL, 40_000), (HOST, p))),
         ("syn vertical", 1000, true, |w, p| {
-            w.tcp((EVIL, 40_000), (HOST, p), TCP_SYN, 0)
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_SYN, 0);
         }),
         ("connect vertical", 0, false, |w, p| {
-            w.refused((EVIL, 40_000 + p), (HOST, p))
+            w.refused((EVIL, 40_000 + p), (HOST, p));
         }),
         ("connect vertical", 1000, false, |w, p| {
-            w.tcp((EVIL, 40_000 + p), (HOST, p), TCP_SYN, 0)
+            w.tcp((EVIL, 40_000 + p), (HOST, p), TCP_SYN, 0);
         }),
         ("fin vertical", 0, true, |w, p| {
-            w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN, 0)
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN, 0);
         }),
         ("null vertical", 0, true, |w, p| w.tcp((EVIL, 40_000), (HOST, p), 0, 0)),
         ("xmas vertical", 0, true, |w, p| {
@@ -319,9 +319,12 @@ fn the_baseline_knows_habit_and_never_suffices() {
     );
 }
 
+/// What somebody does on the wire.
+type Act = fn(&mut Wire);
+
 #[test]
 fn ordinary_traffic_accuses_nobody() {
-    let cases: [(&str, fn(&mut Wire)); 14] = [
+    let cases: [(&str, Act); 14] = [
         ("a browser", |w| {
             for page in 0..20 {
                 for i in 0..6 {
@@ -501,6 +504,7 @@ fn the_stated_bounds_hold_for_the_default_limits() {
     let table = crate::flow::FlowTable::memory_bound(&config.flow);
     let detectors = super::Detectors::memory_bound(&config);
     let mib = |bytes: usize| bytes >> 20;
+    println!("flow table {} MiB, detectors {} MiB", mib(table), mib(detectors));
     assert!(mib(table) <= 72, "flow table: {} MiB", mib(table));
     assert!(mib(detectors) <= 112, "detectors: {} MiB", mib(detectors));
 }

@@ -60,6 +60,10 @@ impl Fate {
 }
 
 /// One flow, initiator to responder, as of now.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a flow, read by name"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
     /// Arrival of the packet (or end of the wait) that this is about.

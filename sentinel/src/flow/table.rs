@@ -137,7 +137,7 @@ impl FlowTable {
         }
     }
 
-    /// Upper bound of the table's heap, bytes, whatever the traffic: about 72 MiB with the default limits.
+    /// Upper bound of the table's heap, bytes, whatever the traffic: about 66 MiB with the default limits.
     pub fn memory_bound(config: &FlowConfig) -> usize {
         // A deque may have just doubled.
         let waiting = 2 * config.max_flows * size_of::<(Ktime, FlowKey)>();
@@ -276,6 +276,9 @@ impl FlowTable {
                 self.unjudged += 1;
             }
         }
+        if new && entry.has(WAITING) {
+            self.queue(record.key, now);
+        }
         Some(observation)
     }
 
@@ -329,8 +332,8 @@ impl FlowTable {
         Some(observation)
     }
 
-    /// Queues a new flow to be asked for its answer.
-    fn await_answer(&mut self, key: &FlowKey, entry: &mut Entry, now: Ktime) {
+    /// Marks a new flow that asks for an answer.
+    fn await_answer(&self, key: &FlowKey, entry: &mut Entry, now: Ktime) {
         let (_, (target, _)) = ends(key, entry);
         let asks = match key.proto {
             PROTO_TCP => entry.forward.syn > 0 && !entry.has(COMPLETED),
@@ -343,11 +346,19 @@ impl FlowTable {
             return;
         }
         entry.set(WAITING, true);
+    }
+
+    /// Puts a flow in the queue of those that wait, once whoever it pushed out is gone.
+    fn queue(&mut self, key: FlowKey, now: Ktime) {
         if self.waiting.len() >= self.flows.capacity() {
-            // More openings than flows fit: their entries have been judged early already.
-            self.waiting.pop_front();
+            // More openings than flows fit: most of these flows were pushed out, and judged for that, already.
+            let lost = self.waiting.pop_front();
+            let waits = lost
+                .and_then(|(_, key)| self.flows.peek(&key))
+                .is_some_and(|e| e.has(WAITING));
+            self.unjudged += u64::from(waits);
         }
-        self.waiting.push_back((now.after(self.answer_timeout), *key));
+        self.waiting.push_back((now.after(self.answer_timeout), key));
     }
 
     /// Whether a UDP flow may be the answer to a request from before our time.
@@ -373,9 +384,8 @@ impl FlowTable {
         }
         match key.proto {
             PROTO_TCP => self.tcp_fate(key, entry, before, timed_out, now),
-            PROTO_UDP if entry.reverse.packets > 0 => Fate::Talked,
+            PROTO_UDP | PROTO_ICMP | PROTO_ICMPV6 if entry.reverse.packets > 0 => Fate::Talked,
             PROTO_UDP if timed_out && self.egress && !self.stranger(key, entry, now) => Fate::Unanswered,
-            PROTO_ICMP | PROTO_ICMPV6 if entry.reverse.packets > 0 => Fate::Talked,
             _ => before,
         }
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{
-    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_IDLE, CAUSE_PERIODIC, FlowKey, Half, STATE_CLOSED, STATE_HANDSHAKE,
+    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_IDLE, CAUSE_PERIODIC, FlowKey, FlowValue, Half, STATE_CLOSED, STATE_HANDSHAKE,
     STATE_OPENED_BY_EGRESS,
 };
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn record(proto: u8, cause: u32, now_ns: u64) -> Record {
         proto,
         ..FlowKey::default()
     };
-    Record(FlowRecord::new(key, Default::default(), cause, now_ns))
+    Record(FlowRecord::new(key, FlowValue::default(), cause, now_ns))
 }
 
 impl Record {
@@ -58,6 +58,7 @@ fn table() -> FlowTable {
     FlowTable::new(&Config::default().flow)
 }
 
+#[expect(clippy::large_types_passed_by_value, reason = "the builder hands over what it built")]
 fn apply(table: &mut FlowTable, record: Record) -> Observation {
     table.apply(&record.0).unwrap()
 }
@@ -127,15 +128,18 @@ fn a_flow_that_begins_with_the_answer_belongs_to_who_was_answered() {
     assert_eq!((seen.source, seen.target.port), ("198.51.100.1".parse().unwrap(), 80));
 }
 
+/// What a record shows beyond the counts.
+type Change = fn(&mut FlowRecord);
+
 #[test]
 fn fates_of_tcp() {
     let syn = |r: &mut FlowRecord| r.value.ingress.syn = 1;
-    let cases: [(&str, Fate, fn(&mut FlowRecord)); 6] = [
+    let cases: [(&str, Fate, Change); 6] = [
         ("refused", Fate::Refused, |r| {
-            (r.value.egress.rst, r.value.state) = (1, STATE_CLOSED)
+            (r.value.egress.rst, r.value.state) = (1, STATE_CLOSED);
         }),
         ("half-open", Fate::HalfOpen, |r| {
-            (r.value.egress.synack, r.value.ingress.rst) = (1, 1)
+            (r.value.egress.synack, r.value.ingress.rst) = (1, 1);
         }),
         ("pending", Fate::Open, |r| r.value.egress.synack = 1),
         ("talked", Fate::Talked, |r| {
@@ -224,7 +228,7 @@ fn who_is_pushed_out_unanswered_is_judged_at_the_next_tick() {
     let config = FlowConfig {
         max_flows: 2,
         max_sources: 2,
-        idle_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_mins(1),
         answer_timeout: Duration::from_secs(1),
     };
     let mut table = FlowTable::new(&config);

@@ -44,6 +44,16 @@ impl Kernel {
         })
     }
 
+    /// Instructions the verifier walked to accept a loaded XDP program; `None` before Linux 5.16. Its limit is a million.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the program is not loaded.
+    pub fn verifier_cost(&mut self, program: &str) -> Result<Option<u32>, KernelError> {
+        let info = xdp(&mut self.ebpf, program)?.info();
+        let info = info.map_err(|error| KernelError::program(program, error))?;
+        Ok(info.verified_instruction_count())
+    }
+
     /// Every flow in the map. For maps of test size: it is one bounded read.
     ///
     /// # Errors

@@ -171,7 +171,7 @@ impl Pipeline {
         self.summary.flows = self.kernel.created();
         let statuses = self.outcomes.values().map(|o| o.decision.status);
         self.summary.decisions = statuses.fold(BTreeMap::new(), |mut counts, status| {
-            *counts.entry(name(&status)).or_default() += 1;
+            *counts.entry(name(status)).or_default() += 1;
             counts
         });
         self.count_losses();
@@ -384,7 +384,7 @@ fn whole(config: &Config) -> Config {
 }
 
 /// The name a status has on the wire.
-fn name(status: &DecisionStatus) -> String {
+fn name(status: DecisionStatus) -> String {
     let text = serde_json::to_value(status).ok();
     text.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }

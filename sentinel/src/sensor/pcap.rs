@@ -193,7 +193,7 @@ impl Capture {
             _ => {
                 return Err(CaptureError::Magic {
                     path: path.to_owned(),
-                    magic: magic.iter().map(|b| format!("{b:02x}")).collect(),
+                    magic: format!("{magic:02x?}"),
                     mend: if magic.starts_with(&[0x1f, 0x8b]) {
                         "it is compressed, so unpack it with `gunzip` first"
                     } else {
@@ -377,7 +377,7 @@ mod tests {
         assert_eq!(nanoseconds(1_500, 3), 1_500_000_000);
         assert_eq!(nanoseconds(1_500, 9), 1_500);
         assert_eq!(nanoseconds(15_000, 10), 1_500);
-        assert_eq!(nanoseconds(3 << 19, 0x80 | 20), 1_500_000_000);
+        assert_eq!(nanoseconds(3 << 19, 0x94), 1_500_000_000);
         assert_eq!(nanoseconds(u64::MAX, 0), u64::MAX);
     }
 

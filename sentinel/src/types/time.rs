@@ -11,6 +11,7 @@ pub struct Ktime(pub u64);
 
 impl Ktime {
     /// This instant plus `d`, saturating.
+    #[must_use]
     pub fn after(self, d: Duration) -> Self {
         Self(self.0.saturating_add(d.as_nanos() as u64))
     }
@@ -27,6 +28,7 @@ pub struct Timestamp(pub i64);
 
 impl Timestamp {
     /// This instant plus `d`, saturating.
+    #[must_use]
     pub fn after(self, d: Duration) -> Self {
         Self(self.0.saturating_add(d.as_nanos() as i64))
     }

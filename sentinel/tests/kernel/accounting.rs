@@ -107,6 +107,16 @@ fn timeless(value: FlowValue) -> FlowValue {
 }
 
 #[test]
+fn the_verifier_is_far_from_its_limit() {
+    let Some(mut kernel) = kernel(&config(), Mode::Production) else {
+        return;
+    };
+    let cost = kernel.verifier_cost(PROG_XDP).unwrap();
+    println!("verifier walked {cost:?} instructions");
+    assert!(cost.is_none_or(|cost| cost < 200_000), "{cost:?}");
+}
+
+#[test]
 fn a_full_ring_loses_and_counts() {
     let small = KernelConfig {
         ring_bytes: 4096,
