@@ -32,7 +32,7 @@ pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
         // The integration tests run the real binary, with the kernel programs in it.
         run::build(consent, false)?;
         shell::step("unit, property, kernel and integration tests");
-        let mut tests = shell::cargo(["test", "--locked", "--workspace"])?;
+        let mut tests = shell::cargo(["test", "--locked", "--workspace", "--no-fail-fast"])?;
         tests.env("TESTBED_REQUIRE", "1");
         if !shell::is_root() {
             // Cargo builds as the user and runs the built tests through sudo.
