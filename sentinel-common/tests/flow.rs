@@ -1,5 +1,4 @@
 //! The rule that updates a flow, the entries that expire, and the names both sides rely on.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};

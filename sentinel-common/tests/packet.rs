@@ -1,5 +1,4 @@
 //! The parser: what it makes of each shape of frame, and that no truncation or noise upsets it.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
 use sentinel_common::addr::Addr;
@@ -119,14 +118,29 @@ fn ipv4() {
         src: Addr::v4(SRC4),
         dst: Addr::v4(DST4),
         ip_version: 4,
+        src_port: 8,
+        dst_port: 0,
         ..PacketMeta::default()
     };
     check(&ether(&[], 0x0800, &v4(&[], 0, 1, &[8; 16])), Ok(icmp));
+    let answer = PacketMeta {
+        src_port: 0,
+        dst_port: 8,
+        ..icmp
+    };
+    check(&ether(&[], 0x0800, &v4(&[], 0, 1, &[0; 16])), Ok(answer));
+    let unreachable = PacketMeta {
+        src_port: 3,
+        dst_port: 3,
+        ..icmp
+    };
+    check(&ether(&[], 0x0800, &v4(&[], 0, 1, &[3; 16])), Ok(unreachable));
     check(
         &ether(&[], 0x0800, &v4(&[], 0, 47, &[8; 16])),
         Ok(PacketMeta {
             proto: 47,
             payload_len: 16,
+            src_port: 0,
             ..icmp
         }),
     );

@@ -135,7 +135,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     rooms.spawn("ring", ring.run(ring_tx, cancel.clone()));
     rooms.spawn(
         "sensor",
-        XdpSensor::new(kernel.sweep(), Arc::clone(&metrics)).run(ring_rx, records_tx),
+        XdpSensor::new(kernel.sweep().with_idle(config.flow.idle_timeout), Arc::clone(&metrics))
+            .run(ring_rx, records_tx),
     );
     rooms.spawn(
         "analysis",

@@ -3,7 +3,9 @@
 //! In: a [`PacketView`] of an Ethernet frame. Out: [`PacketMeta`] or a [`ParseError`].
 //! Invariant: never reads outside the view, walks a bounded number of headers, allocates nothing.
 
+mod icmp;
 mod parse;
+pub use icmp::two_way as icmp_two_way;
 pub use parse::{parse_ethernet, parse_ethernet_into};
 
 use crate::addr::Addr;
@@ -28,9 +30,9 @@ pub struct PacketMeta {
     pub src: Addr,
     /// Destination.
     pub dst: Addr,
-    /// TCP/UDP source port; 0 for other protocols, for later fragments and for an L4 header cut short.
+    /// TCP/UDP source port; type for ICMP (see [`icmp_two_way`]); 0 for other protocols, for later fragments and for an L4 header cut short.
     pub src_port: u16,
-    /// TCP/UDP destination port; 0 likewise.
+    /// TCP/UDP destination port; the answer's type, or the code, for ICMP; 0 likewise.
     pub dst_port: u16,
     /// IP protocol number after extension headers.
     pub proto: u8,

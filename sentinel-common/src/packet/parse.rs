@@ -1,8 +1,9 @@
 //! The walk: Ethernet, VLAN tags, IPv4 or IPv6 with extension headers, TCP/UDP/ICMP.
 
+use super::icmp;
 use super::{PacketMeta, PacketView, ParseError};
 use crate::addr::Addr;
-use crate::flow::{PROTO_TCP, PROTO_UDP};
+use crate::flow::{PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -170,7 +171,13 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             meta.dst_port = dst;
             meta.payload_len = l4_len.saturating_sub(8);
         }
-        1 | 58 => meta.payload_len = l4_len.saturating_sub(8),
+        PROTO_ICMP | PROTO_ICMPV6 if l4_len >= 8 => {
+            let Some([kind_code]) = view.words::<1>(l4) else {
+                return;
+            };
+            (meta.src_port, meta.dst_port) = icmp::ports(meta.proto, (kind_code >> 8) as u8, kind_code as u8);
+            meta.payload_len = l4_len.saturating_sub(8);
+        }
         _ => {}
     }
 }

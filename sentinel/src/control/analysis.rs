@@ -6,6 +6,7 @@ use crate::metrics::Metrics;
 use crate::time;
 use crate::types::Alert;
 use sentinel_common::event::FlowRecord;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ pub struct Analysis {
     detectors: Detectors,
     metrics: Arc<Metrics>,
     gauges: Arc<Gauges>,
+    counted: HashMap<(&'static str, &'static str), u64>,
 }
 
 impl Analysis {
@@ -39,6 +41,7 @@ impl Analysis {
             detectors,
             metrics,
             gauges,
+            counted: HashMap::new(),
         }
     }
 
@@ -80,10 +83,30 @@ impl Analysis {
         let timeouts: Vec<Observation> = self.table.tick(now);
         let mut alerts: Vec<Alert> = timeouts.iter().flat_map(|o| self.detectors.observe(o)).collect();
         alerts.extend(self.detectors.tick(now));
+        self.count_losses();
         self.gauges.flows.store(self.table.len() as u64, Ordering::Relaxed);
         self.gauges
             .sources
             .store(self.table.sources() as u64, Ordering::Relaxed);
         alerts
+    }
+
+    /// Passes on what tables gave up since the last time.
+    fn count_losses(&mut self) {
+        let losses = self.table.losses();
+        let tables = [
+            (("flow", "table_full"), losses.flows),
+            (("flow", "sources_full"), losses.sources),
+            (("flow", "unjudged"), losses.unjudged),
+            (("flow", "stale"), losses.stale),
+        ];
+        let detectors = self.detectors.loads();
+        let detectors = detectors
+            .into_iter()
+            .map(|(name, _, evicted)| (("detect", name.as_str()), evicted));
+        for (place, total) in tables.into_iter().chain(detectors) {
+            let before = self.counted.insert(place, total).unwrap_or(0);
+            self.metrics.dropped(place.0, place.1, total - before);
+        }
     }
 }

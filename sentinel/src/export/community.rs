@@ -3,30 +3,31 @@
 use base64_text::encode;
 use sentinel_common::addr::Addr;
 use sentinel_common::flow::{PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
+use sentinel_common::packet::icmp_two_way;
 use sha1::{Digest, Sha1};
 
 const PROTO_SCTP: u8 = 132;
 
-/// The community id of a flow with seed 0. `None` for ICMP, whose type and code flows do not keep.
-pub fn id(a: (Addr, u16), b: (Addr, u16), proto: u8) -> Option<String> {
-    if matches!(proto, PROTO_ICMP | PROTO_ICMPV6) {
-        return None;
-    }
-    let (low, high) = if (octets(&a.0), a.1) <= (octets(&b.0), b.1) {
-        (a, b)
+/// The community id of a flow with seed 0, from its source and destination as the parser gives them.
+pub fn id(source: (Addr, u16), destination: (Addr, u16), proto: u8) -> String {
+    let icmp = matches!(proto, PROTO_ICMP | PROTO_ICMPV6);
+    let one_way = icmp && !icmp_two_way(proto, source.1, destination.1);
+    let in_order = (octets(&source.0), source.1) <= (octets(&destination.0), destination.1);
+    let (low, high) = if in_order || one_way {
+        (source, destination)
     } else {
-        (b, a)
+        (destination, source)
     };
     let mut hash = Sha1::new();
     hash.update([0, 0]);
     hash.update(octets(&low.0));
     hash.update(octets(&high.0));
     hash.update([proto, 0]);
-    if matches!(proto, PROTO_TCP | PROTO_UDP | PROTO_SCTP) {
+    if icmp || matches!(proto, PROTO_TCP | PROTO_UDP | PROTO_SCTP) {
         hash.update(low.1.to_be_bytes());
         hash.update(high.1.to_be_bytes());
     }
-    Some(format!("1:{}", encode(&hash.finalize())))
+    format!("1:{}", encode(&hash.finalize()))
 }
 
 fn octets(addr: &Addr) -> Vec<u8> {
@@ -77,10 +78,21 @@ mod tests {
                 17,
                 "1:d/FP5EW3wiY1vCndhwleRRKHowQ=",
             ),
+            (
+                end("192.168.0.89", 8),
+                end("192.168.0.1", 0),
+                1,
+                "1:X0snYXpgwiv9TZtqg64sgzUn6Dk=",
+            ),
+            (
+                end("fe80::200:86ff:fe05:80da", 135),
+                end("fe80::260:97ff:fe07:69ea", 136),
+                58,
+                "1:dGHyGvjMfljg6Bppwm3bg0LO8TY=",
+            ),
         ] {
-            assert_eq!(id(a, b, proto).as_deref(), Some(expected));
-            assert_eq!(id(b, a, proto).as_deref(), Some(expected));
+            assert_eq!(id(a, b, proto), expected);
+            assert_eq!(id(b, a, proto), expected);
         }
-        assert_eq!(id(end("::1", 0), end("::2", 0), 58), None);
     }
 }

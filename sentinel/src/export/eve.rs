@@ -124,9 +124,7 @@ fn base(kind: &str, at: Timestamp, source: (Addr, u16), target: (Addr, u16), num
         "dest_port": target.1,
         "proto": proto(number),
     });
-    if let Some(id) = community::id(source, target, number) {
-        line["community_id"] = json!(id);
-    }
+    line["community_id"] = json!(community::id(source, target, number));
     line
 }
 

@@ -6,12 +6,10 @@
 use super::error::{KernelError, chain};
 use super::interface;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-
-/// `f_type` of bpffs (`include/uapi/linux/magic.h`, `BPF_FS_MAGIC`).
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
 /// What a pinned link attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +37,8 @@ impl Pins {
             source,
         };
         let parent = directory.parent().unwrap_or(directory);
-        let kind = nix::sys::statfs::statfs(parent).map(|stat| stat.filesystem_type().0);
-        if kind.is_ok_and(|kind| kind as i64 != BPF_FS_MAGIC) || kind.is_err() {
+        let bpffs = statfs(parent).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
+        if !bpffs {
             return Err(KernelError::NoBpffs {
                 path: parent.display().to_string(),
             });

@@ -21,11 +21,13 @@ const TRAFFIC: &[(&str, &str, Counter, Counter)] = &[
     ("drop", "6", Counter::DropV6, Counter::DropV6Bytes),
 ];
 
-/// The same for what went out.
-const EGRESS: &[(&str, Counter, Counter)] = &[
-    ("4", Counter::EgressV4, Counter::EgressV4Bytes),
-    ("6", Counter::EgressV6, Counter::EgressV6Bytes),
+/// What went out, by IP version: packets and bytes.
+const EGRESS: &[(&str, Counter)] = &[
+    ("4", Counter::EgressV4),
+    ("6", Counter::EgressV6),
+    ("other", Counter::EgressOther),
 ];
+const EGRESS_BYTES: &[(&str, Counter)] = &[("4", Counter::EgressV4Bytes), ("6", Counter::EgressV6Bytes)];
 
 /// Why packets were dropped.
 const DROPS: &[(&str, Counter)] = &[("exact", Counter::DropExact), ("prefix", Counter::DropPrefix)];
@@ -121,18 +123,14 @@ fn traffic(out: &mut Out<'_>, interfaces: &[InterfaceStats]) -> Result<(), Error
         "Frame bytes that came in, by verdict",
         ingress(|row| row.3),
     )?;
-    let egress = |pick: fn(&(&'static str, Counter, Counter)) -> Counter| {
+    let egress = |rows: &'static [(&'static str, Counter)]| {
         interfaces.iter().flat_map(move |i| {
-            EGRESS.iter().map(move |row| {
-                (
-                    [("interface", i.name.as_str()), ("ip_version", row.0)],
-                    i.get(pick(row)),
-                )
-            })
+            rows.iter()
+                .map(move |row| ([("interface", i.name.as_str()), ("ip_version", row.0)], i.get(row.1)))
         })
     };
-    out.counters("egress_packets", "Packets that went out", egress(|row| row.1))?;
-    out.counters("egress_bytes", "Frame bytes that went out", egress(|row| row.2))?;
+    out.counters("egress_packets", "Packets that went out", egress(EGRESS))?;
+    out.counters("egress_bytes", "Frame bytes that went out", egress(EGRESS_BYTES))?;
     let modes = interfaces
         .iter()
         .map(|i| ([("interface", i.name.as_str()), ("mode", i.xdp_mode)], 1));

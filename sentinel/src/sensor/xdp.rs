@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How often quiet flows are looked for.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How often a stretch of the flow map is looked through for flows gone quiet; a full one takes five.
+const SWEEP: Duration = Duration::from_millis(200);
 
 /// The room.
 pub struct XdpSensor {
@@ -34,7 +34,7 @@ impl XdpSensor {
                     Some(batch) => self.decode(&batch),
                     None => return,
                 },
-                _ = timer.tick() => self.sweep.sweep(time::boot_now()),
+                _ = timer.tick() => tokio::task::block_in_place(|| self.sweep.sweep(time::boot_now())),
             };
             if !records.is_empty() && output.send(records).await.is_err() {
                 return;
