@@ -31,6 +31,8 @@ pub const TOOLS: &[Tool] = &[
     tool("busybox", "busybox"),
     tool("bpftool", "bpftool"),
     tool("setpriv", "util-linux"),
+    tool("kill", "procps"),
+    tool("mount", "mount"),
 ];
 
 /// Where a program is; root's folders count even when the caller's `PATH` lacks them.

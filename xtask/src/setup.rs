@@ -27,7 +27,10 @@ pub(crate) fn tools(consent: Consent) -> Result<()> {
         yes: consent.yes,
         ..Default::default()
     };
-    let question = format!("The tests use tools that are missing here. Install the Debian packages {list}?");
+    let mut question = format!("The tests use tools that are missing here. Install the Debian packages {list}?");
+    if packages.contains(&"openssh-server") {
+        question.push_str(" (With systemd, openssh-server starts an SSH server on this machine.)");
+    }
     if !ebpf::consent(options, &question) {
         bail!("missing tools; run again with --yes, or `apt-get install {list}`");
     }

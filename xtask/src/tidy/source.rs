@@ -19,7 +19,6 @@ impl Source {
     pub(super) fn new(path: String, text: &str) -> Self {
         let is_test = path.ends_with("/tests.rs")
             || path.ends_with("/testing.rs")
-            || path.ends_with("/testing.rs")
             || path.contains("/tests/")
             || path.contains("/benches/")
             || path.starts_with("tests/it/");
