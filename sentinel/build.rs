@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 fn main() -> std::io::Result<()> {
-    println!("cargo::rerun-if-env-changed=SENTINEL_EBPF_OBJECT");
-    let object = std::env::var_os("SENTINEL_EBPF_OBJECT").map_or_else(default_object, PathBuf::from);
+    println!("cargo::rerun-if-env-changed=EBPF_OBJECT");
+    let object = std::env::var_os("EBPF_OBJECT").map_or_else(default_object, PathBuf::from);
     if !object.exists() {
         // Cargo takes a watched file that is missing for a changed one, always; an empty one settles it. Where the
         // sources are read-only it cannot be made, and building goes on all the same.

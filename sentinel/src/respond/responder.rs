@@ -14,6 +14,7 @@ use sentinel_common::entry::{AllowEntry, NEVER_NS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// What the responder works with.
 pub struct Deps {
@@ -41,18 +42,13 @@ pub struct Responder<E> {
 struct Tidings {
     records: Vec<Record>,
     events: Vec<Event>,
-    applied: Vec<(
-        tokio::sync::oneshot::Sender<Result<Decision, CommandError>>,
-        Result<Decision, CommandError>,
-    )>,
-    withdrawn: Vec<WithdrawReply>,
+    applied: Vec<Reply<Decision>>,
+    withdrawn: Vec<Reply<Vec<Decision>>>,
     failed: Vec<DecisionId>,
 }
 
-type WithdrawReply = (
-    tokio::sync::oneshot::Sender<Result<Vec<Decision>, CommandError>>,
-    Result<Vec<Decision>, CommandError>,
-);
+/// Who waits, and what they are to be told.
+type Reply<T> = (oneshot::Sender<Result<T, CommandError>>, Result<T, CommandError>);
 
 impl Tidings {
     fn alert(&mut self, alert: &Arc<Alert>) {

@@ -291,7 +291,7 @@ fn a_block_expires_in_the_kernel_on_time() {
 }
 
 #[test]
-fn a_second_order_keeps_the_counters() {
+fn an_extension_keeps_the_counters_and_a_new_decision_starts_afresh() {
     let Some(mut kernel) = kernel(&config(), Mode::Production) else {
         return;
     };
@@ -302,13 +302,19 @@ fn a_second_order_keeps_the_counters() {
         kernel.test_run(PROG_XDP, &v4(), 3).unwrap();
         let longer = BlockEntry {
             expires_ns: 1 << 60,
-            decision: [9; 16],
             hits: 77,
             ..entry(Holds)
         };
         blocks.put_block(net, &longer).unwrap();
         let now = blocks.get_block(net).unwrap().unwrap();
-        assert_eq!((now.hits, now.expires_ns, now.decision), (3, 1 << 60, [9; 16]));
+        assert_eq!((now.hits, now.expires_ns), (3, 1 << 60));
+        let another = BlockEntry {
+            decision: [9; 16],
+            ..longer
+        };
+        blocks.put_block(net, &another).unwrap();
+        let now = blocks.get_block(net).unwrap().unwrap();
+        assert_eq!((now.hits, now.decision), (0, [9; 16]));
         assert_eq!(now.prefix_len, net.prefix_len());
         assert_eq!(blocks.delete_block(net).unwrap(), Some(now));
         assert_eq!(blocks.delete_block(net).unwrap(), None);
