@@ -19,7 +19,9 @@ type Verdict = (String, Option<String>);
 type Expected = &'static [(&'static str, Option<&'static str>)];
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(name)
 }
 
 fn replay(config: &Config, file: &Path) -> (Result<Summary, ReplayError>, TempDir) {
@@ -290,9 +292,10 @@ fn a_capture_cut_or_flipped_anywhere_never_panics() {
     }
 }
 
-/// The labelled captures, where they are at hand.
+/// The labelled captures, where they are at hand: beside the checkout, or where `SENTINEL_CAPTURES` says.
 fn labelled() -> Option<PathBuf> {
-    let dir = std::env::var_os("SENTINEL_CAPTURES").map(PathBuf::from)?;
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/replay");
+    let dir = std::env::var_os("SENTINEL_CAPTURES").map_or_else(beside, PathBuf::from);
     dir.is_dir().then_some(dir)
 }
 

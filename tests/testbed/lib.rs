@@ -43,7 +43,7 @@ pub fn obstacle() -> Option<String> {
     if !is_root() {
         return Some("network namespaces need root; `cargo xtask test` sees to it".into());
     }
-    let missing = tools::missing();
+    let missing = tools::missing(tools::TOOLS);
     if !missing.is_empty() {
         let names: Vec<_> = missing.iter().map(|tool| tool.program).collect();
         return Some(format!(

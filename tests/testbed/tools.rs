@@ -35,6 +35,9 @@ pub const TOOLS: &[Tool] = &[
     tool("mount", "mount"),
 ];
 
+/// What the dashboard's tests drive.
+pub const BROWSER: Tool = tool("chromium", "chromium");
+
 /// Where a program is; root's folders count even when the caller's `PATH` lacks them.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -44,9 +47,9 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path: &PathBuf| Path::is_file(path))
 }
 
-/// The tools that are not there.
-pub fn missing() -> Vec<Tool> {
-    TOOLS
+/// Those that are not there.
+pub fn missing(tools: &[Tool]) -> Vec<Tool> {
+    tools
         .iter()
         .copied()
         .filter(|tool| find(tool.program).is_none())

@@ -38,7 +38,7 @@ pub(crate) enum Inside {
 }
 
 pub(crate) fn run(consent: Consent, once: bool, json: Option<&Path>) -> Result<()> {
-    setup::tools(consent)?;
+    setup::tools(consent, &[])?;
     let agent = run::build(consent, false)?;
     let mut command = match (once, json) {
         (false, _) => elevated(&["lab".as_ref(), agent.as_path()])?,
@@ -51,7 +51,7 @@ pub(crate) fn run(consent: Consent, once: bool, json: Option<&Path>) -> Result<(
 
 /// The suite `respond`; the agent is built already.
 pub(crate) fn respond(consent: Consent, json: &Path) -> Result<()> {
-    setup::tools(consent)?;
+    setup::tools(consent, &[])?;
     let agent = shell::target()?.join("release/sentinel");
     shell::run(&mut elevated(&[
         "respond".as_ref(),

@@ -2,6 +2,7 @@
 
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
+use testbed::tools::{BROWSER, TOOLS, Tool, missing};
 
 /// A C compiler: SQLite is built from source.
 pub(crate) fn compiler() -> Result<()> {
@@ -15,13 +16,14 @@ pub(crate) fn compiler() -> Result<()> {
     Ok(())
 }
 
-/// The real tools that attack, serve and measure in the namespaces.
-pub(crate) fn tools(consent: Consent) -> Result<()> {
-    let missing = testbed::tools::missing();
-    if missing.is_empty() {
+/// The real tools that attack, serve and measure in the namespaces; what the tests need beyond the lab.
+pub(crate) fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
+    let wanted = [TOOLS, beyond].concat();
+    let absent = missing(&wanted);
+    if absent.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    let packages: Vec<&str> = absent.iter().map(|tool| tool.package).collect();
     let list = packages.join(" ");
     let options = ebpf::Options {
         yes: consent.yes,
@@ -36,7 +38,7 @@ pub(crate) fn tools(consent: Consent) -> Result<()> {
     }
     shell::step(&format!("installing {list}"));
     ebpf::install_packages(&packages)?;
-    let still: Vec<&str> = testbed::tools::missing().iter().map(|tool| tool.program).collect();
+    let still: Vec<&str> = missing(&wanted).iter().map(|tool| tool.program).collect();
     ensure!(still.is_empty(), "still missing after installing: {}", still.join(", "));
     Ok(())
 }
@@ -50,7 +52,7 @@ pub(crate) fn everything(consent: Consent) -> Result<()> {
     };
     ebpf::ensure_compiler(options)?;
     ebpf::ensure_linker(&ebpf::root()?, options)?;
-    tools(consent)?;
+    tools(consent, &[BROWSER])?;
     println!("everything is there");
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! `cargo xtask test`: everything that proves the project, and what was left out and why.
 
 use crate::{Consent, lint, run, setup, shell, tidy};
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use testbed::tools::BROWSER;
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
@@ -9,47 +12,71 @@ pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     lint::clippy()?;
     shell::step("tidy");
     tidy::run()?;
-
-    let mut skipped = Vec::new();
-    if quick {
-        skipped.push("kernel programs, network namespaces, real tools: --quick leaves them out");
-        shell::step("unit and property tests");
-        let packages = [
-            "--package",
-            "sentinel-common",
-            "--package",
-            "sentinel",
-            "--package",
-            "xtask",
-        ];
-        shell::run(
-            shell::cargo(["test", "--locked"])?
-                .args(packages)
-                .env("TESTBED_SKIP", "--quick"),
-        )?;
-    } else {
-        setup::tools(consent)?;
-        // The integration tests run the real binary, with the kernel programs in it.
-        run::build(consent, false)?;
-        shell::step("unit, property, kernel and integration tests");
-        let mut tests = shell::cargo(["test", "--locked", "--workspace", "--no-fail-fast"])?;
-        tests.env("TESTBED_REQUIRE", "1");
-        if !shell::is_root() {
-            // Cargo builds as the user and runs the built tests through sudo.
-            let runner = format!(
-                "CARGO_TARGET_{}_RUNNER",
-                shell::host()?.to_uppercase().replace('-', "_")
-            );
-            tests.env(
-                runner,
-                "sudo --preserve-env=RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR --",
-            );
-        }
-        shell::run(&mut tests)?;
-    }
-    skipped.push("browser, fleet and power-cut tests: they come with the parts they test");
-    for line in skipped {
-        eprintln!("skipped: {line}");
+    let skipped = if quick { quick_tests()? } else { all_tests(consent)? };
+    if !skipped.is_empty() {
+        println!("\nskipped:");
+        skipped.iter().for_each(|line| println!("  {line}"));
     }
     Ok(())
+}
+
+/// What needs neither root nor servers.
+fn quick_tests() -> Result<Vec<String>> {
+    shell::step("unit, property and replay tests");
+    let packages = ["sentinel-common", "sentinel", "xtask"].map(|name| format!("--package={name}"));
+    let mut tests = shell::cargo(["test", "--locked", "--no-fail-fast"])?;
+    tests.args(packages).env("TESTBED_SKIP", "--quick");
+    let mut skipped = watch(&mut tests)?;
+    skipped.push("kernel programs, network namespaces, real tools: --quick leaves them out".to_owned());
+    Ok(skipped)
+}
+
+fn all_tests(consent: Consent) -> Result<Vec<String>> {
+    setup::tools(consent, &[BROWSER])?;
+    // The integration tests run the real binary, with the kernel programs in it.
+    run::build(consent, false)?;
+    shell::step("unit, property, replay, browser, kernel and integration tests");
+    let mut tests = shell::cargo(["test", "--locked", "--workspace", "--no-fail-fast"])?;
+    tests.env("TESTBED_REQUIRE", "1");
+    if !shell::is_root() {
+        // Cargo builds as the user and runs the built tests through sudo.
+        let runner = format!(
+            "CARGO_TARGET_{}_RUNNER",
+            shell::host()?.to_uppercase().replace('-', "_")
+        );
+        tests.env(
+            runner,
+            "sudo --preserve-env=RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR --",
+        );
+    }
+    watch(&mut tests)
+}
+
+/// Runs tests with their results shown, and gives what those that passed say they skipped.
+fn watch(tests: &mut Command) -> Result<Vec<String>> {
+    let mut child = tests
+        .args(["--", "--show-output"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo cannot be run")?;
+    let mut skipped = Vec::new();
+    let mut passed = false;
+    let output = child.stdout.take().context("cargo has no output")?;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        // What tests printed comes in two sections after their names; that of the passed ones is long and dull.
+        match line.as_str() {
+            "successes:" => passed = true,
+            "failures:" => passed = false,
+            text if text.starts_with("test result:") => passed = false,
+            _ => {}
+        }
+        match line.strip_prefix("skipped: ") {
+            Some(reason) if !skipped.iter().any(|known| known == reason) => skipped.push(reason.to_owned()),
+            _ if !passed => println!("{line}"),
+            _ => {}
+        }
+    }
+    ensure!(child.wait()?.success(), "tests failed; see above");
+    Ok(skipped)
 }
