@@ -76,11 +76,22 @@ pub(crate) fn target() -> Result<PathBuf> {
 
 /// The triple this toolchain builds for.
 pub(crate) fn host() -> Result<String> {
+    rustc_says("host: ")
+}
+
+/// The compiler's version, such as `1.95.0`.
+pub(crate) fn rustc_release() -> Result<String> {
+    rustc_says("release: ")
+}
+
+fn rustc_says(field: &str) -> Result<String> {
     let out = Command::new("rustc")
         .arg("-vV")
         .output()
         .context("rustc cannot be run")?;
     let text = String::from_utf8_lossy(&out.stdout);
-    let triple = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(triple.context("rustc does not name its host")?.to_owned())
+    let value = text.lines().find_map(|line| line.strip_prefix(field));
+    Ok(value
+        .with_context(|| format!("rustc does not tell its {field}"))?
+        .to_owned())
 }

@@ -15,7 +15,9 @@ pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     let skipped = if quick { quick_tests()? } else { all_tests(consent)? };
     if !skipped.is_empty() {
         println!("\nskipped:");
-        skipped.iter().for_each(|line| println!("  {line}"));
+        for line in skipped {
+            println!("  {line}");
+        }
     }
     Ok(())
 }
