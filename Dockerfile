@@ -1,4 +1,4 @@
-# The agent as built on the host by `cargo xtask build`.
+# The agent as `cargo xtask run` built it on the host.
 FROM debian:bookworm-slim
 COPY target/release/sentinel /usr/bin/sentinel
 ENTRYPOINT ["/usr/bin/sentinel"]

@@ -613,8 +613,25 @@ async fn both_directions_are_counted_to_the_packet() {
     assert_ne!(tcp.value.state & STATE_OPENED_BY_EGRESS, 0);
     assert_ne!(tcp.value.state & STATE_HANDSHAKE, 0);
     let egress = tcp.value.egress;
-    assert_eq!(egress.payload_bytes, STREAM as u64, "{egress:?}");
+    // On a busy machine segments are sent again; those cross the device too, and nothing else may.
+    let again = retransmitted(&pair.near) * 1448;
+    let sent = STREAM as u64..=STREAM as u64 + again;
+    assert!(sent.contains(&egress.payload_bytes), "{again} {egress:?}");
     // 1,448 bytes of payload fit a packet of 1,500; the super-packets were counted as what leaves.
     assert!(egress.packets as usize >= STREAM / 1448, "{egress:?}");
     assert!(egress.len_max <= 1500, "{egress:?}");
+}
+
+/// Segments that TCP sent again inside a namespace (`RetransSegs` of snmp(5)).
+fn retransmitted(namespace: &str) -> u64 {
+    let text = Pair::inside(namespace, || {
+        std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap()
+    });
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Tcp: "))
+        .map(|line| line.split(' ').collect())
+        .collect();
+    let column = rows[0].iter().position(|name| *name == "RetransSegs").unwrap();
+    rows[1][column].parse().unwrap()
 }
