@@ -4,9 +4,9 @@
 //! keeps them; super-packets that the card will cut up (TSO, GSO) are counted as the packets that leave. A jumbo
 //! payload length of zero ("BIG TCP", off unless asked for) is counted as it stands: one packet without ports.
 
+use crate::allow::allowed as is_allowed;
 use crate::emit;
 use crate::frame::{self, Frame};
-use crate::gate;
 use crate::maps::{FLOWS, SETTINGS, scratch};
 use crate::stat::Stat;
 use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_UNSPEC};
@@ -53,7 +53,7 @@ pub(crate) fn packet(
     let value = unsafe { &mut *pointer };
     let allowed = match allowed {
         Some(allowed) => allowed,
-        None if fresh => gate::allowed(&key.remote, meta.ip_version, now),
+        None if fresh => is_allowed(&key.remote, meta.ip_version, now),
         None => value.state & STATE_ALLOWED != 0,
     };
     if fresh {

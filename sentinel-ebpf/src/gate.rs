@@ -4,16 +4,16 @@
 //! there; bytes are right.
 
 use crate::account;
+use crate::allow::{allowed, v4};
 use crate::frame::{self, Frame};
-use crate::maps::{ALLOW4, ALLOW6, BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest, scratch};
+use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest, scratch};
 use crate::stat::{Stat, atomic_add};
 use crate::verdict::xdp_code;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::programs::XdpContext;
-use sentinel_common::addr::Addr;
-use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
+use sentinel_common::entry::{ACTION_DROP, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use sentinel_common::flow::Direction;
 use sentinel_common::names::PREFIX_TRIES;
 use sentinel_common::packet::{PacketMeta, ParseError};
@@ -85,38 +85,6 @@ fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, no
         stat.count(Counter::Expired);
     }
     verdict
-}
-
-/// Whether an address is allowlisted at `now`.
-#[inline(always)]
-pub(crate) fn allowed(address: &Addr, ip_version: u8, now: u64) -> bool {
-    if ip_version == 4 {
-        holds(&ALLOW4, v4(address), 32, now)
-    } else {
-        holds(&ALLOW6, address.0, 128, now)
-    }
-}
-
-/// The last four bytes: the IPv4 address of a mapped one.
-#[inline(always)]
-const fn v4(address: &Addr) -> [u8; 4] {
-    let [.., a, b, c, d] = address.0;
-    [a, b, c, d]
-}
-
-/// Whether the longest prefix that has not expired exists. An expired entry hides none shorter.
-#[inline(always)]
-fn holds<K: Copy>(map: &LpmTrie<K, AllowEntry>, address: K, width: u32, now: u64) -> bool {
-    let mut key = Key::new(width, address);
-    for _ in 0..PREFIX_TRIES {
-        match map.get(&key) {
-            None => return false,
-            Some(entry) if !entry.expired(now) => return true,
-            Some(entry) if entry.prefix_len == 0 => return false,
-            Some(entry) => key.prefix_len = u32::from(entry.prefix_len) - 1,
-        }
-    }
-    false
 }
 
 /// What one packet asks of the block maps, and what it met there.

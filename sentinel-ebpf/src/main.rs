@@ -20,6 +20,7 @@
 )]
 
 mod account;
+mod allow;
 #[cfg(feature = "kernel-debug")]
 mod debug;
 mod emit;

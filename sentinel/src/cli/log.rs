@@ -1,4 +1,4 @@
-//! Structured logs on stderr.
+//! Structured logs on stderr: for people, or one JSON object a line (`-o json`).
 
 use clap::ColorChoice;
 use std::io::IsTerminal;
@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Sets up logging for the process: `RUST_LOG` if it is set, else by the number of `-v`.
-pub(super) fn init(verbose: u8, color: ColorChoice, quiet: bool) {
+pub(super) fn init(verbose: u8, color: ColorChoice, quiet: bool, json: bool) {
     let level = match verbose {
         0 if quiet => LevelFilter::WARN,
         0 => LevelFilter::INFO,
@@ -21,9 +21,12 @@ pub(super) fn init(verbose: u8, color: ColorChoice, quiet: bool) {
         ColorChoice::Never => false,
         ColorChoice::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .init();
+        .with_writer(std::io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(ansi).init();
+    }
 }

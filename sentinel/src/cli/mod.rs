@@ -144,6 +144,7 @@ pub fn main() -> ExitCode {
         cli.global.verbose,
         cli.global.color,
         matches!(cli.command, Command::Check),
+        matches!(cli.command, Command::Run) && cli.global.output == Format::Json,
     );
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
