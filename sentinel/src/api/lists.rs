@@ -5,7 +5,7 @@ use super::error::Problem;
 use super::query::{Params, word};
 use super::{Shared, now};
 use crate::store::{ActionFilter, AlertFilter, AuditEntry, AuditFilter, AuditVerdict, DecisionFilter};
-use crate::types::{Action, ActionId, Alert, AlertId, Decision, DecisionId, Hits};
+use crate::types::{Action, ActionId, ActionStatus, Alert, AlertId, Decision, DecisionId, Hits};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -91,12 +91,26 @@ pub(super) async fn actions(State(api): State<Shared>, mut params: Params) -> An
         status: params.take("status", "the name of a status such as `enforced`", word)?,
     };
     params.finish()?;
-    Ok(Json(PageDto::of(api.store.actions(filter).await?, |action| action)))
+    let hits = api.hits.borrow().clone();
+    Ok(Json(PageDto::of(api.store.actions(filter).await?, |action| {
+        counting(action, &hits)
+    })))
 }
 
 pub(super) async fn action(State(api): State<Shared>, Path(text): Path<String>) -> Answer<Action> {
     let id: ActionId = id(&text, "action")?;
-    Ok(Json(found(api.store.action(id).await?, "action")?))
+    let action = found(api.store.action(id).await?, "action")?;
+    Ok(Json(counting(action, &api.hits.borrow())))
+}
+
+/// An action that is in force, with what the kernel has counted by now.
+fn counting(mut action: Action, hits: &HashMap<DecisionId, Hits>) -> Action {
+    let in_force = matches!(action.status, ActionStatus::Enforced | ActionStatus::Simulated);
+    if let Some(live) = hits.get(&action.decision).filter(|_| in_force) {
+        action.hits = live.packets;
+        action.would_hits = live.would_packets;
+    }
+    action
 }
 
 pub(super) async fn audit(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<AuditEntry>> {

@@ -52,7 +52,7 @@ async fn shapes_are_golden() {
         "id": did, "at": "2026-01-01T00:00:00.000000Z", "target": "203.0.113.7/32", "action": "block_ip",
         "expires_at": "2026-01-01T04:00:00.000000Z", "simulated": false, "origin": "detector", "actor": "port_scan",
         "reason": alert["summary"], "alert": aid, "severity": "medium", "status": "active", "veto": null,
-        "ended_at": null, "hits": 11, "hit_bytes": 0, "would_hits": 2, "would_hit_bytes": 0, "last_hit": null
+        "ended_at": null, "hits": 11, "hit_bytes": 0, "would_hits": 2, "would_hit_bytes": 0, "first_hit": null, "last_hit": null
     });
     let action = json!({
         "id": xid, "decision": did, "kind": "block_ip", "target": "203.0.113.7/32", "status": "enforced",
@@ -81,6 +81,12 @@ async fn shapes_are_golden() {
     let numbers =
         ["hits", "hit_bytes", "would_hits", "would_hit_bytes", "last_hit"].map(|k| counted["items"][0][k].clone());
     assert_eq!(json!(numbers), json!([7, 420, 1, 60, "2026-01-01T00:00:00.000000Z"]));
+    let (_, acted) = ask(&router, get("/actions")).await;
+    let item = &acted["items"][0];
+    assert_eq!(
+        (&item["status"], &item["hits"], &item["would_hits"]),
+        (&json!("enforced"), &json!(7), &json!(1))
+    );
 }
 
 #[tokio::test]
