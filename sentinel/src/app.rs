@@ -12,11 +12,11 @@ use crate::kernel::Kernel;
 use crate::metrics::Metrics;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
-use crate::store::{ActionFilter, Store};
+use crate::store::Store;
 use crate::time;
-use crate::types::{Action, Component, Condition, Decision, Health, Mint, Stats};
+use crate::types::{Action, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
 use anyhow::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -95,8 +95,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .name("store".into())
         .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
-    desk.restore(remembered).await;
     desk.protect().await;
+    desk.restore(remembered).await;
     kernel.attach(&interfaces)?;
 
     let state = AppState {
@@ -188,16 +188,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// The decisions that were in force when the agent last ran, each with its latest action.
 async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
-    let mut remembered = Vec::new();
-    for decision in store.active_decisions().await? {
-        let filter = ActionFilter {
-            decision: Some(decision.id),
-            ..ActionFilter::default()
-        };
-        let action = store.actions(filter).await?.items.into_iter().next();
-        remembered.push((decision, action));
+    let decisions = store.active_decisions().await?;
+    let mut latest: HashMap<DecisionId, Action> = HashMap::new();
+    for action in store.actions_of(decisions.iter().map(|d| d.id).collect()).await? {
+        let newer = latest.get(&action.decision).is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
+        if newer {
+            latest.insert(action.decision, action);
+        }
     }
-    Ok(remembered)
+    Ok(decisions
+        .into_iter()
+        .map(|decision| {
+            let action = latest.remove(&decision.id);
+            (decision, action)
+        })
+        .collect())
 }
 
 /// The interfaces to watch: those configured, or that of the default route.
