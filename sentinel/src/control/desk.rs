@@ -325,3 +325,7 @@ impl<E: Enforcer> Desk<E> {
             .send_if_modified(|health| Health::note(health, part, condition));
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

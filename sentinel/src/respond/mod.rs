@@ -9,7 +9,7 @@ mod memory;
 mod order;
 mod responder;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tidings;
 mod undo;
 mod watch;
