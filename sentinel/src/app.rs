@@ -12,11 +12,11 @@ use crate::kernel::Kernel;
 use crate::metrics::Metrics;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
-use crate::store::Store;
+use crate::store::{ActionFilter, PAGE_MAX, Store};
 use crate::time;
-use crate::types::{Action, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
+use crate::types::{Action, ActionStatus, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
 use anyhow::Context;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (store, writer) = Store::open(&config.store.path)?;
     let remembered = remembered(&store).await?;
+    let loose = loose(&store, &remembered).await?;
     let (host, facts) = HostRoom::open().await?;
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
@@ -96,7 +97,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
     desk.protect().await;
-    desk.restore(remembered).await;
+    desk.restore(remembered, loose).await;
     kernel.attach(&interfaces)?;
 
     let state = AppState {
@@ -187,11 +188,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// The decisions that were in force when the agent last ran, each with its latest action.
-async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
+pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
     let decisions = store.active_decisions().await?;
     let mut latest: HashMap<DecisionId, Action> = HashMap::new();
     for action in store.actions_of(decisions.iter().map(|d| d.id).collect()).await? {
-        let newer = latest.get(&action.decision).is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
+        let newer = latest
+            .get(&action.decision)
+            .is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
         if newer {
             latest.insert(action.decision, action);
         }
@@ -203,6 +206,32 @@ async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Actio
             (decision, action)
         })
         .collect())
+}
+
+/// Actions told to be in force whose decisions are not: what a failed removal or a crash left.
+pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>)]) -> anyhow::Result<Vec<Action>> {
+    let active: HashSet<DecisionId> = remembered.iter().map(|(decision, _)| decision.id).collect();
+    let mut loose = Vec::new();
+    for status in [ActionStatus::Intent, ActionStatus::Enforced, ActionStatus::Simulated] {
+        let mut filter = ActionFilter {
+            status: Some(status),
+            ..ActionFilter::default()
+        };
+        filter.window.limit = PAGE_MAX;
+        loop {
+            let page = store.actions(filter.clone()).await?;
+            loose.extend(
+                page.items
+                    .into_iter()
+                    .filter(|action| !active.contains(&action.decision)),
+            );
+            filter.window.cursor = page.next_cursor;
+            if filter.window.cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(loose)
 }
 
 /// The interfaces to watch: those configured, or that of the default route.

@@ -105,8 +105,10 @@ impl<E: Enforcer> Desk<E> {
 
     /// Puts back what was in force before a restart. Call [`Desk::protect`] first: what is protected by now is taken back
     /// before anything is written, what ran out meanwhile is noted as expired, and of two on one target one stays.
-    pub async fn restore(&mut self, remembered: Vec<(Decision, Option<Action>)>) {
+    /// `loose` are actions told to be in force whose decisions are over.
+    pub async fn restore(&mut self, remembered: Vec<(Decision, Option<Action>)>, loose: Vec<Action>) {
         let now = self.now();
+        self.responder.disown(loose, now).await;
         let decisions: Vec<Decision> = remembered.iter().map(|(decision, _)| decision.clone()).collect();
         self.judge.restore(decisions.clone());
         let actions: HashMap<_, _> = remembered
@@ -115,11 +117,14 @@ impl<E: Enforcer> Desk<E> {
             .collect();
         self.responder.recall(actions);
         let taken: HashSet<DecisionId> = self.judge.active().map(|d| d.id).collect();
-        let displaced = decisions.into_iter().filter(|d| !taken.contains(&d.id)).map(|d| Decision {
-            status: DecisionStatus::Deleted,
-            ended_at: Some(now),
-            ..d
-        });
+        let displaced = decisions
+            .into_iter()
+            .filter(|d| !taken.contains(&d.id))
+            .map(|d| Decision {
+                status: DecisionStatus::Deleted,
+                ended_at: Some(now),
+                ..d
+            });
         self.withdraw(displaced.collect(), Cause::Superseded, now).await;
         self.expire().await;
         self.recheck(now).await;

@@ -24,18 +24,21 @@ struct House {
 
 impl House {
     async fn open(mode: Mode) -> Self {
-        Self::at(Arc::new(tempfile::tempdir().unwrap()), mode, HostFacts::default(), Clock::default(), Rig::default()).await
+        Self::at(
+            Arc::new(tempfile::tempdir().unwrap()),
+            mode,
+            HostFacts::default(),
+            Clock::default(),
+            Rig::default(),
+        )
+        .await
     }
 
     async fn at(directory: Arc<tempfile::TempDir>, mode: Mode, facts: HostFacts, clock: Clock, rig: Rig) -> Self {
         let (store, writer) = Store::open(&directory.path().join("s.db")).unwrap();
         let writer = std::thread::spawn(move || writer.run());
-        let decisions = store.active_decisions().await.unwrap();
-        let mut remembered = Vec::new();
-        for decision in decisions {
-            let action = store.actions_of(vec![decision.id]).await.unwrap().pop();
-            remembered.push((decision, action));
-        }
+        let remembered = crate::app::remembered(&store).await.unwrap();
+        let loose = crate::app::loose(&store, &remembered).await.unwrap();
         let metrics = Arc::new(Metrics::new());
         let (facts, watched) = watch::channel(Arc::new(facts));
         let (health_in, health) = watch::channel(Arc::default());
@@ -59,7 +62,7 @@ impl House {
             },
         );
         desk.protect().await;
-        desk.restore(remembered).await;
+        desk.restore(remembered, loose).await;
         Self {
             desk,
             rig,
@@ -134,7 +137,11 @@ impl House {
         let said = self.health.borrow().degraded();
         for p in self.desk.guards.protected() {
             let locked = blocks.iter().any(|b| b.contains(&p.target) || p.target.contains(b));
-            assert!(!locked || allows.contains(&p.target) || said, "{} is locked out, unsaid", p.target);
+            assert!(
+                !locked || allows.contains(&p.target) || said,
+                "{} is locked out, unsaid",
+                p.target
+            );
         }
     }
 
@@ -166,10 +173,19 @@ impl House {
         }
         let actions = self.store.actions(ActionFilter::default()).await.unwrap().items;
         for action in actions {
-            let decision = self.store.decision(action.decision).await.unwrap().expect("a stored decision");
+            let decision = self
+                .store
+                .decision(action.decision)
+                .await
+                .unwrap()
+                .expect("a stored decision");
             assert!(decision.expires_at.is_some());
             let in_force = matches!(action.status, ActionStatus::Enforced | ActionStatus::Simulated);
-            assert_eq!(in_force, held.contains(&action.target) && stored.iter().any(|d| d.id == action.decision), "{action:?}");
+            assert_eq!(
+                in_force,
+                held.contains(&action.target) && stored.iter().any(|d| d.id == action.decision),
+                "{action:?}"
+            );
         }
     }
 }
@@ -189,7 +205,10 @@ async fn a_new_own_address_is_allowed_before_its_block_is_taken_back() {
     let calls = house.rig.inside().calls.clone();
     let place = |call: &str| calls.iter().position(|c| c == call).unwrap();
     assert!(place("allow 192.0.2.1/32") < place("delete 192.0.2.1/32"), "{calls:?}");
-    assert!(matches!(house.add("192.0.2.0/24", 60).await, Err(CommandError::Vetoed(_))));
+    assert!(matches!(
+        house.add("192.0.2.0/24", 60).await,
+        Err(CommandError::Vetoed(_))
+    ));
     house.all_agree().await;
     house.facts(&[]).await;
     house.add("192.0.2.0/24", 60).await.unwrap();
@@ -247,7 +266,10 @@ async fn simulated_stays_simulated_and_is_stored_as_what_it_is() {
     house.add("192.0.2.1/32", 60).await.unwrap();
     let mut house = house.restart(Mode::Simulation, Clock::default(), Rig::default()).await;
     let stored = house.store.decision(decision.id).await.unwrap().unwrap();
-    assert!(stored.simulated, "the list must not show a block that only counts as enforced");
+    assert!(
+        stored.simulated,
+        "the list must not show a block that only counts as enforced"
+    );
     house.all_agree().await;
 }
 
@@ -278,8 +300,15 @@ async fn a_stepped_wall_clock_does_not_make_new_evidence_old() {
         ..alert("192.0.2.1")
     };
     house.desk.alerts(vec![Arc::new(seen)]).await;
-    let page = house.store.decisions(crate::store::DecisionFilter::default()).await.unwrap();
-    assert!(page.items.iter().any(|d| d.status == DecisionStatus::Logged), "only logged, but not passed over");
+    let page = house
+        .store
+        .decisions(crate::store::DecisionFilter::default())
+        .await
+        .unwrap();
+    assert!(
+        page.items.iter().any(|d| d.status == DecisionStatus::Logged),
+        "only logged, but not passed over"
+    );
 }
 
 #[tokio::test]
@@ -331,7 +360,13 @@ fn step() -> impl Strategy<Value = Step> {
 async fn play(steps: Vec<Step>) {
     let mut house = House::open(Mode::Production).await;
     // Six sources; the last is on the allowlist.
-    let source = |n: u8| if n == 5 { "10.9.0.1".to_owned() } else { format!("192.0.2.{n}") };
+    let source = |n: u8| {
+        if n == 5 {
+            "10.9.0.1".to_owned()
+        } else {
+            format!("192.0.2.{n}")
+        }
+    };
     for step in steps {
         match step {
             Step::Attack(n) => house.attack(&source(n)).await,

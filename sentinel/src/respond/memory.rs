@@ -59,7 +59,10 @@ impl Memory {
             let items = records.len() as u64;
             self.lost += items;
             self.metrics.dropped("respond", "store_behind", items);
-            tracing::error!(records = items, "not stored: too many commits wait for the disk already");
+            tracing::error!(
+                records = items,
+                "not stored: too many commits wait for the disk already"
+            );
             return Refused::default();
         }
         let behind = !self.late.is_empty();

@@ -261,7 +261,11 @@ impl<E: Enforcer> Responder<E> {
         if canonical(target) != target {
             return Err(format!("{target} is not spelled as the kernel's maps spell it"));
         }
-        if let Some(net) = self.protected.iter().find(|p| p.contains(&target) || target.contains(*p)) {
+        if let Some(net) = self
+            .protected
+            .iter()
+            .find(|p| p.contains(&target) || target.contains(*p))
+        {
             return Err(format!("{target} overlaps {net}, which is protected"));
         }
         let entry = entry_of(decision, self.clock);
@@ -354,7 +358,9 @@ impl<E: Enforcer> Responder<E> {
             };
             action.expires_at = decision.expires_at;
             // Whether it is simulated may have changed with the mode.
-            tidings.records.push(crate::store::Record::Decision(Arc::new(decision.clone())));
+            tidings
+                .records
+                .push(crate::store::Record::Decision(Arc::new(decision.clone())));
             if let Err(error) = self.install(decision, action, None, "again after a restart by", now, &mut tidings) {
                 tracing::error!(%error, "a decision of the earlier run was not restored");
             }
@@ -375,11 +381,17 @@ impl<E: Enforcer> Responder<E> {
         };
         if let Some(cause) = &self.allow_fault {
             let cause = format!("the kernel's allow map is not complete: {cause}");
-            return degraded(cause, "shorten `allowlist`; no block is written for what it lists meanwhile");
+            return degraded(
+                cause,
+                "shorten `allowlist`; no block is written for what it lists meanwhile",
+            );
         }
         if let Some((target, _)) = self.owed.iter().next() {
             let cause = format!("{} entries could not be removed, {target} first", self.owed.len());
-            return degraded(cause, "tried again every second; they lapse on time by themselves; see the log");
+            return degraded(
+                cause,
+                "tried again every second; they lapse on time by themselves; see the log",
+            );
         }
         if self.memory.lost() > 0 {
             let cause = format!("the store does not answer; {} records are lost", self.memory.lost());

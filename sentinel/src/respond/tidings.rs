@@ -2,9 +2,7 @@
 
 use super::memory::Refused;
 use crate::store::Record;
-use crate::types::{
-    Action, ActionStatus, Alert, CommandError, Decision, DecisionId, DecisionStatus, Event, Timestamp,
-};
+use crate::types::{Action, ActionStatus, Alert, CommandError, Decision, DecisionId, DecisionStatus, Event, Timestamp};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 

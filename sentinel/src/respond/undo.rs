@@ -36,7 +36,11 @@ impl<E: Enforcer> Responder<E> {
             };
             let settled = format!("{} by {actor}; entry gone, read back", cause.as_str());
             // What another decision put there stays.
-            let removed = if another { Ok((0, 0)) } else { self.remove(decision.target) };
+            let removed = if another {
+                Ok((0, 0))
+            } else {
+                self.remove(decision.target)
+            };
             match (removed, action) {
                 (Ok(last), Some(mut action)) => {
                     action.status = ended;
@@ -49,8 +53,9 @@ impl<E: Enforcer> Responder<E> {
                 (Ok(_), None) => {}
                 (Err(error), action) => {
                     failures.push(format!("{}: {error}; it is tried again every second", decision.target));
-                    let outcome =
-                        format!("removal failed: {error}; tried again every second, the kernel lets it lapse by itself");
+                    let outcome = format!(
+                        "removal failed: {error}; tried again every second, the kernel lets it lapse by itself"
+                    );
                     let subject = decision.target.to_string();
                     tidings.audit(now, "sentinel", "removal_failed", subject, outcome.clone());
                     if let Some(mut action) = action {
@@ -99,10 +104,37 @@ impl<E: Enforcer> Responder<E> {
         let mut tidings = Tidings::default();
         for target in targets {
             let Ok(last) = self.remove(target) else { continue };
-            let Some(mut owed) = self.owed.remove(&target) else { continue };
+            let Some(mut owed) = self.owed.remove(&target) else {
+                continue;
+            };
             (owed.action.hits, owed.action.would_hits) = last;
             let outcome = owed.settled.clone();
             end_owed(owed, outcome, now, &mut tidings);
+        }
+        self.tell(tidings).await;
+    }
+
+    /// Ends actions of an earlier run that are still told to be in force though their decisions are over: a removal that
+    /// had failed, or an end between two writes. Call before [`Responder::restore`].
+    pub async fn disown(&mut self, actions: Vec<Action>, now: Timestamp) {
+        let mut tidings = Tidings::default();
+        for mut action in actions {
+            let settled = "ended with the earlier run; nothing of it in the kernel, read back".to_owned();
+            match self.remove(action.target) {
+                Ok(_) => {
+                    let owed = Owed {
+                        action,
+                        ended: ActionStatus::Reverted,
+                        settled: String::new(),
+                    };
+                    end_owed(owed, settled, now, &mut tidings);
+                }
+                Err(error) => {
+                    action.outcome = format!("removal failed: {error}; tried again every second");
+                    tidings.action(&action);
+                    self.owe(&action, ActionStatus::Reverted, settled);
+                }
+            }
         }
         self.tell(tidings).await;
     }

@@ -107,7 +107,9 @@ impl<E: Enforcer> Responder<E> {
     /// precision. Bounded in time and number. Returns whether any is still awaited.
     pub fn watch_first_drops(&mut self, now: Ktime) -> bool {
         for _ in 0..self.awaited.len().min(LOOKS) {
-            let Some(mut awaited) = self.awaited.pop_front() else { break };
+            let Some(mut awaited) = self.awaited.pop_front() else {
+                break;
+            };
             let since = *awaited.since.get_or_insert(now);
             match self.enforcer.get_block(awaited.target) {
                 Ok(Some(entry)) if entry.decision == *awaited.decision.0.as_bytes() => {
@@ -139,7 +141,12 @@ impl<E: Enforcer> Responder<E> {
         };
         let after = self.cursor.map_or(Bound::Unbounded, Bound::Excluded);
         let mut targets = std::mem::take(&mut self.fresh);
-        let turn: Vec<IpNet> = self.held.range((after, Bound::Unbounded)).map(|(t, _)| *t).take(budget).collect();
+        let turn: Vec<IpNet> = self
+            .held
+            .range((after, Bound::Unbounded))
+            .map(|(t, _)| *t)
+            .take(budget)
+            .collect();
         if budget > 0 {
             let whole = turn.len() < budget;
             self.cursor = turn.last().copied().filter(|_| !whole);
@@ -147,7 +154,9 @@ impl<E: Enforcer> Responder<E> {
         targets.extend(turn);
         for target in targets {
             let Some(held) = self.held.get(&target) else { continue };
-            let Some(entry) = self.enforcer.get_block(target)? else { continue };
+            let Some(entry) = self.enforcer.get_block(target)? else {
+                continue;
+            };
             let decision = DecisionId(uuid::Uuid::from_bytes(entry.decision));
             if decision == held.decision.id {
                 news.seen.push((decision, hits_of(&entry, self.clock)));

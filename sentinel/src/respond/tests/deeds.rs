@@ -133,12 +133,18 @@ async fn each_cause_ends_in_its_own_words() {
         let mut bench = Bench::new();
         let decision = block("2001:db8::/48");
         bench.apply(&decision).await;
-        bench.responder.carry_out(vec![withdraw(&decision, cause, asked)], at(2)).await;
+        bench
+            .responder
+            .carry_out(vec![withdraw(&decision, cause, asked)], at(2))
+            .await;
         assert!(bench.rig.blocks().is_empty());
         assert_eq!(bench.stored(&decision).await.status, asked);
         let action = &bench.actions().await[0];
         assert_eq!(action.status, status);
-        assert_eq!(action.outcome, format!("{} by ann; entry gone, read back", cause.as_str()));
+        assert_eq!(
+            action.outcome,
+            format!("{} by ann; entry gone, read back", cause.as_str())
+        );
     }
 }
 
@@ -191,7 +197,12 @@ async fn what_is_protected_or_endless_is_not_written_whoever_decided() {
         expires_at: None,
         ..block("198.51.100.1/32")
     };
-    for decision in [block("192.0.2.1/32"), block("192.0.2.0/24"), block("::ffff:198.51.100.2/128"), endless] {
+    for decision in [
+        block("192.0.2.1/32"),
+        block("192.0.2.0/24"),
+        block("::ffff:198.51.100.2/128"),
+        endless,
+    ] {
         assert_eq!(bench.apply(&decision).await, [decision.id], "{}", decision.target);
         assert!(bench.rig.blocks().is_empty());
     }
@@ -211,14 +222,20 @@ async fn one_record_the_database_refuses_takes_no_other_with_it() {
     assert_eq!(bench.actions().await[0].status, ActionStatus::Enforced);
     assert!(bench.store.alert(odd.id).await.unwrap().is_none());
     let told = bench.events();
-    assert!(!told.iter().any(|e| matches!(e, Event::Alert(_))), "told of an alert that is not stored");
+    assert!(
+        !told.iter().any(|e| matches!(e, Event::Alert(_))),
+        "told of an alert that is not stored"
+    );
 }
 
 #[tokio::test]
 async fn a_noted_alert_is_stored_and_told() {
     let mut bench = Bench::new();
     let seen = Arc::new(alert("192.0.2.9"));
-    bench.responder.carry_out(vec![Order::Note(Arc::clone(&seen))], at(1)).await;
+    bench
+        .responder
+        .carry_out(vec![Order::Note(Arc::clone(&seen))], at(1))
+        .await;
     assert!(bench.store.alert(seen.id).await.unwrap().is_some());
     assert!(matches!(&bench.events()[..], [Event::Alert(told)] if told.id == seen.id));
 }
@@ -233,8 +250,15 @@ async fn a_disk_that_hangs_delays_nobody_is_said_and_loses_nothing() {
     }
     assert_eq!(bench.rig.blocks().len(), 40);
     let took = started.elapsed();
-    assert!(took.as_millis() < 1500, "a disk that hangs is waited for once, not {took:?}");
-    assert!(bench.trouble().contains("not known to be durable"), "{}", bench.trouble());
+    assert!(
+        took.as_millis() < 1500,
+        "a disk that hangs is waited for once, not {took:?}"
+    );
+    assert!(
+        bench.trouble().contains("not known to be durable"),
+        "{}",
+        bench.trouble()
+    );
     let end = withdraw(&decisions[0], Cause::Operator, DecisionStatus::Deleted);
     bench.responder.carry_out(vec![end], at(2)).await;
     bench.unhang();
@@ -242,7 +266,11 @@ async fn a_disk_that_hangs_delays_nobody_is_said_and_loses_nothing() {
         bench.responder.settle().await;
     }
     assert_eq!(bench.store.active_decisions().await.unwrap().len(), 39);
-    assert_eq!(bench.stored(&decisions[0]).await.status, DecisionStatus::Deleted, "the latest word wins");
+    assert_eq!(
+        bench.stored(&decisions[0]).await.status,
+        DecisionStatus::Deleted,
+        "the latest word wins"
+    );
     assert_eq!(bench.store.tally().overflow, 0);
 }
 
@@ -254,6 +282,8 @@ async fn too_many_late_commits_are_counted_and_said() {
     }
     assert!(bench.trouble().contains("records are lost"), "{}", bench.trouble());
     assert_eq!(bench.rig.blocks().len(), 200, "enforcement goes on");
+    let (_stats, watched) = tokio::sync::watch::channel(Arc::default());
+    bench.metrics.watch_stats(watched);
     let text = bench.metrics.encode().unwrap();
     assert!(text.contains("store_behind"), "{text}");
     bench.unhang();

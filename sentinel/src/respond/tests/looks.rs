@@ -9,7 +9,7 @@ use std::time::Duration;
 
 fn packet(bench: &Bench, source: &str, now: u64) {
     let source = Addr::from(source.parse::<IpAddr>().unwrap());
-    bench.rig.inside().gate.judge(source, 60, now);
+    let _ = bench.rig.inside().gate.judge(source, 60, now);
 }
 
 #[tokio::test]
@@ -28,7 +28,10 @@ async fn restored_is_read_back_stored_and_told() {
     let actions = bench.actions().await;
     let of = |id| actions.iter().find(|a| a.decision == id).unwrap();
     assert_eq!(of(good.id).status, ActionStatus::Enforced);
-    assert_eq!(of(good.id).outcome, "enforced again after a restart by model, read back");
+    assert_eq!(
+        of(good.id).outcome,
+        "enforced again after a restart by model, read back"
+    );
     assert_eq!(of(bad.id).status, ActionStatus::Failed);
     assert_eq!(bench.rig.blocks(), [good.target]);
 }
@@ -38,10 +41,16 @@ async fn the_allow_map_gains_before_it_loses_and_spells_like_the_kernel() {
     let mut bench = Bench::new();
     let first = protected(&["192.0.2.1/32", "::ffff:198.51.100.7/128", "10.1.2.3/8"]);
     assert_eq!(bench.responder.protect(&first), Ok(3));
-    assert_eq!(bench.rig.allows(), [net("10.0.0.0/8"), net("192.0.2.1/32"), net("198.51.100.7/32")]);
+    assert_eq!(
+        bench.rig.allows(),
+        [net("10.0.0.0/8"), net("192.0.2.1/32"), net("198.51.100.7/32")]
+    );
     assert_eq!(bench.responder.protect(&first), Ok(0), "the same list changes nothing");
     bench.rig.inside().calls.clear();
-    bench.responder.protect(&protected(&["192.0.2.2/32", "2001:db8::1/128"])).unwrap();
+    bench
+        .responder
+        .protect(&protected(&["192.0.2.2/32", "2001:db8::1/128"]))
+        .unwrap();
     let calls = bench.rig.inside().calls.clone();
     let last_gain = calls.iter().rposition(|c| c.starts_with("allow ")).unwrap();
     let first_loss = calls.iter().position(|c| c.starts_with("disallow")).unwrap();
@@ -57,14 +66,24 @@ async fn an_allow_entry_that_is_refused_stops_no_other_and_stays_said() {
     assert!(bench.responder.protect(&list).is_err());
     let allows = bench.rig.allows();
     assert!(allows.contains(&net("192.0.2.2/32")) && allows.contains(&net("2001:db8::1/128")));
-    assert!(allows.contains(&net("10.0.0.0/8")), "nothing is given up while something is missing");
+    assert!(
+        allows.contains(&net("10.0.0.0/8")),
+        "nothing is given up while something is missing"
+    );
     bench.apply(&block("203.0.113.1/32")).await;
-    assert!(bench.trouble().contains("allow map is not complete"), "{}", bench.trouble());
+    assert!(
+        bench.trouble().contains("allow map is not complete"),
+        "{}",
+        bench.trouble()
+    );
     assert_eq!(bench.responder.protect(&list), Ok(2));
     assert_eq!(bench.trouble(), "");
     bench.rig.breaks(&["allows"]);
     assert!(bench.responder.protect(&protected(&["192.0.2.9/32"])).is_err());
-    assert!(bench.rig.allows().contains(&net("192.0.2.9/32")), "what cannot be listed can still be added to");
+    assert!(
+        bench.rig.allows().contains(&net("192.0.2.9/32")),
+        "what cannot be listed can still be added to"
+    );
 }
 
 #[tokio::test]
@@ -103,8 +122,18 @@ async fn first_drops_are_measured_once_not_on_extension_and_not_for_ever() {
     bench.apply(&block("192.0.2.2/32")).await;
     packet(&bench, "192.0.2.1", 1_250_000_000);
     assert!(bench.responder.watch_first_drops(Ktime(0)), "one is silent");
-    assert!(!bench.responder.watch_first_drops(Ktime(0).after(Duration::from_secs(11))), "and is given up");
-    bench.apply(&Decision { expires_at: Some(at(3000)), ..longer }).await;
+    assert!(
+        !bench
+            .responder
+            .watch_first_drops(Ktime(0).after(Duration::from_secs(11))),
+        "and is given up"
+    );
+    bench
+        .apply(&Decision {
+            expires_at: Some(at(3000)),
+            ..longer
+        })
+        .await;
     assert!(!bench.responder.watch_first_drops(Ktime(0)));
     let text = bench.metrics.encode().unwrap();
     assert!(text.contains("sentinel_detect_to_drop_seconds_sum 0.25"), "{text}");

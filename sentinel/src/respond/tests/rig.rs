@@ -49,11 +49,23 @@ impl Rig {
     }
 
     pub(crate) fn blocks(&self) -> Vec<IpNet> {
-        self.inside().gate.list_blocks().unwrap().into_iter().map(|b| b.0).collect()
+        self.inside()
+            .gate
+            .list_blocks()
+            .unwrap()
+            .into_iter()
+            .map(|b| b.0)
+            .collect()
     }
 
     pub(crate) fn allows(&self) -> Vec<IpNet> {
-        self.inside().gate.list_allows().unwrap().into_iter().map(|a| a.0).collect()
+        self.inside()
+            .gate
+            .list_allows()
+            .unwrap()
+            .into_iter()
+            .map(|a| a.0)
+            .collect()
     }
 
     fn call(&self, name: &'static str, target: &str) -> Result<MutexGuard<'_, Inside>, EnforceError> {
@@ -172,7 +184,9 @@ impl Bench {
     }
 
     pub(crate) fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.live.try_recv().ok()).map(|live| live.event).collect()
+        std::iter::from_fn(|| self.live.try_recv().ok())
+            .map(|live| live.event)
+            .collect()
     }
 
     pub(crate) fn trouble(&self) -> String {
