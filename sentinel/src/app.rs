@@ -144,7 +144,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges)).run(records_rx, alerts_tx),
     );
     rooms.spawn("desk", desk.run(alerts_rx, commands));
-    rooms.spawn_fallible("host", host.run(cancel.clone()));
+    rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
         "counting",
         Counting {
@@ -322,5 +322,36 @@ fn early_end(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::Join
         Ok((name, Ok(()))) => anyhow::bail!("room `{name}` ended on its own"),
         Ok((name, Err(error))) => Err(error).with_context(|| format!("room `{name}` failed")),
         Err(panic) => Err(panic).context("a room panicked"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_room_that_panics_or_ends_closes_the_house_with_an_error() {
+        for panics in [true, false] {
+            let cancel = CancellationToken::new();
+            let mut rooms = Rooms {
+                set: JoinSet::new(),
+                cancel: cancel.clone(),
+            };
+            let other = cancel.clone();
+            rooms.spawn("other", async move { other.cancelled().await });
+            rooms.spawn("desk", async move { assert!(!panics, "as told") });
+            let error = rooms
+                .until_over()
+                .await
+                .expect_err("an early end is an error")
+                .to_string();
+            let want = if panics {
+                "a room panicked"
+            } else {
+                "room `desk` ended on its own"
+            };
+            assert_eq!(error, want);
+            assert!(cancel.is_cancelled(), "the other rooms are told");
+        }
     }
 }
