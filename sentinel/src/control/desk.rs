@@ -167,6 +167,7 @@ impl<E: Enforcer> Desk<E> {
                 }
                 got = alerts.recv_many(&mut batch, BATCH) => {
                     if got == 0 {
+                        self.responder.flush().await;
                         return;
                     }
                     self.alerts(std::mem::take(&mut batch)).await;

@@ -42,7 +42,8 @@ fn addresses_and_routes_that_come_and_go_are_seen_within_a_second() {
             let running = tokio::spawn(room.run(health, cancel.clone()));
             let own = "192.0.2.77".parse().expect("an address");
             let gateway = "192.0.2.1".parse().expect("an address");
-            ip("link add sntest0 type dummy");
+            ip("link add sntest0 type veth peer name sntest1");
+            ip("link set sntest1 up");
             ip("link set sntest0 up");
             ip("address add 192.0.2.77/24 dev sntest0");
             see(&mut watcher, "a new address", |f| f.addresses.contains(&own)).await;

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Commits that may be on their way beyond the deadline; past this the newest is lost, counted and said.
 const LATE: usize = 256;
 
+/// How long late commits are waited for at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Records the database refused for what they are.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
@@ -95,6 +98,14 @@ impl Memory {
             }
             Some(_) => {}
             None => std::future::pending().await,
+        }
+    }
+
+    /// Gives late commits one more chance before the end; says how many had none.
+    pub(super) async fn flush(&mut self) {
+        let all = async { while self.late.next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            tracing::error!(commits = self.late.len(), "ended before the store answered");
         }
     }
 }

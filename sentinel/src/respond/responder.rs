@@ -373,6 +373,11 @@ impl<E: Enforcer> Responder<E> {
         self.memory.settle().await;
     }
 
+    /// Waits, for a bounded time, for what is not durable yet; call it last.
+    pub async fn flush(&mut self) {
+        self.memory.flush().await;
+    }
+
     /// How this room fares, for `/health`: the worst first.
     pub fn condition(&self) -> Condition {
         let degraded = |cause: String, mend: &str| Condition::Degraded {

@@ -52,10 +52,9 @@ impl<E: Enforcer> Responder<E> {
                 }
                 (Ok(_), None) => {}
                 (Err(error), action) => {
-                    failures.push(format!("{}: {error}; it is tried again every second", decision.target));
-                    let outcome = format!(
-                        "removal failed: {error}; tried again every second, the kernel lets it lapse by itself"
-                    );
+                    failures.push(format!("{}: {error}; it is tried again", decision.target));
+                    let outcome =
+                        format!("removal failed: {error}; it is tried again, and the kernel lets it lapse by itself");
                     let subject = decision.target.to_string();
                     tidings.audit(now, "sentinel", "removal_failed", subject, outcome.clone());
                     if let Some(mut action) = action {

@@ -111,19 +111,21 @@ impl<E: Enforcer> Responder<E> {
                 break;
             };
             let since = *awaited.since.get_or_insert(now);
-            match self.enforcer.get_block(awaited.target) {
+            let patient = now.since(since) < PATIENCE;
+            let again = match self.enforcer.get_block(awaited.target) {
                 Ok(Some(entry)) if entry.decision == *awaited.decision.0.as_bytes() => {
                     if entry.hits > 0 {
                         let took = Ktime(entry.first_hit_ns).since(awaited.evidence_at);
                         self.metrics.detect_to_drop_seconds.observe(took.as_secs_f64());
-                    } else if now.since(since) < PATIENCE {
-                        self.awaited.push_back(awaited);
                     }
+                    entry.hits == 0 && patient
                 }
                 // Taken back, or of another decision by now.
-                Ok(_) => {}
-                Err(_) if now.since(since) < PATIENCE => self.awaited.push_back(awaited),
-                Err(_) => {}
+                Ok(_) => false,
+                Err(_) => patient,
+            };
+            if again {
+                self.awaited.push_back(awaited);
             }
         }
         !self.awaited.is_empty()

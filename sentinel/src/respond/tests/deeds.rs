@@ -291,3 +291,14 @@ async fn too_many_late_commits_are_counted_and_said() {
         bench.responder.settle().await;
     }
 }
+
+#[tokio::test]
+async fn at_the_end_late_commits_get_one_more_chance() {
+    let mut bench = Bench::hung();
+    let decision = block("192.0.2.1/32");
+    bench.apply(&decision).await;
+    bench.unhang();
+    bench.responder.flush().await;
+    assert_eq!(bench.trouble(), "");
+    assert_eq!(bench.stored(&decision).await, decision);
+}
