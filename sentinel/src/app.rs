@@ -12,11 +12,11 @@ use crate::kernel::Kernel;
 use crate::metrics::Metrics;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
-use crate::store::{ActionFilter, Store};
+use crate::store::{ActionFilter, PAGE_MAX, Store};
 use crate::time;
-use crate::types::{Action, Component, Condition, Decision, Health, Mint, Stats};
+use crate::types::{Action, ActionStatus, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
 use anyhow::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (store, writer) = Store::open(&config.store.path)?;
     let remembered = remembered(&store).await?;
+    let loose = loose(&store, &remembered).await?;
     let (host, facts) = HostRoom::open().await?;
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
@@ -95,8 +96,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .name("store".into())
         .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
-    desk.restore(remembered).await;
     desk.protect().await;
+    desk.restore(remembered, loose).await;
     kernel.attach(&interfaces)?;
 
     let state = AppState {
@@ -143,7 +144,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges)).run(records_rx, alerts_tx),
     );
     rooms.spawn("desk", desk.run(alerts_rx, commands));
-    rooms.spawn_fallible("host", host.run(cancel.clone()));
+    rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
         "counting",
         Counting {
@@ -187,17 +188,50 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// The decisions that were in force when the agent last ran, each with its latest action.
-async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
-    let mut remembered = Vec::new();
-    for decision in store.active_decisions().await? {
-        let filter = ActionFilter {
-            decision: Some(decision.id),
+pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
+    let decisions = store.active_decisions().await?;
+    let mut latest: HashMap<DecisionId, Action> = HashMap::new();
+    for action in store.actions_of(decisions.iter().map(|d| d.id).collect()).await? {
+        let newer = latest
+            .get(&action.decision)
+            .is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
+        if newer {
+            latest.insert(action.decision, action);
+        }
+    }
+    Ok(decisions
+        .into_iter()
+        .map(|decision| {
+            let action = latest.remove(&decision.id);
+            (decision, action)
+        })
+        .collect())
+}
+
+/// Actions told to be in force whose decisions are not: what a failed removal or a crash left.
+pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>)]) -> anyhow::Result<Vec<Action>> {
+    let active: HashSet<DecisionId> = remembered.iter().map(|(decision, _)| decision.id).collect();
+    let mut loose = Vec::new();
+    for status in [ActionStatus::Intent, ActionStatus::Enforced, ActionStatus::Simulated] {
+        let mut filter = ActionFilter {
+            status: Some(status),
             ..ActionFilter::default()
         };
-        let action = store.actions(filter).await?.items.into_iter().next();
-        remembered.push((decision, action));
+        filter.window.limit = PAGE_MAX;
+        loop {
+            let page = store.actions(filter.clone()).await?;
+            loose.extend(
+                page.items
+                    .into_iter()
+                    .filter(|action| !active.contains(&action.decision)),
+            );
+            filter.window.cursor = page.next_cursor;
+            if filter.window.cursor.is_none() {
+                break;
+            }
+        }
     }
-    Ok(remembered)
+    Ok(loose)
 }
 
 /// The interfaces to watch: those configured, or that of the default route.
@@ -288,5 +322,36 @@ fn early_end(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::Join
         Ok((name, Ok(()))) => anyhow::bail!("room `{name}` ended on its own"),
         Ok((name, Err(error))) => Err(error).with_context(|| format!("room `{name}` failed")),
         Err(panic) => Err(panic).context("a room panicked"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_room_that_panics_or_ends_closes_the_house_with_an_error() {
+        for panics in [true, false] {
+            let cancel = CancellationToken::new();
+            let mut rooms = Rooms {
+                set: JoinSet::new(),
+                cancel: cancel.clone(),
+            };
+            let other = cancel.clone();
+            rooms.spawn("other", async move { other.cancelled().await });
+            rooms.spawn("desk", async move { assert!(!panics, "as told") });
+            let error = rooms
+                .until_over()
+                .await
+                .expect_err("an early end is an error")
+                .to_string();
+            let want = if panics {
+                "a room panicked"
+            } else {
+                "room `desk` ended on its own"
+            };
+            assert_eq!(error, want);
+            assert!(cancel.is_cancelled(), "the other rooms are told");
+        }
     }
 }

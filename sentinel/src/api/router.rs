@@ -47,7 +47,12 @@ pub(super) fn router(api: Shared, door: Door) -> Router {
     }
     router
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_response(answered)
+                .on_failure(()),
+        )
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(map_request(own_request_id))
 }
@@ -94,6 +99,19 @@ fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
         .and_then(|id| id.to_str().ok())
         .unwrap_or_default();
     tracing::debug_span!("request", method = %request.method(), path = ?request.uri().path(), id)
+}
+
+/// An answer that says what is so, such as "not ready yet": no failure of this server, whatever its status.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected;
+
+fn answered<B>(response: &axum::http::Response<B>, took: Duration, _: &tracing::Span) {
+    let status = response.status().as_u16();
+    if response.status().is_server_error() && response.extensions().get::<Expected>().is_none() {
+        tracing::error!(status, ?took, "request failed");
+    } else {
+        tracing::debug!(status, ?took, "answered");
+    }
 }
 
 /// Gives every refusal of axum or of a layer the shape of a problem document.

@@ -2,13 +2,14 @@
 
 use super::dto::{HealthDto, HistoryDto, StatsDto};
 use super::error::Problem;
+use super::router::Expected;
 use super::{Shared, now};
 use crate::metrics::CONTENT_TYPE;
 use crate::types::{Component, Condition};
-use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::json;
 
 /// 200 for `ok` and `degraded`: a degraded agent still protects.
@@ -21,16 +22,17 @@ pub(super) async fn live() -> Response {
 }
 
 /// 503 until the kernel programs are attached somewhere.
-pub(super) async fn ready(State(api): State<Shared>) -> Result<Response, Problem> {
+pub(super) async fn ready(State(api): State<Shared>) -> Response {
     let kernel = api.health.borrow().components.get(&Component::Kernel).cloned();
     let attached = api.stats.borrow().interfaces.iter().any(|i| i.xdp_mode != "none");
     if attached || matches!(kernel, Some(Condition::Ok { .. })) {
-        return Ok(Json(json!({ "status": "ready" })).into_response());
+        return Json(json!({ "status": "ready" })).into_response();
     }
-    Err(Problem::unavailable(match kernel {
+    let problem = Problem::unavailable(match kernel {
         Some(Condition::Degraded { cause, mend }) => format!("the kernel programs are not attached: {cause}; {mend}"),
         _ => "the kernel programs are not attached yet".to_owned(),
-    }))
+    });
+    (Extension(Expected), problem).into_response()
 }
 
 pub(super) async fn stats(State(api): State<Shared>) -> Json<StatsDto> {

@@ -6,22 +6,32 @@ use crate::metrics::Metrics;
 use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
-    Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, Health, Protected, Timestamp,
+    Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Health,
+    Protected, Timestamp,
 };
 use ipnet::IpNet;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// How often expiry is looked at. The kernel stops dropping on its own, on time; this only tidies up.
 const EXPIRY_TICK: Duration = Duration::from_millis(100);
-/// How often a first drop that is awaited is looked for.
-const FIRST_DROP_TICK: Duration = Duration::from_millis(5);
+/// How often a first drop that is awaited is looked for; the kernel stamps it, so this costs no precision.
+const FIRST_DROP_TICK: Duration = Duration::from_millis(25);
 /// How often hit counters are published.
 const HITS_TICK: Duration = Duration::from_secs(1);
 /// How often the kernel is compared with what should be in force.
 const SELF_CHECK: Duration = Duration::from_mins(1);
+/// Hit counters read at a time (about 5 ms); with more in force they take turns.
+const HITS: usize = 4096;
+/// Decisions in force up to which the gauge is brought up to date with every deed.
+const COUNTED_AT_ONCE: usize = 4096;
+/// Decisions taken back together.
+const WITHDRAWN: usize = 1024;
+/// How far the two spellings of an alert's time may differ before the boot clock's is taken.
+const STEPPED: Duration = Duration::from_secs(1);
 /// Alerts judged together.
 const BATCH: usize = 256;
 
@@ -62,6 +72,9 @@ impl<E: Enforcer> Desk<E> {
         }
     }
 
+    /// The time of decisions: the boot clock, spelled as wall time by how the clocks stood at the start. A wall clock
+    /// that is stepped while the agent runs moves no end of a block; what is decided is then dated by the old clock
+    /// until a restart, which takes stored ends as the new clock reads them.
     fn now(&self) -> Timestamp {
         self.deps.clock.wall(time::boot_now())
     }
@@ -71,46 +84,56 @@ impl<E: Enforcer> Desk<E> {
         let facts = Arc::clone(&self.deps.facts.borrow_and_update());
         let list = protected(&facts, &self.deps.allowlist);
         self.guards = Guards::new(list);
-        match self.responder.protect(self.guards.protected()) {
-            Ok(()) => self.condition(Component::Respond, self.responder.condition()),
-            Err(error) => {
-                tracing::error!(%error, "the kernel's allow map is not complete");
-                self.condition(
-                    Component::Respond,
-                    Condition::Degraded {
-                        cause: error.to_string(),
-                        mend: "shorten `allowlist`".into(),
-                    },
-                );
-            }
+        if let Err(error) = self.responder.protect(self.guards.protected()) {
+            tracing::error!(%error, "the kernel's allow map is not complete");
         }
+        self.note_respond();
         let now = self.now();
-        let offending = self.judge.recheck(&self.guards, now);
-        for decision in &offending {
-            tracing::warn!(target_net = %decision.target, veto = ?decision.veto, "taken back: the target is protected now");
-        }
-        self.withdraw(offending, Cause::Guard, now).await;
+        self.recheck(now).await;
         self.deps
             .protected
             .send_replace(Arc::new(self.guards.protected().to_vec()));
     }
 
-    /// Puts back what was in force before a restart; what ran out meanwhile is noted as expired.
-    pub async fn restore(&mut self, remembered: Vec<(Decision, Option<Action>)>) {
+    async fn recheck(&mut self, now: Timestamp) {
+        let offending = self.judge.recheck(&self.guards, now);
+        for decision in &offending {
+            tracing::warn!(target_net = %decision.target, veto = ?decision.veto, "to be taken back: the target is protected now");
+        }
+        self.withdraw(offending, Cause::Guard, now).await;
+    }
+
+    /// Puts back what was in force before a restart. Call [`Desk::protect`] first: what is protected by now is taken back
+    /// before anything is written, what ran out meanwhile is noted as expired, and of two on one target one stays.
+    /// `loose` are actions told to be in force whose decisions are over.
+    pub async fn restore(&mut self, remembered: Vec<(Decision, Option<Action>)>, loose: Vec<Action>) {
         let now = self.now();
-        self.judge
-            .restore(remembered.iter().map(|(decision, _)| decision.clone()).collect());
-        self.expire().await;
-        let mut actions: HashMap<_, _> = remembered.into_iter().map(|(d, action)| (d.id, action)).collect();
-        let live = self
-            .judge
-            .active()
-            .map(|d| (d.clone(), actions.remove(&d.id).flatten()))
+        self.responder.disown(loose, now).await;
+        let decisions: Vec<Decision> = remembered.iter().map(|(decision, _)| decision.clone()).collect();
+        self.judge.restore(decisions.clone());
+        let actions: HashMap<_, _> = remembered
+            .into_iter()
+            .filter_map(|(decision, action)| Some((decision.id, action?)))
             .collect();
-        for id in self.responder.restore(live, now) {
+        self.responder.recall(actions);
+        let taken: HashSet<DecisionId> = self.judge.active().map(|d| d.id).collect();
+        let displaced = decisions
+            .into_iter()
+            .filter(|d| !taken.contains(&d.id))
+            .map(|d| Decision {
+                status: DecisionStatus::Deleted,
+                ended_at: Some(now),
+                ..d
+            });
+        self.withdraw(displaced.collect(), Cause::Superseded, now).await;
+        self.expire().await;
+        self.recheck(now).await;
+        let live = self.judge.active().cloned().collect();
+        for id in self.responder.restore(live, now).await {
             self.judge.fail(id);
         }
         self.count_active();
+        self.note_respond();
     }
 
     /// Runs until the alerts' channel closes.
@@ -133,24 +156,24 @@ impl<E: Enforcer> Desk<E> {
                     // The host room closed: the house is closing, and what is still queued is worked off first.
                     Err(_) => facts = false,
                 },
+                // The timers come before the queues: a storm of alerts must not hide how things stand.
+                _ = expiry.tick() => self.expire().await,
+                _ = publish.tick() => self.look_around().await,
+                _ = check.tick() => self.self_check(),
+                () = self.responder.settle() => self.note_respond(),
                 Some(command) = commands.recv() => {
                     self.command(command).await;
                     awaited = true;
                 }
-                _ = expiry.tick() => self.expire().await,
                 got = alerts.recv_many(&mut batch, BATCH) => {
                     if got == 0 {
+                        self.responder.flush().await;
                         return;
                     }
                     self.alerts(std::mem::take(&mut batch)).await;
                     awaited = true;
                 }
-                _ = first_drop.tick(), if awaited => awaited = self.responder.watch_first_drops(),
-                _ = publish.tick() => {
-                    self.publish_hits();
-                    self.condition(Component::Respond, self.responder.condition());
-                }
-                _ = check.tick() => self.self_check(),
+                _ = first_drop.tick(), if awaited => awaited = self.responder.watch_first_drops(time::boot_now()),
             }
         }
     }
@@ -159,7 +182,7 @@ impl<E: Enforcer> Desk<E> {
         let now = self.now();
         let orders = alerts
             .into_iter()
-            .map(|alert| match self.judge.judge(&alert, &self.guards, now) {
+            .map(|alert| match self.judge.judge(&self.dated(&alert), &self.guards, now) {
                 Some(decision) => Order::Apply {
                     decision,
                     evidence_at: Some(alert.evidence_at),
@@ -170,6 +193,16 @@ impl<E: Enforcer> Desk<E> {
             })
             .collect();
         self.carry_out(orders, now).await;
+    }
+
+    /// The alert with its time on the desk's own clock: detectors follow a wall clock that was stepped, the desk does not,
+    /// and "before the release" must compare like with like.
+    fn dated<'a>(&self, alert: &'a Alert) -> Cow<'a, Alert> {
+        let at = self.deps.clock.wall(alert.evidence_at);
+        if at.0.abs_diff(alert.at.0) <= STEPPED.as_nanos() as u64 {
+            return Cow::Borrowed(alert);
+        }
+        Cow::Owned(Alert { at, ..alert.clone() })
     }
 
     async fn command(&mut self, command: Command) {
@@ -216,43 +249,61 @@ impl<E: Enforcer> Desk<E> {
         self.withdraw(decisions, Cause::Expired, now).await;
     }
 
-    async fn withdraw(&mut self, decisions: Vec<Decision>, cause: Cause, now: Timestamp) {
-        if decisions.is_empty() {
-            return;
+    async fn withdraw(&mut self, mut decisions: Vec<Decision>, cause: Cause, now: Timestamp) {
+        while !decisions.is_empty() {
+            let rest = decisions.split_off(decisions.len().min(WITHDRAWN));
+            let order = Order::Withdraw {
+                decisions: std::mem::replace(&mut decisions, rest),
+                cause,
+                actor: "sentinel".to_owned(),
+                reply: None,
+            };
+            self.carry_out(vec![order], now).await;
         }
-        let order = Order::Withdraw {
-            decisions,
-            cause,
-            actor: "sentinel".to_owned(),
-            reply: None,
-        };
-        self.carry_out(vec![order], now).await;
     }
 
     async fn carry_out(&mut self, orders: Vec<Order>, now: Timestamp) {
         for id in self.responder.carry_out(orders, now).await {
             self.judge.fail(id);
         }
+        if self.responder.holds() <= COUNTED_AT_ONCE {
+            self.count_active();
+        }
+        self.note_respond();
+        self.publish_hits(0);
+    }
+
+    /// Once a second: what could not be removed is tried again, counters are read, the state is told.
+    async fn look_around(&mut self) {
+        self.responder.retry_removals(self.now()).await;
+        self.publish_hits(HITS);
         self.count_active();
-        self.publish_hits();
+        self.note_respond();
     }
 
     fn count_active(&self) {
         self.deps.metrics.set_active(self.responder.in_force());
+    }
+
+    fn note_respond(&self) {
         self.condition(Component::Respond, self.responder.condition());
     }
 
-    fn publish_hits(&self) {
-        match self.responder.hits() {
-            Ok(hits) => {
-                self.deps.hits.send_replace(Arc::new(hits));
-            }
+    fn publish_hits(&mut self, budget: usize) {
+        match self.responder.hits(budget) {
+            Ok(news) => self.deps.hits.send_modify(|table| news.tell(Arc::make_mut(table))),
             Err(error) => tracing::warn!(%error, "hit counters not read"),
         }
     }
 
     fn self_check(&mut self) {
-        let checked = self.responder.self_check();
+        let allows = self.responder.protect(self.guards.protected());
+        self.note_respond();
+        let blocks = self.responder.self_check();
+        let checked = match (allows, blocks) {
+            (Ok(allows), Ok(blocks)) => Ok(allows + blocks),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
         if let Ok(drift) = &checked {
             self.deps.metrics.enforcement_drift.set(*drift as i64);
         }
@@ -261,12 +312,14 @@ impl<E: Enforcer> Desk<E> {
                 detail: "block map equals the active decisions".into(),
             },
             Ok(drift) => Condition::Degraded {
-                cause: format!("{drift} entries of the block map differed from the active decisions and were repaired"),
+                cause: format!(
+                    "{drift} entries of the kernel's lists differed from what should be in force and were repaired"
+                ),
                 mend: "find out who else writes the maps (`bpftool map`); the next check clears this".into(),
             },
             Err(error) => Condition::Degraded {
-                cause: error.to_string(),
-                mend: "see the log; `sentinel doctor` tells what is missing".into(),
+                cause: format!("the kernel's lists could not be made equal to the active decisions: {error}"),
+                mend: "tried again within a minute; see the log, `sentinel doctor` tells what is missing".into(),
             },
         };
         self.condition(Component::Enforcement, condition);
@@ -278,3 +331,7 @@ impl<E: Enforcer> Desk<E> {
             .send_if_modified(|health| Health::note(health, part, condition));
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -6,6 +6,8 @@ use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
 use rtnetlink::{Handle, RouteMessageBuilder};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Where name servers are configured, `resolv.conf(5)`.
@@ -25,6 +27,9 @@ pub enum HostError {
         /// The kernel's words.
         cause: rtnetlink::Error,
     },
+    /// The list of name servers is there but cannot be read.
+    #[error("{RESOLV_CONF} cannot be read: {0}")]
+    Resolvers(std::io::Error),
     /// The connection to the kernel ended.
     #[error("the netlink connection closed")]
     Closed,
@@ -70,11 +75,17 @@ pub(super) async fn read(handle: &Handle) -> Result<HostFacts, HostError> {
         }
     }
 
-    // A host without the file has no resolvers to protect.
-    facts.resolvers = std::fs::read_to_string(RESOLV_CONF)
-        .map(|text| resolvers(&text))
-        .unwrap_or_default();
+    facts.resolvers = configured(std::fs::read_to_string(RESOLV_CONF))?;
     Ok(facts)
+}
+
+/// A host without the file has no resolvers to protect; one whose file cannot be read may well have some.
+fn configured(file: std::io::Result<String>) -> Result<BTreeSet<IpAddr>, HostError> {
+    match file {
+        Ok(text) => Ok(resolvers(&text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(HostError::Resolvers(error)),
+    }
 }
 
 fn gateways(route: &RouteMessage) -> Vec<IpAddr> {
@@ -104,4 +115,22 @@ fn output_interface(route: &RouteMessage) -> Option<u32> {
         RouteAttribute::MultiPath(hops) => hops.first().map(|hop| hop.interface_index),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolver_list_that_cannot_be_read_is_no_empty_list() {
+        let read = |kind: ErrorKind| configured(Err(kind.into()));
+        assert!(read(ErrorKind::NotFound).is_ok_and(|found| found.is_empty()));
+        for kind in [
+            ErrorKind::PermissionDenied,
+            ErrorKind::InvalidData,
+            ErrorKind::Interrupted,
+        ] {
+            assert!(matches!(read(kind), Err(HostError::Resolvers(_))), "{kind}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::facts::HostFacts;
 use super::netlink::{HostError, read};
+use crate::types::{Component, Condition, Health};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -71,12 +72,13 @@ impl HostRoom {
         Ok(())
     }
 
-    /// Runs until cancelled. A reading that fails leaves the last facts in force and is tried again.
+    /// Runs until cancelled. A reading that fails leaves the last facts in force, is said in `health` and tried again.
     ///
     /// # Errors
     /// [`HostError::Closed`] when the connection to the kernel is gone.
-    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), HostError> {
+    pub async fn run(mut self, health: watch::Sender<Arc<Health>>, cancel: CancellationToken) -> Result<(), HostError> {
         let mut timer = tokio::time::interval(REREAD);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
@@ -90,7 +92,10 @@ impl HostRoom {
                 }
                 _ = timer.tick() => {}
             }
-            match self.refresh().await {
+            let refreshed = self.refresh().await;
+            let condition = condition(refreshed.as_ref().err(), &self.facts.borrow());
+            health.send_if_modified(|health| Health::note(health, Component::Host, condition));
+            match refreshed {
                 Err(HostError::Closed) => return Err(HostError::Closed),
                 Err(error) => tracing::warn!(%error, "host facts kept as they were"),
                 Ok(()) => {}
@@ -98,3 +103,24 @@ impl HostRoom {
         }
     }
 }
+
+fn condition(error: Option<&HostError>, facts: &HostFacts) -> Condition {
+    match error {
+        None => Condition::Ok {
+            detail: format!(
+                "{} addresses, {} gateways, {} resolvers protected",
+                facts.addresses.len(),
+                facts.gateways.len(),
+                facts.resolvers.len()
+            ),
+        },
+        Some(error) => Condition::Degraded {
+            cause: format!("{error}; what was known before stays protected, a change may be missed"),
+            mend: "tried again within 5 s; list what must never be blocked under `allowlist`".into(),
+        },
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! What is in force right now, and what it has met.
 
-use crate::types::{Action, Clock, Decision, DecisionId, Hits, Ktime};
+use crate::types::{Action, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime};
+use ipnet::IpNet;
 use sentinel_common::entry::{ACTION_DROP, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use std::collections::HashMap;
 
@@ -20,13 +21,48 @@ pub(super) fn hits_of(entry: &BlockEntry, clock: Clock) -> Hits {
 /// Hits by decision, published once a second.
 pub type HitTable = HashMap<DecisionId, Hits>;
 
+/// What changed in the table of hits.
+#[derive(Debug, Default)]
+pub struct HitNews {
+    /// Counters as just read.
+    pub seen: Vec<(DecisionId, Hits)>,
+    /// Decisions no longer in force.
+    pub gone: Vec<DecisionId>,
+}
+
+impl HitNews {
+    /// Brings a table up to date.
+    pub fn tell(self, table: &mut HitTable) {
+        for id in self.gone {
+            table.remove(&id);
+        }
+        table.extend(self.seen);
+    }
+}
+
 /// A decision in force.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) decision: Decision,
     pub(super) action: Action,
-    /// Set while the first dropped packet is awaited, for `sentinel_detect_to_drop_seconds`.
-    pub(super) evidence_at: Option<Ktime>,
+}
+
+/// An entry that is to be removed, and how its action ends once it is.
+#[derive(Clone, Debug)]
+pub(super) struct Owed {
+    pub(super) action: Action,
+    pub(super) ended: ActionStatus,
+    pub(super) settled: String,
+}
+
+/// An entry whose first dropped packet is awaited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    pub(super) target: IpNet,
+    pub(super) decision: DecisionId,
+    pub(super) evidence_at: Ktime,
+    /// When it was first looked for.
+    pub(super) since: Option<Ktime>,
 }
 
 /// The kernel entry a decision stands for.

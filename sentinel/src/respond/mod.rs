@@ -5,10 +5,16 @@
 //! Deliberately elsewhere: choosing (`decide`), the kernel maps (`kernel`), durability (`store`).
 
 mod held;
+mod memory;
 mod order;
 mod responder;
+#[cfg(test)]
+pub(crate) mod tests;
+mod tidings;
+mod undo;
+mod watch;
 
-pub use held::HitTable;
+pub use held::{HitNews, HitTable};
 pub use order::{Cause, Order};
 pub use responder::{Deps, Responder};
 

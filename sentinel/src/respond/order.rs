@@ -13,6 +13,8 @@ pub enum Cause {
     Operator,
     /// Its target became protected (a new address, gateway, resolver or allowlist entry).
     Guard,
+    /// Another decision on the same target took its place.
+    Superseded,
 }
 
 impl Cause {
@@ -22,6 +24,7 @@ impl Cause {
             Self::Expired => "expired",
             Self::Operator => "operator",
             Self::Guard => "guard",
+            Self::Superseded => "superseded",
         }
     }
 }

@@ -1,20 +1,20 @@
 //! Carries orders out: remember, do, read back, remember, tell.
 
-use super::held::{Held, HitTable, entry_of, hits_of};
-use super::{Cause, EnforceError, Enforcer, Order};
+use super::held::{Awaited, Held, Owed, entry_of};
+use super::memory::{Memory, Refused};
+use super::tidings::{Tidings, action_verb, audit_verb, log};
+use super::{EnforceError, Enforcer, Order};
 use crate::bus::Bus;
 use crate::metrics::Metrics;
-use crate::store::{Record, Store};
+use crate::store::Store;
 use crate::types::{
-    Action, ActionKind, ActionStatus, Alert, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus,
-    Event, Ktime, Mint, Protected, Timestamp,
+    Action, ActionKind, ActionStatus, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus, Event,
+    Ktime, Mint, Timestamp, canonical,
 };
 use ipnet::IpNet;
-use sentinel_common::entry::{AllowEntry, NEVER_NS};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// What the responder works with.
 pub struct Deps {
@@ -30,53 +30,28 @@ pub struct Deps {
 
 /// The responder; one order after the other, so that store and kernel cannot run apart.
 pub struct Responder<E> {
-    enforcer: E,
-    deps: Deps,
-    mint: Mint,
-    clock: Clock,
-    held: BTreeMap<IpNet, Held>,
-}
-
-/// What is still to be told once the outcome is durable.
-#[derive(Default)]
-struct Tidings {
-    records: Vec<Record>,
-    events: Vec<Event>,
-    applied: Vec<Reply<Decision>>,
-    withdrawn: Vec<Reply<Vec<Decision>>>,
-    failed: Vec<DecisionId>,
-}
-
-/// Who waits, and what they are to be told.
-type Reply<T> = (oneshot::Sender<Result<T, CommandError>>, Result<T, CommandError>);
-
-impl Tidings {
-    fn alert(&mut self, alert: &Arc<Alert>) {
-        self.records.push(Record::Alert(Arc::clone(alert)));
-        self.events.push(Event::Alert(Arc::clone(alert)));
-    }
-
-    fn decision(&mut self, decision: &Decision) {
-        let decision = Arc::new(decision.clone());
-        self.records.push(Record::Decision(Arc::clone(&decision)));
-        self.events.push(Event::Decision(decision));
-    }
-
-    fn action(&mut self, action: &Action) {
-        let action = Arc::new(action.clone());
-        self.records.push(Record::Action(Arc::clone(&action)));
-        self.events.push(Event::Action(action));
-    }
-
-    fn audit(&mut self, at: Timestamp, actor: &str, verb: &str, subject: String, detail: String) {
-        self.records.push(Record::Audit {
-            at,
-            actor: actor.to_owned(),
-            verb: verb.to_owned(),
-            subject,
-            detail,
-        });
-    }
+    pub(super) enforcer: E,
+    pub(super) bus: Bus,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) memory: Memory,
+    pub(super) mint: Mint,
+    pub(super) clock: Clock,
+    /// In force, by target.
+    pub(super) held: BTreeMap<IpNet, Held>,
+    /// Entries that should be gone and are not known to be; tried again until they are.
+    pub(super) owed: BTreeMap<IpNet, Owed>,
+    /// Actions of an earlier run whose decisions were not taken up yet.
+    pub(super) earlier: HashMap<DecisionId, Action>,
+    /// What is never touched; asked once more before a write.
+    pub(super) protected: Vec<IpNet>,
+    pub(super) allow_fault: Option<String>,
+    /// Why the latest write of a block failed.
+    pub(super) put_fault: Option<String>,
+    pub(super) awaited: VecDeque<Awaited>,
+    /// Targets whose counters are to be read next, and the names of decisions whose counters are gone.
+    pub(super) fresh: Vec<IpNet>,
+    pub(super) gone: Vec<DecisionId>,
+    pub(super) cursor: Option<IpNet>,
 }
 
 impl<E: Enforcer> Responder<E> {
@@ -84,30 +59,43 @@ impl<E: Enforcer> Responder<E> {
     pub fn new(enforcer: E, deps: Deps, clock: Clock) -> Self {
         Self {
             enforcer,
-            deps,
+            bus: deps.bus,
+            memory: Memory::new(deps.store, Arc::clone(&deps.metrics), deps.commit_deadline),
+            metrics: deps.metrics,
             mint: Mint::Random,
             clock,
             held: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            earlier: HashMap::new(),
+            protected: Vec::new(),
+            allow_fault: None,
+            put_fault: None,
+            awaited: VecDeque::new(),
+            fresh: Vec::new(),
+            gone: Vec::new(),
+            cursor: None,
         }
     }
 
     /// Carries out a batch of orders and answers whoever waits. Returns the decisions that could not be enforced.
     pub async fn carry_out(&mut self, orders: Vec<Order>, now: Timestamp) -> Vec<DecisionId> {
-        let (intents, records) = self.intents(&orders, now);
-        self.remember(records).await;
+        let (intents, before) = self.intents(&orders, now);
+        let refused = self.memory.remember(before.records).await;
 
         let mut tidings = Tidings::default();
         for (order, intent) in orders.into_iter().zip(intents) {
             match order {
-                Order::Note(alert) => tidings.events.push(Event::Alert(alert)),
+                Order::Note(alert) => tidings.tell_alert(alert, &refused),
                 Order::Apply {
                     decision,
                     alert,
                     evidence_at,
                     reply,
                 } => {
-                    tidings.events.extend(alert.map(Event::Alert));
-                    let outcome = self.apply(decision, intent, evidence_at, now, &mut tidings);
+                    if let Some(alert) = alert {
+                        tidings.tell_alert(alert, &refused);
+                    }
+                    let outcome = self.apply(decision, intent, evidence_at, &refused, now, &mut tidings);
                     tidings.applied.extend(reply.map(|reply| (reply, outcome)));
                 }
                 Order::Withdraw {
@@ -125,35 +113,30 @@ impl<E: Enforcer> Responder<E> {
     }
 
     /// The write-ahead half: everything that is about to be done, as it stands before it is done.
-    fn intents(&mut self, orders: &[Order], now: Timestamp) -> (Vec<Option<Action>>, Vec<Record>) {
+    fn intents(&mut self, orders: &[Order], now: Timestamp) -> (Vec<Option<Action>>, Tidings) {
         let mut before = Tidings::default();
         let intents = orders
             .iter()
             .map(|order| match order {
                 Order::Note(alert) => {
-                    self.deps.metrics.alert(alert);
+                    self.metrics.alert(alert);
                     before.alert(alert);
                     None
                 }
                 Order::Apply { decision, alert, .. } => {
                     if let Some(alert) = alert {
-                        self.deps.metrics.alert(alert);
+                        self.metrics.alert(alert);
                         before.alert(alert);
                     }
-                    self.deps.metrics.decision(decision);
+                    self.metrics.decision(decision);
                     before.decision(decision);
-                    let intent = (decision.status == DecisionStatus::Active && decision.action != ActionKind::LogOnly)
-                        .then(|| self.intent(decision, now));
+                    let acts = decision.status == DecisionStatus::Active && decision.action != ActionKind::LogOnly;
+                    let intent = acts.then(|| self.intent(decision, now));
                     if let Some(action) = &intent {
                         before.action(action);
                     }
-                    before.audit(
-                        now,
-                        &decision.actor,
-                        audit_verb(decision),
-                        decision.target.to_string(),
-                        decision.reason.clone(),
-                    );
+                    let (subject, verb) = (decision.target.to_string(), audit_verb(decision));
+                    before.audit(now, &decision.actor, verb, subject, decision.reason.clone());
                     intent
                 }
                 Order::Withdraw {
@@ -163,19 +146,14 @@ impl<E: Enforcer> Responder<E> {
                     ..
                 } => {
                     for decision in decisions {
-                        before.audit(
-                            now,
-                            actor,
-                            cause.as_str(),
-                            decision.target.to_string(),
-                            decision.id.to_string(),
-                        );
+                        let (subject, detail) = (decision.target.to_string(), decision.id.to_string());
+                        before.audit(now, actor, cause.as_str(), subject, detail);
                     }
                     None
                 }
             })
             .collect();
-        (intents, before.records)
+        (intents, before)
     }
 
     /// The action that stands for a decision: a new one, or the one already held when a decision is extended.
@@ -205,146 +183,155 @@ impl<E: Enforcer> Responder<E> {
 
     fn apply(
         &mut self,
-        mut decision: Decision,
+        decision: Decision,
         intent: Option<Action>,
         evidence_at: Option<Ktime>,
+        refused: &Refused,
         now: Timestamp,
         tidings: &mut Tidings,
     ) -> Result<Decision, CommandError> {
-        let Some(mut action) = intent else {
-            tidings.events.push(Event::Decision(Arc::new(decision.clone())));
+        let unstored = refused.decisions.contains(&decision.id);
+        let Some(action) = intent else {
+            if !unstored {
+                tidings.events.push(Event::Decision(Arc::new(decision.clone())));
+            }
             return match &decision.veto {
                 Some(veto) => Err(CommandError::Vetoed(veto.clone())),
                 None => Ok(decision),
             };
         };
-        let entry = entry_of(&decision, self.clock);
-        let written = self
-            .enforcer
-            .put_block(decision.target, &entry)
-            .and_then(|()| self.enforcer.get_block(decision.target));
-        action.outcome_at = Some(now);
-        let failure = match written {
-            Ok(Some(found)) if found.same_order(&entry) => None,
-            Ok(Some(_)) => Some("the entry read back differs from the one written".to_owned()),
-            Ok(None) => Some("the entry written could not be read back".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(cause) = failure {
-            // An extension that failed must not leave the older entry in force without a decision that knows of it.
-            let _ = self.enforcer.delete_block(decision.target);
-            self.held.remove(&decision.target);
-            action.status = ActionStatus::Failed;
-            action.outcome = format!("not enforced: {cause}");
-            decision.status = DecisionStatus::Failed;
-            decision.ended_at = Some(now);
-            tidings.audit(
-                now,
-                "sentinel",
-                "failed",
-                decision.target.to_string(),
-                action.outcome.clone(),
-            );
-            tidings.action(&action);
-            tidings.decision(&decision);
-            tidings.failed.push(decision.id);
-            return Err(CommandError::Failed(cause));
+        if unstored {
+            let cause = "the database refuses the decision's record".to_owned();
+            return self.give_up(decision, action, cause, now, tidings);
+        }
+        self.install(decision, action, evidence_at, "by", now, tidings)
+    }
+
+    /// Writes a decision's entry, reads it back and holds it; or gives it up.
+    fn install(
+        &mut self,
+        decision: Decision,
+        mut action: Action,
+        evidence_at: Option<Ktime>,
+        how: &str,
+        now: Timestamp,
+        tidings: &mut Tidings,
+    ) -> Result<Decision, CommandError> {
+        if let Err(cause) = self.write(&decision) {
+            return self.give_up(decision, action, cause, now, tidings);
         }
         let (status, verb) = if decision.simulated {
-            (ActionStatus::Simulated, "simulated: counted, not dropped, by")
+            (ActionStatus::Simulated, "simulated: counted, not dropped,")
         } else {
-            (ActionStatus::Enforced, "enforced by")
+            (ActionStatus::Enforced, "enforced")
         };
         action.status = status;
-        action.outcome = format!("{verb} {}, read back", self.enforcer.name());
-        tidings.audit(
-            now,
-            "sentinel",
-            action_verb(status),
-            decision.target.to_string(),
-            action.outcome.clone(),
-        );
+        action.outcome_at = Some(now);
+        action.outcome = format!("{verb} {how} {}, read back", self.enforcer.name());
+        let subject = decision.target.to_string();
+        tidings.audit(now, "sentinel", action_verb(status), subject, action.outcome.clone());
         tidings.action(&action);
-        let extended = self
-            .held
-            .get(&decision.target)
-            .is_some_and(|held| held.decision.id == decision.id);
-        let evidence_at = evidence_at.filter(|_| !extended && !decision.simulated);
         tidings.events.push(Event::Decision(Arc::new(decision.clone())));
+        if let Some(owed) = self.owed.remove(&decision.target) {
+            let outcome = format!("its entry was taken over by decision {}", decision.id);
+            end_owed(owed, outcome, now, tidings);
+        }
         let held = Held {
             decision: decision.clone(),
             action,
-            evidence_at,
         };
-        if let Some(old) = self.held.insert(decision.target, held)
-            && old.decision.id != decision.id
-        {
-            supersede(old, &decision, now, tidings);
+        let old = self.held.insert(decision.target, held);
+        let extended = old.as_ref().is_some_and(|old| old.decision.id == decision.id);
+        if let Some(old) = old.filter(|_| !extended) {
+            self.supersede(old, &decision, now, tidings);
         }
+        if let Some(evidence_at) = evidence_at.filter(|_| !extended && !decision.simulated) {
+            self.await_drop(&decision, evidence_at);
+        }
+        self.fresh.push(decision.target);
         Ok(decision)
     }
 
-    fn withdraw(
-        &mut self,
-        decisions: Vec<Decision>,
-        cause: Cause,
-        actor: &str,
-        now: Timestamp,
-        tidings: &mut Tidings,
-    ) -> Result<Vec<Decision>, CommandError> {
-        let mut failures = Vec::new();
-        for decision in &decisions {
-            let removed = self.remove(decision);
-            if let Err(error) = &removed {
-                failures.push(format!("{}: {error}", decision.target));
-            }
-            if let Some(mut held) = self.held.remove(&decision.target) {
-                let ended = if cause == Cause::Expired {
-                    ActionStatus::Expired
-                } else {
-                    ActionStatus::Reverted
-                };
-                match &removed {
-                    Ok(last) => {
-                        held.action.status = ended;
-                        held.action.outcome = format!("{} by {actor}; entry gone, read back", cause.as_str());
-                        (held.action.hits, held.action.would_hits) = *last;
-                    }
-                    Err(error) => {
-                        held.action.outcome = format!("removal failed: {error}; the kernel lets it lapse by itself");
-                    }
-                }
-                held.action.outcome_at = Some(now);
-                tidings.action(&held.action);
-                self.deps.metrics.reverted(cause.as_str());
-            }
-            tidings.decision(decision);
+    /// The write itself, with the checks that must hold whoever decided; why it was not done, in words.
+    fn write(&mut self, decision: &Decision) -> Result<(), String> {
+        let target = decision.target;
+        if decision.expires_at.is_none() {
+            return Err("a block without an end is never written".to_owned());
         }
-        if failures.is_empty() {
-            Ok(decisions)
-        } else {
-            Err(CommandError::Failed(failures.join("; ")))
+        if canonical(target) != target {
+            return Err(format!("{target} is not spelled as the kernel's maps spell it"));
+        }
+        if let Some(net) = self
+            .protected
+            .iter()
+            .find(|p| p.contains(&target) || target.contains(*p))
+        {
+            return Err(format!("{target} overlaps {net}, which is protected"));
+        }
+        let entry = entry_of(decision, self.clock);
+        let written = self.put_and_read(target, &entry);
+        self.put_fault = written.as_ref().err().map(|error| format!("{target}: {error}"));
+        written.map_err(|error| error.to_string())
+    }
+
+    pub(super) fn put_and_read(
+        &mut self,
+        target: IpNet,
+        entry: &sentinel_common::entry::BlockEntry,
+    ) -> Result<(), EnforceError> {
+        let differs = |cause: &str| EnforceError::Kernel {
+            map: "block",
+            cause: cause.to_owned(),
+        };
+        self.enforcer.put_block(target, entry)?;
+        match self.enforcer.get_block(target)? {
+            Some(found) if found.same_order(entry) => Ok(()),
+            Some(_) => Err(differs("the entry read back differs from the one written")),
+            None => Err(differs("the entry written could not be read back")),
         }
     }
 
-    /// Removes a decision's entry, proves that it is gone, and returns its last counters (hits, would-be hits).
-    fn remove(&mut self, decision: &Decision) -> Result<(u64, u64), EnforceError> {
-        let last = self.enforcer.delete_block(decision.target)?;
-        match self.enforcer.get_block(decision.target)? {
-            None => Ok(last.map_or((0, 0), |entry| (entry.hits, entry.would_hits))),
-            Some(_) => Err(EnforceError::Kernel {
-                map: "block",
-                cause: "the entry is still there after its removal".into(),
-            }),
+    /// A decision that could not be carried out: nothing of it may stay in force, nor of one it was to replace.
+    fn give_up(
+        &mut self,
+        mut decision: Decision,
+        mut action: Action,
+        cause: String,
+        now: Timestamp,
+        tidings: &mut Tidings,
+    ) -> Result<Decision, CommandError> {
+        let target = decision.target;
+        if let Some(old) = self.held.remove(&target).filter(|old| old.decision.id != decision.id) {
+            self.supersede(old, &decision, now, tidings);
         }
+        self.gone.push(decision.id);
+        action.status = ActionStatus::Failed;
+        action.outcome_at = Some(now);
+        action.outcome = format!("not enforced: {cause}");
+        if let Err(error) = self.remove(target) {
+            let settled = std::mem::replace(
+                &mut action.outcome,
+                format!(
+                    "failed: {cause}; what of it is in the kernel could not be removed ({error}), tried again every second"
+                ),
+            );
+            self.owe(&action, ActionStatus::Failed, settled);
+        }
+        decision.status = DecisionStatus::Failed;
+        decision.ended_at = Some(now);
+        tidings.audit(now, "sentinel", "failed", target.to_string(), action.outcome.clone());
+        tidings.action(&action);
+        tidings.decision(&decision);
+        tidings.failed.push(decision.id);
+        Err(CommandError::Failed(cause))
     }
 
     /// Makes the tidings durable, then tells whoever listens or waits.
-    async fn tell(&mut self, tidings: Tidings) -> Vec<DecisionId> {
-        self.remember(tidings.records).await;
+    pub(super) async fn tell(&mut self, tidings: Tidings) -> Vec<DecisionId> {
+        self.memory.remember(tidings.records).await;
         for event in tidings.events {
             log(&event);
-            self.deps.bus.publish(event);
+            self.bus.publish(event);
         }
         for (reply, outcome) in tidings.applied {
             let _ = reply.send(outcome);
@@ -355,128 +342,77 @@ impl<E: Enforcer> Responder<E> {
         tidings.failed
     }
 
-    /// Waits for the disk, but no longer than the deadline: enforcement does not depend on it.
-    async fn remember(&self, records: Vec<Record>) {
-        if records.is_empty() {
-            return;
-        }
-        match tokio::time::timeout(self.deps.commit_deadline, self.deps.store.commit(records)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "going on before the store has the record"),
-            Err(_) => {
-                tracing::warn!(deadline = ?self.deps.commit_deadline, "the store is slow; going on, the record is queued");
-            }
-        }
+    /// Takes up the actions of an earlier run, so that whatever becomes of their decisions is told of them.
+    pub fn recall(&mut self, actions: HashMap<DecisionId, Action>) {
+        self.earlier = actions;
     }
 
-    /// Puts back what was in force before a restart.
-    pub fn restore(&mut self, decisions: Vec<(Decision, Option<Action>)>, now: Timestamp) -> Vec<DecisionId> {
-        let mut failed = Vec::new();
-        for (decision, action) in decisions {
-            let entry = entry_of(&decision, self.clock);
-            if let Err(error) = self.enforcer.put_block(decision.target, &entry) {
-                tracing::error!(target_net = %decision.target, %error, "could not restore a decision");
-                failed.push(decision.id);
-                continue;
-            }
-            let mut action = action.unwrap_or_else(|| self.intent(&decision, now));
-            action.status = if decision.simulated {
-                ActionStatus::Simulated
-            } else {
-                ActionStatus::Enforced
+    /// Puts back what was in force before a restart: written and read back like anything new, stored and told.
+    /// Returns the decisions that could not be enforced.
+    pub async fn restore(&mut self, decisions: Vec<Decision>, now: Timestamp) -> Vec<DecisionId> {
+        let mut tidings = Tidings::default();
+        for decision in decisions {
+            let mut action = match self.earlier.remove(&decision.id) {
+                Some(action) => action,
+                None => self.intent(&decision, now),
             };
-            self.held.insert(
-                decision.target,
-                Held {
-                    decision,
-                    action,
-                    evidence_at: None,
-                },
+            action.expires_at = decision.expires_at;
+            // Whether it is simulated may have changed with the mode.
+            tidings
+                .records
+                .push(crate::store::Record::Decision(Arc::new(decision.clone())));
+            if let Err(error) = self.install(decision, action, None, "again after a restart by", now, &mut tidings) {
+                tracing::error!(%error, "a decision of the earlier run was not restored");
+            }
+        }
+        self.tell(tidings).await
+    }
+
+    /// Waits until a commit that was late is answered; never returns when none is.
+    pub async fn settle(&mut self) {
+        self.memory.settle().await;
+    }
+
+    /// Waits, for a bounded time, for what is not durable yet; call it last.
+    pub async fn flush(&mut self) {
+        self.memory.flush().await;
+    }
+
+    /// How this room fares, for `/health`: the worst first.
+    pub fn condition(&self) -> Condition {
+        let degraded = |cause: String, mend: &str| Condition::Degraded {
+            cause,
+            mend: mend.to_owned(),
+        };
+        if let Some(cause) = &self.allow_fault {
+            let cause = format!("the kernel's allow map is not complete: {cause}");
+            return degraded(
+                cause,
+                "shorten `allowlist`; no block is written for what it lists meanwhile",
             );
         }
-        failed
-    }
-
-    /// Makes the allow maps equal to the protected list: adds first, removes after.
-    ///
-    /// # Errors
-    /// [`EnforceError`] when a map refuses; what could be added is in.
-    pub fn protect(&mut self, protected: &[Protected]) -> Result<(), EnforceError> {
-        let wanted: BTreeSet<IpNet> = protected.iter().map(|p| p.target.trunc()).collect();
-        let present: BTreeSet<IpNet> = self.enforcer.list_allows()?.into_iter().map(|(net, _)| net).collect();
-        for net in wanted.difference(&present) {
-            let entry = AllowEntry {
-                expires_ns: NEVER_NS,
-                prefix_len: net.prefix_len(),
-                ..AllowEntry::default()
-            };
-            self.enforcer.put_allow(*net, &entry)?;
+        if let Some((target, _)) = self.owed.iter().next() {
+            let cause = format!("{} entries could not be removed, {target} first", self.owed.len());
+            return degraded(
+                cause,
+                "tried again every second; they lapse on time by themselves; see the log",
+            );
         }
-        for net in present.difference(&wanted) {
-            self.enforcer.delete_allow(*net)?;
+        if self.memory.lost() > 0 {
+            let cause = format!("the store does not answer; {} records are lost", self.memory.lost());
+            return degraded(cause, "look at the disk of `store.path`; enforcement goes on");
         }
-        Ok(())
-    }
-
-    /// Notes first drops for `sentinel_detect_to_drop_seconds`. Returns whether any is still awaited.
-    pub fn watch_first_drops(&mut self) -> bool {
-        let mut awaited = false;
-        for (target, held) in &mut self.held {
-            let Some(evidence_at) = held.evidence_at else { continue };
-            match self.enforcer.get_block(*target) {
-                Ok(Some(entry)) if entry.hits > 0 => {
-                    let took = Ktime(entry.first_hit_ns).since(evidence_at);
-                    self.deps.metrics.detect_to_drop_seconds.observe(took.as_secs_f64());
-                    held.evidence_at = None;
-                }
-                _ => awaited = true,
-            }
+        if self.memory.late() > 0 {
+            let cause = format!(
+                "the store is slower than `store.commit_deadline`; {} commits told of are not known to be durable yet",
+                self.memory.late()
+            );
+            return degraded(cause, "look at the disk of `store.path`; enforcement goes on");
         }
-        awaited
-    }
-
-    /// The hit counters of everything in force.
-    ///
-    /// # Errors
-    /// [`EnforceError`] when a map cannot be read.
-    pub fn hits(&self) -> Result<HitTable, EnforceError> {
-        let entries = self.enforcer.list_blocks()?;
-        Ok(entries
-            .iter()
-            .map(|(_, entry)| {
-                (
-                    DecisionId(uuid::Uuid::from_bytes(entry.decision)),
-                    hits_of(entry, self.clock),
-                )
-            })
-            .collect())
-    }
-
-    /// Compares the kernel with what should be in force, repairs what differs and returns how many entries did.
-    ///
-    /// # Errors
-    /// [`EnforceError`] when a map cannot be read; nothing is then repaired.
-    pub fn self_check(&mut self) -> Result<u64, EnforceError> {
-        let present: BTreeMap<IpNet, _> = self.enforcer.list_blocks()?.into_iter().collect();
-        let mut drift = 0;
-        for (target, held) in &self.held {
-            let wanted = entry_of(&held.decision, self.clock);
-            if !present.get(target).is_some_and(|entry| entry.same_order(&wanted)) {
-                drift += 1;
-                tracing::warn!(%target, decision = %held.decision.id, "block map differs from the decision; repaired");
-                self.enforcer.put_block(*target, &wanted)?;
-            }
+        if let Some(cause) = &self.put_fault {
+            let cause = format!("the latest block could not be enforced: {cause}");
+            return degraded(cause, "the next one that can be clears this; see the action's outcome");
         }
-        for target in present.keys().filter(|target| !self.held.contains_key(*target)) {
-            drift += 1;
-            tracing::warn!(%target, "block map holds an entry without a decision; removed");
-            self.enforcer.delete_block(*target)?;
-        }
-        Ok(drift)
-    }
-
-    /// How this room fares, for `/health`.
-    pub fn condition(&self) -> Condition {
         Condition::Ok {
             detail: format!("{} in force through {}", self.held.len(), self.enforcer.name()),
         }
@@ -486,48 +422,19 @@ impl<E: Enforcer> Responder<E> {
     pub fn in_force(&self) -> impl Iterator<Item = &Decision> {
         self.held.values().map(|held| &held.decision)
     }
-}
 
-/// An older decision on the same target gave way to a new one: its action is over, the entry is the new one's.
-fn supersede(mut old: Held, by: &Decision, now: Timestamp, tidings: &mut Tidings) {
-    old.action.status = ActionStatus::Reverted;
-    old.action.outcome = format!("superseded by decision {}", by.id);
-    old.action.outcome_at = Some(now);
-    old.decision.status = DecisionStatus::Deleted;
-    old.decision.ended_at = Some(now);
-    tidings.action(&old.action);
-    tidings.decision(&old.decision);
-}
-
-/// One structured line per event, for people who follow the log.
-fn log(event: &Event) {
-    match event {
-        Event::Alert(alert) => {
-            let (detector, severity) = (alert.detector.as_str(), alert.severity.as_str());
-            tracing::info!(id = %alert.id, detector, severity, score = alert.score, "alert: {}", alert.summary);
-        }
-        Event::Decision(decision) => {
-            tracing::debug!(id = %decision.id, target_net = %decision.target, status = ?decision.status, "decision");
-        }
-        Event::Action(action) => {
-            let (kind, status) = (action.kind.as_str(), action.status);
-            tracing::info!(id = %action.id, decision = %action.decision, kind, target_net = %action.target, ?status, "action: {}", action.outcome);
-        }
+    /// Number of decisions in force.
+    pub fn holds(&self) -> usize {
+        self.held.len()
     }
 }
 
-fn audit_verb(decision: &Decision) -> &'static str {
-    match decision.status {
-        DecisionStatus::Vetoed => "vetoed",
-        DecisionStatus::Logged => "logged",
-        _ => "decided",
-    }
-}
-
-fn action_verb(status: ActionStatus) -> &'static str {
-    if status == ActionStatus::Simulated {
-        "simulated"
-    } else {
-        "enforced"
-    }
+/// An entry that was owed to be removed is no longer there as such.
+pub(super) fn end_owed(mut owed: Owed, outcome: String, now: Timestamp, tidings: &mut Tidings) {
+    owed.action.status = owed.ended;
+    owed.action.outcome = outcome;
+    owed.action.outcome_at = Some(now);
+    let (subject, verb) = (owed.action.target.to_string(), action_verb(owed.ended));
+    tidings.audit(now, "sentinel", verb, subject, owed.action.outcome.clone());
+    tidings.action(&owed.action);
 }

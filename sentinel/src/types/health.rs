@@ -18,6 +18,8 @@ pub enum Component {
     Respond,
     /// Block map against active decisions.
     Enforcement,
+    /// What is known of the host: addresses, gateways, resolvers.
+    Host,
 }
 
 impl Component {
@@ -29,6 +31,7 @@ impl Component {
             Self::Store => "store",
             Self::Respond => "respond",
             Self::Enforcement => "enforcement",
+            Self::Host => "host",
         }
     }
 }

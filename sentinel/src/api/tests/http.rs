@@ -456,3 +456,35 @@ async fn a_silent_room_is_told_as_such() {
     let wish = send("POST", "/decisions", &json!({ "target": "203.0.113.9" }));
     refused(&house.router(Door::Tcp), wish, 503, "shutting down").await;
 }
+
+/// Counts what is logged as an error.
+struct Errors(Arc<std::sync::atomic::AtomicU64>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() == tracing::Level::ERROR && event.metadata().target().contains("api::router") {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn not_ready_yet_is_no_error_in_the_log_and_a_real_failure_is() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let house = House::new();
+    let errors = Arc::default();
+    let subscriber = tracing_subscriber::registry().with(Errors(Arc::clone(&errors)));
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let count = || errors.load(std::sync::atomic::Ordering::Relaxed);
+    let router = house.router(Door::Tcp);
+    let (status, _) = ask(&router, get("/health/ready")).await;
+    assert_eq!((status, count()), (503, 0));
+    let (commands, closed) = mpsc::channel(1);
+    drop(closed);
+    let mut state = house.state.clone();
+    state.commands = commands;
+    let router = router::router(Api::new(state, house.cancel.clone()), Door::Tcp);
+    let wish = json!({ "target": "203.0.113.7", "type": "block", "duration": "4h", "reason": "x" });
+    let (status, _) = ask(&router, send("POST", "/decisions", &wish)).await;
+    assert_eq!((status, count()), (503, 1));
+}

@@ -1,0 +1,415 @@
+//! The desk against a kernel that fails, hosts that change and restarts.
+
+use super::*;
+use crate::bus::Bus;
+use crate::config::{Config, Mode};
+use crate::respond::Deps;
+use crate::respond::tests::rig::{Rig, alert, net};
+use crate::store::{ActionFilter, Store};
+use crate::types::{ActionStatus, Mint, NewDecision, Selector};
+use proptest::prelude::*;
+use std::net::IpAddr;
+use tokio::sync::oneshot;
+
+struct House {
+    desk: Desk<Rig>,
+    rig: Rig,
+    store: Store,
+    facts: watch::Sender<Arc<HostFacts>>,
+    health: watch::Receiver<Arc<Health>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+    directory: Arc<tempfile::TempDir>,
+    mode: Mode,
+}
+
+impl House {
+    async fn open(mode: Mode) -> Self {
+        Self::at(
+            Arc::new(tempfile::tempdir().unwrap()),
+            mode,
+            HostFacts::default(),
+            Clock::default(),
+            Rig::default(),
+        )
+        .await
+    }
+
+    async fn at(directory: Arc<tempfile::TempDir>, mode: Mode, facts: HostFacts, clock: Clock, rig: Rig) -> Self {
+        let (store, writer) = Store::open(&directory.path().join("s.db")).unwrap();
+        let writer = std::thread::spawn(move || writer.run());
+        let remembered = crate::app::remembered(&store).await.unwrap();
+        let loose = crate::app::loose(&store, &remembered).await.unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let (facts, watched) = watch::channel(Arc::new(facts));
+        let (health_in, health) = watch::channel(Arc::default());
+        let deps = Deps {
+            store: store.clone(),
+            bus: Bus::default(),
+            metrics: Arc::clone(&metrics),
+            commit_deadline: Duration::from_secs(5),
+        };
+        let mut desk = Desk::new(
+            Judge::new(&Config::default().response, mode, Mint::Random),
+            Responder::new(rig.clone(), deps, clock),
+            DeskDeps {
+                allowlist: vec![net("10.9.0.0/16")],
+                facts: watched,
+                metrics,
+                clock,
+                hits: watch::channel(Arc::default()).0,
+                protected: watch::channel(Arc::default()).0,
+                health: health_in,
+            },
+        );
+        desk.protect().await;
+        desk.restore(remembered, loose).await;
+        Self {
+            desk,
+            rig,
+            store,
+            facts,
+            health,
+            writer: Some(writer),
+            directory,
+            mode,
+        }
+    }
+
+    /// Ends this run and starts the next with an empty kernel.
+    async fn restart(mut self, mode: Mode, clock: Clock, rig: Rig) -> Self {
+        let facts = HostFacts::clone(&self.facts.borrow());
+        self.close();
+        let directory = Arc::clone(&self.directory);
+        drop(self);
+        Self::at(directory, mode, facts, clock, rig).await
+    }
+
+    fn close(&mut self) {
+        self.store.close();
+        if let Some(writer) = self.writer.take() {
+            writer.join().unwrap();
+        }
+    }
+
+    async fn add(&mut self, target: &str, seconds: u64) -> Result<Decision, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let wish = NewDecision {
+            target: net(target),
+            action: crate::types::ActionKind::BlockIp,
+            duration: Duration::from_secs(seconds),
+            reason: "because".into(),
+            actor: "ann".into(),
+        };
+        self.desk.command(Command::Add(wish, reply)).await;
+        answer.await.unwrap()
+    }
+
+    async fn delete(&mut self, which: Selector) -> Result<Vec<Decision>, CommandError> {
+        let (reply, answer) = oneshot::channel();
+        let actor = "ann".to_owned();
+        self.desk.command(Command::Delete { which, actor, reply }).await;
+        answer.await.unwrap()
+    }
+
+    async fn attack(&mut self, source: &str) {
+        let now = self.desk.now();
+        let seen = Alert {
+            at: now,
+            evidence_at: time::boot_now(),
+            ..alert(source)
+        };
+        self.desk.alerts(vec![Arc::new(seen)]).await;
+    }
+
+    async fn facts(&mut self, own: &[&str]) {
+        let addresses = own.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect();
+        let facts = HostFacts {
+            addresses,
+            ..HostFacts::default()
+        };
+        self.facts.send_replace(Arc::new(facts));
+        self.desk.protect().await;
+    }
+
+    /// I1 under faults too: what is protected is allowed in the kernel or not blocked there, or it is said.
+    fn owner_is_in(&self) {
+        let (allows, blocks) = (self.rig.allows(), self.rig.blocks());
+        let said = self.health.borrow().degraded();
+        for p in self.desk.guards.protected() {
+            let locked = blocks.iter().any(|b| b.contains(&p.target) || p.target.contains(b));
+            assert!(
+                !locked || allows.contains(&p.target) || said,
+                "{} is locked out, unsaid",
+                p.target
+            );
+        }
+    }
+
+    /// I1, I2, I5 when quiet and nothing fails.
+    async fn all_agree(&mut self) {
+        self.rig.breaks(&[]);
+        self.rig.inside().fail_at = None;
+        self.desk.look_around().await;
+        self.desk.self_check();
+        self.desk.self_check();
+        assert_eq!(
+            self.health.borrow().components.get(&Component::Enforcement),
+            Some(&Condition::Ok {
+                detail: "block map equals the active decisions".into()
+            })
+        );
+        let kernel = self.rig.blocks();
+        let ledger: Vec<_> = self.desk.judge.active().map(|d| d.target).collect();
+        let held: Vec<_> = self.desk.responder.in_force().map(|d| d.target).collect();
+        let stored = self.store.active_decisions().await.unwrap();
+        let mut targets: Vec<_> = stored.iter().map(|d| d.target).collect();
+        targets.sort();
+        assert_eq!(kernel, held, "kernel and held");
+        assert_eq!(ledger, held, "ledger and held");
+        assert_eq!(targets, held, "store and held");
+        for p in self.desk.guards.protected() {
+            assert!(self.rig.allows().contains(&p.target), "{} is not allowed", p.target);
+            assert!(!kernel.iter().any(|b| b.contains(&p.target) || p.target.contains(b)));
+        }
+        let actions = self.store.actions(ActionFilter::default()).await.unwrap().items;
+        for action in actions {
+            let decision = self
+                .store
+                .decision(action.decision)
+                .await
+                .unwrap()
+                .expect("a stored decision");
+            assert!(decision.expires_at.is_some());
+            let in_force = matches!(action.status, ActionStatus::Enforced | ActionStatus::Simulated);
+            assert_eq!(
+                in_force,
+                held.contains(&action.target) && stored.iter().any(|d| d.id == action.decision),
+                "{action:?}"
+            );
+        }
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[tokio::test]
+async fn a_new_own_address_is_allowed_before_its_block_is_taken_back() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("192.0.2.1/32", 60).await.unwrap();
+    house.rig.inside().calls.clear();
+    house.facts(&["192.0.2.1"]).await;
+    let calls = house.rig.inside().calls.clone();
+    let place = |call: &str| calls.iter().position(|c| c == call).unwrap();
+    assert!(place("allow 192.0.2.1/32") < place("delete 192.0.2.1/32"), "{calls:?}");
+    assert!(matches!(
+        house.add("192.0.2.0/24", 60).await,
+        Err(CommandError::Vetoed(_))
+    ));
+    house.all_agree().await;
+    house.facts(&[]).await;
+    house.add("192.0.2.0/24", 60).await.unwrap();
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn at_start_nothing_is_blocked_before_all_is_allowed_nor_what_is_protected_by_now() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("192.0.2.1/32", 60).await.unwrap();
+    house.add("192.0.2.2/32", 60).await.unwrap();
+    house.facts.send_replace(Arc::new(HostFacts {
+        gateways: ["192.0.2.1".parse().unwrap()].into(),
+        ..HostFacts::default()
+    }));
+    let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
+    let calls = house.rig.inside().calls.clone();
+    let allow = calls.iter().rposition(|c| c.starts_with("allow ")).unwrap();
+    let put = calls.iter().position(|c| c.starts_with("put")).unwrap();
+    assert!(allow < put, "{calls:?}");
+    assert!(!calls.contains(&"put 192.0.2.1/32".to_owned()), "{calls:?}");
+    let actions = house.store.actions(ActionFilter::default()).await.unwrap().items;
+    let of = |target| actions.iter().find(|a| a.target == net(target)).unwrap();
+    assert_eq!(of("192.0.2.1/32").status, ActionStatus::Reverted);
+    assert!(of("192.0.2.2/32").outcome.contains("again after a restart"));
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn what_ran_out_while_nobody_ran_is_expired_with_its_action() {
+    let mut house = House::open(Mode::Production).await;
+    let decision = house.add("192.0.2.1/32", 60).await.unwrap();
+    let later = Clock {
+        offset_ns: 61_000_000_000,
+    };
+    let mut house = house.restart(Mode::Production, later, Rig::default()).await;
+    assert!(house.rig.blocks().is_empty());
+    let stored = house.store.decision(decision.id).await.unwrap().unwrap();
+    assert_eq!(stored.status, DecisionStatus::Expired);
+    let actions = house.store.actions(ActionFilter::default()).await.unwrap().items;
+    assert_eq!(actions[0].status, ActionStatus::Expired);
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn simulated_stays_simulated_and_is_stored_as_what_it_is() {
+    let mut house = House::open(Mode::Simulation).await;
+    let decision = house.add("192.0.2.1/32", 60).await.unwrap();
+    assert!(decision.simulated);
+    let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
+    let actions = house.store.actions(ActionFilter::default()).await.unwrap().items;
+    assert_eq!(actions[0].status, ActionStatus::Simulated);
+    house.all_agree().await;
+    // Evidence makes it real, under the same name.
+    house.add("192.0.2.1/32", 60).await.unwrap();
+    let mut house = house.restart(Mode::Simulation, Clock::default(), Rig::default()).await;
+    let stored = house.store.decision(decision.id).await.unwrap().unwrap();
+    assert!(
+        stored.simulated,
+        "the list must not show a block that only counts as enforced"
+    );
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn of_two_on_one_target_one_stays_after_a_restart() {
+    let mut house = House::open(Mode::Production).await;
+    let decision = house.add("192.0.2.1/32", 60).await.unwrap();
+    let twin = Decision {
+        id: Mint::Random.decision(decision.at),
+        ..decision
+    };
+    let record = crate::store::Record::Decision(Arc::new(twin));
+    house.store.commit(vec![record]).await.unwrap();
+    let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
+    assert_eq!(house.store.active_decisions().await.unwrap().len(), 1);
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn a_stepped_wall_clock_does_not_make_new_evidence_old() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("192.0.2.1/32", 60).await.unwrap();
+    house.delete(Selector::All).await.unwrap();
+    let back = Timestamp(house.desk.now().0 - 3_600_000_000_000);
+    let seen = Alert {
+        at: back,
+        evidence_at: time::boot_now(),
+        ..alert("192.0.2.1")
+    };
+    house.desk.alerts(vec![Arc::new(seen)]).await;
+    let page = house
+        .store
+        .decisions(crate::store::DecisionFilter::default())
+        .await
+        .unwrap();
+    assert!(
+        page.items.iter().any(|d| d.status == DecisionStatus::Logged),
+        "only logged, but not passed over"
+    );
+}
+
+#[tokio::test]
+async fn every_call_may_fail_once_and_all_agree_again() {
+    for nth in 0..24 {
+        let mut house = House::open(Mode::Production).await;
+        house.rig.inside().fail_at = Some(nth);
+        let _ = house.add("192.0.2.1/32", 60).await;
+        let _ = house.add("192.0.2.1/32", 30).await;
+        house.attack("192.0.2.2").await;
+        house.attack("10.9.1.1").await;
+        house.facts(&["192.0.2.2"]).await;
+        house.owner_is_in();
+        let _ = house.delete(Selector::All).await;
+        house.all_agree().await;
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Attack(u8),
+    Add(u8, u8, u64),
+    Delete(u8),
+    All,
+    Facts(Vec<u8>),
+    Later(i64),
+    Restart(bool),
+    FailAt(u64),
+    Break(Vec<&'static str>),
+    Agree,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let calls = &["put", "get", "delete", "list", "allow", "disallow", "allows"];
+    prop_oneof![
+        6 => (0..6u8).prop_map(Step::Attack),
+        4 => (0..6u8, 28..=32u8, 1..5000u64).prop_map(|(n, len, s)| Step::Add(n, len, s)),
+        3 => (0..6u8).prop_map(Step::Delete),
+        1 => Just(Step::All),
+        3 => prop::collection::vec(0..6u8, 0..3).prop_map(Step::Facts),
+        2 => (1..6000i64).prop_map(Step::Later),
+        1 => any::<bool>().prop_map(Step::Restart),
+        3 => (0..12u64).prop_map(Step::FailAt),
+        1 => prop::sample::subsequence(calls, 0..4).prop_map(Step::Break),
+        2 => Just(Step::Agree),
+    ]
+}
+
+async fn play(steps: Vec<Step>) {
+    let mut house = House::open(Mode::Production).await;
+    // Six sources; the last is on the allowlist.
+    let source = |n: u8| {
+        if n == 5 {
+            "10.9.0.1".to_owned()
+        } else {
+            format!("192.0.2.{n}")
+        }
+    };
+    for step in steps {
+        match step {
+            Step::Attack(n) => house.attack(&source(n)).await,
+            Step::Add(n, len, seconds) => {
+                let _ = house.add(&format!("{}/{len}", source(n)), seconds).await;
+            }
+            Step::Delete(n) => {
+                let target = net(&format!("{}/32", source(n)));
+                let _ = house.delete(Selector::Target(target)).await;
+            }
+            Step::All => {
+                let _ = house.delete(Selector::All).await;
+            }
+            Step::Facts(own) => {
+                let own: Vec<_> = own.into_iter().map(source).collect();
+                house.facts(&own.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            }
+            Step::Later(seconds) => {
+                let now = house.desk.now().after(Duration::from_secs(seconds as u64));
+                let ended = house.desk.judge.expire(now);
+                house.desk.withdraw(ended, Cause::Expired, now).await;
+            }
+            Step::Restart(production) => {
+                let mode = if production { Mode::Production } else { house.mode };
+                let rig = Rig::default();
+                let clock = house.desk.deps.clock;
+                house = house.restart(mode, clock, rig).await;
+            }
+            Step::FailAt(n) => house.rig.inside().fail_at = Some(n),
+            Step::Break(calls) => house.rig.breaks(&calls),
+            Step::Agree => house.all_agree().await,
+        }
+        house.owner_is_in();
+    }
+    house.all_agree().await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_owner_is_in_and_all_agree(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(play(steps));
+    }
+}

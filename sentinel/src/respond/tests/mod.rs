@@ -1,0 +1,5 @@
+//! The responder against a model of the kernel that fails on demand, and a real database.
+
+mod deeds;
+mod looks;
+pub(crate) mod rig;

@@ -1,0 +1,152 @@
+//! Taking back: removal proved by reading, and tried again until it is.
+
+use super::held::{Held, Owed};
+use super::responder::end_owed;
+use super::tidings::Tidings;
+use super::{Cause, EnforceError, Enforcer, Responder};
+use crate::types::{Action, ActionStatus, CommandError, Decision, DecisionStatus, Timestamp};
+use ipnet::IpNet;
+
+/// Removals tried again at a time.
+const RETRIES: usize = 256;
+
+impl<E: Enforcer> Responder<E> {
+    pub(super) fn withdraw(
+        &mut self,
+        decisions: Vec<Decision>,
+        cause: Cause,
+        actor: &str,
+        now: Timestamp,
+        tidings: &mut Tidings,
+    ) -> Result<Vec<Decision>, CommandError> {
+        let mut failures = Vec::new();
+        for decision in &decisions {
+            let held = self.held.get(&decision.target);
+            let another = held.is_some_and(|held| held.decision.id != decision.id);
+            let action = if another || held.is_none() {
+                self.earlier.remove(&decision.id)
+            } else {
+                self.held.remove(&decision.target).map(|held| held.action)
+            };
+            self.gone.push(decision.id);
+            let ended = if cause == Cause::Expired {
+                ActionStatus::Expired
+            } else {
+                ActionStatus::Reverted
+            };
+            let settled = format!("{} by {actor}; entry gone, read back", cause.as_str());
+            // What another decision put there stays.
+            let removed = if another {
+                Ok((0, 0))
+            } else {
+                self.remove(decision.target)
+            };
+            match (removed, action) {
+                (Ok(last), Some(mut action)) => {
+                    action.status = ended;
+                    action.outcome = settled;
+                    action.outcome_at = Some(now);
+                    (action.hits, action.would_hits) = last;
+                    tidings.action(&action);
+                    self.metrics.reverted(cause.as_str());
+                }
+                (Ok(_), None) => {}
+                (Err(error), action) => {
+                    failures.push(format!("{}: {error}; it is tried again", decision.target));
+                    let outcome =
+                        format!("removal failed: {error}; it is tried again, and the kernel lets it lapse by itself");
+                    let subject = decision.target.to_string();
+                    tidings.audit(now, "sentinel", "removal_failed", subject, outcome.clone());
+                    if let Some(mut action) = action {
+                        action.outcome = outcome;
+                        action.outcome_at = Some(now);
+                        tidings.action(&action);
+                        self.owe(&action, ended, settled);
+                    }
+                }
+            }
+            tidings.decision(decision);
+        }
+        if failures.is_empty() {
+            Ok(decisions)
+        } else {
+            Err(CommandError::Failed(failures.join("; ")))
+        }
+    }
+
+    /// Removes an entry, proves that it is gone, and returns its last counters (hits, would-be hits).
+    pub(super) fn remove(&mut self, target: IpNet) -> Result<(u64, u64), EnforceError> {
+        let last = self.enforcer.delete_block(target)?;
+        match self.enforcer.get_block(target)? {
+            None => Ok(last.map_or((0, 0), |entry| (entry.hits, entry.would_hits))),
+            Some(_) => Err(EnforceError::Kernel {
+                map: "block",
+                cause: "the entry is still there after its removal".into(),
+            }),
+        }
+    }
+
+    /// Remembers that an entry is still to be removed, and how its action ends then.
+    pub(super) fn owe(&mut self, action: &Action, ended: ActionStatus, settled: String) {
+        tracing::error!(target_net = %action.target, outcome = action.outcome, "an entry could not be removed");
+        let owed = Owed {
+            action: action.clone(),
+            ended,
+            settled,
+        };
+        self.owed.insert(action.target, owed);
+    }
+
+    /// Tries again to remove what could not be removed, and tells of what is gone.
+    pub async fn retry_removals(&mut self, now: Timestamp) {
+        let targets: Vec<IpNet> = self.owed.keys().copied().take(RETRIES).collect();
+        let mut tidings = Tidings::default();
+        for target in targets {
+            let Ok(last) = self.remove(target) else { continue };
+            let Some(mut owed) = self.owed.remove(&target) else {
+                continue;
+            };
+            (owed.action.hits, owed.action.would_hits) = last;
+            let outcome = owed.settled.clone();
+            end_owed(owed, outcome, now, &mut tidings);
+        }
+        self.tell(tidings).await;
+    }
+
+    /// Ends actions of an earlier run that are still told to be in force though their decisions are over: a removal that
+    /// had failed, or an end between two writes. Call before [`Responder::restore`].
+    pub async fn disown(&mut self, actions: Vec<Action>, now: Timestamp) {
+        let mut tidings = Tidings::default();
+        for mut action in actions {
+            let settled = "ended with the earlier run; nothing of it in the kernel, read back".to_owned();
+            match self.remove(action.target) {
+                Ok(_) => {
+                    let owed = Owed {
+                        action,
+                        ended: ActionStatus::Reverted,
+                        settled: String::new(),
+                    };
+                    end_owed(owed, settled, now, &mut tidings);
+                }
+                Err(error) => {
+                    action.outcome = format!("removal failed: {error}; tried again every second");
+                    tidings.action(&action);
+                    self.owe(&action, ActionStatus::Reverted, settled);
+                }
+            }
+        }
+        self.tell(tidings).await;
+    }
+
+    /// An older decision on the same target gave way to a new one: its action is over, the entry is the new one's.
+    pub(super) fn supersede(&mut self, mut old: Held, by: &Decision, now: Timestamp, tidings: &mut Tidings) {
+        self.gone.push(old.decision.id);
+        old.action.status = ActionStatus::Reverted;
+        old.action.outcome = format!("superseded by decision {}", by.id);
+        old.action.outcome_at = Some(now);
+        old.decision.status = DecisionStatus::Deleted;
+        old.decision.ended_at = Some(now);
+        tidings.action(&old.action);
+        tidings.decision(&old.decision);
+    }
+}
