@@ -6,7 +6,7 @@ use clap::Subcommand;
 use std::path::{Path, PathBuf};
 
 /// Attacks the suite `respond` times.
-const RESPOND_ROUNDS: u32 = 20;
+const RESPOND_ROUNDS: u32 = 60;
 
 /// What runs as root.
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,13 @@ pub(crate) enum Inside {
         /// Where the pass goes.
         #[arg(long)]
         json: Option<PathBuf>,
+    },
+    /// The live half of the suite `pipeline`.
+    Pipeline {
+        /// The built binary.
+        agent: PathBuf,
+        /// Where the figures go.
+        json: PathBuf,
     },
     /// From evidence to first drop, many times.
     Respond {
@@ -54,6 +61,13 @@ pub(crate) fn respond(consent: Consent, json: &Path) -> Result<()> {
     elevate(&["respond".as_ref(), &agent, json, RESPOND_ROUNDS.to_string().as_ref()])
 }
 
+/// The live half of the suite `pipeline`; the agent is built already.
+pub(crate) fn pipeline(consent: Consent, json: &Path) -> Result<()> {
+    setup::tools(consent)?;
+    let agent = shell::target()?.join("release/sentinel");
+    elevate(&["pipeline".as_ref(), &agent, json])
+}
+
 /// Runs ourselves again as root.
 fn elevate(args: &[&Path]) -> Result<()> {
     let own = std::env::current_exe().context("our own binary cannot be found")?;
@@ -68,6 +82,7 @@ pub(crate) fn inside(inside: &Inside) -> Result<()> {
     match inside {
         Inside::Lab { agent } => testbed::lab::watch(agent),
         Inside::Once { agent, json } => testbed::lab::once(agent, json.as_deref()),
+        Inside::Pipeline { agent, json } => testbed::lab::pipeline(agent, json),
         Inside::Respond { agent, json, rounds } => testbed::lab::respond(agent, json, *rounds),
     }
 }
