@@ -43,7 +43,10 @@ pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> R
         }
         match suite {
             "respond" => figures.extend(figures_of(&out, || lab::respond(consent, &out))?),
-            "pipeline" => figures.extend(figures_of(&out, || lab::pipeline(consent, &out))?),
+            "pipeline" => {
+                figures.extend(figures_of(&out, || lab::live(consent, "pipeline", &out))?);
+                figures.extend(figures_of(&out, || lab::live(consent, "flood", &out))?);
+            }
             _ => {}
         }
     }
@@ -92,7 +95,10 @@ fn print(figures: &[Figure]) {
         .map(|f| f.suite.len() + f.name.len() + 1)
         .max()
         .unwrap_or(0);
-    println!("\n{:<width$}  {:>12} {:<12}   floor or goal (ratio)", "figure", "value", "unit");
+    println!(
+        "\n{:<width$}  {:>12} {:<12}   floor or goal (ratio)",
+        "figure", "value", "unit"
+    );
     for f in figures {
         let name = format!("{}/{}", f.suite, f.name);
         let floor = f.floor.map_or(String::new(), |floor| {

@@ -31,6 +31,13 @@ pub(crate) enum Inside {
         /// Where the figures go.
         json: PathBuf,
     },
+    /// Memory under a flood, for the suite `pipeline`.
+    Flood {
+        /// The built binary.
+        agent: PathBuf,
+        /// Where the figures go.
+        json: PathBuf,
+    },
     /// From evidence to first drop, many times.
     Respond {
         /// The built binary.
@@ -61,11 +68,11 @@ pub(crate) fn respond(consent: Consent, json: &Path) -> Result<()> {
     elevate(&["respond".as_ref(), &agent, json, RESPOND_ROUNDS.to_string().as_ref()])
 }
 
-/// The live half of the suite `pipeline`; the agent is built already.
-pub(crate) fn pipeline(consent: Consent, json: &Path) -> Result<()> {
+/// A live part of the suite `pipeline` (`pipeline`, `flood`); the agent is built already.
+pub(crate) fn live(consent: Consent, part: &str, json: &Path) -> Result<()> {
     setup::tools(consent)?;
     let agent = shell::target()?.join("release/sentinel");
-    elevate(&["pipeline".as_ref(), &agent, json])
+    elevate(&[part.as_ref(), &agent, json])
 }
 
 /// Runs ourselves again as root.
@@ -83,6 +90,7 @@ pub(crate) fn inside(inside: &Inside) -> Result<()> {
         Inside::Lab { agent } => testbed::lab::watch(agent),
         Inside::Once { agent, json } => testbed::lab::once(agent, json.as_deref()),
         Inside::Pipeline { agent, json } => testbed::lab::pipeline(agent, json),
+        Inside::Flood { agent, json } => testbed::lab::flood(agent, json),
         Inside::Respond { agent, json, rounds } => testbed::lab::respond(agent, json, *rounds),
     }
 }

@@ -35,6 +35,7 @@ pub(super) struct DecisionDto {
     pub(super) hit_bytes: u64,
     pub(super) would_hits: u64,
     pub(super) would_hit_bytes: u64,
+    pub(super) first_hit: Option<Timestamp>,
     pub(super) last_hit: Option<Timestamp>,
 }
 
@@ -46,6 +47,7 @@ impl DecisionDto {
             hit_bytes: hits.bytes,
             would_hits: hits.would_packets,
             would_hit_bytes: hits.would_bytes,
+            first_hit: hits.first_hit,
             last_hit: hits.last_hit,
         }
     }

@@ -70,6 +70,14 @@ pub struct Finding {
     pub summary: String,
 }
 
+/// Entries of a flood detector: a quarter of `flow.max_sources`.
+///
+/// The least recently touched makes room, and whoever floods touches its entry many times a second: pushing it out would
+/// take a quarter of `max_sources` other sources between two of its packets. Forged sources come once and fill the rest.
+const fn capacity(sources: usize) -> usize {
+    if sources / 4 > 16 { sources / 4 } else { 16 }
+}
+
 /// How far past the limit: 0.5 at the limit, 0.8 at twice the limit, towards 1 beyond.
 pub fn score(ratio: f64) -> f64 {
     let score = if ratio <= 1.0 {

@@ -209,7 +209,9 @@ impl Metrics {
 
     /// Counts flow records taken in from `origin`.
     pub fn records(&self, origin: &'static str, items: usize) {
-        self.flow_records.get_or_create(&OriginLabels { origin }).inc_by(items as u64);
+        self.flow_records
+            .get_or_create(&OriginLabels { origin })
+            .inc_by(items as u64);
     }
 
     /// Counts an alert.

@@ -7,6 +7,7 @@ mod account;
 mod attack;
 mod benign;
 mod figure;
+mod flood;
 mod leftovers;
 mod load;
 mod once;
@@ -18,6 +19,7 @@ mod watch;
 
 pub use attack::{ATTACKS, Attack, Expect, Seen};
 pub use benign::{Benign, Traffic};
+pub use flood::flood;
 pub use leftovers::leftovers;
 pub use once::{Report, once, pass};
 pub use respond::respond;

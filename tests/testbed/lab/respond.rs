@@ -68,7 +68,14 @@ fn attacked(agent: &Path, label: &str, rounds: u32, in_memory: bool) -> Result<V
     }
     let mut rows = Vec::new();
     let mut row = |what: &str, value: f64, floor: Option<f64>| {
-        rows.push(figure("respond", &format!("{label}{what}"), value, "ms", "lower", floor));
+        rows.push(figure(
+            "respond",
+            &format!("{label}{what}"),
+            value,
+            "ms",
+            "lower",
+            floor,
+        ));
     };
     eager.sort_by(f64::total_cmp);
     patient.sort_by(f64::total_cmp);
@@ -76,8 +83,16 @@ fn attacked(agent: &Path, label: &str, rounds: u32, in_memory: bool) -> Result<V
     row("evidence_to_first_drop_p99", quantile(&eager, 0.99), Some(P99));
     for (name, mut values) in kinds {
         values.sort_by(f64::total_cmp);
-        row(&format!("{}_p50", name.replace([' ', ','], "_").replace("__", "_")), quantile(&values, 0.5), None);
-        row(&format!("{}_max", name.replace([' ', ','], "_").replace("__", "_")), quantile(&values, 1.0), None);
+        row(
+            &format!("{}_p50", name.replace([' ', ','], "_").replace("__", "_")),
+            quantile(&values, 0.5),
+            None,
+        );
+        row(
+            &format!("{}_max", name.replace([' ', ','], "_").replace("__", "_")),
+            quantile(&values, 1.0),
+            None,
+        );
     }
     let commit = commit_ms(&lab.agent)?;
     row("database_commit_mean", commit, None);

@@ -1,24 +1,20 @@
-//! The live half of the benchmark `pipeline`: new flows through the real ring, a real attack among them, and the
-//! agent's memory under a flood from forged sources.
+//! The live half of the benchmark `pipeline`: new flows through the real ring, and real attacks among them.
 
-use super::account::{Account, memory};
+use super::account::Account;
 use super::attack::{Attack, Expect};
 use super::figure::{figure, quantile};
 use super::load::Load;
 use super::{Lab, once};
-use crate::{child, interrupt, wait};
+use crate::{interrupt, wait};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Records a second that make a million a minute.
 const MILLION_A_MINUTE: f64 = 1_000_000.0 / 60.0;
 const FLOWS_PER_SECOND: u64 = 17_500;
 const SECONDS: u64 = 60;
-/// Distinct sources are about as many: 24 bits are drawn at random.
-const FLOOD: u64 = 2_000_000;
 /// Attacks that must get through while the load runs.
 const ATTACKS: u32 = 5;
 
@@ -42,7 +38,6 @@ pub fn pipeline(agent: &Path, json: &Path) -> Result<()> {
     let roomy = json!({ "kernel": { "event_budget": 2000 } });
     figures.extend(live(agent, "live", &roomy, SECONDS)?);
     figures.extend(live(agent, "live_default_budget", &json!({}), SECONDS / 3)?);
-    figures.extend(flood(agent)?);
     std::fs::write(json, serde_json::to_vec_pretty(&figures)?)?;
     Ok(())
 }
@@ -80,7 +75,15 @@ fn live(agent: &Path, name: &str, settings: &Value, seconds: u64) -> Result<Vec<
         "{name}: {:.0} flows in {took:.1} s; records: {:.0} sent = {:.0} decoded + {:.0} dropped before the decoder + \
          {:.0} refused; {:.0} fetched by the sweep; {:.0} judged; counted losses: {:.0} ring full, {:.0} put off by the \
          budget",
-        books.flows, books.sent, books.ring, books.channel, books.refused, books.sweep, books.scored, books.lost, books.deferred
+        books.flows,
+        books.sent,
+        books.ring,
+        books.channel,
+        books.refused,
+        books.sweep,
+        books.scored,
+        books.lost,
+        books.deferred
     );
     let stored = lab.agent.active()?.len();
     ensure!(stored >= ATTACKS as usize, "{stored} decisions are stored");
@@ -90,69 +93,45 @@ fn live(agent: &Path, name: &str, settings: &Value, seconds: u64) -> Result<Vec<
         figure("pipeline", &format!("{name}_{what}"), value, unit, better, floor)
     };
     Ok(vec![
-        row("flows_per_s", books.flows / took, "flows/s", "higher", Some(MILLION_A_MINUTE)),
-        row("records_per_s", books.scored / took, "records/s", "higher", Some(MILLION_A_MINUTE)),
+        row(
+            "flows_per_s",
+            books.flows / took,
+            "flows/s",
+            "higher",
+            Some(MILLION_A_MINUTE),
+        ),
+        row(
+            "records_per_s",
+            books.scored / took,
+            "records/s",
+            "higher",
+            Some(MILLION_A_MINUTE),
+        ),
         row("uncounted", books.uncounted(), "records", "lower", None),
         row("lost_ring_full", books.lost, "records", "lower", None),
         row("lost_channel_full", books.channel, "records", "lower", None),
         row("put_off_by_budget", books.deferred, "records", "lower", None),
         row("agent_cpu", 100.0 * books.cpu / took, "% of a core", "lower", None),
-        row("agent_cpu_per_record", 1e6 * books.cpu / books.scored, "us/record", "lower", None),
-        row("evidence_to_first_drop_p50", quantile(&reactions, 0.5), "ms", "lower", None),
-        row("evidence_to_first_drop_max", quantile(&reactions, 1.0), "ms", "lower", None),
+        row(
+            "agent_cpu_per_record",
+            1e6 * books.cpu / books.scored,
+            "us/record",
+            "lower",
+            None,
+        ),
+        row(
+            "evidence_to_first_drop_p50",
+            quantile(&reactions, 0.5),
+            "ms",
+            "lower",
+            None,
+        ),
+        row(
+            "evidence_to_first_drop_max",
+            quantile(&reactions, 1.0),
+            "ms",
+            "lower",
+            None,
+        ),
     ])
-}
-
-/// A SYN flood from forged sources on an open port, default settings: what the agent's memory does.
-fn flood(agent: &Path) -> Result<Vec<Value>> {
-    let mut lab = Lab::new(agent, &json!({}))?;
-    let from = lab.attacker()?;
-    let before = Account::settled(&lab.agent)?;
-    let resident = memory(&lab.agent, "VmRSS")?;
-    let maps = kernel_maps(lab.agent.pid().context("the agent is not running")?)?;
-    for (map, bytes) in &maps {
-        println!("kernel map {map:<12} {:>8.2} MiB", bytes / f64::from(1 << 20));
-    }
-    let start = Instant::now();
-    Load::start(&lab, &from, "80", FLOOD, None)?.finish()?;
-    let took = start.elapsed().as_secs_f64();
-    let during = memory(&lab.agent, "VmRSS")?;
-    let books = Account::settled(&lab.agent)?.since(&before);
-    let (after, peak) = (memory(&lab.agent, "VmRSS")?, memory(&lab.agent, "VmHWM")?);
-    println!(
-        "flood: {FLOOD} SYNs from as many sources in {took:.1} s; {:.0} flows, {:.0} records judged, {:.0} put off by the \
-         budget, {:.0} ring full; RSS {resident:.0} MiB before, {during:.0} at its end, {after:.0} after, {peak:.0} at most",
-        books.flows, books.scored, books.deferred, books.lost
-    );
-    let blocked = lab.agent.active()?.len();
-    lab.agent.stop()?;
-    let row = |what: &str, value: f64, unit: &str| figure("pipeline", &format!("flood_{what}"), value, unit, "lower", None);
-    Ok(vec![
-        row("packets_per_s", FLOOD as f64 / took, "packets/s"),
-        row("rss_before", resident, "MiB"),
-        row("rss_peak", peak, "MiB"),
-        row("rss_growth", peak - resident, "MiB"),
-        row("rss_after", after, "MiB"),
-        row("uncounted", books.uncounted(), "records"),
-        row("forged_sources_blocked", blocked as f64, "addresses"),
-        row("kernel_maps", maps.iter().map(|(_, b)| b).sum::<f64>() / f64::from(1 << 20), "MiB"),
-    ])
-}
-
-/// Bytes the kernel accounts to each map the agent holds.
-fn kernel_maps(pid: u32) -> Result<Vec<(String, f64)>> {
-    let mut bpftool = Command::new("bpftool");
-    bpftool.args(["-j", "map", "show"]);
-    let shown = child::must(bpftool, Duration::from_secs(20))?;
-    let maps: Vec<Value> = serde_json::from_str(&shown)?;
-    let ours = maps.iter().filter(|map| {
-        let holders = map["pids"].as_array().into_iter().flatten();
-        holders.filter_map(|holder| holder["pid"].as_u64()).any(|holder| holder == u64::from(pid))
-    });
-    Ok(ours
-        .map(|map| {
-            let name = map["name"].as_str().unwrap_or("?").to_owned();
-            (name, map["bytes_memlock"].as_f64().unwrap_or(0.0))
-        })
-        .collect())
 }
