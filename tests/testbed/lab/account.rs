@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// The kernel's counters are published once a second.
 const QUIET: Duration = Duration::from_millis(2500);
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 /// Counters at one moment, or between two.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
