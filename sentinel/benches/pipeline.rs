@@ -129,7 +129,7 @@ fn main() -> anyhow::Result<()> {
     let records: u64 = after("--records").map_or(Ok(3_000_000), |n| n.parse())?;
     let config = Config::default();
     let bound = (FlowTable::memory_bound(&config.flow) + Detectors::memory_bound(&config)) as f64 / f64::from(1 << 20);
-    let mut rows = Vec::new();
+    let mut rows = vec![row("memory_bound", bound, "MiB", "lower", None)];
     for (name, make) in [
         ("benign", benign as fn(u64, u64) -> FlowRecord),
         ("forged_flood", forged),

@@ -20,6 +20,7 @@ pub const TOOLS: &[Tool] = &[
     tool("ip", "iproute2"),
     tool("nmap", "nmap"),
     tool("hping3", "hping3"),
+    tool("trafgen", "netsniff-ng"),
     tool("hydra", "hydra"),
     tool("iperf3", "iperf3"),
     tool("dnsmasq", "dnsmasq-base"),

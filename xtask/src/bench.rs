@@ -38,21 +38,32 @@ pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> R
     for suite in wanted {
         shell::step(&format!("benchmark {suite}"));
         let out = scratch.join(format!("{suite}.json"));
-        // What a failed run of yesterday left must not pass for today's figures.
-        let _ = std::fs::remove_file(&out);
-        if suite == "respond" {
-            lab::respond(consent, &out)?;
-        } else {
-            cargo_bench(suite, &out)?;
+        if suite != "respond" {
+            figures.extend(figures_of(&out, || cargo_bench(suite, &out))?);
         }
-        let text = std::fs::read_to_string(&out).with_context(|| out.display().to_string())?;
-        figures.extend(serde_json::from_str::<Vec<Figure>>(&text).with_context(|| out.display().to_string())?);
+        match suite {
+            "respond" => figures.extend(figures_of(&out, || lab::respond(consent, &out))?),
+            "pipeline" => {
+                figures.extend(figures_of(&out, || lab::live(consent, "pipeline", &out))?);
+                figures.extend(figures_of(&out, || lab::live(consent, "flood", &out))?);
+            }
+            _ => {}
+        }
     }
     print(&figures);
     if let Some(file) = json {
         std::fs::write(file, serde_json::to_vec_pretty(&figures)?).with_context(|| file.display().to_string())?;
     }
     Ok(())
+}
+
+/// Runs what writes `out`, and reads it.
+fn figures_of(out: &Path, run: impl FnOnce() -> Result<()>) -> Result<Vec<Figure>> {
+    // What an earlier run left must not pass for this one's figures.
+    let _ = std::fs::remove_file(out);
+    run()?;
+    let text = std::fs::read_to_string(out).with_context(|| out.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| out.display().to_string())
 }
 
 /// Builds as the user; the kernel suite needs root to load programs.
@@ -84,12 +95,16 @@ fn print(figures: &[Figure]) {
         .map(|f| f.suite.len() + f.name.len() + 1)
         .max()
         .unwrap_or(0);
-    println!();
+    println!(
+        "\n{:<width$}  {:>12} {:<12}   floor or goal (ratio)",
+        "figure", "value", "unit"
+    );
     for f in figures {
         let name = format!("{}/{}", f.suite, f.name);
         let floor = f.floor.map_or(String::new(), |floor| {
-            format!("   floor {floor:.1} (×{:.2})", f.value / floor)
+            format!("   {floor:.1} (×{:.2})", f.ratio.unwrap_or(f.value / floor))
         });
-        println!("{name:<width$}  {:>12.1} {:<12}{floor}", f.value, f.unit);
+        let places = if f.value.abs() < 10.0 { 2 } else { 1 };
+        println!("{name:<width$}  {:>12.places$} {:<12}{floor}", f.value, f.unit);
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Attacks the suite `respond` times.
-const RESPOND_ROUNDS: u32 = 20;
+const RESPOND_ROUNDS: u32 = 60;
 
 /// What runs as root.
 #[derive(Debug, Subcommand)]
@@ -25,6 +25,20 @@ pub(crate) enum Inside {
         /// Where the pass goes.
         #[arg(long)]
         json: Option<PathBuf>,
+    },
+    /// The live half of the suite `pipeline`.
+    Pipeline {
+        /// The built binary.
+        agent: PathBuf,
+        /// Where the figures go.
+        json: PathBuf,
+    },
+    /// Memory under a flood, for the suite `pipeline`.
+    Flood {
+        /// The built binary.
+        agent: PathBuf,
+        /// Where the figures go.
+        json: PathBuf,
     },
     /// From evidence to first drop, many times.
     Respond {
@@ -61,6 +75,13 @@ pub(crate) fn respond(consent: Consent, json: &Path) -> Result<()> {
     ])?)
 }
 
+/// A live part of the suite `pipeline` (`pipeline`, `flood`); the agent is built already.
+pub(crate) fn live(consent: Consent, part: &str, json: &Path) -> Result<()> {
+    setup::tools(consent, &[])?;
+    let agent = shell::target()?.join("release/sentinel");
+    shell::run(&mut elevated(&[part.as_ref(), &agent, json])?)
+}
+
 /// Ourselves again, as root.
 fn elevated(args: &[&Path]) -> Result<Command> {
     let own = std::env::current_exe().context("our own binary cannot be found")?;
@@ -77,6 +98,8 @@ pub(crate) fn inside(inside: &Inside) -> Result<()> {
     match inside {
         Inside::Lab { agent } => testbed::lab::watch(agent),
         Inside::Once { agent, json } => testbed::lab::once(agent, json.as_deref()),
+        Inside::Pipeline { agent, json } => testbed::lab::pipeline(agent, json),
+        Inside::Flood { agent, json } => testbed::lab::flood(agent, json),
         Inside::Respond { agent, json, rounds } => testbed::lab::respond(agent, json, *rounds),
     }
 }

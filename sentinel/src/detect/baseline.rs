@@ -18,6 +18,9 @@ const FLOOR: [f64; N] = [50.0, 50_000.0, 5.0, 3.0];
 /// Least standard deviation as a share of the mean.
 const FLOOR_SHARE: f64 = 0.25;
 
+/// Packets of a flow that may still be forged one by one, each from another source.
+const FORGED: u64 = 2;
+
 /// Habit of one source.
 #[derive(Clone, Copy, Debug, Default)]
 struct Habit {
@@ -104,15 +107,24 @@ impl Baseline {
     }
 }
 
+/// Whether the source may be here for long enough to have habits: it was answered, or says more than forged sources do.
+fn lasting(o: &Observation) -> bool {
+    o.window.talked > 0 || o.window.completed > 0 || o.window.flows > 1 || o.forward.packets > FORGED || o.from_inside
+}
+
 impl Detector for Baseline {
     fn name(&self) -> Name {
         Name::Baseline
     }
 
     fn observe(&mut self, o: &Observation, voice: &Voice) -> Option<Finding> {
+        let source = Addr::from(o.source);
+        if !lasting(o) && self.habits.peek(&source).is_none() {
+            return None;
+        }
         let window_ns = (self.window.as_nanos() as u64).max(1);
         let index = o.at.0 / window_ns;
-        let habit = self.habits.touch_or(Addr::from(o.source), || Habit {
+        let habit = self.habits.touch_or(source, || Habit {
             window: index,
             ..Habit::default()
         });

@@ -70,6 +70,14 @@ pub struct Finding {
     pub summary: String,
 }
 
+/// Entries of a flood detector: a quarter of `flow.max_sources`.
+///
+/// The least recently touched makes room, and whoever floods touches its entry many times a second: pushing it out would
+/// take a quarter of `max_sources` other sources between two of its packets. Forged sources come once and fill the rest.
+const fn capacity(sources: usize) -> usize {
+    if sources / 4 > 16 { sources / 4 } else { 16 }
+}
+
 /// How far past the limit: 0.5 at the limit, 0.8 at twice the limit, towards 1 beyond.
 pub fn score(ratio: f64) -> f64 {
     let score = if ratio <= 1.0 {
@@ -204,7 +212,7 @@ impl Detectors {
             .collect()
     }
 
-    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 101 MiB with the default limits.
+    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 78 MiB with the default limits.
     pub fn memory_bound(config: &Config) -> usize {
         let (detect, sources) = (&config.detect, config.flow.max_sources);
         PortScan::memory_bound(&detect.port_scan, sources)

@@ -1,6 +1,6 @@
 //! Drowning a host in UDP or ICMP packets.
 
-use super::{Detector, Finding, Voice, row, span};
+use super::{Detector, Finding, Voice, capacity, row, span};
 use crate::config::PacketFloodConfig;
 use crate::flow::{Bounded, Cause, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime};
@@ -44,7 +44,7 @@ impl PacketFlood {
     /// No flood yet.
     pub fn new(config: &PacketFloodConfig, sources: usize, egress: bool) -> Self {
         Self {
-            senders: Bounded::new(sources),
+            senders: Bounded::new(capacity(sources)),
             window: config.window,
             slot_ns: config.window.as_nanos() as u64 / SLOTS as u64,
             udp_pps: config.udp_pps.max(1),
@@ -54,7 +54,7 @@ impl PacketFlood {
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {
-        Bounded::<Addr, Sender>::memory_bound(sources)
+        Bounded::<Addr, Sender>::memory_bound(capacity(sources))
     }
 
     /// Packets per second over the window.

@@ -1,6 +1,6 @@
 //! Drowning a TCP service in handshakes that are never finished.
 
-use super::{Detector, Finding, Voice, place, row, span};
+use super::{Detector, Finding, Voice, capacity, place, row, span};
 use crate::config::SynFloodConfig;
 use crate::flow::{Bounded, Fate, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime, Service};
@@ -120,9 +120,9 @@ impl SynFlood {
     /// No flood yet.
     pub fn new(config: &SynFloodConfig, sources: usize) -> Self {
         Self {
-            pairs: Bounded::new(sources),
+            pairs: Bounded::new(capacity(sources)),
             crowds: Bounded::new(SERVICES),
-            hosts: Bounded::new(sources),
+            hosts: Bounded::new(capacity(sources)),
             sprays: Bounded::new(SPRAYS),
             window: config.window,
             slot_ns: config.window.as_nanos() as u64 / SLOTS as u64,
@@ -132,8 +132,8 @@ impl SynFlood {
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {
-        Bounded::<(Addr, Addr, u16), Pair>::memory_bound(sources)
-            + Bounded::<(Addr, Addr), Ring<SLOTS>>::memory_bound(sources)
+        Bounded::<(Addr, Addr, u16), Pair>::memory_bound(capacity(sources))
+            + Bounded::<(Addr, Addr), Ring<SLOTS>>::memory_bound(capacity(sources))
             + Bounded::<(Addr, u16), Crowd>::memory_bound(SERVICES)
             + Bounded::<(Addr, Addr), Spray>::memory_bound(SPRAYS)
             + SPRAYS * size_of::<[u64; 1024]>()

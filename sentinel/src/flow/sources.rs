@@ -5,13 +5,13 @@ use crate::types::Ktime;
 use sentinel_common::addr::Addr;
 use std::time::Duration;
 
-const SLOTS: usize = 16;
-/// Length of a slot: sixteen of them make 64 s.
-const SLOT_NS: u64 = 4_000_000_000;
+const SLOTS: usize = 8;
+/// Length of a slot: eight of them make 64 s.
+const SLOT_NS: u64 = 8_000_000_000;
 /// How soon after its TCP connection a UDP flow to the same service must begin to count as belonging to it.
 const COMPANION: Duration = Duration::from_secs(30);
 
-/// Sums over an initiator's last 60 to 64 seconds.
+/// Sums over an initiator's last 56 to 64 seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceWindow {
     /// Flows opened.

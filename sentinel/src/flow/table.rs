@@ -137,7 +137,7 @@ impl FlowTable {
         }
     }
 
-    /// Upper bound of the table's heap, bytes, whatever the traffic: about 66 MiB with the default limits.
+    /// Upper bound of the table's heap, bytes, whatever the traffic: about 60 MiB with the default limits.
     pub fn memory_bound(config: &FlowConfig) -> usize {
         // A deque may have just doubled.
         let waiting = 2 * config.max_flows * size_of::<(Ktime, FlowKey)>();

@@ -69,6 +69,13 @@ pub struct CauseLabels {
     pub cause: &'static str,
 }
 
+/// Labels of `sentinel_flow_records_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OriginLabels {
+    /// `ring`, or `sweep` where a quiet flow's last words were fetched.
+    pub origin: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
@@ -81,6 +88,8 @@ struct BuildLabels {
 pub struct Metrics {
     registry: RwLock<Registry>,
     dropped: Dropped,
+    /// `sentinel_flow_records_total`: records taken in, by where they came from.
+    pub flow_records: Family<OriginLabels, Counter>,
     /// `sentinel_flow_score_seconds`: from a flow record in the agent to the detectors' answer.
     pub flow_score_seconds: Histogram,
     /// `sentinel_detect_to_drop_seconds`: from the packet that completed the evidence to the first dropped one.
@@ -115,6 +124,7 @@ impl Metrics {
         let metrics = Self {
             registry: RwLock::new(Registry::with_prefix("sentinel")),
             dropped: Dropped::default(),
+            flow_records: Family::default(),
             flow_score_seconds: Histogram::new([1e-6, 5e-6, 2e-5, 1e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0]),
             detect_to_drop_seconds: Histogram::new([
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -136,6 +146,7 @@ impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
+        r.register("flow_records", "Flow records taken in", self.flow_records.clone());
         r.register(
             "flow_score_seconds",
             "Time from a flow record to the detectors' answer",
@@ -194,6 +205,13 @@ impl Metrics {
     /// Counts items dropped in the agent; shown beside those of [`Stats::lost`] in `sentinel_events_dropped_total`.
     pub fn dropped(&self, stage: &'static str, reason: &'static str, items: u64) {
         self.dropped.add(stage, reason, items);
+    }
+
+    /// Counts flow records taken in from `origin`.
+    pub fn records(&self, origin: &'static str, items: usize) {
+        self.flow_records
+            .get_or_create(&OriginLabels { origin })
+            .inc_by(items as u64);
     }
 
     /// Counts an alert.

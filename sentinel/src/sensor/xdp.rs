@@ -34,7 +34,11 @@ impl XdpSensor {
                     Some(batch) => self.decode(&batch),
                     None => return,
                 },
-                _ = timer.tick() => tokio::task::block_in_place(|| self.sweep.sweep(time::boot_now())),
+                _ = timer.tick() => {
+                    let records = tokio::task::block_in_place(|| self.sweep.sweep(time::boot_now()));
+                    self.metrics.records("sweep", records.len());
+                    records
+                }
             };
             if !records.is_empty() && output.send(records).await.is_err() {
                 return;
@@ -43,12 +47,14 @@ impl XdpSensor {
     }
 
     fn decode(&self, batch: &[u8]) -> Vec<FlowRecord> {
-        decode(batch)
+        let records: Vec<FlowRecord> = decode(batch)
             .filter_map(|record| {
                 record
                     .inspect_err(|error| self.metrics.dropped("decode", error.reason(), 1))
                     .ok()
             })
-            .collect()
+            .collect();
+        self.metrics.records("ring", records.len());
+        records
     }
 }

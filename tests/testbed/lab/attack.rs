@@ -249,7 +249,7 @@ impl Attack {
         })?;
         drop(tool);
         seen.kernel_drops = hit["hits"].as_u64().unwrap_or(0);
-        let first = time_ms(&hit["first_hit"]).or_else(|| time_ms(&hit["last_hit"]));
+        let first = time_ms(&hit["first_hit"]);
         seen.first_drop_ms = first.map(|at| at - start);
         seen.evidence_to_drop_ms = first.map(|at| at - detected);
         seen.decision = hit;

@@ -3,21 +3,28 @@
 //! In: the agent's binary. Out: what was seen, for people and as JSON. Invariant: every attack ends by itself and is
 //! ended when it was seen to be blocked. Deliberately elsewhere: namespaces and processes (the files above).
 
+mod account;
 mod attack;
 mod benign;
+mod figure;
+mod flood;
 mod leftovers;
+mod load;
 mod once;
 mod relay;
 mod respond;
 mod services;
+mod throughput;
 mod watch;
 
 pub use attack::{ATTACKS, Attack, Expect, Seen};
 pub use benign::{Benign, Traffic};
+pub use flood::flood;
 pub use leftovers::leftovers;
 pub use once::{Report, once, pass};
 pub use respond::respond;
 pub use services::{FILE_BYTES, Services};
+pub use throughput::pipeline;
 pub use watch::watch;
 
 use crate::agent::Agent;
@@ -32,6 +39,8 @@ const PROTECTED: u8 = 1;
 const BENIGN: u8 = 2;
 /// Attackers are numbered from here.
 const ATTACKERS: u8 = 20;
+/// Their addresses are those of the resolvers (192.0.2.53, 2001:db8::53), which are protected.
+const RESOLVERS: [u8; 2] = [53, 0x53];
 
 /// Everything, running. Dropped from top to bottom: the agent first, the namespaces last.
 pub struct Lab {
@@ -73,6 +82,9 @@ impl Lab {
     /// # Errors
     /// When `ip` refuses.
     pub fn attacker(&mut self) -> Result<Host> {
+        while RESOLVERS.contains(&(ATTACKERS + self.attackers)) {
+            self.attackers += 1;
+        }
         let number = ATTACKERS + self.attackers;
         self.attackers += 1;
         self.network.host(&format!("attacker{number}"), number)

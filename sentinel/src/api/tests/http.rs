@@ -52,7 +52,8 @@ async fn shapes_are_golden() {
         "id": did, "at": "2026-01-01T00:00:00.000000Z", "target": "203.0.113.7/32", "action": "block_ip",
         "expires_at": "2026-01-01T04:00:00.000000Z", "simulated": false, "origin": "detector", "actor": "port_scan",
         "reason": alert["summary"], "alert": aid, "severity": "medium", "status": "active", "veto": null,
-        "ended_at": null, "hits": 11, "hit_bytes": 0, "would_hits": 2, "would_hit_bytes": 0, "first_hit": null, "last_hit": null
+        "ended_at": null, "hits": 11, "hit_bytes": 0, "would_hits": 2, "would_hit_bytes": 0,
+        "first_hit": null, "last_hit": null
     });
     let action = json!({
         "id": xid, "decision": did, "kind": "block_ip", "target": "203.0.113.7/32", "status": "enforced",
