@@ -38,7 +38,7 @@ type Probe = fn(&mut Wire, u16);
 
 #[test]
 fn every_technique_of_a_vertical_scan_fires_on_the_fifteenth_port() {
-    let cases: [(&str, u64, bool, Probe); 10] = [
+    let cases: [(&str, u64, bool, Probe); 15] = [
         ("syn vertical", 0, true, |w, p| w.refused((EVIL, 40_000), (HOST, p))),
         ("syn vertical", 0, true, |w, p| w.half_open((EVIL, 40_000), (HOST, p))),
         ("syn vertical", 1000, true, |w, p| {
@@ -61,6 +61,14 @@ fn every_technique_of_a_vertical_scan_fires_on_the_fifteenth_port() {
             w.tcp((EVIL, 40_000), (HOST, p), TCP_ACK, 0);
             w.tcp((HOST, p), (EVIL, 40_000), TCP_RST, 0);
         }),
+        ("maimon vertical", 0, true, |w, p| {
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN | TCP_ACK, 0);
+            w.tcp((HOST, p), (EVIL, 40_000), TCP_RST, 0);
+        }),
+        ("odd flags vertical", 0, true, |w, p| w.tcp((EVIL, 40_000), (HOST, p), TCP_URG, 0)),
+        ("odd flags vertical", 0, true, |w, p| w.tcp((EVIL, 40_000), (HOST, p), TCP_PSH, 0)),
+        ("odd flags vertical", 0, true, |w, p| w.tcp((EVIL, 40_000), (HOST, p), TCP_URG | TCP_PSH, 0)),
+        ("odd flags vertical", 0, true, |w, p| w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN | TCP_PSH, 0)),
         ("udp vertical", 1000, true, |w, p| w.udp((EVIL, 40_000), (HOST, p), 0)),
     ];
     for (technique, wait, raw, probe) in cases {
@@ -522,4 +530,29 @@ fn allowed_sources_are_still_observed() {
     let observation = wire.table.apply(&record).unwrap();
     assert!(observation.allowed);
     assert_eq!(wire.alerts.len(), 1);
+}
+
+#[test]
+fn a_traceroute_is_no_scan() {
+    let mut wire = Wire::new();
+    for probe in 0..90 {
+        wire.udp((GOOD, 50_000 + probe), (HOST, 33_434 + probe), 32);
+        wire.wait(ms(10));
+    }
+    wire.wait(ms(2000));
+    assert_eq!(wire.accusations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_closes_what_its_client_forgot_is_no_scanner() {
+    let mut wire = Wire::new();
+    wire.wait(ms(60_000));
+    for port in 50_000..50_040 {
+        for flags in [TCP_FIN | TCP_ACK, TCP_ACK] {
+            let port = if flags == TCP_ACK { port + 100 } else { port };
+            wire.tcp((GOOD, 443), (HOST, port), flags, 0);
+            wire.tcp((HOST, port), (GOOD, 443), TCP_RST, 0);
+        }
+    }
+    assert_eq!(wire.accusations(), Vec::<String>::new());
 }
