@@ -309,7 +309,17 @@ impl PortScan {
 
 /// The most frequent technique; the earlier in the list of kinds wins a tie.
 fn leading(kinds: &(impl Iterator<Item = Kind> + Clone)) -> &'static str {
-    let names = ["syn", "connect", "fin", "null", "xmas", "ack", "maimon", "odd flags", "udp"];
+    let names = [
+        "syn",
+        "connect",
+        "fin",
+        "null",
+        "xmas",
+        "ack",
+        "maimon",
+        "odd flags",
+        "udp",
+    ];
     let count = |name: &str| kinds.clone().filter(|k| k.name() == name).count();
     let mut best = names[0];
     for name in names {

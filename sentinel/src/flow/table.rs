@@ -381,14 +381,14 @@ impl FlowTable {
             return before;
         }
         match key.proto {
-            PROTO_TCP => self.tcp_fate(key, entry, before, timed_out, now),
+            PROTO_TCP => self.tcp_fate(key, entry, before, timed_out),
             PROTO_UDP | PROTO_ICMP | PROTO_ICMPV6 if entry.reverse.packets > 0 => Fate::Talked,
             PROTO_UDP if timed_out && self.egress && !self.stranger(key, entry, now) => Fate::Unanswered,
             _ => before,
         }
     }
 
-    fn tcp_fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool, now: Ktime) -> Fate {
+    fn tcp_fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool) -> Fate {
         let (ahead, back) = (&entry.forward, &entry.reverse);
         if before == Fate::Talked {
             return before;
