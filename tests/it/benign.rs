@@ -24,7 +24,7 @@ const TRAFFIC: &[(&str, &str)] = &[
     ),
     (
         "a probe that connects and says nothing",
-        "for i in $(seq 20); do curl -s -m 1 -o /dev/null telnet://{h}:80 </dev/null; done; true",
+        "for i in $(seq 20); do curl -s -m 0.1 -o /dev/null telnet://{h}:80 </dev/null; done; true",
     ),
     (
         "a script's log-ins, one after the other",
