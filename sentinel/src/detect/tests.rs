@@ -66,16 +66,16 @@ fn every_technique_of_a_vertical_scan_fires_on_the_fifteenth_port() {
             w.tcp((HOST, p), (EVIL, 40_000), TCP_RST, 0);
         }),
         ("odd flags vertical", 0, true, |w, p| {
-            w.tcp((EVIL, 40_000), (HOST, p), TCP_URG, 0)
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_URG, 0);
         }),
         ("odd flags vertical", 0, true, |w, p| {
-            w.tcp((EVIL, 40_000), (HOST, p), TCP_PSH, 0)
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_PSH, 0);
         }),
         ("odd flags vertical", 0, true, |w, p| {
-            w.tcp((EVIL, 40_000), (HOST, p), TCP_URG | TCP_PSH, 0)
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_URG | TCP_PSH, 0);
         }),
         ("odd flags vertical", 0, true, |w, p| {
-            w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN | TCP_PSH, 0)
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN | TCP_PSH, 0);
         }),
         ("udp vertical", 1000, true, |w, p| w.udp((EVIL, 40_000), (HOST, p), 0)),
     ];
