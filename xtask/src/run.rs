@@ -5,17 +5,26 @@ use anyhow::{Context, Result};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
+/// Builds the kernel object.
+///
+/// # Errors
+/// When a tool is missing and may not be installed, or the build fails.
+pub(crate) fn kernel_programs(consent: Consent) -> Result<()> {
+    shell::step("kernel programs");
+    let options = ebpf::Options {
+        yes: consent.yes,
+        ..Default::default()
+    };
+    ebpf::build(options).map(drop)
+}
+
 /// Builds the kernel object and the agent with it.
 ///
 /// # Errors
 /// When a tool is missing and may not be installed, or a build fails.
 pub(crate) fn build(consent: Consent, release: bool) -> Result<PathBuf> {
     setup::compiler()?;
-    shell::step("kernel programs");
-    ebpf::build(ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    })?;
+    kernel_programs(consent)?;
     shell::step(if release {
         "agent (release; the first time takes minutes)"
     } else {

@@ -38,8 +38,8 @@ fn quick_tests() -> Result<Vec<String>> {
 
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools(consent, &[BROWSER])?;
-    // The integration tests run the real binary, with the kernel programs in it.
-    run::build(consent, false)?;
+    // The integration tests run the real binary, which cargo builds with the tests, the kernel programs in it.
+    run::kernel_programs(consent)?;
     shell::step("unit, property, replay, browser, kernel and integration tests");
     let mut tests = shell::cargo(["test", "--locked", "--workspace", "--no-fail-fast"])?;
     tests.env("TESTBED_REQUIRE", "1");
