@@ -246,7 +246,9 @@ fn what_cannot_be_read_says_what_to_do() {
         fs::write(&path, bytes).unwrap();
         let (result, out) = replay(&Config::default(), &path);
         let error = result.unwrap_err();
-        assert!(error.to_string().contains(expected), "{name}: {error}");
+        let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+        let told = format!("{error}: {cause}");
+        assert!(told.contains(expected), "{name}: {told}");
         if let ReplayError::Broken { summary, .. } = &error {
             assert_eq!(summary.packets, processed, "{name}");
             assert!(!summary.complete);

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod bad_input;
+mod benign;
 mod disk;
 mod expiry;
 mod guards;

@@ -4,7 +4,7 @@ use crate::child::{self, Child, Finished};
 use crate::http::{self, Answer};
 use crate::metrics::Metrics;
 use crate::net::Host;
-use crate::wait;
+use crate::{scratch, wait};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ impl Agent {
     pub fn prepare(binary: &Path, host: &Host, settings: &Value) -> Result<Self> {
         let agent = Self {
             binary: binary.to_owned(),
-            dir: tempfile::Builder::new().prefix("stb-").tempdir()?,
+            dir: scratch::folder()?,
             child: None,
             host: host.clone(),
             disk: None,

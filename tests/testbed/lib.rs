@@ -12,6 +12,7 @@ pub mod interrupt;
 pub mod lab;
 pub mod metrics;
 pub mod net;
+mod scratch;
 pub mod tools;
 pub mod wait;
 

@@ -1,6 +1,7 @@
 //! Hosts in network namespaces on one bridge, and nothing that leads out.
 
 use crate::child::{self, Child, Finished};
+use crate::scratch;
 use anyhow::{Context, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
@@ -308,4 +309,5 @@ fn sweep() {
             remove(&ns);
         }
     }
+    scratch::sweep();
 }

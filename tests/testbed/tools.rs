@@ -26,6 +26,7 @@ pub const TOOLS: &[Tool] = &[
     tool("dnsmasq", "dnsmasq-base"),
     tool("dig", "bind9-dnsutils"),
     tool("sshd", "openssh-server"),
+    tool("ssh", "openssh-client"),
     tool("ssh-keygen", "openssh-client"),
     tool("curl", "curl"),
     tool("ping", "iputils-ping"),

@@ -52,6 +52,7 @@ pub(crate) enum Inside {
 }
 
 pub(crate) fn run(consent: Consent, once: bool, json: Option<&Path>) -> Result<()> {
+    shell::can_elevate()?;
     setup::tools(consent, &[])?;
     let agent = run::build(consent, false)?;
     let mut command = match (once, json) {

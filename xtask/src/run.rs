@@ -30,6 +30,7 @@ pub(crate) fn build(consent: Consent, release: bool) -> Result<PathBuf> {
 }
 
 pub(crate) fn run(consent: Consent, args: &[String]) -> Result<()> {
+    shell::can_elevate()?;
     let agent = build(consent, true)?;
     shell::step("sentinel run -c config/settings.yml (Ctrl-C ends it; nothing stays in the kernel)");
     let mut command = shell::elevated(&agent);

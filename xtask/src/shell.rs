@@ -55,6 +55,18 @@ pub(crate) fn is_root() -> bool {
     testbed::is_root()
 }
 
+/// That we are root or can become it.
+///
+/// # Errors
+/// When there is no sudo; found before a build of minutes, not after it.
+pub(crate) fn can_elevate() -> Result<()> {
+    ensure!(
+        is_root() || testbed::tools::find("sudo").is_some(),
+        "this needs root and there is no sudo here; run it as root (`cargo xtask test --quick` needs neither)"
+    );
+    Ok(())
+}
+
 /// `program` as root: itself where we are root already, else through sudo, which asks for its password.
 pub(crate) fn elevated(program: &Path) -> Command {
     if is_root() {

@@ -8,6 +8,9 @@ use testbed::tools::BROWSER;
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
+    if !quick {
+        shell::can_elevate()?;
+    }
     lint::format()?;
     lint::clippy()?;
     shell::step("tidy");

@@ -58,8 +58,8 @@ impl Failure {
             }
             Self::Usage(text) | Self::Privilege(text) => escape(text),
             Self::NotRunning(socket) => format!(
-                "the agent is not running: nobody answers on {}; start it with `sentinel run` (as root) or \
-                 `systemctl start sentinel`, or name its settings with -c",
+                "the agent is not running: nobody answers on {}; start it with `sentinel run` (as root), \
+                 or name its settings with -c",
                 escape(&socket.display().to_string())
             ),
             Self::Said => String::new(),

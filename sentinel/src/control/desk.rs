@@ -7,7 +7,7 @@ use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Health,
-    Protected, Timestamp,
+    Protected, Selector, Timestamp,
 };
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -229,7 +229,13 @@ impl<E: Enforcer> Desk<E> {
             Command::Delete { which, actor, reply } => {
                 let decisions = self.judge.delete(&which, now);
                 if decisions.is_empty() {
-                    let _ = reply.send(Err(CommandError::NotFound));
+                    // To take back everything where there is nothing is done already.
+                    let nothing = if which == Selector::All {
+                        Ok(Vec::new())
+                    } else {
+                        Err(CommandError::NotFound)
+                    };
+                    let _ = reply.send(nothing);
                     return;
                 }
                 let order = Order::Withdraw {

@@ -6,7 +6,7 @@ use crate::config::{Config, Mode};
 use crate::respond::Deps;
 use crate::respond::tests::rig::{Rig, alert, net};
 use crate::store::{ActionFilter, Store};
-use crate::types::{ActionStatus, Mint, NewDecision, Selector};
+use crate::types::{ActionStatus, Mint, NewDecision};
 use proptest::prelude::*;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
@@ -412,4 +412,13 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(play(steps));
     }
+}
+
+#[tokio::test]
+async fn taking_everything_back_where_there_is_nothing_is_done_already() {
+    let mut house = House::open(Mode::Production).await;
+    assert_eq!(house.delete(Selector::All).await.unwrap(), []);
+    let one = house.delete(Selector::Target(net("203.0.113.7/32"))).await;
+    assert!(matches!(one, Err(CommandError::NotFound)), "{one:?}");
+    house.close();
 }

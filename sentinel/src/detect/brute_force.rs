@@ -8,8 +8,8 @@ use sentinel_common::addr::Addr;
 use std::time::Duration;
 
 const SLOTS: usize = 12;
-/// Attempts are dense where they fill at least one part in so many of the time they stretch over.
-const DENSE: u64 = 3;
+/// Attempts overlap where together they were open for more than this share, in quarters, of the time they stretch over.
+const OVERLAP: u64 = 5;
 
 /// What one source did to one log-in service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,8 +28,8 @@ struct Pair {
 ///
 /// An attempt is a completed connection that closed after the client sent something, but no more than
 /// `max_payload`. Connections still open count beside a quarter of the limit in closed ones: tools open many at once.
-/// Where the attempts fill less than a third of the time from first to last, as a person's or a script's sessions do,
-/// twice as many are needed: tools go on at once.
+/// Where they do not overlap, as a person's or a script's sessions do not, twice as many are needed: a log-in that
+/// succeeded looks the same from outside, and tools guess several at a time.
 #[derive(Debug)]
 pub struct BruteForce {
     pairs: Bounded<(Addr, Addr, u16), Pair>,
@@ -144,9 +144,13 @@ impl Detector for BruteForce {
         };
         let busy_ms = pair.busy_ms.add(o.at, self.slot_ns, open_ms);
         let stretch_ms = o.at.since(pair.since).min(self.window).as_millis() as u64;
-        let dense = u64::from(busy_ms) * DENSE >= stretch_ms;
-        let limit = if dense { self.limit } else { 2 * self.limit };
-        let in_parallel = dense && opened >= limit && attempts >= (limit / 4).max(2);
+        let overlap = u64::from(busy_ms) * 4 >= stretch_ms * OVERLAP;
+        let limit = if overlap {
+            self.limit
+        } else {
+            self.limit.saturating_mul(2)
+        };
+        let in_parallel = overlap && opened >= limit && attempts >= (limit / 4).max(2);
         if attempts < limit && !in_parallel {
             return None;
         }

@@ -16,6 +16,9 @@ const TALKED: usize = 32;
 /// A SYN up to this long carries no more than a segment size: raw sockets make such, stacks do not (they offer
 /// window scaling or SACK). IPv4 header 20, TCP header 24; IPv6 adds 20.
 const BARE_SYN: u32 = 44;
+/// UDP ports where traceroute waits for "unreachable", three probes to each of thirty hops from 33434 (IANA) on. No
+/// service is there to be found.
+const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_523;
 
 /// How one door was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ enum Kind {
     Null,
     Xmas,
     Ack,
+    Maimon,
+    Odd,
     Udp,
 }
 
@@ -40,6 +45,8 @@ impl Kind {
             Self::Null => "null",
             Self::Xmas => "xmas",
             Self::Ack => "ack",
+            Self::Maimon => "maimon",
+            Self::Odd => "odd flags",
             Self::Udp => "udp",
         }
     }
@@ -171,6 +178,9 @@ impl PortScan {
             (Fate::Probe(Stealth::Null), _) => Kind::Null,
             (Fate::Probe(Stealth::Xmas), _) => Kind::Xmas,
             (Fate::Probe(Stealth::Ack), _) => Kind::Ack,
+            (Fate::Probe(Stealth::Maimon), _) => Kind::Maimon,
+            (Fate::Probe(Stealth::Odd), _) => Kind::Odd,
+            (Fate::Unanswered, true) if TRACEROUTE.contains(&o.target.port) => return None,
             (Fate::Unanswered, true) => Kind::Udp,
             (Fate::HalfOpen, _) => Kind::Syn,
             (Fate::Refused | Fate::Unanswered, _) => {
@@ -299,7 +309,17 @@ impl PortScan {
 
 /// The most frequent technique; the earlier in the list of kinds wins a tie.
 fn leading(kinds: &(impl Iterator<Item = Kind> + Clone)) -> &'static str {
-    let names = ["syn", "connect", "fin", "null", "xmas", "ack", "udp"];
+    let names = [
+        "syn",
+        "connect",
+        "fin",
+        "null",
+        "xmas",
+        "ack",
+        "maimon",
+        "odd flags",
+        "udp",
+    ];
     let count = |name: &str| kinds.clone().filter(|k| k.name() == name).count();
     let mut best = names[0];
     for name in names {

@@ -38,7 +38,7 @@ type Probe = fn(&mut Wire, u16);
 
 #[test]
 fn every_technique_of_a_vertical_scan_fires_on_the_fifteenth_port() {
-    let cases: [(&str, u64, bool, Probe); 10] = [
+    let cases: [(&str, u64, bool, Probe); 15] = [
         ("syn vertical", 0, true, |w, p| w.refused((EVIL, 40_000), (HOST, p))),
         ("syn vertical", 0, true, |w, p| w.half_open((EVIL, 40_000), (HOST, p))),
         ("syn vertical", 1000, true, |w, p| {
@@ -60,6 +60,22 @@ fn every_technique_of_a_vertical_scan_fires_on_the_fifteenth_port() {
         ("ack vertical", 0, true, |w, p| {
             w.tcp((EVIL, 40_000), (HOST, p), TCP_ACK, 0);
             w.tcp((HOST, p), (EVIL, 40_000), TCP_RST, 0);
+        }),
+        ("maimon vertical", 0, true, |w, p| {
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN | TCP_ACK, 0);
+            w.tcp((HOST, p), (EVIL, 40_000), TCP_RST, 0);
+        }),
+        ("odd flags vertical", 0, true, |w, p| {
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_URG, 0);
+        }),
+        ("odd flags vertical", 0, true, |w, p| {
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_PSH, 0);
+        }),
+        ("odd flags vertical", 0, true, |w, p| {
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_URG | TCP_PSH, 0);
+        }),
+        ("odd flags vertical", 0, true, |w, p| {
+            w.tcp((EVIL, 40_000), (HOST, p), TCP_FIN | TCP_PSH, 0);
         }),
         ("udp vertical", 1000, true, |w, p| w.udp((EVIL, 40_000), (HOST, p), 0)),
     ];
@@ -262,12 +278,12 @@ fn udp_and_icmp_floods_are_found() {
 #[test]
 fn brute_force_is_found_in_sequence_and_in_parallel() {
     let mut wire = Wire::new();
-    for i in 0..8 {
+    for i in 0..16 {
         let (from, to) = ((EVIL, 30_000 + i), (HOST, 22));
         wire.open(from, to);
         wire.talk(from, to, 1500, 1500);
-        if i == 7 {
-            assert_eq!(wire.alerts.len(), 0, "seven are too few");
+        if i == 15 {
+            assert_eq!(wire.alerts.len(), 0, "fifteen in sequence may be a script's sessions");
         }
         wire.wait(ms(2000));
         wire.close(from, to);
@@ -275,7 +291,7 @@ fn brute_force_is_found_in_sequence_and_in_parallel() {
     let alert = wire.of(Detector::BruteForce)[0];
     assert_eq!((alert.technique.as_str(), alert.source), ("ssh login", evil()));
     assert!(
-        alert.summary.contains("8 connections to 10.0.0.1:22"),
+        alert.summary.contains("16 connections to 10.0.0.1:22"),
         "{}",
         alert.summary
     );
@@ -289,6 +305,38 @@ fn brute_force_is_found_in_sequence_and_in_parallel() {
         wire.close((EVIL, 30_000 + i), (HOST, 21));
     }
     assert_eq!(wire.accusations()[0], format!("brute_force ftp login {:?}", evil()));
+}
+
+#[test]
+fn one_log_in_after_the_other_needs_twice_as_many_as_overlapping_ones() {
+    let mut wire = Wire::new();
+    // Twelve commands, one right after the other, each through an ssh connection of its own, with the right key.
+    for i in 0..12 {
+        let (from, to) = ((GOOD, 30_000 + i), (HOST, 22));
+        wire.open(from, to);
+        wire.talk(from, to, 3673, 3561);
+        wire.wait(ms(500));
+        wire.close(from, to);
+    }
+    assert_eq!(wire.accusations(), Vec::<String>::new());
+    let mut wire = Wire::new();
+    for pair in 0..4_u16 {
+        let ends = |i: u16| ((EVIL, 30_000 + 2 * pair + i), (HOST, 22));
+        for (from, to) in [ends(0), ends(1)] {
+            wire.open(from, to);
+            wire.talk(from, to, 1323, 2001);
+        }
+        wire.wait(ms(150));
+        for (from, to) in [ends(0), ends(1)] {
+            wire.close(from, to);
+        }
+    }
+    let alert = wire.of(Detector::BruteForce)[0];
+    assert!(
+        alert.summary.contains("8 connections to 10.0.0.1:22"),
+        "{}",
+        alert.summary
+    );
 }
 
 #[test]
@@ -522,4 +570,29 @@ fn allowed_sources_are_still_observed() {
     let observation = wire.table.apply(&record).unwrap();
     assert!(observation.allowed);
     assert_eq!(wire.alerts.len(), 1);
+}
+
+#[test]
+fn a_traceroute_is_no_scan() {
+    let mut wire = Wire::new();
+    for probe in 0..90 {
+        wire.udp((GOOD, 50_000 + probe), (HOST, 33_434 + probe), 32);
+        wire.wait(ms(10));
+    }
+    wire.wait(ms(2000));
+    assert_eq!(wire.accusations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_that_closes_what_its_client_forgot_is_no_scanner() {
+    let mut wire = Wire::new();
+    wire.wait(ms(60_000));
+    for port in 50_000..50_040 {
+        for flags in [TCP_FIN | TCP_ACK, TCP_ACK] {
+            let port = if flags == TCP_ACK { port + 100 } else { port };
+            wire.tcp((GOOD, 443), (HOST, port), flags, 0);
+            wire.tcp((HOST, port), (GOOD, 443), TCP_RST, 0);
+        }
+    }
+    assert_eq!(wire.accusations(), Vec::<String>::new());
 }

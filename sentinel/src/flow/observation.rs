@@ -31,6 +31,10 @@ pub enum Stealth {
     Xmas,
     /// A bare ACK out of nowhere that only a RST answered.
     Ack,
+    /// FIN and ACK out of nowhere that only a RST answered (Maimon, Phrack 49, 1996).
+    Maimon,
+    /// Other flags without SYN, ACK or RST, such as URG alone.
+    Odd,
 }
 
 /// What became of an attempt to talk.
@@ -38,7 +42,7 @@ pub enum Stealth {
 pub enum Fate {
     /// Not decided yet, or nothing to decide.
     Open,
-    /// Nothing but FIN, NULL or XMAS segments, or a lone ACK that met a RST.
+    /// Nothing but segments without SYN, ACK and RST, or a lone ACK that met a RST.
     Probe(Stealth),
     /// RST instead of SYN-ACK.
     Refused,

@@ -363,9 +363,7 @@ impl FlowTable {
 
     /// Whether a UDP flow may be the answer to a request from before our time.
     fn stranger(&self, key: &FlowKey, entry: &Entry, now: Ktime) -> bool {
-        let (source, target) = ends(key, entry);
-        let young = self.born.is_some_and(|born| now.since(born) < STRANGER);
-        source.1 < SYSTEM_PORTS && target.1 >= SYSTEM_PORTS && young
+        served(key, entry) && self.born.is_some_and(|born| now.since(born) < STRANGER)
     }
 
     /// Whether a TCP handshake was completed.
@@ -383,14 +381,14 @@ impl FlowTable {
             return before;
         }
         match key.proto {
-            PROTO_TCP => self.tcp_fate(key, entry, before, timed_out, now),
+            PROTO_TCP => self.tcp_fate(key, entry, before, timed_out),
             PROTO_UDP | PROTO_ICMP | PROTO_ICMPV6 if entry.reverse.packets > 0 => Fate::Talked,
             PROTO_UDP if timed_out && self.egress && !self.stranger(key, entry, now) => Fate::Unanswered,
             _ => before,
         }
     }
 
-    fn tcp_fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool, now: Ktime) -> Fate {
+    fn tcp_fate(&self, key: &FlowKey, entry: &Entry, before: Fate, timed_out: bool) -> Fate {
         let (ahead, back) = (&entry.forward, &entry.reverse);
         if before == Fate::Talked {
             return before;
@@ -398,17 +396,19 @@ impl FlowTable {
         if ahead.syn == 0 {
             // A truncated TCP header reads as no flags and no ports.
             let readable = key.remote_port != 0 && key.local_port != 0;
-            return if readable && ahead.packets > 0 && ahead.stealth() == ahead.packets {
-                let kind = match (ahead.null > 0, ahead.xmas > 0) {
-                    (true, _) => Stealth::Null,
-                    (_, true) => Stealth::Xmas,
-                    _ => Stealth::Fin,
+            // Past the SYN every segment of a stack carries ACK, save a RST.
+            return if readable && ahead.packets > 0 && ahead.ack + ahead.rst == 0 {
+                let kind = match (ahead.null > 0, ahead.xmas > 0, ahead.bare_fin > 0) {
+                    (true, ..) => Stealth::Null,
+                    (_, true, _) => Stealth::Xmas,
+                    (.., true) => Stealth::Fin,
+                    _ => Stealth::Odd,
                 };
                 Fate::Probe(kind)
             } else if entry.has(COMPLETED) {
                 Fate::Talked
-            } else if readable && lone_ack(ahead, back) && !self.stranger(key, entry, now) {
-                Fate::Probe(Stealth::Ack)
+            } else if readable && lone_ack(ahead, back) && !served(key, entry) {
+                Fate::Probe(if ahead.fin > 0 { Stealth::Maimon } else { Stealth::Ack })
             } else {
                 before
             };
@@ -455,10 +455,17 @@ fn fresh_connection(record: &FlowRecord, known: &Entry) -> bool {
         && value.ingress.syn + value.egress.syn > 0
 }
 
-/// Whether all there was is a bare ACK or two, met by nothing but RSTs.
+/// Whether the initiator has a server's port and the responder a client's: a server that closes or probes connections
+/// its client has forgotten looks like this.
+fn served(key: &FlowKey, entry: &Entry) -> bool {
+    let (source, target) = ends(key, entry);
+    source.1 < SYSTEM_PORTS && target.1 >= SYSTEM_PORTS
+}
+
+/// Whether all there was is a bare ACK or two (with FIN or without), met by nothing but RSTs.
 fn lone_ack(ahead: &Tally, back: &Tally) -> bool {
     let acks = ahead.packets > 0 && ahead.packets <= 2 && u64::from(ahead.ack) == ahead.packets;
-    let bare = ahead.payload + back.payload == 0 && ahead.rst + ahead.fin + ahead.synack == 0;
+    let bare = ahead.payload + back.payload == 0 && ahead.rst + ahead.synack == 0;
     acks && bare && back.rst > 0 && u64::from(back.rst) == back.packets
 }
 

@@ -44,9 +44,10 @@ pub enum ReplayError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     /// The capture broke off. What came before was processed, and its results were written.
-    #[error("{cause} ({} packets were processed, and their results are in {})", summary.packets, out.display())]
+    #[error("the capture breaks off ({} packets were processed, and their results are in {})", summary.packets, out.display())]
     Broken {
         /// What is wrong with it.
+        #[source]
         cause: CaptureError,
         /// Where the results are.
         out: PathBuf,
@@ -54,7 +55,7 @@ pub enum ReplayError {
         summary: Box<Summary>,
     },
     /// The results cannot be written.
-    #[error("cannot write {}: {source}; check that the directory exists or can be made, and that the disk has room", path.display())]
+    #[error("cannot write {} (check that the directory can be made and that the disk has room)", path.display())]
     Output {
         /// Which file.
         path: PathBuf,

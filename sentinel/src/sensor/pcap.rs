@@ -21,7 +21,7 @@ const BLOCK_PACKET: u32 = 6;
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     /// The file cannot be opened or read.
-    #[error("cannot read {}: {source}; check the path and its permissions", path.display())]
+    #[error("cannot read {} (check the path and its permissions)", path.display())]
     Io {
         /// Which file.
         path: PathBuf,

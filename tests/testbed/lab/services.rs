@@ -2,8 +2,7 @@
 
 use crate::child::{self, Child};
 use crate::net::Host;
-use crate::tools;
-use crate::wait;
+use crate::{scratch, tools, wait};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
 use std::process::Command;
@@ -28,7 +27,7 @@ impl Services {
     pub fn start(host: &Host) -> Result<Self> {
         let mut services = Self {
             running: Vec::new(),
-            dir: tempfile::Builder::new().prefix("stb-").tempdir()?,
+            dir: scratch::folder()?,
         };
         services.sshd(host)?;
         services.web(host)?;

@@ -3,6 +3,7 @@
 use super::Finding;
 use crate::config::{Config, Mode};
 use crate::kernel::probe;
+use crate::store::Store;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use std::fs::read_to_string;
@@ -13,7 +14,7 @@ use std::path::Path;
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut out = interfaces(config);
     let agent = UnixStream::connect(&config.api.socket).is_ok();
-    out.push(writable("database", &config.store.path));
+    out.push(database(&config.store.path));
     out.push(if agent {
         Finding::pass("socket", format!("an agent answers on {}", config.api.socket.display()))
     } else {
@@ -101,6 +102,23 @@ fn default_interface() -> Option<String> {
     v4.chain(v6).next()
 }
 
+/// Whether the database can be made, or is one that this release reads and may write.
+fn database(path: &Path) -> Finding {
+    let place = writable("database", path);
+    // Where it may not even be read, the finding about writing says what to do.
+    if !path.exists() || access(path, AccessFlags::R_OK).is_err() {
+        return place;
+    }
+    match Store::read_only(path) {
+        Ok(_) => place,
+        Err(error) => Finding::fail(
+            "database",
+            error.to_string(),
+            "do what the message says, or set store.path",
+        ),
+    }
+}
+
 /// Whether a file can be made or written where it belongs.
 fn writable(check: &str, path: &Path) -> Finding {
     let shown = path.display();
@@ -163,6 +181,18 @@ mod tests {
         assert!(finding.mend.contains("api.listen"), "{finding:?}");
         drop(taken);
         assert_eq!(port(&config, false).level, Level::Pass);
+    }
+
+    #[test]
+    fn a_database_that_is_none_is_said_and_left_alone() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("sentinel.db");
+        std::fs::write(&path, [0x5a; 8192]).expect("written");
+        let finding = database(&path);
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.found.contains("damaged or not a database"), "{finding:?}");
+        assert_eq!(std::fs::read(&path).expect("read"), [0x5a; 8192]);
+        assert_eq!(database(&dir.path().join("none.db")).level, Level::Pass);
     }
 
     #[test]
