@@ -165,7 +165,7 @@ pub const STATE_OPENED_BY_EGRESS: u32 = 1;
 /// Bit of [`FlowValue::state`]: the remote side acknowledged a sequence number only a receiver of our
 /// SYN or SYN-ACK can know: its address is not forged.
 pub const STATE_HANDSHAKE: u32 = 2;
-/// Bit of [`FlowValue::state`]: a FIN from each side, or a RST, was seen.
+/// Bit of [`FlowValue::state`]: a FIN from each side, or a RST that our side would believe, was seen.
 pub const STATE_CLOSED: u32 = 4;
 /// Bit of [`FlowValue::state`]: at least one report left the kernel.
 pub const STATE_REPORTED: u32 = 8;
@@ -173,6 +173,9 @@ pub const STATE_REPORTED: u32 = 8;
 pub const STATE_ALLOWED: u32 = 16;
 /// Bit of [`FlowValue::state`]: [`FlowValue::expect_ack`] is set.
 pub const STATE_EXPECT_ACK: u32 = 32;
+
+/// How far ahead of our acknowledgement a reset of an established connection may be, for what is on its way: bytes.
+const RESET_WINDOW: u32 = 1 << 20;
 
 /// Why a flow was reported: the first packet of the flow.
 pub const CAUSE_FIRST: u32 = 1;
@@ -193,7 +196,8 @@ pub struct FlowValue {
     pub egress: Half,
     /// When it was last reported: `CLOCK_BOOTTIME`, ns; 0 for never.
     pub reported_ns: u64,
-    /// Acknowledgement number the remote side must send to complete the handshake.
+    /// Acknowledgement number the remote side must send to complete the handshake; once that is done, the sequence
+    /// number it is to go on from, by our latest acknowledgement.
     pub expect_ack: u32,
     /// `STATE_*` bits.
     pub state: u32,
@@ -261,6 +265,7 @@ impl FlowValue {
                     && packet.tcp_ack == self.expect_ack
                 {
                     self.state |= STATE_HANDSHAKE;
+                    self.expect_ack = packet.tcp_seq.wrapping_add(packet.payload_len);
                 }
             }
             Direction::Egress => {
@@ -268,7 +273,9 @@ impl FlowValue {
                     self.state |= STATE_OPENED_BY_EGRESS;
                 }
                 self.egress.add(packet, now_ns);
-                if packet.proto == PROTO_TCP && packet.tcp_flags & TCP_SYN != 0 {
+                if self.state & STATE_HANDSHAKE != 0 && packet.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_ACK {
+                    self.expect_ack = packet.tcp_ack;
+                } else if packet.proto == PROTO_TCP && packet.tcp_flags & TCP_SYN != 0 {
                     self.expect_ack = packet.tcp_seq.wrapping_add(1);
                     self.state |= STATE_EXPECT_ACK;
                 }
@@ -276,7 +283,11 @@ impl FlowValue {
         }
         if self.state & STATE_CLOSED == 0 && packet.proto == PROTO_TCP {
             let both_fin = self.ingress.fin > 0 && self.egress.fin > 0;
-            if both_fin || packet.tcp_flags & TCP_RST != 0 {
+            // Our own stack ignores a reset from nowhere near where the remote side is (RFC 5961, 3): it is forged.
+            let stray = matches!(direction, Direction::Ingress)
+                && self.state & STATE_HANDSHAKE != 0
+                && packet.tcp_seq.wrapping_sub(self.expect_ack) > RESET_WINDOW;
+            if both_fin || packet.tcp_flags & TCP_RST != 0 && !stray {
                 self.state |= STATE_CLOSED;
                 closed = true;
             }

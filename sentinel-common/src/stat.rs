@@ -55,7 +55,7 @@ counters! {
     NotIp = "not_ip",
     /// Frames that ended before the header they announced.
     Truncated = "truncated",
-    /// Frames whose headers contradict themselves.
+    /// Frames whose headers contradict themselves, or carry IPv4-mapped IPv6 addresses.
     Malformed = "malformed",
     /// Frames with more VLAN tags or extension headers than the bounded walk follows.
     TooDeep = "too_deep",
@@ -79,6 +79,10 @@ counters! {
     EventDeferred = "event_deferred",
     /// Frames that went out without a readable IP header (ARP and the like); they are not accounted.
     EgressOther = "egress_other",
+    /// Frames dropped because they hide their source from the gate and not from Linux.
+    DropHidden = "drop_hidden",
+    /// Their frame bytes.
+    DropHiddenBytes = "drop_hidden_bytes",
 }
 
 /// Number of counters.

@@ -136,7 +136,7 @@ fn reviewed(frame: &[u8], packet: &LaxSlicedPacket<'_>, meta: Result<&PacketMeta
         }
         (0x86dd, 6) => {
             let meta = match meta {
-                Err(ParseError::Malformed) => return Some(Reviewed::MappedAddress),
+                Err(ParseError::Mapped) => return Some(Reviewed::MappedAddress),
                 meta => meta.ok()?,
             };
             if meta.too_deep {

@@ -56,6 +56,39 @@ const SYN_IN: u8 = TCP_SYN;
 const SYNACK: u8 = TCP_SYN | TCP_ACK;
 
 #[test]
+fn a_forged_reset_closes_nothing() {
+    let talk = [
+        (Ingress, tcp(SYN_IN, 100, 0, 0), 1),
+        (Egress, tcp(SYNACK, 7000, 101, 0), 2),
+        (Ingress, tcp(TCP_ACK, 101, 7001, 0), 3),
+        (Ingress, tcp(TCP_ACK | TCP_PSH, 101, 7001, 50), 4),
+        (Egress, tcp(TCP_ACK, 7001, 151, 0), 5),
+    ];
+    let closed = |reset: (Direction, PacketMeta, u64)| has(&run(&[&talk[..], &[reset]].concat()).0, STATE_CLOSED);
+    // From where the far side is, or a little ahead: what it sent may be on its way still.
+    assert!(closed((Ingress, tcp(TCP_RST, 151, 0, 0), 6)));
+    assert!(closed((Ingress, tcp(TCP_RST | TCP_ACK, 151 + 60_000, 7001, 0), 6)));
+    assert!(closed((Egress, tcp(TCP_RST, 7001, 0, 0), 6)), "our own");
+    for seq in [150, 0, 151 + (2 << 20), 1 << 31] {
+        assert!(!closed((Ingress, tcp(TCP_RST, seq, 0, 0), 6)), "{seq}");
+    }
+    // Right behind the handshake, before we acknowledged anything.
+    assert!(has(
+        &run(&[&talk[..3], &[(Ingress, tcp(TCP_RST, 101, 0, 0), 4)]].concat()).0,
+        STATE_CLOSED
+    ));
+    assert!(!has(
+        &run(&[&talk[..3], &[(Ingress, tcp(TCP_RST, 9, 0, 0), 4)]].concat()).0,
+        STATE_CLOSED
+    ));
+    // Without a handshake nobody can say where the far side is.
+    assert!(has(
+        &run(&[&talk[..2], &[(Ingress, tcp(TCP_RST, 9, 0, 0), 4)]].concat()).0,
+        STATE_CLOSED
+    ));
+}
+
+#[test]
 fn a_handshake_is_proven_by_the_right_acknowledgement_alone() {
     let opened = [
         (Ingress, tcp(SYN_IN, 100, 0, 0), 1),

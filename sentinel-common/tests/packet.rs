@@ -257,7 +257,7 @@ fn what_contradicts_itself() {
     // An IPv4-mapped address inside IPv6 would pass for an IPv4 source.
     let mut mapped = v6(17, &udp(3));
     mapped[8..24].copy_from_slice(&Addr::v4(SRC4).0);
-    check(&ether(&[], 0x86dd, &mapped), Err(ParseError::Malformed));
+    check(&ether(&[], 0x86dd, &mapped), Err(ParseError::Mapped));
 }
 
 #[test]

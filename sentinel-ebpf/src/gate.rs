@@ -9,7 +9,7 @@ use crate::frame::{self, Frame};
 use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest, scratch};
 use crate::stat::{Stat, atomic_add};
 use crate::verdict::xdp_code;
-use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::programs::XdpContext;
@@ -39,9 +39,14 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         stat.count(match error {
             ParseError::NotIp => Counter::NotIp,
             ParseError::Truncated => Counter::Truncated,
-            ParseError::Malformed => Counter::Malformed,
+            ParseError::Malformed | ParseError::Mapped => Counter::Malformed,
             ParseError::TooDeep => Counter::TooDeep,
         });
+        if error.hides_source() && settings.flags & SETTING_ENFORCE != 0 {
+            stat.count(Counter::DropHidden);
+            stat.add(Counter::DropHiddenBytes, bytes);
+            return XDP_DROP;
+        }
         stat.count(Counter::PassOther);
         stat.add(Counter::PassOtherBytes, bytes);
         return XDP_PASS;

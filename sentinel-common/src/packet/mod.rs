@@ -81,18 +81,31 @@ impl PacketMeta {
     };
 }
 
-/// Why a frame yielded no [`PacketMeta`]. Such frames pass and are counted.
+/// Why a frame yielded no [`PacketMeta`]. Such frames are counted, and pass unless they hide their source
+/// ([`ParseError::hides_source`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
     /// The EtherType is not IPv4 or IPv6.
     NotIp,
     /// The frame ends inside a header it announced.
     Truncated,
-    /// A header contradicts itself (version nibble, IHL below 5, total length below the header), or an IPv6 header
-    /// carries an IPv4-mapped address, which Linux drops and which would pass itself off as an IPv4 source.
+    /// A header contradicts itself (version nibble, IHL below 5, total length below the header). Linux drops such.
     Malformed,
     /// More VLAN tags than the walk follows.
     TooDeep,
+    /// An IPv6 header carries an IPv4-mapped address, which is not to be seen on a wire (RFC 4291, 2.5.5.2) and would
+    /// pass itself off as an IPv4 one. Linux takes it.
+    Mapped,
+}
+
+impl ParseError {
+    /// Whether Linux would take the frame in though no source can be read from it: priority tags (VLAN 0) are unwrapped
+    /// however many there are. No honest sender makes such frames, so an enforcing gate drops them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hides_source(self) -> bool {
+        matches!(self, Self::TooDeep | Self::Mapped)
+    }
 }
 
 /// Bounded reads from a packet. Offsets are from the start of the Ethernet header and always even,

@@ -87,7 +87,7 @@ fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
     let src = view.octets16(l3 + 8).ok_or(ParseError::Truncated)?;
     let dst = view.octets16(l3 + 24).ok_or(ParseError::Truncated)?;
     if Addr(src).as_v4().is_some() || Addr(dst).as_v4().is_some() {
-        return Err(ParseError::Malformed);
+        return Err(ParseError::Mapped);
     }
     meta.src = Addr(src);
     meta.dst = Addr(dst);

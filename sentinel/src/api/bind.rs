@@ -10,12 +10,18 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Connections at the same time per door; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 512;
+
+/// A connection to which nothing could be written for this long is closed, so that nobody keeps places by asking nothing,
+/// by asking ever so slowly, or by not listening. Every request is answered sooner, every stream says something sooner.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Longest path of a unix socket (`sun_path` of unix(7) less its zero), bytes.
 const SOCKET_PATH: usize = 107;
@@ -90,13 +96,19 @@ impl Drop for Unlink {
 pub(super) struct Bounded<L> {
     inner: L,
     places: Arc<Semaphore>,
+    silence: Duration,
 }
 
 impl<L> Bounded<L> {
     pub(super) fn new(inner: L) -> Self {
+        Self::with(inner, CONNECTIONS, SILENCE)
+    }
+
+    fn with(inner: L, places: usize, silence: Duration) -> Self {
         Self {
             inner,
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            places: Arc::new(Semaphore::new(places)),
+            silence,
         }
     }
 }
@@ -112,7 +124,13 @@ where
         // The semaphore is never closed; without a place the connection would only go uncounted.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (io, address) = self.inner.accept().await;
-        (Placed { io, _place: place }, address)
+        let placed = Placed {
+            io,
+            silence: self.silence,
+            deadline: Box::pin(sleep(self.silence)),
+            _place: place,
+        };
+        (placed, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -120,21 +138,48 @@ where
     }
 }
 
-/// A connection that holds its place.
+/// A connection that holds its place, for as long as it has something to say to the other side.
 pub(super) struct Placed<I> {
     io: I,
+    silence: Duration,
+    deadline: Pin<Box<Sleep>>,
     _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<I> Placed<I> {
+    /// Nothing happened: an error once that has gone on for too long.
+    fn patience<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.deadline
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+
+    fn heard(&mut self) {
+        let deadline = Instant::now() + self.silence;
+        self.deadline.as_mut().reset(deadline);
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Placed<I> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
+        // What was read buys no time: a request may come byte by byte.
+        if self.deadline.is_elapsed() || read.is_pending() {
+            return self.patience(cx);
+        }
+        read
     }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Placed<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        match written {
+            Poll::Ready(_) => self.heard(),
+            Poll::Pending => return self.patience(cx),
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -143,5 +188,57 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Placed<I> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    const HEAD: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n";
+
+    #[tokio::test]
+    async fn nobody_keeps_a_place_by_dawdling() {
+        let silence = Duration::from_secs(1);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let serving = tokio::spawn(axum::serve(Bounded::with(listener, 2, silence), router).into_future());
+
+        // Both places are taken: by one that says nothing, and one that says a byte at a time.
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(HEAD.as_bytes()).await.unwrap();
+        let dripping = tokio::spawn(async move {
+            while slow.write_all(b"x").await.is_ok() {
+                sleep(silence / 50).await;
+            }
+        });
+        let asked = async {
+            let mut honest = TcpStream::connect(address).await.unwrap();
+            honest.write_all(format!("{HEAD}\r\n").as_bytes()).await.unwrap();
+            let mut answer = vec![0; 15];
+            honest.read_exact(&mut answer).await.unwrap();
+            // Who talks keeps its place for longer than that.
+            for _ in 0..4 {
+                sleep(silence / 2).await;
+                honest.write_all(format!("{HEAD}\r\n").as_bytes()).await.unwrap();
+                let mut more = [0; 512];
+                assert!(honest.read(&mut more).await.unwrap() > 0);
+            }
+            answer
+        };
+        let answer = tokio::time::timeout(20 * silence, asked).await.unwrap();
+        assert_eq!(answer, b"HTTP/1.1 200 OK");
+        let gone = tokio::time::timeout(10 * silence, silent.read(&mut [0; 1]))
+            .await
+            .unwrap();
+        assert!(gone.map_or(true, |n| n == 0));
+        tokio::time::timeout(10 * silence, dripping).await.unwrap().unwrap();
+        serving.abort();
     }
 }

@@ -41,6 +41,11 @@ pub(super) async fn guard(Extension(door): Extension<Door>, mut request: Request
 }
 
 fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    for name in [header::HOST, header::ORIGIN] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(Problem::forbidden(format!("the request has more than one `{name}`")));
+        }
+    }
     let host = text(headers, &header::HOST).unwrap_or_default();
     for name in [Some(host), uri.authority().map(Authority::as_str)]
         .into_iter()
@@ -53,7 +58,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem>
             )));
         }
     }
-    if !method.is_safe() || headers.contains_key(header::UPGRADE) {
+    if !method.is_safe() || headers.contains_key(header::UPGRADE) || !followed_link(uri, headers) {
         same_origin(headers, host)?;
     }
     if method == Method::POST && !is_json(headers) {
@@ -65,6 +70,17 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem>
         ));
     }
     Ok(())
+}
+
+/// Whether this is a person who follows a link to the page or types its address, or no browser at all. What else another
+/// origin's page has a browser fetch it cannot read, but it could keep us busy with it.
+fn followed_link(uri: &Uri, headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);
+    match headers.get("sec-fetch-site") {
+        None => true,
+        Some(_) if is("sec-fetch-site", "none") => true,
+        Some(_) => is("sec-fetch-mode", "navigate") && uri.path() == "/",
+    }
 }
 
 /// Refuses what a page of another origin sends; programs send neither header.
@@ -96,10 +112,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 /// Whether a `Host` value (name or address, port or none) is this machine's loopback.
 fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((v6, _)) => v6,
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    let (name, rest) = match host.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some(parts) => parts,
+        None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
     };
+    let port = rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    if !port {
+        return false;
+    }
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -139,9 +159,52 @@ mod tests {
             "192.0.2.1",
             "0.0.0.0",
             "[::2]:80",
+            "[::1].evil.example",
+            "[::1]:80.evil.example",
+            "127.0.0.1:80.evil.example",
+            "localhost:80@evil.example",
         ];
         for host in hosts {
             assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_another_page_may_have_fetched() {
+        let ask = |path: &'static str, pairs: &[(&'static str, &'static str)]| {
+            let mut headers: HeaderMap = pairs
+                .iter()
+                .map(|(k, v)| (header::HeaderName::from_static(k), HeaderValue::from_static(v)))
+                .collect();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8000"));
+            check(&Method::GET, &Uri::from_static(path), &headers).is_ok()
+        };
+        let site = "sec-fetch-site";
+        let navigate = ("sec-fetch-mode", "navigate");
+        assert!(ask("/audit/verify", &[]));
+        assert!(ask("/audit/verify", &[(site, "same-origin")]));
+        assert!(ask("/audit/verify", &[(site, "none"), navigate]));
+        assert!(ask("/", &[(site, "cross-site"), navigate]));
+        for from in ["cross-site", "same-site"] {
+            assert!(!ask("/audit/verify", &[(site, from), ("sec-fetch-mode", "no-cors")]));
+            assert!(!ask("/audit/verify", &[(site, from), navigate]));
+            assert!(!ask("/", &[(site, from), ("sec-fetch-mode", "no-cors")]));
+        }
+    }
+
+    #[test]
+    fn a_host_or_an_origin_is_named_once() {
+        for name in [header::HOST, header::ORIGIN] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8000"));
+            headers.insert(header::ORIGIN, HeaderValue::from_static("http://127.0.0.1:8000"));
+            assert!(check(&Method::DELETE, &Uri::from_static("/decisions"), &headers).is_ok());
+            let again = headers[&name].clone();
+            headers.append(&name, again);
+            assert!(
+                check(&Method::DELETE, &Uri::from_static("/decisions"), &headers).is_err(),
+                "{name}"
+            );
         }
     }
 

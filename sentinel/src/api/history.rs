@@ -43,16 +43,23 @@ impl History {
 
 fn sample(stats: &Stats) -> SampleDto {
     use Counter::{
-        DropV4, DropV4Bytes, DropV6, DropV6Bytes, PassOther, PassOtherBytes, PassV4, PassV4Bytes, PassV6, PassV6Bytes,
-        WouldDrop,
+        DropHidden, DropHiddenBytes, DropV4, DropV4Bytes, DropV6, DropV6Bytes, PassOther, PassOtherBytes, PassV4,
+        PassV4Bytes, PassV6, PassV6Bytes, WouldDrop,
     };
     let sum = |counters: &[Counter]| counters.iter().map(|c| stats.total(*c)).sum();
     SampleDto {
         at: stats.at,
         passed: sum(&[PassV4, PassV6, PassOther]),
-        dropped: sum(&[DropV4, DropV6]),
+        dropped: sum(&[DropV4, DropV6, DropHidden]),
         would_drop: sum(&[WouldDrop]),
-        bytes: sum(&[PassV4Bytes, PassV6Bytes, PassOtherBytes, DropV4Bytes, DropV6Bytes]),
+        bytes: sum(&[
+            PassV4Bytes,
+            PassV6Bytes,
+            PassOtherBytes,
+            DropV4Bytes,
+            DropV6Bytes,
+            DropHiddenBytes,
+        ]),
     }
 }
 
@@ -93,7 +100,7 @@ mod tests {
         assert_eq!((kept.len(), kept[0].at), (121, at(180_000).at));
         assert_eq!(
             (kept[0].passed, kept[0].dropped, kept[0].would_drop, kept[0].bytes),
-            (3, 2, 1, 5)
+            (3, 3, 1, 6)
         );
         for millis in 0..2_000 {
             history.take(&at(301_000 + millis));

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Everything that is protected now: configured, own addresses, gateways, resolvers
+    /// Everything that is protected now: configured, own addresses, gateways, resolvers, the operator's session
     List,
 }
 

@@ -52,7 +52,7 @@ pub fn load(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) 
 }
 
 /// `settings.yml` → `settings.local.yml`; a local file has none of its own.
-fn local_of(file: &Path) -> Option<PathBuf> {
+pub(super) fn local_of(file: &Path) -> Option<PathBuf> {
     let stem = file.file_stem()?.to_str()?;
     let extension = file.extension()?.to_str()?;
     (Path::new(stem).extension() != Some("local".as_ref()))

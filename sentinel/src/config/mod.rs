@@ -13,6 +13,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trust;
 mod value;
 
 pub use load::{ENV_PREFIX, default_files, load};
@@ -22,4 +23,5 @@ pub use resolved::{
     PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
 };
 pub use schema::schema;
+pub use trust::distrust;
 pub use value::parse_duration;

@@ -12,8 +12,10 @@ pub struct HostFacts {
     pub addresses: BTreeSet<IpAddr>,
     /// Next hops of every route.
     pub gateways: BTreeSet<IpAddr>,
-    /// Name servers of `/etc/resolv.conf`.
+    /// Name servers of `/etc/resolv.conf`, and those behind a local stub resolver that is named there.
     pub resolvers: BTreeSet<IpAddr>,
+    /// Peers of the SSH sessions the agent was started from.
+    pub operators: BTreeSet<IpAddr>,
     /// Interface of the default route, IPv4 first.
     pub default_interface: Option<String>,
 }
@@ -29,8 +31,8 @@ pub(super) fn resolvers(text: &str) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-/// What must never be touched on this host: its own addresses, its gateways and resolvers, and the configured
-/// allowlist. What no host may be without is [`crate::decide::Guards`]' own.
+/// What must never be touched on this host: its own addresses, its gateways and resolvers, whoever started us over
+/// SSH, and the configured allowlist. What no host may be without is [`crate::decide::Guards`]' own.
 pub fn protected(facts: &HostFacts, allowlist: &[IpNet]) -> Vec<Protected> {
     let entry = |target: IpNet, guard: &str, reason: &str| Protected {
         target,
@@ -49,10 +51,18 @@ pub fn protected(facts: &HostFacts, allowlist: &[IpNet]) -> Vec<Protected> {
         .resolvers
         .iter()
         .map(|ip| entry(IpNet::from(*ip), "resolver", "a name server of this host"));
+    let operators = facts.operators.iter().map(|ip| {
+        let reason = "the peer of the SSH session Sentinel was started from";
+        entry(IpNet::from(*ip), "operator_session", reason)
+    });
     let listed = allowlist
         .iter()
         .map(|net| entry(net.trunc(), "allowlist", "listed in `allowlist` of the configuration"));
-    own.chain(gateways).chain(resolvers).chain(listed).collect()
+    own.chain(gateways)
+        .chain(resolvers)
+        .chain(operators)
+        .chain(listed)
+        .collect()
 }
 
 #[cfg(test)]
@@ -77,12 +87,16 @@ mod tests {
             addresses: [ip].into(),
             gateways: [ip].into(),
             resolvers: [ip].into(),
+            operators: [ip].into(),
             default_interface: None,
         };
         let guards: Vec<String> = protected(&facts, &["203.0.113.7/24".parse().expect("a prefix")])
             .into_iter()
             .map(|p| p.guard)
             .collect();
-        assert_eq!(guards, ["own_address", "gateway", "resolver", "allowlist"]);
+        assert_eq!(
+            guards,
+            ["own_address", "gateway", "resolver", "operator_session", "allowlist"]
+        );
     }
 }

@@ -10,8 +10,13 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where name servers are configured, `resolv.conf(5)`.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where name servers are configured, `resolv.conf(5)`. The first names a stub on loopback where systemd-resolved or
+/// NetworkManager's dnsmasq is used; the servers it asks, whose answers come in, are in the others.
+const RESOLV_CONFS: [&str; 3] = [
+    "/etc/resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/run/NetworkManager/no-stub-resolv.conf",
+];
 
 /// Why the host's facts could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +33,13 @@ pub enum HostError {
         cause: rtnetlink::Error,
     },
     /// The list of name servers is there but cannot be read.
-    #[error("{RESOLV_CONF} cannot be read: {0}")]
-    Resolvers(std::io::Error),
+    #[error("{path} cannot be read: {source}")]
+    Resolvers {
+        /// The file.
+        path: &'static str,
+        /// The system's words.
+        source: std::io::Error,
+    },
     /// The connection to the kernel ended.
     #[error("the netlink connection closed")]
     Closed,
@@ -75,16 +85,18 @@ pub(super) async fn read(handle: &Handle) -> Result<HostFacts, HostError> {
         }
     }
 
-    facts.resolvers = configured(std::fs::read_to_string(RESOLV_CONF))?;
+    for path in RESOLV_CONFS {
+        facts.resolvers.extend(configured(path, std::fs::read_to_string(path))?);
+    }
     Ok(facts)
 }
 
 /// A host without the file has no resolvers to protect; one whose file cannot be read may well have some.
-fn configured(file: std::io::Result<String>) -> Result<BTreeSet<IpAddr>, HostError> {
+fn configured(path: &'static str, file: std::io::Result<String>) -> Result<BTreeSet<IpAddr>, HostError> {
     match file {
         Ok(text) => Ok(resolvers(&text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(HostError::Resolvers(error)),
+        Err(source) => Err(HostError::Resolvers { path, source }),
     }
 }
 
@@ -123,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_resolver_list_that_cannot_be_read_is_no_empty_list() {
-        let read = |kind: ErrorKind| configured(Err(kind.into()));
+        let read = |kind: ErrorKind| configured("resolv.conf", Err(kind.into()));
         assert!(read(ErrorKind::NotFound).is_ok_and(|found| found.is_empty()));
         for kind in [
             ErrorKind::PermissionDenied,
             ErrorKind::InvalidData,
             ErrorKind::Interrupted,
         ] {
-            assert!(matches!(read(kind), Err(HostError::Resolvers(_))), "{kind}");
+            assert!(matches!(read(kind), Err(HostError::Resolvers { .. })), "{kind}");
         }
     }
 }

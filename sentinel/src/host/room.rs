@@ -1,13 +1,16 @@
 //! Keeps the facts current: reads again whenever the kernel announces a change, and every few seconds for
-//! `/etc/resolv.conf`, which announces nothing.
+//! the lists of name servers, which announce nothing.
 
 use super::facts::HostFacts;
 use super::netlink::{HostError, read};
+use super::operator;
 use crate::types::{Component, Condition, Health};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -24,6 +27,8 @@ pub struct HostRoom {
     announcements: BoxStream<'static, ()>,
     handle: Handle,
     facts: watch::Sender<Arc<HostFacts>>,
+    /// As of the start: a session that comes later starts nothing.
+    operators: BTreeSet<IpAddr>,
 }
 
 impl HostRoom {
@@ -45,6 +50,7 @@ impl HostRoom {
             announcements: Box::pin(messages.map(|_| ())),
             handle,
             facts,
+            operators: operator::peers(),
         };
         room.refresh().await?;
         Ok((room, watcher))
@@ -53,8 +59,12 @@ impl HostRoom {
     async fn refresh(&mut self) -> Result<(), HostError> {
         let fresh = tokio::select! {
             () = &mut self.connection => return Err(HostError::Closed),
-            fresh = read(&self.handle) => Arc::new(fresh?),
+            fresh = read(&self.handle) => fresh?,
         };
+        let fresh = Arc::new(HostFacts {
+            operators: self.operators.clone(),
+            ..fresh
+        });
         self.facts.send_if_modified(|old| {
             let changed = *old != fresh;
             if changed {
@@ -62,6 +72,7 @@ impl HostRoom {
                     addresses = fresh.addresses.len(),
                     gateways = ?fresh.gateways,
                     resolvers = ?fresh.resolvers,
+                    operators = ?fresh.operators,
                     interface = ?fresh.default_interface,
                     "host facts read"
                 );

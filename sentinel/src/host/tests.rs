@@ -72,7 +72,10 @@ fn addresses_and_routes_that_come_and_go_are_seen_within_a_second() {
 
 #[test]
 fn a_reading_that_fails_is_said() {
-    let error = HostError::Resolvers(std::io::ErrorKind::PermissionDenied.into());
+    let error = HostError::Resolvers {
+        path: "/etc/resolv.conf",
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    };
     assert!(matches!(
         condition(Some(&error), &HostFacts::default()),
         Condition::Degraded { cause, .. } if cause.contains("resolv.conf")

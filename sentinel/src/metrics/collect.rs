@@ -19,6 +19,7 @@ const TRAFFIC: &[(&str, &str, Counter, Counter)] = &[
     ("pass", "other", Counter::PassOther, Counter::PassOtherBytes),
     ("drop", "4", Counter::DropV4, Counter::DropV4Bytes),
     ("drop", "6", Counter::DropV6, Counter::DropV6Bytes),
+    ("drop", "other", Counter::DropHidden, Counter::DropHiddenBytes),
 ];
 
 /// What went out, by IP version: packets and bytes.
@@ -30,9 +31,13 @@ const EGRESS: &[(&str, Counter)] = &[
 const EGRESS_BYTES: &[(&str, Counter)] = &[("4", Counter::EgressV4Bytes), ("6", Counter::EgressV6Bytes)];
 
 /// Why packets were dropped.
-const DROPS: &[(&str, Counter)] = &[("exact", Counter::DropExact), ("prefix", Counter::DropPrefix)];
+const DROPS: &[(&str, Counter)] = &[
+    ("exact", Counter::DropExact),
+    ("prefix", Counter::DropPrefix),
+    ("hidden_source", Counter::DropHidden),
+];
 
-/// Passed packets with something to say about them.
+/// Packets with something to say about them, whatever became of them.
 const NOTED: &[(&str, Counter)] = &[
     ("would_drop", Counter::WouldDrop),
     ("allowed", Counter::PassAllowed),
@@ -147,11 +152,7 @@ fn kernel(out: &mut Out<'_>, stats: &Stats) -> Result<(), Error> {
             .map(move |(value, counter)| ([(label, *value)], stats.total(*counter)))
     };
     out.counters("xdp_drops", "Packets dropped, by reason", sums(DROPS, "reason"))?;
-    out.counters(
-        "xdp_noted",
-        "Passed packets worth a note, by what it is",
-        sums(NOTED, "what"),
-    )?;
+    out.counters("xdp_noted", "Packets worth a note, by what it is", sums(NOTED, "what"))?;
     out.counters(
         "kernel_flows",
         "Flows the kernel began to account for, or could not",

@@ -115,7 +115,7 @@ impl Pipeline {
                 let reason = match error {
                     ParseError::NotIp => "not_ip",
                     ParseError::Truncated => "truncated",
-                    ParseError::Malformed => "malformed",
+                    ParseError::Malformed | ParseError::Mapped => "malformed",
                     ParseError::TooDeep => "too_deep",
                 };
                 *self.summary.unread.entry(reason).or_default() += 1;

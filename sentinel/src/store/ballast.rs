@@ -1,6 +1,6 @@
 //! A file kept only to be given up: on a full disk it buys room for the records that matter most, even for deletions.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ impl Ballast {
 
     fn write(&self) -> std::io::Result<()> {
         // Written, not truncated to size: a hole would hold nothing back.
-        let mut file = File::create(&self.path)?;
+        let mut file = super::own_file().truncate(true).open(&self.path)?;
         let block = [0x5a; 8 * 1024];
         for _ in 0..BALLAST / block.len() as u64 {
             file.write_all(&block)?;

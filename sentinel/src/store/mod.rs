@@ -283,6 +283,18 @@ impl Store {
     }
 }
 
+/// How the database and the files beside it are made and opened: for us alone, and never through a symbolic link, by
+/// which whoever may write to the directory would have root overwrite a file elsewhere.
+fn own_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
 /// Takes the lock that keeps a second agent away; the kernel releases it with the process.
 fn lock(database: &Path) -> Result<File, StoreError> {
     let mut path = database.as_os_str().to_owned();
@@ -291,14 +303,7 @@ fn lock(database: &Path) -> Result<File, StoreError> {
         path: path.clone().into(),
         cause: e.to_string(),
     };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| unwritable(&e))?;
+    let mut file = own_file().read(true).open(&path).map_err(|e| unwritable(&e))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

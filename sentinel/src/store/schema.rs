@@ -2,8 +2,8 @@
 
 use super::StoreError;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
 
 fn create(path: &Path) -> Result<(), StoreError> {
     // SQLite gives -wal and -shm the mode of the main file, so nobody else reads whom this host talks to.
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    let file = super::own_file().open(path);
     file.map(|_| ()).map_err(|e| StoreError::Unwritable {
         path: path.into(),
         cause: e.to_string(),

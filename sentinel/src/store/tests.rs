@@ -1,5 +1,7 @@
 //! The store against real files: reopened, killed, filled up, damaged and tampered with.
 
+mod links;
+
 use super::*;
 use crate::types::{ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, Mint, Origin, Severity};
 use rusqlite::Connection;

@@ -44,9 +44,12 @@ fn the_program_and_the_host_agree_on_hostile_frames() {
         let before = kernel.test_counters().unwrap();
         for _ in 0..FRAMES {
             let frame = hostile(&mut rng);
-            assert_eq!(kernel.test_run(PROG_XDP, &frame, 1).unwrap().code, 2);
+            let parsed = parse_ethernet(&frame.as_slice());
+            let hidden = parsed.is_err_and(ParseError::hides_source);
+            let code = if hidden { 1 } else { 2 };
+            assert_eq!(kernel.test_run(PROG_XDP, &frame, 1).unwrap().code, code);
             let bytes = frame.len() as u64;
-            match parse_ethernet(&frame.as_slice()) {
+            match parsed {
                 Ok(meta) => {
                     let key = FlowKey::of(&meta, Direction::Ingress);
                     let value = model.entry(key).or_default();
@@ -59,12 +62,19 @@ fn the_program_and_the_host_agree_on_hostile_frames() {
                     }
                 }
                 Err(error) => {
-                    count("pass_other", 1);
-                    count("pass_other_bytes", bytes);
+                    count(if hidden { "drop_hidden" } else { "pass_other" }, 1);
+                    count(
+                        if hidden {
+                            "drop_hidden_bytes"
+                        } else {
+                            "pass_other_bytes"
+                        },
+                        bytes,
+                    );
                     let reason = match error {
                         ParseError::NotIp => "not_ip",
                         ParseError::Truncated => "truncated",
-                        ParseError::Malformed => "malformed",
+                        ParseError::Malformed | ParseError::Mapped => "malformed",
                         ParseError::TooDeep => "too_deep",
                     };
                     count(reason, 1);

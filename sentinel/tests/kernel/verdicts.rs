@@ -226,7 +226,7 @@ fn every_verdict_and_every_counter() {
 }
 
 #[test]
-fn frames_without_an_ip_header_pass_and_say_why() {
+fn frames_without_an_ip_header_pass_and_say_why_unless_linux_would_find_one() {
     let Some(mut kernel) = kernel(&config(), Mode::Production) else {
         return;
     };
@@ -239,18 +239,28 @@ fn frames_without_an_ip_header_pass_and_say_why() {
     };
     let deep = tagged(&[0x8100; 4], "198.51.100.7", "10.0.0.1", &udp(1, 2, b""), UDP);
     let mapped = frame("::ffff:198.51.100.7", "2001:db8::1", &udp(1, 2, b""), UDP);
-    for (frame, reason) in [
-        (arp, "not_ip"),
-        (cut, "truncated"),
-        (version, "malformed"),
-        (deep, "too_deep"),
-        (mapped, "malformed"),
-    ] {
-        let before = kernel.test_counters().unwrap();
-        assert_eq!(kernel.test_run(PROG_XDP, &frame, 1).unwrap().code, PASS, "{reason}");
-        let moved = moved(&before, &kernel.test_counters().unwrap());
-        let expected = BTreeMap::from([(reason, 1), ("pass_other", 1), ("pass_other_bytes", frame.len() as u64)]);
-        assert_eq!(moved, expected);
+    // Linux unwraps 802.1p priority tags (VLAN 0) without end, and takes mapped addresses: a listed source would be heard.
+    for enforce in [true, false] {
+        kernel.set_enforce(enforce).unwrap();
+        for (frame, reason, hidden) in [
+            (&arp, "not_ip", false),
+            (&cut, "truncated", false),
+            (&version, "malformed", false),
+            (&deep, "too_deep", true),
+            (&mapped, "malformed", true),
+        ] {
+            let before = kernel.test_counters().unwrap();
+            let code = kernel.test_run(PROG_XDP, frame, 1).unwrap().code;
+            let moved = moved(&before, &kernel.test_counters().unwrap());
+            let (expected, packets, bytes) = if hidden && enforce {
+                (DROP, "drop_hidden", "drop_hidden_bytes")
+            } else {
+                (PASS, "pass_other", "pass_other_bytes")
+            };
+            assert_eq!(code, expected, "{reason}, enforcing: {enforce}");
+            let expected = BTreeMap::from([(reason, 1), (packets, 1), (bytes, frame.len() as u64)]);
+            assert_eq!(moved, expected);
+        }
     }
     assert_eq!(kernel.test_flows().unwrap().len(), 0);
 }

@@ -172,9 +172,9 @@ function count_up(stats) {
   if (stats.interfaces.length && recalled) sample({
     at,
     passed: t.pass_v4 + t.pass_v6 + t.pass_other,
-    dropped: t.drop_v4 + t.drop_v6,
+    dropped: t.drop_v4 + t.drop_v6 + t.drop_hidden,
     would: t.would_drop,
-    bytes: t.pass_v4_bytes + t.pass_v6_bytes + t.pass_other_bytes + t.drop_v4_bytes + t.drop_v6_bytes,
+    bytes: t.pass_v4_bytes + t.pass_v6_bytes + t.pass_other_bytes + t.drop_v4_bytes + t.drop_v6_bytes + t.drop_hidden_bytes,
   });
   for (const [id, hits] of Object.entries(stats.hits ?? {})) {
     const known = blocks.items.get(id);
@@ -311,7 +311,7 @@ function showStats(stats) {
   say($("t-lost"), compact(lost));
   say($("t-lost-where"), lost ? `${compact(totals.event_lost)} ring, ${compact(inside)} agent` : "since start");
   $("tile-lost").dataset.level = lost ? "warn" : "fine";
-  const dropped = totals.drop_v4 + totals.drop_v6;
+  const dropped = totals.drop_v4 + totals.drop_v6 + totals.drop_hidden;
   say($("t-total-name"), simulated ? "Would have dropped" : "Dropped in all");
   say($("t-total"), compact(simulated ? totals.would_drop : dropped));
   $("legend-would").hidden = !simulated && totals.would_drop === 0;
