@@ -11,11 +11,7 @@ use std::path::PathBuf;
 /// When a tool is missing and may not be installed, or a build fails.
 pub(crate) fn build(consent: Consent, release: bool) -> Result<PathBuf> {
     setup::compiler()?;
-    shell::step("kernel programs");
-    ebpf::build(ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    })?;
+    object(consent)?;
     shell::step(if release {
         "agent (release; the first time takes minutes)"
     } else {
@@ -27,6 +23,19 @@ pub(crate) fn build(consent: Consent, release: bool) -> Result<PathBuf> {
     Ok(shell::target()?
         .join(if release { "release" } else { "debug" })
         .join("sentinel"))
+}
+
+/// Builds the kernel object.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn object(consent: Consent) -> Result<()> {
+    shell::step("kernel programs");
+    ebpf::build(ebpf::Options {
+        yes: consent.yes,
+        ..Default::default()
+    })?;
+    Ok(())
 }
 
 pub(crate) fn run(consent: Consent, args: &[String]) -> Result<()> {
