@@ -4,6 +4,7 @@ use super::icmp;
 use super::{PacketMeta, PacketView, ParseError};
 use crate::addr::Addr;
 use crate::flow::{PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
+use core::ops::ControlFlow;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -132,17 +133,25 @@ impl<V: PacketView> Chain<'_, V> {
     #[inline(always)]
     fn walk(&mut self) -> bool {
         const { assert!(MAX_EXTENSION_HEADERS == 8) };
-        let whole = self.four() && self.four();
-        if whole && self.stands_at_extension() {
-            self.meta.too_deep = true;
-            return false;
+        if let ControlFlow::Break(reached) = self.eight() {
+            return reached;
         }
-        whole
+        self.meta.too_deep = self.stands_at_extension();
+        !self.meta.too_deep
     }
 
     #[inline(always)]
-    fn four(&mut self) -> bool {
-        self.one() && self.one() && self.one() && self.one()
+    fn eight(&mut self) -> ControlFlow<bool> {
+        self.four()?;
+        self.four()
+    }
+
+    #[inline(always)]
+    fn four(&mut self) -> ControlFlow<bool> {
+        self.one()?;
+        self.one()?;
+        self.one()?;
+        self.one()
     }
 
     #[inline(always)]
@@ -150,20 +159,20 @@ impl<V: PacketView> Chain<'_, V> {
         is_extension(self.meta.proto) && !self.meta.later_fragment
     }
 
-    /// Steps over one extension header, if there is one. False where it is cut short, by the frame or by the packet's
+    /// Steps over one extension header. Ends with true where there is none, with false where it is cut short, by the frame or by the packet's
     /// own length: then the protocol of the missing header stands, and the source is still judged. What lies behind
     /// the packet is padding, not its header.
     #[inline(always)]
-    fn one(&mut self) -> bool {
+    fn one(&mut self) -> ControlFlow<bool> {
         if !self.stands_at_extension() {
-            return true;
+            return ControlFlow::Break(true);
         }
         let walked = self.offset - self.start;
         if walked + MIN_EXTENSION_LEN > self.payload_len {
-            return false;
+            return ControlFlow::Break(false);
         }
         let Some(word) = self.view.u16(self.offset) else {
-            return false;
+            return ControlFlow::Break(false);
         };
         let len = match self.meta.proto {
             EXT_FRAGMENT => MIN_EXTENSION_LEN,
@@ -171,18 +180,18 @@ impl<V: PacketView> Chain<'_, V> {
             _ => (usize::from(word & 0xff) + 1) * 8,
         };
         if walked + len > self.payload_len {
-            return false;
+            return ControlFlow::Break(false);
         }
         if self.meta.proto == EXT_FRAGMENT {
             let Some(fragment_word) = self.view.u16(self.offset + 2) else {
-                return false;
+                return ControlFlow::Break(false);
             };
             self.meta.fragment |= fragment_word & 0xfff9 != 0;
             self.meta.later_fragment = fragment_word & 0xfff8 != 0;
         }
         self.offset += len;
         self.meta.proto = (word >> 8) as u8;
-        true
+        ControlFlow::Continue(())
     }
 }
 
