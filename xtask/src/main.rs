@@ -6,6 +6,7 @@
 
 mod bench;
 mod ebpf;
+mod kernels;
 mod lab;
 mod lint;
 mod run;
@@ -66,6 +67,16 @@ enum Verb {
         #[arg(long)]
         quick: bool,
     },
+    /// The kernel programs on the kernels of Debian's releases, booted in qemu
+    TestKernels {
+        #[command(flatten)]
+        consent: Consent,
+        /// Which, such as 5.10 6.1; all the archive has by default
+        versions: Vec<String>,
+        /// Where the table goes as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// A protected host, a benign client and attackers in network namespaces, to look at
     Lab {
         #[command(flatten)]
@@ -121,6 +132,11 @@ fn dispatch(verb: Verb) -> Result<()> {
         }
         Verb::Run { consent, args } => run::run(consent, &args),
         Verb::Test { consent, quick } => test::run(consent, quick),
+        Verb::TestKernels {
+            consent,
+            versions,
+            json,
+        } => kernels::run(consent, &versions, json.as_deref()),
         Verb::Lab { consent, once, json } => lab::run(consent, once, json.as_deref()),
         Verb::Bench { consent, suites, json } => bench::run(consent, &suites, json.as_deref()),
         Verb::Lint => lint::run(),

@@ -7,7 +7,7 @@
 use super::error::{KernelError, chain, errno};
 use super::load::{classifier, xdp};
 use super::pin::{self, Kind, Pins};
-use super::{Kernel, clsact, interface};
+use super::{Kernel, clsact, interface, probe};
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_detach_program};
@@ -85,8 +85,7 @@ impl Kernel {
     /// # Errors
     /// [`KernelError`]; everything is then detached, also what an earlier call attached.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
-        let tcx = super::probe::kernel_version().is_some_and(|version| version >= (6, 6, 0));
-        self.attach_with(interfaces, tcx)
+        self.attach_with(interfaces, probe::tcx())
     }
 
     /// As [`Kernel::attach`], with the egress hook of older kernels where `tcx` is false.
@@ -308,7 +307,8 @@ fn attach_xdp(
     if force_generic {
         attempts.push("native: not wanted (`kernel.force_generic`)".to_owned());
     } else {
-        for program in [n::PROG_XDP, n::PROG_XDP_FRAGS] {
+        let frags = probe::multi_buffer().then_some(n::PROG_XDP_FRAGS);
+        for program in std::iter::once(n::PROG_XDP).chain(frags) {
             match attempt(ebpf, name, program, XdpMode::Driver)? {
                 Ok(link) => return Ok((link, "native", None)),
                 Err(cause) => {

@@ -55,8 +55,10 @@ impl Kernel {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(n::MAP_BLOCK4, config.block_capacity)
             .map_max_entries(n::MAP_BLOCK6, config.block_capacity)
-            .map_max_entries(n::MAP_BLOCK_NET4, config.block_net_capacity)
-            .map_max_entries(n::MAP_BLOCK_NET6, config.block_net_capacity)
+            .map_max_entries(n::MAP_BLOCK_NET4, with_spare(config.block_net_capacity))
+            .map_max_entries(n::MAP_BLOCK_NET6, with_spare(config.block_net_capacity))
+            .map_max_entries(n::MAP_ALLOW4, with_spare(n::ALLOW_CAPACITY))
+            .map_max_entries(n::MAP_ALLOW6, with_spare(n::ALLOW_CAPACITY))
             .map_max_entries(n::MAP_FLOWS, config.flow_capacity)
             .map_max_entries(n::MAP_EVENTS, config.ring_bytes)
             .load(OBJECT)
@@ -186,6 +188,12 @@ fn missing(what: &str) -> KernelError {
     KernelError::Object {
         what: format!("{what} is missing"),
     }
+}
+
+/// Entries to make a map of prefixes with. Older kernels (5.10 among them) refuse to renew an entry of a full one, so
+/// it gets one more than the writer ever fills.
+const fn with_spare(capacity: u32) -> u32 {
+    capacity.saturating_add(1)
 }
 
 /// Capacities the kernel would refuse with a bare EINVAL.

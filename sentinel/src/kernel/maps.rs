@@ -110,14 +110,18 @@ struct Table<M> {
 impl<M: Store> Table<M> {
     fn failed(&self, error: &MapError) -> EnforceError {
         match errno(error) {
-            Some(libc::E2BIG | libc::ENOSPC) => EnforceError::Full {
-                map: self.name,
-                capacity: self.capacity,
-            },
+            Some(libc::E2BIG | libc::ENOSPC) => self.full(),
             _ => EnforceError::Kernel {
                 map: self.name,
                 cause: chain(error),
             },
+        }
+    }
+
+    const fn full(&self) -> EnforceError {
+        EnforceError::Full {
+            map: self.name,
+            capacity: self.capacity,
         }
     }
 
@@ -129,6 +133,10 @@ impl<M: Store> Table<M> {
     fn put(&mut self, key: &M::Key, merge: impl FnOnce(Option<M::Value>) -> M::Value) -> Result<(), EnforceError> {
         let old = self.get(key)?;
         let fresh = old.is_none();
+        // The kernel's maps of prefixes hold one more, for renewals.
+        if fresh && self.used >= u64::from(self.capacity) {
+            return Err(self.full());
+        }
         let value = merge(old);
         self.map.set(key, &value).map_err(|error| self.failed(&error))?;
         self.used += u64::from(fresh);

@@ -12,6 +12,16 @@ pub fn kernel_version() -> Option<(u16, u16, u16)> {
     Some((numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0)))
 }
 
+/// Whether egress programs attach through tcx, which came with Linux 6.6; through a clsact qdisc before.
+pub fn tcx() -> bool {
+    kernel_version().is_some_and(|version| version >= (6, 6, 0))
+}
+
+/// Whether XDP programs may declare that they take frames of several buffers (`xdp.frags`), from Linux 5.18 on.
+pub fn multi_buffer() -> bool {
+    kernel_version().is_some_and(|version| version >= (5, 18, 0))
+}
+
 /// Whether the kernel describes its own types (`CONFIG_DEBUG_INFO_BTF`).
 pub fn btf() -> bool {
     fs::metadata("/sys/kernel/btf/vmlinux").is_ok()

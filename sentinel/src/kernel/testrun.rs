@@ -2,10 +2,11 @@
 
 use super::Kernel;
 use super::error::KernelError;
-use super::load::xdp;
+use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::programs::{TestRun, TestRunOptions};
 use sentinel_common::flow::{FlowKey, FlowValue};
+use sentinel_common::names::PROG_EGRESS;
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -44,14 +45,27 @@ impl Kernel {
         })
     }
 
-    /// Instructions the verifier walked to accept a loaded XDP program; `None` before Linux 5.16. Its limit is a million.
+    /// Instructions the verifier walked to accept a program, which is loaded first, where it is not; `None` before
+    /// Linux 5.16, which does not tell. Its limit is a million.
     ///
     /// # Errors
-    /// [`KernelError`] when the program is not loaded.
+    /// [`KernelError`] when the program cannot be loaded.
     pub fn verifier_cost(&mut self, program: &str) -> Result<Option<u32>, KernelError> {
-        let info = xdp(&mut self.ebpf, program)?.info();
-        let info = info.map_err(|error| KernelError::program(program, error))?;
-        Ok(info.verified_instruction_count())
+        let failed = |error| KernelError::program(program, error);
+        let info = if program == PROG_EGRESS {
+            let egress = classifier(&mut self.ebpf, program)?;
+            if egress.fd().is_err() {
+                egress.load().map_err(failed)?;
+            }
+            egress.info()
+        } else {
+            let xdp = xdp(&mut self.ebpf, program)?;
+            if xdp.fd().is_err() {
+                xdp.load().map_err(failed)?;
+            }
+            xdp.info()
+        };
+        Ok(info.map_err(failed)?.verified_instruction_count())
     }
 
     /// Every flow in the map. For maps of test size: it is one bounded read.

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounting;
+mod boot;
 mod frames;
 mod live;
+mod pair;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};

@@ -53,7 +53,7 @@ fn kernel(version: Option<Version>) -> Finding {
         Finding::fail(
             "kernel",
             format!("{shown} is older than 5.10"),
-            "boot a kernel from 5.10 on",
+            "boot a kernel from 5.10 on, the oldest that the programs are tested on",
         )
     }
 }

@@ -69,6 +69,11 @@ fn interface(name: &str) -> Finding {
         xdp.driver.as_deref().unwrap_or("unknown")
     );
     match xdp.native {
+        Some(true) if xdp.large_mtu && !probe::multi_buffer() => Finding::warn(
+            check,
+            format!("{head}: generic XDP, for this kernel has no native one for multi-buffer frames (5.18 has)"),
+            format!("it works and costs more per packet; `ip link set {name} mtu 1500` or a newer kernel avoids that"),
+        ),
         Some(true) => Finding::pass(check, format!("{head}: native XDP expected")),
         Some(false) => Finding::warn(
             check,

@@ -1,0 +1,141 @@
+//! The whole path in one go, on whatever kernel this is: what `cargo xtask test-kernels` boots each kernel for. It tells
+//! what it saw in one line that the task reads.
+
+use super::pair::{Pair, block, records};
+use super::*;
+use sentinel::respond::Enforcer;
+use sentinel::time::boot_now;
+use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
+use sentinel_common::names::{PROG_EGRESS, PROG_XDP, PROG_XDP_FRAGS};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// What stands before the line's JSON.
+const MARK: &str = "kernel-report:";
+/// Datagrams of one burst.
+const BURST: u64 = 50;
+
+/// Sends a burst from `far` to `near` and waits until the kernel has judged it: (dropped, passed) IPv4 packets. Only
+/// the first burst may be accompanied by neighbour discovery, and that is not IP.
+fn burst(kernel: &Kernel, pair: &Pair) -> (u64, u64) {
+    let count = || {
+        let counters = kernel.counters().read().unwrap().0;
+        (counters[0].get(Counter::DropV4), counters[0].get(Counter::PassV4))
+    };
+    let before = count();
+    let socket = Pair::inside(&pair.far, || UdpSocket::bind("10.99.0.2:7100").unwrap());
+    for n in 0..BURST {
+        socket.send_to(&n.to_be_bytes(), "10.99.0.1:7101").unwrap();
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let now = count();
+        let moved = (now.0 - before.0, now.1 - before.1);
+        if moved.0 + moved.1 >= BURST || Instant::now() > deadline {
+            return moved;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Attaches to a fresh pair; the listed source is dropped to the packet, allowed or unlisted it passes, and a block
+/// ends by itself.
+fn enforces(kernel: &mut Kernel, pair: &Pair) -> &'static str {
+    let far = "10.99.0.2/32".parse().unwrap();
+    Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+    // Somebody has to listen, or the answers say so by ICMP, a limited number of times.
+    let _sink = Pair::inside(&pair.near, || UdpSocket::bind("10.99.0.1:7101").unwrap());
+    let mut blocks = kernel.blocks();
+    assert_eq!(burst(kernel, pair), (0, BURST), "nothing is listed");
+    blocks.put_block(far, &block()).unwrap();
+    assert_eq!(burst(kernel, pair), (BURST, 0), "the source is listed");
+    assert_eq!(blocks.get_block(far).unwrap().unwrap().hits, BURST);
+    let allow = AllowEntry {
+        expires_ns: NEVER_NS,
+        ..AllowEntry::default()
+    };
+    blocks.put_allow("10.99.0.0/24".parse().unwrap(), &allow).unwrap();
+    assert_eq!(burst(kernel, pair), (0, BURST), "allowed and listed");
+    blocks.delete_allow("10.99.0.0/24".parse().unwrap()).unwrap();
+
+    let expires_ns = boot_now().0 + 1_000_000_000;
+    let ends = BlockEntry { expires_ns, ..block() };
+    blocks.put_block(far, &ends).unwrap();
+    assert_eq!(burst(kernel, pair), (BURST, 0), "the block holds");
+    assert!(boot_now().0 < expires_ns, "a second was not enough for a burst");
+    let rest = Duration::from_nanos(expires_ns.saturating_sub(boot_now().0));
+    std::thread::sleep(rest + Duration::from_millis(50));
+    assert_eq!(
+        burst(kernel, pair),
+        (0, BURST),
+        "the block ended, and nobody removed it"
+    );
+    blocks.delete_block(far).unwrap();
+    kernel.attached()[0].xdp_mode
+}
+
+/// Instructions the verifier walked, of the XDP programs this kernel takes and the egress program.
+fn costs(kernel: &mut Kernel) -> BTreeMap<&'static str, u32> {
+    let mut costs = BTreeMap::new();
+    // The kernel tells how a program for multi-buffer frames does only where it knows of such frames.
+    for program in [PROG_XDP, PROG_XDP_FRAGS, PROG_EGRESS] {
+        if program == PROG_XDP_FRAGS && !probe::multi_buffer() {
+            continue;
+        }
+        if let Some(cost) = kernel.verifier_cost(program).unwrap() {
+            costs.insert(program, cost);
+        }
+    }
+    costs
+}
+
+#[tokio::test]
+async fn this_kernel_does_it_all() {
+    let Some(mut kernel) = kernel(&config(), Mode::Production) else {
+        return;
+    };
+    let costs = costs(&mut kernel);
+    let pair = Pair::new();
+    let native = enforces(&mut kernel, &pair);
+    assert_eq!(native, "native", "{:?}", kernel.attached());
+
+    let near = pair.near.clone();
+    let far = pair.far.clone();
+    let flows = records(&mut kernel, move || {
+        let server = Pair::inside(&near, || UdpSocket::bind("10.99.0.1:7200").unwrap());
+        let client = Pair::inside(&far, || UdpSocket::bind("10.99.0.2:7201").unwrap());
+        for _ in 0..3 {
+            client.send_to(b"12345", "10.99.0.1:7200").unwrap();
+            let (_, from) = server.recv_from(&mut [0; 16]).unwrap();
+            server.send_to(b"1234567890", from).unwrap();
+            client.recv(&mut [0; 16]).unwrap();
+        }
+    })
+    .await;
+    let remote = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2));
+    let value = flows[&(remote, 7201, 7200, 17)].value;
+    assert_eq!(
+        (value.ingress.packets, value.ingress.payload_bytes),
+        (3, 15),
+        "{value:?}"
+    );
+    assert_eq!((value.egress.packets, value.egress.payload_bytes), (3, 30), "{value:?}");
+    let egress = kernel.counters().read().unwrap().0[0].get(Counter::EgressV4);
+    assert!(egress >= 3, "{egress}");
+    drop(kernel);
+
+    let generic_only = KernelConfig {
+        force_generic: true,
+        ..config()
+    };
+    let mut kernel = Kernel::load(&generic_only, Mode::Production).unwrap();
+    let generic = enforces(&mut kernel, &Pair::new());
+    let report = serde_json::json!({
+        "native": native,
+        "generic": generic,
+        "egress": if probe::tcx() { "tcx" } else { "clsact" },
+        "frags": probe::multi_buffer(),
+        "verified": costs,
+    });
+    println!("{MARK}{report}");
+}

@@ -1,0 +1,165 @@
+//! The first file system of a booted kernel: the kernel tests, what they run, and the modules they need, as a cpio
+//! archive ("newc", Documentation/driver-api/early-userspace/buffer-format.rst of the kernel's source).
+
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use testbed::tools::find;
+
+/// Modules the tests need; a kernel may have them built in.
+const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
+/// Programs the tests and the first process run.
+const PROGRAMS: [&str; 3] = ["busybox", "ip", "ping"];
+
+const FOLDER: u32 = 0o040_755;
+const PROGRAM: u32 = 0o100_755;
+
+/// A cpio archive in the making.
+struct Cpio {
+    bytes: Vec<u8>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Cpio {
+    fn entry(&mut self, path: &Path, mode: u32, content: &[u8]) {
+        let name = path.to_string_lossy();
+        let name = name.trim_start_matches('/');
+        let fields = [
+            self.bytes.len() as u32, // inode
+            mode,
+            0, // owner
+            0, // group
+            1, // links
+            0, // time
+            content.len() as u32,
+            0, // device
+            0,
+            0,
+            0,
+            name.len() as u32 + 1,
+            0, // checksum
+        ];
+        self.bytes.extend(b"070701");
+        for field in fields {
+            self.bytes.extend(format!("{field:08x}").bytes());
+        }
+        self.bytes.extend(name.bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend(content);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    fn folder(&mut self, path: &Path) {
+        let missing: Vec<_> = path.ancestors().filter(|dir| dir.components().count() > 1).collect();
+        for dir in missing.into_iter().rev() {
+            if self.folders.insert(dir.to_owned()) {
+                self.entry(dir, FOLDER, b"");
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, content: &[u8]) {
+        if let Some(parent) = path.parent() {
+            self.folder(parent);
+        }
+        self.entry(path, PROGRAM, content);
+    }
+}
+
+/// What every kernel's image has in common.
+///
+/// # Errors
+/// When a program is missing or a file cannot be read.
+pub(super) fn common(tests: &Path) -> Result<Vec<u8>> {
+    let mut cpio = Cpio {
+        bytes: Vec::new(),
+        folders: BTreeSet::new(),
+    };
+    for dir in ["/proc", "/sys", "/dev", "/run", "/tmp"] {
+        cpio.folder(Path::new(dir));
+    }
+    let mut libraries = BTreeSet::new();
+    let mut programs = vec![("tests".to_owned(), stripped(tests))];
+    for name in PROGRAMS {
+        let path = find(name).with_context(|| format!("{name} is not installed"))?;
+        programs.push((name.to_owned(), path));
+    }
+    for (name, path) in programs {
+        libraries.extend(libraries_of(&path)?);
+        let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        cpio.file(&Path::new("/bin").join(name), &content);
+    }
+    for path in libraries {
+        let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        cpio.file(&path, &content);
+    }
+    Ok(cpio.bytes)
+}
+
+/// Writes a kernel's image: the common part, its modules, and the first process.
+///
+/// # Errors
+/// When a module is missing that the kernel has not built in, or a file cannot be read or written.
+pub(super) fn write(common: &[u8], kernel: &Path, init: &str, out: &Path) -> Result<()> {
+    let mut cpio = Cpio {
+        bytes: common.to_vec(),
+        folders: BTreeSet::new(),
+    };
+    for name in MODULES {
+        if let Some(path) = super::find_file(kernel, &|file| {
+            file.split_once(".ko").is_some_and(|(stem, _)| stem == name)
+        }) {
+            cpio.file(Path::new(&format!("/modules/{name}.ko")), &unpacked(&path)?);
+        }
+    }
+    cpio.file(Path::new("/init"), init.as_bytes());
+    cpio.entry(Path::new("TRAILER!!!"), 0, b"");
+    std::fs::write(out, cpio.bytes).with_context(|| out.display().to_string())
+}
+
+/// The test program without its debug information, which would be most of the image.
+fn stripped(tests: &Path) -> PathBuf {
+    let small = tests.with_extension("stripped");
+    let done = Command::new("strip")
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(&small)
+        .arg(tests)
+        .status();
+    if done.is_ok_and(|status| status.success()) {
+        return small;
+    }
+    tests.to_owned()
+}
+
+fn unpacked(module: &Path) -> Result<Vec<u8>> {
+    let tool = match module.extension().and_then(|ext| ext.to_str()) {
+        Some("xz") => "xz",
+        Some("zst") => "zstd",
+        _ => return std::fs::read(module).with_context(|| module.display().to_string()),
+    };
+    let out = Command::new(tool)
+        .arg("-dc")
+        .arg(module)
+        .output()
+        .with_context(|| format!("{tool} cannot be run"))?;
+    ensure!(out.status.success(), "{tool} cannot unpack {}", module.display());
+    Ok(out.stdout)
+}
+
+/// The shared libraries of a program, with the loader; none for a static one.
+fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+    let out = Command::new("ldd").arg(program).output().context("ldd cannot be run")?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect())
+}
