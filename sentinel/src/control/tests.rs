@@ -422,3 +422,14 @@ async fn taking_everything_back_where_there_is_nothing_is_done_already() {
     assert!(matches!(one, Err(CommandError::NotFound)), "{one:?}");
     house.close();
 }
+
+#[tokio::test]
+async fn a_second_failure_on_an_entry_that_would_not_go_forgets_neither() {
+    play(vec![
+        Step::Attack(2),
+        Step::Break(vec!["put", "delete"]),
+        Step::All,
+        Step::Add(2, 32, 1),
+    ])
+    .await;
+}

@@ -39,7 +39,8 @@ pub struct Responder<E> {
     /// In force, by target.
     pub(super) held: BTreeMap<IpNet, Held>,
     /// Entries that should be gone and are not known to be; tried again until they are.
-    pub(super) owed: BTreeMap<IpNet, Owed>,
+    /// Several actions may wait for the same entry to go.
+    pub(super) owed: BTreeMap<IpNet, Vec<Owed>>,
     /// Actions of an earlier run whose decisions were not taken up yet.
     pub(super) earlier: HashMap<DecisionId, Action>,
     /// What is never touched; asked once more before a write.
@@ -232,7 +233,7 @@ impl<E: Enforcer> Responder<E> {
         tidings.audit(now, "sentinel", action_verb(status), subject, action.outcome.clone());
         tidings.action(&action);
         tidings.events.push(Event::Decision(Arc::new(decision.clone())));
-        if let Some(owed) = self.owed.remove(&decision.target) {
+        for owed in self.owed.remove(&decision.target).unwrap_or_default() {
             let outcome = format!("its entry was taken over by decision {}", decision.id);
             end_owed(owed, outcome, now, tidings);
         }

@@ -94,7 +94,7 @@ impl<E: Enforcer> Responder<E> {
             ended,
             settled,
         };
-        self.owed.insert(action.target, owed);
+        self.owed.entry(action.target).or_default().push(owed);
     }
 
     /// Tries again to remove what could not be removed, and tells of what is gone.
@@ -103,12 +103,15 @@ impl<E: Enforcer> Responder<E> {
         let mut tidings = Tidings::default();
         for target in targets {
             let Ok(last) = self.remove(target) else { continue };
-            let Some(mut owed) = self.owed.remove(&target) else {
-                continue;
-            };
-            (owed.action.hits, owed.action.would_hits) = last;
-            let outcome = owed.settled.clone();
-            end_owed(owed, outcome, now, &mut tidings);
+            let mut waiting = self.owed.remove(&target).unwrap_or_default();
+            // The entry that could not be removed was the first one's; what came after never got in.
+            if let Some(first) = waiting.first_mut() {
+                (first.action.hits, first.action.would_hits) = last;
+            }
+            for owed in waiting {
+                let outcome = owed.settled.clone();
+                end_owed(owed, outcome, now, &mut tidings);
+            }
         }
         self.tell(tidings).await;
     }
