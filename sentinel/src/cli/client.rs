@@ -2,6 +2,7 @@
 
 use super::exit::Failure;
 use super::output::escape;
+use super::pages;
 use anyhow::{Context, anyhow};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -13,8 +14,6 @@ use std::time::Duration;
 
 /// The agent answers from memory or a local database; longer than this it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Items asked for at once.
-const PAGE: usize = 500;
 
 /// A running agent.
 pub(super) struct Client {
@@ -100,30 +99,16 @@ impl Client {
 
     /// The items of a list, page after page, up to `limit` (0: all).
     pub(super) fn list(&self, path: &str, query: &[(&str, String)], limit: usize) -> Result<Vec<Value>, Failure> {
-        let mut items = Vec::new();
-        let mut cursor = None;
-        loop {
-            let want = if limit == 0 {
-                PAGE
-            } else {
-                PAGE.min(limit - items.len())
-            };
+        pages::walk(limit, |want, cursor| {
             let mut query = query.to_vec();
             query.push(("limit", want.to_string()));
-            if let Some(cursor) = cursor {
-                query.push(("cursor", cursor));
-            }
+            query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let mut page = self.call(Method::GET, path, &query, None)?;
             let Value::Array(batch) = page["items"].take() else {
                 return Err(anyhow!("the agent's answer to {path} has no items").into());
             };
-            let empty = batch.is_empty();
-            items.extend(batch);
-            cursor = page["next_cursor"].as_str().map(str::to_owned);
-            if cursor.is_none() || empty || (limit != 0 && items.len() >= limit) {
-                return Ok(items);
-            }
-        }
+            Ok((batch, page["next_cursor"].as_str().map(str::to_owned)))
+        })
     }
 }
 

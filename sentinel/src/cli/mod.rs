@@ -17,6 +17,7 @@ mod explain;
 mod generate;
 mod log;
 mod output;
+mod pages;
 mod replay;
 mod run;
 mod source;

@@ -1,6 +1,7 @@
 //! The agent's lists without the agent: the same paths and parameters, answered from the database.
 
 use super::exit::Failure;
+use super::pages;
 use crate::store::{ActionFilter, AlertFilter, DecisionFilter, Page, Store, StoreError, Window};
 use crate::types::{AlertId, DecisionId};
 use anyhow::{Context, anyhow};
@@ -11,9 +12,6 @@ use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
 use tokio::runtime::Runtime;
-
-/// Items asked for at once.
-const PAGE: usize = 500;
 
 /// A database, opened for reading.
 pub(super) struct Stored {
@@ -55,7 +53,7 @@ impl Stored {
                     .transpose()?
                     .into_iter()
                     .collect::<Vec<_>>();
-                pages(limit, |want, cursor| {
+                listed(limit, |want, cursor| {
                     let (severity, detector) = (severity.clone(), detector.clone());
                     let window = window(want, cursor);
                     self.runtime.block_on(self.store.alerts(AlertFilter {
@@ -68,13 +66,13 @@ impl Stored {
             }
             "/decisions" => {
                 let active = value("active").map(|text| text == "true");
-                pages(limit, |want, cursor| {
+                listed(limit, |want, cursor| {
                     let window = window(want, cursor);
                     self.runtime
                         .block_on(self.store.decisions(DecisionFilter { window, ip, active }))
                 })
             }
-            "/actions" => pages(limit, |want, cursor| {
+            "/actions" => listed(limit, |want, cursor| {
                 let filter = ActionFilter {
                     window: window(want, cursor),
                     ip,
@@ -102,27 +100,15 @@ impl Stored {
 }
 
 /// Page after page, up to `limit` (0: all).
-fn pages<T: Serialize>(
+fn listed<T: Serialize>(
     limit: usize,
     page: impl Fn(usize, Option<String>) -> Result<Page<T>, StoreError>,
 ) -> Result<Vec<Value>, Failure> {
-    let mut items = Vec::new();
-    let mut cursor = None;
-    loop {
-        let want = if limit == 0 {
-            PAGE
-        } else {
-            PAGE.min(limit - items.len())
-        };
+    pages::walk(limit, |want, cursor| {
         let part = page(want, cursor)?;
-        for found in &part.items {
-            items.push(serde_json::to_value(found)?);
-        }
-        cursor = part.next_cursor;
-        if cursor.is_none() || part.items.is_empty() || (limit != 0 && items.len() >= limit) {
-            return Ok(items);
-        }
-    }
+        let items = part.items.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+        Ok((items, part.next_cursor))
+    })
 }
 
 fn item<T: Serialize>(found: Option<T>) -> Result<Option<Value>, Failure> {

@@ -108,6 +108,12 @@ pub fn severity(score: f64, thresholds: &SeverityThresholds) -> Option<Severity>
 pub struct Detectors {
     behaviour: Vec<Box<dyn DetectorBox>>,
     baseline: Option<Baseline>,
+    speaker: Speaker,
+}
+
+/// Makes alerts of findings: stamps, names and signs them, and knows what was said already.
+#[derive(Debug)]
+struct Speaker {
     voice: Voice,
     clock: Clock,
     mint: Mint,
@@ -145,16 +151,18 @@ impl Detectors {
                 .baseline
                 .enabled
                 .then(|| Baseline::new(&detect.baseline, detect.realert_after, sources)),
-            voice: Voice::new(detect.realert_after, config.severity_thresholds, sources),
-            clock,
-            mint,
-            sensor: sensor.into(),
+            speaker: Speaker {
+                voice: Voice::new(detect.realert_after, config.severity_thresholds, sources),
+                clock,
+                mint,
+                sensor: sensor.into(),
+            },
         }
     }
 
     /// Sets the relation of the two clocks anew, for alerts to come.
     pub fn set_clock(&mut self, clock: Clock) {
-        self.clock = clock;
+        self.speaker.clock = clock;
     }
 
     /// Takes in an observation.
@@ -162,33 +170,19 @@ impl Detectors {
         let mut alerts = Vec::new();
         let mut spoke = false;
         for detector in &mut self.behaviour {
-            if let Some(finding) = detector.observe(observation, &self.voice) {
+            if let Some(finding) = detector.observe(observation, &self.speaker.voice) {
                 spoke |= finding.source == Some(observation.source);
                 let name = detector.name();
-                alerts.extend(utter(
-                    name,
-                    finding,
-                    &mut self.voice,
-                    self.clock,
-                    &mut self.mint,
-                    &self.sensor,
-                ));
+                alerts.extend(self.speaker.utter(name, finding));
             }
         }
         if let Some(baseline) = &mut self.baseline {
             if spoke {
                 baseline.freeze(observation.source, observation.at);
             }
-            if let Some(finding) = baseline.observe(observation, &self.voice) {
+            if let Some(finding) = baseline.observe(observation, &self.speaker.voice) {
                 let name = baseline.name();
-                alerts.extend(utter(
-                    name,
-                    finding,
-                    &mut self.voice,
-                    self.clock,
-                    &mut self.mint,
-                    &self.sensor,
-                ));
+                alerts.extend(self.speaker.utter(name, finding));
             }
         }
         alerts
@@ -198,7 +192,7 @@ impl Detectors {
     /// [`FlowTable::tick`](crate::flow::FlowTable::tick) included, so that nothing falls due here but forgetting what was
     /// said.
     pub fn tick(&mut self, now: Ktime) -> Vec<Alert> {
-        self.voice.forget(now);
+        self.speaker.voice.forget(now);
         Vec::new()
     }
 
@@ -224,39 +218,34 @@ impl Detectors {
     }
 }
 
-/// Makes an alert of a finding, if its severity is worth one.
-fn utter(
-    detector: Name,
-    mut finding: Finding,
-    voice: &mut Voice,
-    clock: Clock,
-    mint: &mut Mint,
-    sensor: &str,
-) -> Option<Alert> {
-    let score = score(finding.ratio);
-    let mut severity = severity(score, &voice.thresholds())?;
-    if finding.class == EvidenceClass::Statistical {
-        severity = severity.min(Severity::Medium);
+impl Speaker {
+    /// Makes an alert of a finding, if its severity is worth one.
+    fn utter(&mut self, detector: Name, mut finding: Finding) -> Option<Alert> {
+        let score = score(finding.ratio);
+        let mut severity = severity(score, &self.voice.thresholds())?;
+        if finding.class == EvidenceClass::Statistical {
+            severity = severity.min(Severity::Medium);
+        }
+        self.voice.said(voice::topic(detector, &finding), finding.at, severity);
+        finding.targets.truncate(MAX_TARGETS);
+        let at = self.clock.wall(finding.at);
+        Some(Alert {
+            id: self.mint.alert(at),
+            at,
+            evidence_at: finding.at,
+            source: finding.source,
+            targets: finding.targets,
+            detector,
+            family: finding.family,
+            technique: finding.technique.into_owned(),
+            score,
+            severity,
+            class: finding.class,
+            evidence: finding.evidence,
+            summary: finding.summary,
+            sensor: self.sensor.clone(),
+        })
     }
-    voice.said(voice::topic(detector, &finding), finding.at, severity);
-    finding.targets.truncate(MAX_TARGETS);
-    let at = clock.wall(finding.at);
-    Some(Alert {
-        id: mint.alert(at),
-        at,
-        evidence_at: finding.at,
-        source: finding.source,
-        targets: finding.targets,
-        detector,
-        family: finding.family,
-        technique: finding.technique.into_owned(),
-        score,
-        severity,
-        class: finding.class,
-        evidence: finding.evidence,
-        summary: finding.summary,
-        sensor: sensor.to_owned(),
-    })
 }
 
 /// One row of evidence.
