@@ -1,12 +1,30 @@
 //! Records of the event ring: a header, then one struct per kind. The decoder rejects what it does not know.
 
+use crate::addr::Addr;
 use crate::flow::{FlowKey, FlowValue};
 
 /// Version of every record layout in this file; raised with any change.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Kind of a [`FlowRecord`].
 pub const KIND_FLOW: u16 = 1;
+/// Kind of a [`ReflexRecord`].
+pub const KIND_REFLEX: u16 = 2;
+/// Kind of a [`ReturnRecord`].
+pub const KIND_RETURN: u16 = 3;
+/// Kind of a [`SynFloodRecord`].
+pub const KIND_SYN_FLOOD: u16 = 4;
+
+/// Bit of [`ReflexRecord::crossed`]: packets.
+pub const REFLEX_PACKETS: u32 = 1;
+/// Bit of [`ReflexRecord::crossed`]: bytes.
+pub const REFLEX_BYTES: u32 = 2;
+/// Bit of [`ReflexRecord::crossed`]: SYNs.
+pub const REFLEX_SYNS: u32 = 4;
+/// Bit of [`ReflexRecord::crossed`]: distinct destination ports.
+pub const REFLEX_PORTS: u32 = 8;
+/// Bit of [`ReflexRecord::crossed`]: half-open handshakes.
+pub const REFLEX_HALF_OPEN: u32 = 16;
 
 /// First 8 bytes of every record, native byte order.
 #[repr(C)]
@@ -58,6 +76,97 @@ impl FlowRecord {
     }
 }
 
-const _: () = assert!(size_of::<FlowRecord>() == 280);
+/// A source crossed a threshold of [`crate::settings::Reflex`]. 88 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReflexRecord {
+    /// [`KIND_REFLEX`].
+    pub header: Header,
+    /// When: `CLOCK_BOOTTIME`, ns.
+    pub now_ns: u64,
+    /// Who.
+    pub remote: Addr,
+    /// Until when the kernel limits the source by itself: `CLOCK_BOOTTIME`, ns; 0 where it does not.
+    pub limited_until_ns: u64,
+    /// L3 bytes in this window.
+    pub bytes: u64,
+    /// When the window began: `CLOCK_BOOTTIME`, ns.
+    pub window_ns: u64,
+    /// `REFLEX_*` bits: which thresholds, of those not reported in this window before.
+    pub crossed: u32,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Packets in this window.
+    pub packets: u32,
+    /// SYNs in this window.
+    pub syns: u32,
+    /// Estimate of the distinct destination ports in this window.
+    pub ports: u32,
+    /// Handshakes begun and not completed in this window.
+    pub half_open: u32,
+    /// 1 where the limit only counts (simulation).
+    pub shadow: u32,
+    /// Zero.
+    pub pad: u32,
+}
 
-crate::pod!(Header, FlowRecord);
+/// A source on probation returned. 80 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReturnRecord {
+    /// [`KIND_RETURN`].
+    pub header: Header,
+    /// When: `CLOCK_BOOTTIME`, ns.
+    pub now_ns: u64,
+    /// Who: the very source, where the entry may be a prefix.
+    pub remote: Addr,
+    /// The decision whose probation it is: a UUID in network order.
+    pub decision: [u8; 16],
+    /// Until when the entry is in force again: `CLOCK_BOOTTIME`, ns; 0 where it is not.
+    pub reapplied_until_ns: u64,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Length of the entry's prefix.
+    pub prefix_len: u32,
+    /// `ACTION_*` of the entry.
+    pub action: u32,
+    /// 1 where the entry only counts (simulation).
+    pub shadow: u32,
+    /// Zero.
+    pub pad: u64,
+}
+
+/// A port came under a SYN flood, or out of it. 64 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SynFloodRecord {
+    /// [`KIND_SYN_FLOOD`].
+    pub header: Header,
+    /// When: `CLOCK_BOOTTIME`, ns.
+    pub now_ns: u64,
+    /// The near side's address, as the packet at hand had it.
+    pub local: Addr,
+    /// Handshakes begun in the window.
+    pub syns: u32,
+    /// Handshakes completed in it.
+    pub completed: u32,
+    /// Interface index.
+    pub ifindex: u32,
+    /// The near side's port, host order.
+    pub port: u16,
+    /// 1 where it begins, 0 where it is over.
+    pub under_flood: u8,
+    /// 1 where SYNs are answered with cookies by the kernel programs.
+    pub answered: u8,
+    /// Zero.
+    pub pad: [u64; 2],
+}
+
+const _: () = {
+    assert!(size_of::<FlowRecord>() == 280);
+    assert!(size_of::<ReflexRecord>() == 88);
+    assert!(size_of::<ReturnRecord>() == 80);
+    assert!(size_of::<SynFloodRecord>() == 64);
+};
+
+crate::pod!(Header, FlowRecord, ReflexRecord, ReturnRecord, SynFloodRecord);

@@ -8,7 +8,14 @@ pub const SETTING_FLOWS: u32 = 2;
 /// Length of one budget window, as a shift of nanoseconds: 2^22 ns, about 4.2 ms.
 pub const BUDGET_WINDOW_SHIFT: u32 = 22;
 
-/// Run-time settings of the kernel programs. 24 bytes.
+/// Bit of [`Settings::flags`]: answer SYNs to ports under flood with cookies.
+pub const SETTING_COOKIES: u32 = 4;
+/// Bit of [`Settings::flags`]: keep per-source counters and raise events when they cross [`Reflex`].
+pub const SETTING_REFLEX: u32 = 8;
+/// Bit of [`Settings::flags`]: a source that crosses a threshold is limited at once.
+pub const SETTING_REFLEX_LIMIT: u32 = 16;
+
+/// Run-time settings of the kernel programs. 128 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -18,10 +25,58 @@ pub struct Settings {
     pub flags: u32,
     /// Flow records a CPU may emit per budget window (see [`BUDGET_WINDOW_SHIFT`]); more are deferred and counted.
     pub event_budget: u32,
+    /// Secret of every hash an outsider must not be able to steer.
+    pub seed: u64,
+    /// Which of its two versions each feed list stands at: bit n for list n. Read once per packet, so that no packet
+    /// is judged by a mixture.
+    pub list_versions: u32,
+    /// Buckets of the exact IPv4 list table, less one.
+    pub list4_mask: u32,
+    /// Buckets of the exact IPv6 list table, less one.
+    pub list6_mask: u32,
+    /// Buckets of one CPU's part of the flow table, less one.
+    pub flow_mask: u32,
+    /// Buckets of the table of sources, less one.
+    pub source_mask: u32,
+    /// Handshakes begun and not completed on one port within a second that make a SYN flood.
+    pub syn_flood_half_open: u32,
+    /// Thresholds per source.
+    pub reflex: Reflex,
     /// Zero.
-    pub pad: u64,
+    pub pad: [u64; 3],
 }
 
-const _: () = assert!(size_of::<Settings>() == 24);
+/// Thresholds per source and window, and what crossing one brings. 0 is never crossed. 56 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reflex {
+    /// Length of the window, ns.
+    pub window_ns: u64,
+    /// L3 bytes.
+    pub bytes: u64,
+    /// For how long a source that crossed a threshold is limited, ns.
+    pub hold_ns: u64,
+    /// Packets.
+    pub packets: u32,
+    /// SYNs.
+    pub syns: u32,
+    /// Distinct destination ports.
+    pub ports: u32,
+    /// Handshakes begun and not completed.
+    pub half_open: u32,
+    /// Rate it is limited to, as [`crate::entry::BlockEntry::packet_ns`].
+    pub packet_ns: u32,
+    /// As [`crate::entry::BlockEntry::byte_ns_q8`].
+    pub byte_ns_q8: u32,
+    /// As [`crate::entry::BlockEntry::burst_ms`].
+    pub burst_ms: u32,
+    /// Zero.
+    pub pad: u32,
+}
 
-crate::pod!(Settings);
+const _: () = {
+    assert!(size_of::<Reflex>() == 56);
+    assert!(size_of::<Settings>() == 128);
+};
+
+crate::pod!(Settings, Reflex);

@@ -83,12 +83,64 @@ counters! {
     DropHidden = "drop_hidden",
     /// Their frame bytes.
     DropHiddenBytes = "drop_hidden_bytes",
+    /// Packets dropped because a feed's list has their source.
+    DropList = "drop_list",
+    /// Packets dropped for exceeding the rate of their source.
+    DropLimit = "drop_limit",
+    /// Packets dropped for exceeding the rate the kernel set by itself.
+    DropReflex = "drop_reflex",
+    /// IPv4 packets sent on to the honeypot.
+    RedirectV4 = "redirect_v4",
+    /// Their frame bytes.
+    RedirectV4Bytes = "redirect_v4_bytes",
+    /// IPv6 packets sent on to the honeypot.
+    RedirectV6 = "redirect_v6",
+    /// Their frame bytes.
+    RedirectV6Bytes = "redirect_v6_bytes",
+    /// Packets that were to go to the honeypot and could not be rewritten; they are dropped, not passed.
+    RedirectFailed = "redirect_failed",
+    /// IPv4 SYNs answered with a cookie.
+    AnswerV4 = "answer_v4",
+    /// Their frame bytes.
+    AnswerV4Bytes = "answer_v4_bytes",
+    /// IPv6 SYNs answered with a cookie.
+    AnswerV6 = "answer_v6",
+    /// Their frame bytes.
+    AnswerV6Bytes = "answer_v6_bytes",
+    /// Packets passed that an enforcing rate limit would have dropped (also counted as passed).
+    WouldLimit = "would_limit",
+    /// Packets passed that an enforcing redirection would have sent to the honeypot (also counted as passed).
+    WouldRedirect = "would_redirect",
+    /// Packets that went out with their original address restored after the honeypot answered.
+    Restored = "restored",
+    /// IPv4 packets dropped on their way out.
+    EgressDropV4 = "egress_drop_v4",
+    /// Their frame bytes.
+    EgressDropV4Bytes = "egress_drop_v4_bytes",
+    /// IPv6 packets dropped on their way out.
+    EgressDropV6 = "egress_drop_v6",
+    /// Their frame bytes.
+    EgressDropV6Bytes = "egress_drop_v6_bytes",
+    /// Packets let out that an enforcing entry would have dropped (also counted as let out).
+    EgressWouldDrop = "egress_would_drop",
+    /// Thresholds crossed by a source.
+    ReflexRaised = "reflex_raised",
+    /// Sources that returned while on probation.
+    Returned = "returned",
+    /// ACKs that brought a valid SYN cookie back.
+    CookieValid = "cookie_valid",
+    /// ACKs to a port under flood that brought none, and were dropped.
+    CookieInvalid = "cookie_invalid",
+    /// Flow slots given to another flow while still in use; what they had counted was reported first.
+    FlowEvicted = "flow_evicted",
+    /// Records of new flows withheld because the ring was filling up; the flow reports later.
+    EventThinned = "event_thinned",
 }
 
 /// Number of counters.
-pub const COUNTERS: usize = 32;
+pub const COUNTERS: usize = 64;
 
-/// Per-CPU block of one interface: counters, the cached clock and the event budget. 288 bytes.
+/// Per-CPU block of one interface: counters, the cached clock and the event budget. 544 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuBlock {
@@ -117,7 +169,7 @@ impl Default for CpuBlock {
 }
 
 const _: () = {
-    assert!(size_of::<CpuBlock>() == 288);
+    assert!(size_of::<CpuBlock>() == 544);
     assert!(Counter::ALL.len() <= COUNTERS);
 };
 

@@ -24,6 +24,7 @@ mod allow;
 #[cfg(feature = "kernel-debug")]
 mod debug;
 mod emit;
+mod entry;
 mod frame;
 mod gate;
 mod maps;

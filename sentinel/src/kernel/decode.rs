@@ -1,6 +1,23 @@
 //! From ring bytes to records. Everything is checked; nothing panics.
 
-use sentinel_common::event::{FlowRecord, Header, KIND_FLOW, VERSION};
+use sentinel_common::event::{
+    FlowRecord, Header, KIND_FLOW, KIND_REFLEX, KIND_RETURN, KIND_SYN_FLOOD, ReflexRecord, ReturnRecord,
+    SynFloodRecord, VERSION,
+};
+
+/// One record of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "flow records are nearly all there are")]
+pub enum Record {
+    /// A summary of a flow.
+    Flow(FlowRecord),
+    /// A source crossed a threshold.
+    Reflex(ReflexRecord),
+    /// A source on probation returned.
+    Return(ReturnRecord),
+    /// A port came under a SYN flood, or out of it.
+    SynFlood(SynFloodRecord),
+}
 
 /// Why a record was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +60,7 @@ impl DecodeError {
 
 /// Decodes records back to back, as [`RingReader`](super::RingReader) hands them on. A record that is rejected is
 /// skipped by the length it announces; where that cannot be, the batch ends.
-pub fn decode(batch: &[u8]) -> impl Iterator<Item = Result<FlowRecord, DecodeError>> + '_ {
+pub fn decode(batch: &[u8]) -> impl Iterator<Item = Result<Record, DecodeError>> + '_ {
     let mut rest = batch;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -69,20 +86,29 @@ pub fn decode(batch: &[u8]) -> impl Iterator<Item = Result<FlowRecord, DecodeErr
     })
 }
 
-fn one(header: Header, bytes: &[u8]) -> Result<FlowRecord, DecodeError> {
+fn one(header: Header, bytes: &[u8]) -> Result<Record, DecodeError> {
     if header.version != VERSION {
         return Err(DecodeError::Version(header.version));
     }
     match header.kind {
-        KIND_FLOW if bytes.len() == size_of::<FlowRecord>() => read(bytes).ok_or(DecodeError::Short {
-            len: size_of::<FlowRecord>(),
-            have: bytes.len(),
-        }),
-        KIND_FLOW => Err(DecodeError::Length {
-            kind: header.kind,
-            len: header.len,
-        }),
+        KIND_FLOW => typed(header, bytes).map(Record::Flow),
+        KIND_REFLEX => typed(header, bytes).map(Record::Reflex),
+        KIND_RETURN => typed(header, bytes).map(Record::Return),
+        KIND_SYN_FLOOD => typed(header, bytes).map(Record::SynFlood),
         kind => Err(DecodeError::Kind(kind)),
+    }
+}
+
+/// The record as its kind says, if its length is that kind's.
+fn typed<T: aya::Pod>(header: Header, bytes: &[u8]) -> Result<T, DecodeError> {
+    let wrong = DecodeError::Length {
+        kind: header.kind,
+        len: header.len,
+    };
+    if bytes.len() == size_of::<T>() {
+        read(bytes).ok_or(wrong)
+    } else {
+        Err(wrong)
     }
 }
 
@@ -118,7 +144,7 @@ mod tests {
         let mut batch = bytes(&record());
         batch.extend(bytes(&record()));
         let all: Vec<_> = decode(&batch).collect();
-        assert_eq!(all, vec![Ok(record()), Ok(record())]);
+        assert_eq!(all, vec![Ok(Record::Flow(record())), Ok(Record::Flow(record()))]);
     }
 
     #[test]
@@ -131,7 +157,11 @@ mod tests {
         let all: Vec<_> = decode(&batch).collect();
         assert_eq!(
             all,
-            vec![Err(DecodeError::Kind(9)), Err(DecodeError::Version(77)), Ok(record())]
+            vec![
+                Err(DecodeError::Kind(9)),
+                Err(DecodeError::Version(77)),
+                Ok(Record::Flow(record()))
+            ]
         );
     }
 

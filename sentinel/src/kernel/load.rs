@@ -77,7 +77,7 @@ impl Kernel {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
-            pad: 0,
+            ..Settings::default()
         };
         settings
             .set(0, initial, 0)

@@ -26,7 +26,7 @@ pub mod testrun;
 
 pub use attach::{Attachment, detach_leftovers};
 pub use counters::Counters;
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, Record, decode};
 pub use error::KernelError;
 pub use load::Kernel;
 #[cfg(feature = "kernel-debug")]

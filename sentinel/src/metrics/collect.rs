@@ -20,6 +20,12 @@ const TRAFFIC: &[(&str, &str, Counter, Counter)] = &[
     ("drop", "4", Counter::DropV4, Counter::DropV4Bytes),
     ("drop", "6", Counter::DropV6, Counter::DropV6Bytes),
     ("drop", "other", Counter::DropHidden, Counter::DropHiddenBytes),
+    ("redirect", "4", Counter::RedirectV4, Counter::RedirectV4Bytes),
+    ("redirect", "6", Counter::RedirectV6, Counter::RedirectV6Bytes),
+    ("answer", "4", Counter::AnswerV4, Counter::AnswerV4Bytes),
+    ("answer", "6", Counter::AnswerV6, Counter::AnswerV6Bytes),
+    ("egress_drop", "4", Counter::EgressDropV4, Counter::EgressDropV4Bytes),
+    ("egress_drop", "6", Counter::EgressDropV6, Counter::EgressDropV6Bytes),
 ];
 
 /// What went out, by IP version: packets and bytes.
@@ -35,6 +41,11 @@ const DROPS: &[(&str, Counter)] = &[
     ("exact", Counter::DropExact),
     ("prefix", Counter::DropPrefix),
     ("hidden_source", Counter::DropHidden),
+    ("list", Counter::DropList),
+    ("rate_limit", Counter::DropLimit),
+    ("reflex", Counter::DropReflex),
+    ("redirect_failed", Counter::RedirectFailed),
+    ("syn_cookie", Counter::CookieInvalid),
 ];
 
 /// Packets with something to say about them, whatever became of them.
@@ -46,10 +57,21 @@ const NOTED: &[(&str, Counter)] = &[
     ("truncated", Counter::Truncated),
     ("malformed", Counter::Malformed),
     ("too_deep", Counter::TooDeep),
+    ("would_limit", Counter::WouldLimit),
+    ("would_redirect", Counter::WouldRedirect),
+    ("restored", Counter::Restored),
+    ("egress_would_drop", Counter::EgressWouldDrop),
+    ("reflex_raised", Counter::ReflexRaised),
+    ("returned", Counter::Returned),
+    ("cookie_valid", Counter::CookieValid),
 ];
 
 /// Flows of the kernel's table.
-const FLOWS: &[(&str, Counter)] = &[("new", Counter::FlowNew), ("refused", Counter::FlowRefused)];
+const FLOWS: &[(&str, Counter)] = &[
+    ("new", Counter::FlowNew),
+    ("refused", Counter::FlowRefused),
+    ("evicted", Counter::FlowEvicted),
+];
 
 /// Losses counted in the agent, by (stage, reason).
 #[derive(Clone, Debug, Default)]
@@ -169,6 +191,11 @@ fn kernel(out: &mut Out<'_>, stats: &Stats) -> Result<(), Error> {
         "ringbuf_deferred",
         "Records put off because the budget was spent",
         Counter::EventDeferred,
+    )?;
+    single(
+        "ringbuf_thinned",
+        "Records of new flows withheld because the ring was filling up",
+        Counter::EventThinned,
     )
 }
 

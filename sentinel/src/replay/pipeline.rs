@@ -330,14 +330,7 @@ impl Pipeline {
 
     fn pass(&mut self, packet: &PacketMeta, direction: Direction, wire_len: u32, now: Ktime) -> Verdict {
         let (verdict, by) = self.gate.judge(packet.src, u64::from(wire_len), now.0);
-        let verdict_name = match verdict {
-            Verdict::Pass => "pass",
-            Verdict::PassAllowed => "pass_allowed",
-            Verdict::WouldDrop => "would_drop",
-            Verdict::DropExact => "drop_exact",
-            Verdict::DropPrefix => "drop_prefix",
-        };
-        *self.summary.verdicts.entry(verdict_name).or_default() += 1;
+        *self.summary.verdicts.entry(verdict.as_str()).or_default() += 1;
         if let Some(target) = by {
             self.drop_event(packet, direction, target, verdict, self.clock.wall(now));
         }

@@ -1,6 +1,6 @@
 //! The kernel as a sensor: decodes ring batches and fetches what quiet flows left unreported.
 
-use crate::kernel::{FlowSweep, decode};
+use crate::kernel::{FlowSweep, Record, decode};
 use crate::metrics::Metrics;
 use crate::time;
 use bytes::Bytes;
@@ -52,6 +52,10 @@ impl XdpSensor {
                 record
                     .inspect_err(|error| self.metrics.dropped("decode", error.reason(), 1))
                     .ok()
+            })
+            .filter_map(|record| match record {
+                Record::Flow(flow) => Some(flow),
+                Record::Reflex(_) | Record::Return(_) | Record::SynFlood(_) => None,
             })
             .collect();
         self.metrics.records("ring", records.len());

@@ -1,7 +1,7 @@
 //! Two namespaces of a test's own, and what every live test does with them.
 
 use super::*;
-use sentinel::kernel::decode;
+use sentinel::kernel::{Record, decode};
 use sentinel::time::boot_now;
 use sentinel_common::entry::{ACTION_DROP, BlockEntry, NEVER_NS};
 use sentinel_common::event::FlowRecord;
@@ -115,7 +115,11 @@ pub(crate) async fn records(
     cancel.cancel();
     task.await.unwrap();
     while let Some(batch) = batches.recv().await {
-        decode(&batch).for_each(|record| keep(record.unwrap()));
+        for record in decode(&batch) {
+            if let Record::Flow(flow) = record.unwrap() {
+                keep(flow);
+            }
+        }
     }
     last.into_iter().for_each(&mut keep);
     latest
