@@ -7,7 +7,6 @@ use sentinel_common::event::{
 
 /// One record of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "flow records are nearly all there are")]
 pub enum Record {
     /// A summary of a flow.
     Flow(FlowRecord),
