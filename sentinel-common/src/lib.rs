@@ -13,6 +13,8 @@ pub mod addr;
 pub mod entry;
 pub mod event;
 pub mod flow;
+pub mod hint;
+pub mod list;
 pub mod names;
 pub mod packet;
 pub mod settings;

@@ -4,7 +4,7 @@
 //! keeps them; super-packets that the card will cut up (TSO, GSO) are counted as the packets that leave. A jumbo
 //! payload length of zero ("BIG TCP", off unless asked for) is counted as it stands: one packet without ports.
 
-use crate::allow::allowed as is_allowed;
+use crate::allow::hinted as is_allowed;
 use crate::emit;
 use crate::frame::{self, Frame};
 use crate::maps::{FLOWS, SETTINGS, scratch};
@@ -53,7 +53,7 @@ pub(crate) fn packet(
     let value = unsafe { &mut *pointer };
     let allowed = match allowed {
         Some(allowed) => allowed,
-        None if fresh => is_allowed(&key.remote, meta.ip_version, now),
+        None if fresh => is_allowed(settings, &key.remote, meta.ip_version, now),
         None => value.state & STATE_ALLOWED != 0,
     };
     if fresh {

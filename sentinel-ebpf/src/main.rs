@@ -27,6 +27,8 @@ mod emit;
 mod entry;
 mod frame;
 mod gate;
+mod hint;
+mod list;
 mod maps;
 mod stat;
 mod verdict;
