@@ -110,7 +110,11 @@ mod tests {
 
     #[test]
     fn the_three_regions_do_not_touch() {
-        for (high, seed) in [(0, 0), (u64::MAX, u64::MAX), (0x2001_0db8_dead_beef, 0x1234_5678_9abc_def1)] {
+        for (high, seed) in [
+            (0, 0),
+            (u64::MAX, u64::MAX),
+            (0x2001_0db8_dead_beef, 0x1234_5678_9abc_def1),
+        ] {
             assert!(cell6_short(high) < CELLS6_SHORT);
             assert!((CELLS6_SHORT..CELLS6_SHORT + CELLS6_HASHED).contains(&cell6_middle(high, seed)));
             assert!((CELLS6_SHORT + CELLS6_HASHED..CELLS6).contains(&cell6_long(high, seed)));

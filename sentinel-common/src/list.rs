@@ -268,7 +268,11 @@ mod tests {
             // Neighbouring addresses, as scanners' networks have them.
             let octets = (0x0a00_0000 + n).to_be_bytes();
             let (one, two) = buckets4(u32::from_ne_bytes(octets), seed, mask);
-            let best = if fill[one as usize] <= fill[two as usize] { one } else { two };
+            let best = if fill[one as usize] <= fill[two as usize] {
+                one
+            } else {
+                two
+            };
             if fill[best as usize] == BUCKET_SLOTS as u8 {
                 refused += 1;
             } else {

@@ -13,7 +13,8 @@ use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::hint::{WORDS4, WORDS6};
 use sentinel_common::list::{Bucket4, Bucket6, ListHits, MAX_LISTS, NetSlot, Standing};
 use sentinel_common::names::{
-    ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, LIST_NET_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
+    ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, LIST_NET_CAPACITY, MAX_INTERFACES, RING_BYTES,
+    SLOT_TABLE,
 };
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::Settings;
