@@ -15,6 +15,8 @@ pub mod event;
 pub mod flow;
 pub mod names;
 pub mod packet;
+pub mod rate;
+pub mod redirect;
 pub mod settings;
 pub mod stat;
 pub mod verdict;

@@ -8,6 +8,7 @@ use crate::allow::allowed;
 use crate::entry;
 use crate::frame::{self, Frame};
 use crate::maps::{SETTINGS, scratch};
+use crate::redirect;
 use crate::stat::Stat;
 use crate::verdict::xdp_code;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
@@ -53,7 +54,10 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         stat.count(Counter::TooDeep);
     }
     let now = stat.now();
-    let verdict = judge(&mut stat, settings, meta, bytes, now);
+    let verdict = judge(&mut stat, settings, meta, bytes, ifindex, now);
+    if matches!(verdict, Verdict::Redirect) {
+        return redirect::hand_over::<FRAGS>(ctx, &mut stat, meta, bytes);
+    }
     count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
     crate::debug::judged(ctx, meta, verdict);
@@ -66,11 +70,11 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
 
 /// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, SYN cookies, pass.
 #[inline(always)]
-fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> Verdict {
+fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, ifindex: u32, now: u64) -> Verdict {
     if allowed(&meta.src, meta.ip_version, now) {
         return Verdict::PassAllowed;
     }
-    entry::judge(stat, settings, meta, bytes, now)
+    entry::judge(stat, settings, meta, bytes, ifindex, now)
 }
 
 /// Counts a verdict: once by what became of the packet and its family, and once by reason.

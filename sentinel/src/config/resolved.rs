@@ -60,6 +60,8 @@ pub struct KernelConfig {
     pub block_net_capacity: u32,
     /// Elements of the flow map.
     pub flow_capacity: u32,
+    /// Elements of the map of redirected conversations.
+    pub redirect_capacity: u32,
     /// Size of the ring, bytes, a power of two.
     pub ring_bytes: u32,
     /// How often the ring is read.
@@ -239,6 +241,7 @@ impl Default for Config {
                 block_capacity: sentinel_common::names::BLOCK_CAPACITY,
                 block_net_capacity: sentinel_common::names::BLOCK_NET_CAPACITY,
                 flow_capacity: sentinel_common::names::FLOW_CAPACITY,
+                redirect_capacity: sentinel_common::names::REDIRECT_CAPACITY,
                 ring_bytes: sentinel_common::names::RING_BYTES,
                 poll_interval: Duration::from_millis(2),
             },

@@ -5,6 +5,7 @@ use super::error::KernelError;
 use super::maps::{BlockMaps, Shared};
 use super::pin::Pins;
 use super::ring::RingReader;
+use super::stages::Stages;
 use super::sweep::FlowSweep;
 use super::{attach, probe};
 use crate::config::{KernelConfig, Mode};
@@ -38,6 +39,7 @@ pub struct Kernel {
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
     counters: Counters,
+    pub(super) stages: Stages,
 }
 
 impl Kernel {
@@ -61,6 +63,7 @@ impl Kernel {
             .map_max_entries(n::MAP_ALLOW6, with_spare(n::ALLOW_CAPACITY))
             .map_max_entries(n::MAP_FLOWS, config.flow_capacity)
             .map_max_entries(n::MAP_EVENTS, config.ring_bytes)
+            .map_max_entries(n::MAP_REDIRECTS, config.redirect_capacity)
             .load(OBJECT)
             .map_err(KernelError::load)?;
         xdp(&mut ebpf, n::PROG_XDP)?
@@ -71,6 +74,8 @@ impl Kernel {
                 .load()
                 .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
+
+        let stages = Stages::load(&mut ebpf, config)?;
 
         let mut settings: Array<_, Settings> = take(&mut ebpf, n::MAP_SETTINGS)?;
         let initial = Settings {
@@ -103,6 +108,7 @@ impl Kernel {
             ring_lost: Arc::default(),
             flows: Arc::new(flows),
             counters,
+            stages,
         })
     }
 
@@ -210,6 +216,7 @@ fn check(config: &KernelConfig) -> Result<(), KernelError> {
         ("block_capacity", config.block_capacity),
         ("block_net_capacity", config.block_net_capacity),
         ("flow_capacity", config.flow_capacity),
+        ("redirect_capacity", config.redirect_capacity),
     ] {
         if value == 0 {
             return Err(KernelError::Capacity {

@@ -20,6 +20,7 @@ mod maps;
 mod pin;
 pub mod probe;
 mod ring;
+mod stages;
 mod sweep;
 mod sys;
 pub mod testrun;
