@@ -17,6 +17,8 @@ pub mod hint;
 pub mod list;
 pub mod names;
 pub mod packet;
+pub mod rate;
+pub mod redirect;
 pub mod settings;
 pub mod stat;
 pub mod verdict;

@@ -117,6 +117,11 @@ pub(super) const KEYS: &[Key] = &[
     key("kernel.flow_capacity", "Elements of the kernel's flow map", |d| {
         Slot::U32(&mut d.config.kernel.flow_capacity, 1_024..=16_777_216)
     }),
+    key(
+        "kernel.redirect_capacity",
+        "Elements of the map of conversations with the honeypot",
+        |d| Slot::U32(&mut d.config.kernel.redirect_capacity, 1_024..=4_194_304),
+    ),
     key("kernel.ring_size", "Size of the ring buffer, a power of two", |d| {
         Slot::Size32(&mut d.config.kernel.ring_bytes, 65_536..=1_024 * MIB)
     }),

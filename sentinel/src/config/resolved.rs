@@ -66,6 +66,8 @@ pub struct KernelConfig {
     pub list_net_capacity: u32,
     /// Elements of the flow map.
     pub flow_capacity: u32,
+    /// Elements of the map of redirected conversations.
+    pub redirect_capacity: u32,
     /// Size of the ring, bytes, a power of two.
     pub ring_bytes: u32,
     /// How often the ring is read.
@@ -248,6 +250,7 @@ impl Default for Config {
                 list6_capacity: sentinel_common::names::LIST6_CAPACITY,
                 list_net_capacity: sentinel_common::names::LIST_NET_CAPACITY,
                 flow_capacity: sentinel_common::names::FLOW_CAPACITY,
+                redirect_capacity: sentinel_common::names::REDIRECT_CAPACITY,
                 ring_bytes: sentinel_common::names::RING_BYTES,
                 poll_interval: Duration::from_millis(2),
             },

@@ -6,6 +6,7 @@ use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
 use super::ring::RingReader;
 use super::settings::{self, SettingsMap};
+use super::stages::Stages;
 use super::sweep::FlowSweep;
 use super::{attach, probe};
 use crate::config::{KernelConfig, Mode};
@@ -39,6 +40,7 @@ pub struct Kernel {
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
     counters: Counters,
+    pub(super) stages: Stages,
 }
 
 impl Kernel {
@@ -66,6 +68,7 @@ impl Kernel {
             .map_max_entries(n::MAP_LIST_NET6, with_spare(config.list_net_capacity))
             .map_max_entries(n::MAP_FLOWS, config.flow_capacity)
             .map_max_entries(n::MAP_EVENTS, config.ring_bytes)
+            .map_max_entries(n::MAP_REDIRECTS, config.redirect_capacity)
             .load(OBJECT)
             .map_err(KernelError::load)?;
         xdp(&mut ebpf, n::PROG_XDP)?
@@ -76,6 +79,8 @@ impl Kernel {
                 .load()
                 .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
+
+        let stages = Stages::load(&mut ebpf, config)?;
 
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
         let before = settings.get()?;
@@ -116,6 +121,7 @@ impl Kernel {
             ring_lost: Arc::default(),
             flows: Arc::new(flows),
             counters,
+            stages,
         })
     }
 
@@ -232,6 +238,7 @@ fn check(config: &KernelConfig) -> Result<(), KernelError> {
         ("list6_capacity", config.list6_capacity),
         ("list_net_capacity", config.list_net_capacity),
         ("flow_capacity", config.flow_capacity),
+        ("redirect_capacity", config.redirect_capacity),
     ] {
         if value == 0 {
             return Err(KernelError::Capacity {

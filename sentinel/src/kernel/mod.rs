@@ -22,6 +22,7 @@ mod pin;
 pub mod probe;
 mod ring;
 mod settings;
+mod stages;
 mod sweep;
 mod sys;
 pub mod testrun;
