@@ -3,12 +3,13 @@
 use crate::allow::v4;
 use crate::emit;
 use crate::limit;
-use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, longest};
+use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest};
 use crate::stat::{Stat, atomic_add};
+use crate::verifier::forget;
 use aya_ebpf::maps::lpm_trie::Key;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::{
-    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, BlockEntry, FLAG_EGRESS, FLAG_SHADOW, Standing, verdict,
+    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, BlockEntry, FLAG_EGRESS, FLAG_SHADOW, Standing, verdict,
 };
 use sentinel_common::event::{Header, KIND_RETURN, ReturnRecord, VERSION};
 use sentinel_common::names::PREFIX_TRIES;
@@ -17,6 +18,19 @@ use sentinel_common::redirect::stays;
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
+
+/// What an entry answers, in one word: bit for one that is over.
+const OVER: u64 = 1;
+/// Bit of it: the entry has a say, and its action stands in the byte above.
+const SAYS: u64 = 2;
+/// Bit of it: it strikes.
+const STRIKES: u64 = 4;
+/// Bit of it: it only counts.
+const SHADOW: u64 = 8;
+/// Bit of it: it is the exact source's.
+const EXACT: u64 = 16;
+/// Where the action stands.
+const ACTION_SHIFT: u32 = 8;
 
 /// What the entries say of a packet from `meta.src`.
 #[inline(always)]
@@ -28,25 +42,125 @@ pub(crate) fn judge(
     ifindex: u32,
     now: u64,
 ) -> Verdict {
-    let mut asked = Asked {
-        stat,
-        settings,
-        meta,
-        bytes,
-        ifindex,
-        now,
-        enforce: settings.flags & SETTING_ENFORCE != 0,
-        expired: false,
-        would: None,
-    };
-    // SAFETY: the walk hands over pointers fresh from the maps.
-    let decided = walk(&meta.src, meta.ip_version, |entry, exact| unsafe {
-        asked.meet(entry, exact)
+    let enforce = settings.flags & SETTING_ENFORCE != 0;
+    let size = bytes | u64::from(ifindex) << 32;
+    let mut over = 0;
+    // The first answer that counts for nothing else, or the one that decides.
+    let mut says = 0;
+    walk(&meta.src, meta.ip_version, |entry, exact| {
+        // SAFETY: the walk hands over pointers fresh from the maps.
+        let answer = unsafe { meet(stat, meta, entry, size, now & !1 | says >> 1 & 1) };
+        over |= answer;
+        if answer & SAYS == 0 {
+            return false;
+        }
+        says = if exact { answer | EXACT } else { answer };
+        !enforce || answer & SHADOW == 0
     });
-    if asked.expired {
-        asked.stat.count(Counter::Expired);
+    if over & OVER != 0 {
+        stat.count(Counter::Expired);
     }
-    decided.or(asked.would).unwrap_or(Verdict::Pass)
+    if says & SAYS == 0 {
+        return Verdict::Pass;
+    }
+    verdict(
+        (says >> ACTION_SHIFT) as u8,
+        says & EXACT != 0,
+        says & STRIKES != 0,
+        says & SHADOW != 0,
+    )
+}
+
+/// Meets an entry. The counters of what only counts move in one entry at most: the lowest bit of `now` says whether
+/// another has (a nanosecond is below what the clock can tell). `size` is the frame's bytes, with the interface's index
+/// above them.
+///
+/// A function of its own, with no more arguments than there are registers, because it is called from each turn of an
+/// unrolled loop, and because what it keeps on its stack is then not kept on the caller's.
+///
+/// # Safety
+/// `entry` points to a map value; those stay readable and writable for the length of the program's run.
+#[inline(never)]
+unsafe fn meet(stat: &mut Stat, meta: &PacketMeta, entry: *mut BlockEntry, size: u64, now: u64) -> u64 {
+    let Some(settings) = SETTINGS.get(0) else { return 0 };
+    let enforce = settings.flags & SETTING_ENFORCE != 0;
+    let (counted, now) = (now & 1 != 0, now & !1);
+    let (bytes, ifindex) = (size & 0xffff_ffff, (size >> 32) as u32);
+    // SAFETY: the caller vouches for the pointer. Counters and TATs are added to atomically; times of hits and of the
+    // return are single aligned stores; the rest is the agent's, and replaced as a whole.
+    unsafe {
+        let shadow = !enforce || (*entry).flags & FLAG_SHADOW != 0;
+        let action = (*entry).action;
+        let acts = match (*entry).standing(now) {
+            Standing::Silent => return 0,
+            Standing::Over => false,
+            Standing::Acts => true,
+            Standing::Returns { until_ns } => {
+                returned(stat, meta, entry, ifindex, now, until_ns, shadow);
+                if action == ACTION_WATCH {
+                    return 0;
+                }
+                until_ns != 0
+            }
+        };
+        if !acts {
+            return OVER;
+        }
+        if shadow && counted {
+            return 0;
+        }
+        let strikes = if action == ACTION_LIMIT {
+            !limit::conforms(stat, settings, entry, meta, bytes, now)
+        } else {
+            action != ACTION_REDIRECT || !stays(meta)
+        };
+        if strikes {
+            count(entry, !shadow, 1, bytes);
+        }
+        touch(entry, now);
+        let answer = SAYS | if strikes { STRIKES } else { 0 } | if shadow { SHADOW } else { 0 };
+        forget(answer | u64::from(action) << ACTION_SHIFT, now)
+    }
+}
+
+/// Tells of a return, and notes it where that could be done: a return that was lost is told by the next packet. Two
+/// CPUs may tell of one return.
+///
+/// # Safety
+/// As [`meet`].
+#[inline(always)]
+unsafe fn returned(
+    stat: &mut Stat,
+    meta: &PacketMeta,
+    entry: *mut BlockEntry,
+    ifindex: u32,
+    now: u64,
+    until_ns: u64,
+    shadow: bool,
+) {
+    // SAFETY: as `meet`.
+    unsafe {
+        let told = emit::record(stat, |record: &mut ReturnRecord| {
+            record.header = Header {
+                kind: KIND_RETURN,
+                version: VERSION,
+                len: size_of::<ReturnRecord>() as u32,
+            };
+            record.now_ns = now;
+            record.remote = meta.src;
+            record.decision = (*entry).decision;
+            record.reapplied_until_ns = until_ns;
+            record.ifindex = ifindex;
+            record.prefix_len = u32::from((*entry).prefix_len);
+            record.action = u32::from((*entry).action);
+            record.shadow = u32::from(shadow);
+            record.pad = 0;
+        });
+        if told {
+            stat.count(Counter::Returned);
+            (*entry).returned_ns = now;
+        }
+    }
 }
 
 /// Whether the entries drop what goes out to `meta.dst`: `packets` packets of together `bytes` bytes.
@@ -60,34 +174,49 @@ pub(crate) fn leaving(
     now: u64,
 ) -> bool {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
-    let mut would = false;
-    let dropped = walk(&meta.dst, meta.ip_version, |entry, _| {
-        // SAFETY: the walk hands over pointers fresh from the maps; see `Asked::meet` for who writes what.
-        unsafe {
-            let stands = (*entry).action == ACTION_DROP && (*entry).flags & FLAG_EGRESS != 0;
-            if !stands || (*entry).standing(now) != Standing::Acts {
-                return None;
-            }
-            let drops = enforce && (*entry).flags & FLAG_SHADOW == 0;
-            if !drops && would {
-                return None;
-            }
-            count(entry, drops, packets, bytes);
-            touch(entry, now);
-            would |= !drops;
-            if drops || !enforce { Some(drops) } else { None }
+    let mut says = 0;
+    walk(&meta.dst, meta.ip_version, |entry, _| {
+        // SAFETY: the walk hands over pointers fresh from the maps.
+        let answer = unsafe { meet_leaving(entry, packets, bytes, now, says) };
+        if answer & SAYS == 0 {
+            return false;
         }
+        says = answer;
+        !enforce || answer & SHADOW == 0
     });
-    if would {
+    if says & SHADOW != 0 {
         stat.add(Counter::EgressWouldDrop, packets);
     }
-    dropped == Some(true)
+    says & SAYS != 0 && says & SHADOW == 0
+}
+
+/// Meets an entry on the way out; see [`meet`].
+///
+/// # Safety
+/// As [`meet`].
+#[inline(never)]
+unsafe fn meet_leaving(entry: *mut BlockEntry, packets: u64, bytes: u64, now: u64, said: u64) -> u64 {
+    let Some(settings) = SETTINGS.get(0) else { return 0 };
+    // SAFETY: as `meet`.
+    unsafe {
+        let stands = (*entry).action == ACTION_DROP && (*entry).flags & FLAG_EGRESS != 0;
+        if !stands || (*entry).standing(now) != Standing::Acts {
+            return 0;
+        }
+        let shadow = settings.flags & SETTING_ENFORCE == 0 || (*entry).flags & FLAG_SHADOW != 0;
+        if shadow && said & SAYS != 0 {
+            return 0;
+        }
+        count(entry, !shadow, packets, bytes);
+        touch(entry, now);
+        forget(if shadow { SAYS | SHADOW } else { SAYS }, now)
+    }
 }
 
 /// Shows `meet` every entry that covers an address, the exact one first, then prefixes from the longest on, until it
-/// has an answer.
+/// has heard enough.
 #[inline(always)]
-fn walk<T>(address: &Addr, ip_version: u8, mut meet: impl FnMut(*mut BlockEntry, bool) -> Option<T>) -> Option<T> {
+fn walk(address: &Addr, ip_version: u8, mut meet: impl FnMut(*mut BlockEntry, bool) -> bool) {
     let short = ip_version == 4;
     let mut entry = if short {
         BLOCK4.get_ptr_mut(v4(address))
@@ -98,20 +227,19 @@ fn walk<T>(address: &Addr, ip_version: u8, mut meet: impl FnMut(*mut BlockEntry,
     for step in 0..=PREFIX_TRIES {
         let exact = step == 0;
         if let Some(entry) = entry {
-            let answer = meet(entry, exact);
-            if answer.is_some() {
-                return answer;
+            if meet(entry, exact) {
+                return;
             }
             if !exact {
                 // SAFETY: the pointer is fresh from the map.
                 let prefix_len = unsafe { (*entry).prefix_len };
                 if prefix_len == 0 {
-                    return None;
+                    return;
                 }
                 width = u32::from(prefix_len) - 1;
             }
         } else if !exact {
-            return None;
+            return;
         }
         entry = if short {
             longest(&BLOCK_NET4, &Key::new(width, v4(address)))
@@ -119,112 +247,15 @@ fn walk<T>(address: &Addr, ip_version: u8, mut meet: impl FnMut(*mut BlockEntry,
             longest(&BLOCK_NET6, &Key::new(width, address.0))
         };
     }
-    None
-}
-
-/// What one packet asks of the block maps, and what it met there.
-struct Asked<'a> {
-    stat: &'a mut Stat,
-    settings: &'a Settings,
-    meta: &'a PacketMeta,
-    bytes: u64,
-    ifindex: u32,
-    now: u64,
-    enforce: bool,
-    expired: bool,
-    /// What the first entry that only counts would have done.
-    would: Option<Verdict>,
-}
-
-impl Asked<'_> {
-    /// Meets an entry; an answer where it decides. The counters of what only counts move in one entry at most.
-    ///
-    /// # Safety
-    /// `entry` points to a map value; those stay readable and writable for the length of the program's run.
-    #[inline(always)]
-    unsafe fn meet(&mut self, entry: *mut BlockEntry, exact: bool) -> Option<Verdict> {
-        // SAFETY: the caller vouches for the pointer. Counters and TATs are added to atomically; times of hits and of
-        // the return are single aligned stores; the rest is the agent's, and replaced as a whole.
-        unsafe {
-            let acts = match (*entry).standing(self.now) {
-                Standing::Silent => return None,
-                Standing::Over => false,
-                Standing::Acts => true,
-                Standing::Returns { until_ns } => {
-                    self.returned(entry, until_ns);
-                    until_ns != 0
-                }
-            };
-            if !acts {
-                self.expired = true;
-                return None;
-            }
-            let shadow = !self.enforce || (*entry).flags & FLAG_SHADOW != 0;
-            if shadow && self.would.is_some() {
-                return None;
-            }
-            let action = (*entry).action;
-            let strikes = if action == ACTION_LIMIT {
-                !limit::conforms(self.stat, self.settings, entry, self.meta, self.bytes, self.now)
-            } else {
-                action != ACTION_REDIRECT || !stays(self.meta)
-            };
-            if strikes {
-                count(entry, !shadow, 1, self.bytes);
-            }
-            touch(entry, self.now);
-            let verdict = verdict(action, exact, strikes, shadow);
-            if shadow {
-                self.would = Some(verdict);
-                if self.enforce {
-                    return None;
-                }
-            }
-            Some(verdict)
-        }
-    }
-
-    /// Tells of a return, and notes it where that could be done: a return that was lost is told by the next packet.
-    /// Two CPUs may tell of one return.
-    ///
-    /// # Safety
-    /// As [`Asked::meet`].
-    #[inline(always)]
-    unsafe fn returned(&mut self, entry: *mut BlockEntry, until_ns: u64) {
-        // SAFETY: as `meet`.
-        unsafe {
-            let shadow = !self.enforce || (*entry).flags & FLAG_SHADOW != 0;
-            let told = emit::record(self.stat, |record: &mut ReturnRecord| {
-                record.header = Header {
-                    kind: KIND_RETURN,
-                    version: VERSION,
-                    len: size_of::<ReturnRecord>() as u32,
-                };
-                record.now_ns = self.now;
-                record.remote = self.meta.src;
-                record.decision = (*entry).decision;
-                record.reapplied_until_ns = until_ns;
-                record.ifindex = self.ifindex;
-                record.prefix_len = u32::from((*entry).prefix_len);
-                record.action = u32::from((*entry).action);
-                record.shadow = u32::from(shadow);
-                record.pad = 0;
-            });
-            if told {
-                self.stat.count(Counter::Returned);
-                (*entry).returned_ns = self.now;
-            }
-        }
-    }
 }
 
 /// Counts packets that an entry struck, or would have.
 ///
 /// # Safety
-/// As [`Asked::meet`].
+/// As [`meet`].
 #[inline(always)]
 unsafe fn count(entry: *mut BlockEntry, real: bool, packets: u64, bytes: u64) {
-    // SAFETY: as `Asked::meet`.
+    // SAFETY: as `meet`.
     unsafe {
         let (hits, octets) = if real {
             (&raw mut (*entry).hits, &raw mut (*entry).hit_bytes)
@@ -239,10 +270,10 @@ unsafe fn count(entry: *mut BlockEntry, real: bool, packets: u64, bytes: u64) {
 /// Notes when an entry was met.
 ///
 /// # Safety
-/// As [`Asked::meet`].
+/// As [`meet`].
 #[inline(always)]
 unsafe fn touch(entry: *mut BlockEntry, now: u64) {
-    // SAFETY: as `Asked::meet`.
+    // SAFETY: as `meet`.
     unsafe {
         if (*entry).first_hit_ns == 0 {
             (*entry).first_hit_ns = now;

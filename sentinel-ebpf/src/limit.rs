@@ -3,10 +3,11 @@
 
 use crate::maps::LIMITS;
 use crate::stat::{Stat, atomic_add};
+use crate::verifier::forget;
 use sentinel_common::entry::{BlockEntry, FLAG_EACH};
 use sentinel_common::names::LIMIT_SETS;
 use sentinel_common::packet::PacketMeta;
-use sentinel_common::rate::{Rate, tag};
+use sentinel_common::rate::{Bucket, Rate, WAYS, tag};
 use sentinel_common::settings::Settings;
 use sentinel_common::stat::Counter;
 
@@ -41,10 +42,8 @@ pub(crate) unsafe fn conforms(
             return true;
         };
         let (at, own) = (*set).find(tag);
-        // Said again, because the verifier does not follow a number through branches.
-        let bucket = (&raw mut (*set).buckets)
-            .cast::<sentinel_common::rate::Bucket>()
-            .add(at & 3);
+        let at = forget(at as u64, now) as usize & (WAYS - 1);
+        let bucket = (&raw mut (*set).buckets).cast::<Bucket>().add(at);
         let busy = !own && ((*bucket).packet_tat_ns > now || (*bucket).byte_tat_ns > now);
         let conforms = admit(
             rate,

@@ -34,6 +34,7 @@ mod maps;
 mod redirect;
 mod stat;
 mod verdict;
+mod verifier;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};
