@@ -234,11 +234,14 @@ fn table<M: Store + TryFrom<aya::maps::Map, Error = MapError>>(
     name: &'static str,
     capacity: u32,
 ) -> Result<Table<M>, KernelError> {
+    let map: M = take(ebpf, name)?;
+    // A map that was taken over is not empty.
+    let used = map.all().map_err(|error| KernelError::map(name, &error))?.len() as u64;
     Ok(Table {
-        map: take(ebpf, name)?,
+        map,
         name,
         capacity,
-        used: 0,
+        used,
     })
 }
 
