@@ -65,6 +65,14 @@ impl Counters {
         Ok((interfaces, self.shared.usage()))
     }
 
+    /// As the kernel has them for one slot, whoever's it is, also when nothing is attached by us any more.
+    ///
+    /// # Errors
+    /// As [`Counters::read`].
+    pub fn of_slot(&self, slot: u32) -> Result<[u64; COUNTERS], KernelError> {
+        self.slot(slot)
+    }
+
     /// The counters of one slot, summed over CPUs.
     pub(super) fn slot(&self, slot: u32) -> Result<[u64; COUNTERS], KernelError> {
         let blocks = self

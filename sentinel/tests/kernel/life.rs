@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A bpffs of a test's own, seen by nobody else by its path.
-struct Bpffs(tempfile::TempDir);
+pub(crate) struct Bpffs(tempfile::TempDir);
 
 impl Bpffs {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "bpf", "bpf"])
@@ -40,7 +40,7 @@ impl Drop for Bpffs {
     }
 }
 
-fn pinned(bpffs: &Bpffs) -> KernelConfig {
+pub(crate) fn pinned(bpffs: &Bpffs) -> KernelConfig {
     KernelConfig {
         pin: true,
         pin_path: bpffs.pins(),
