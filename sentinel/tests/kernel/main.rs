@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounting;
+mod actions;
 mod boot;
 mod frames;
 mod live;
