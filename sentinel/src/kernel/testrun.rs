@@ -4,7 +4,7 @@ use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::PROG_EGRESS;
 use sentinel_common::stat::COUNTERS;
@@ -31,6 +31,33 @@ impl Kernel {
         if xdp.fd().is_err() {
             xdp.load().map_err(|error| KernelError::program(program, error))?;
         }
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = xdp
+            .test_run(options)
+            .map_err(|error| KernelError::program(program, error))?;
+        Ok(Answer {
+            code: result.return_value,
+            each: result.duration,
+        })
+    }
+
+    /// As [`Kernel::test_run`], of a program that is loaded: several threads may run one at a time.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the program is not loaded, or as there.
+    pub fn test_rerun(&self, program: &str, frame: &[u8], repeat: u32) -> Result<Answer, KernelError> {
+        let missing = || KernelError::Object {
+            what: format!("{program} is missing"),
+        };
+        let xdp: &Xdp = self
+            .ebpf
+            .program(program)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(missing)?;
         let options = TestRunOptions {
             data_in: Some(frame),
             repeat,

@@ -5,6 +5,7 @@ mod accounting;
 mod actions;
 mod boot;
 mod frames;
+mod limits;
 mod live;
 mod pair;
 mod verdicts;
