@@ -8,6 +8,7 @@ mod frames;
 mod limits;
 mod live;
 mod pair;
+mod redirect;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};
