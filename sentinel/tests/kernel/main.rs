@@ -4,6 +4,7 @@
 mod accounting;
 mod actions;
 mod boot;
+mod decoy;
 mod frames;
 mod limits;
 mod live;
