@@ -4,7 +4,7 @@ use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS};
 use sentinel_common::stat::COUNTERS;
@@ -63,6 +63,74 @@ impl Kernel {
             code: result.return_value,
             each: result.duration,
         })
+    }
+
+    /// As [`Kernel::test_run`], of a program that is loaded: several threads may run one at a time.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the program is not loaded, or as there.
+    pub fn test_rerun(&self, program: &str, frame: &[u8], repeat: u32) -> Result<Answer, KernelError> {
+        let missing = || KernelError::Object {
+            what: format!("{program} is missing"),
+        };
+        let xdp: &Xdp = self
+            .ebpf
+            .program(program)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(missing)?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = xdp
+            .test_run(options)
+            .map_err(|error| KernelError::program(program, error))?;
+        Ok(Answer {
+            code: result.return_value,
+            each: result.duration,
+        })
+    }
+
+    /// Runs an XDP program of the object once and returns the frame as it left it, whose length it must not change.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_output(&mut self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+        let failed = |error| KernelError::program(program, error);
+        let xdp = xdp(&mut self.ebpf, program)?;
+        if xdp.fd().is_err() {
+            xdp.load().map_err(failed)?;
+        }
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let code = xdp.test_run(options).map_err(failed)?.return_value;
+        Ok((code, out))
+    }
+
+    /// Runs the egress program once on a frame, as on one that leaves by the loopback interface of this namespace;
+    /// returns its tc code and the frame as it left it.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_egress(&mut self, frame: &[u8]) -> Result<(i32, Vec<u8>), KernelError> {
+        let failed = |error| KernelError::program(PROG_EGRESS, error);
+        let egress = classifier(&mut self.ebpf, PROG_EGRESS)?;
+        if egress.fd().is_err() {
+            egress.load().map_err(failed)?;
+        }
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let code = egress.test_run(options).map_err(failed)?.return_value;
+        Ok((code.cast_signed(), out))
     }
 
     /// Instructions the verifier walked to accept a program, which is loaded first, where it is not; `None` before

@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounting;
+mod actions;
 mod boot;
+mod decoy;
 mod frames;
 mod life;
+mod limits;
 mod live;
 mod pair;
+mod redirect;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};
