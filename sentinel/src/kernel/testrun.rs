@@ -7,6 +7,7 @@ use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::programs::{TestRun, TestRunOptions};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::PROG_EGRESS;
+use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -103,5 +104,19 @@ impl Kernel {
     /// Cells of the hints in which each bit is set: allow, entry, list, list prefix.
     pub fn test_hinted(&self) -> [u64; 4] {
         self.shared.hinted()
+    }
+
+    /// Whether flows are accounted from the next packet on: what they cost is measured apart.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_account(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_FLOWS
+            } else {
+                settings.flags & !SETTING_FLOWS
+            };
+        })
     }
 }

@@ -4,6 +4,8 @@
 mod accounting;
 mod boot;
 mod frames;
+mod hints;
+mod lists;
 mod live;
 mod pair;
 mod verdicts;
@@ -50,6 +52,7 @@ const fn sendable<T: Send + 'static>() {}
 const _: () = {
     sendable::<Kernel>();
     sendable::<sentinel::kernel::BlockMaps>();
+    sendable::<sentinel::kernel::ListMaps>();
     sendable::<sentinel::kernel::RingReader>();
     sendable::<sentinel::kernel::FlowSweep>();
     sendable::<sentinel::kernel::Counters>();
