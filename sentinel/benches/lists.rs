@@ -268,7 +268,7 @@ fn memory() -> Result<f64> {
             bytes += field("memlock:").unwrap_or(0);
         }
     }
-    Ok(bytes as f64 / (1 << 20) as f64)
+    Ok(bytes as f64 / f64::from(1 << 20))
 }
 
 fn frame4(source: [u8; 4]) -> Vec<u8> {

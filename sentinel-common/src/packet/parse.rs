@@ -81,11 +81,11 @@ fn ipv4<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
 /// IPv6, RFC 8200, with a bounded walk over extension headers.
 #[inline(always)]
 fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(), ParseError> {
-    let [first, second, a, b, c, d, e, f, g, h] = view.quads::<10>(l3).ok_or(ParseError::Truncated)?;
+    let [first, second, s0, s1, s2, s3, d0, d1, d2, d3] = view.quads::<10>(l3).ok_or(ParseError::Truncated)?;
     if u32::from_be(first) >> 28 != 6 {
         return Err(ParseError::Malformed);
     }
-    let (src, dst) = (Addr::from_words([a, b, c, d]), Addr::from_words([e, f, g, h]));
+    let (src, dst) = (Addr::from_words([s0, s1, s2, s3]), Addr::from_words([d0, d1, d2, d3]));
     if src.is_v4() || dst.is_v4() {
         return Err(ParseError::Mapped);
     }
