@@ -7,6 +7,7 @@ use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS};
+use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -191,5 +192,19 @@ impl Kernel {
     /// Cells of the hints in which each bit is set: allow, entry, list, list prefix.
     pub fn test_hinted(&self) -> [u64; 4] {
         self.shared.hinted()
+    }
+
+    /// Whether flows are accounted from the next packet on: what they cost is measured apart.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_account(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_FLOWS
+            } else {
+                settings.flags & !SETTING_FLOWS
+            };
+        })
     }
 }
