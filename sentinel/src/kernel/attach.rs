@@ -190,10 +190,9 @@ impl Kernel {
                 lost = true;
             }
         }
-        if lost || looks.iter().any(|look| look.state == State::Came) {
-            if let Err(error) = self.settle() {
-                tracing::warn!(%error, "the pins are not in order");
-            }
+        let moved = lost || looks.iter().any(|look| look.state == State::Came);
+        if moved && let Err(error) = self.settle() {
+            tracing::warn!(%error, "the pins are not in order");
         }
         looks
     }

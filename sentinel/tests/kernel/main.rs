@@ -4,6 +4,7 @@
 mod accounting;
 mod boot;
 mod frames;
+mod interfaces;
 mod life;
 mod live;
 mod pair;
