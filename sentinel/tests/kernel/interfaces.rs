@@ -5,7 +5,8 @@ use super::*;
 use sentinel::config::Hook;
 use sentinel::kernel::{State, on_tc, on_xdp};
 use sentinel::respond::Enforcer;
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,18 @@ fn foreign_xdp(ns: &str) -> sentinel::kernel::testrun::Floor {
     Pair::inside(ns, || sentinel::kernel::testrun::Floor::attach("veth0")).unwrap()
 }
 
+/// A transfer over TCP: on tc its segments come as large frames, of which only the headers are in one piece.
+fn transfer(pair: &Pair) {
+    let server = Pair::inside(&pair.near, || TcpListener::bind("10.99.0.1:7500").unwrap());
+    let mut client = Pair::inside(&pair.far, || TcpStream::connect("10.99.0.1:7500")).unwrap();
+    let (mut served, _) = server.accept().unwrap();
+    let sender = std::thread::spawn(move || client.write_all(&vec![7; 1 << 20]).unwrap());
+    let mut got = Vec::new();
+    served.read_to_end(&mut got).unwrap();
+    sender.join().unwrap();
+    assert_eq!(got.len(), 1 << 20);
+}
+
 #[test]
 fn a_foreign_xdp_program_is_named_and_lived_with() {
     let Some(mut strict) = kernel(&config(), Mode::Production) else {
@@ -140,9 +153,15 @@ fn a_foreign_xdp_program_is_named_and_lived_with() {
             "{attached:?}"
         );
         assert!(pair.ping("10.99.0.1") && pair.ping("fd99::1"));
+        transfer(&pair);
         kernel.blocks().put_block(far(), &block()).unwrap();
         assert!(!pair.ping("10.99.0.1") && pair.ping("fd99::1"), "tcx {tcx}");
         let interfaces = kernel.counters().read().unwrap().0;
+        assert!(interfaces[0].get(Counter::PassV4Bytes) > 1 << 20);
+        assert_eq!(
+            interfaces[0].get(Counter::Truncated) + interfaces[0].get(Counter::Malformed),
+            0
+        );
         assert!(interfaces[0].get(Counter::DropExact) >= 2 && interfaces[0].get(Counter::PassV4) >= 2);
         assert_eq!(interfaces[0].xdp_mode, "tc");
         let on_tc = Pair::inside(&pair.near, || on_tc("veth0"));
