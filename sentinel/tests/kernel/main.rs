@@ -7,6 +7,7 @@ mod boot;
 mod decoy;
 mod frames;
 mod hints;
+mod interfaces;
 mod life;
 mod limits;
 mod lists;
