@@ -15,6 +15,7 @@ pub mod event;
 pub mod flow;
 pub mod names;
 pub mod packet;
+pub mod reflex;
 pub mod settings;
 pub mod stat;
 pub mod verdict;

@@ -51,3 +51,30 @@ pub const FLOW_CAPACITY: u32 = 131_072;
 pub const RING_BYTES: u32 = 16 * 1024 * 1024;
 /// Tries of a prefix look-up that met expired entries before it gives up (and passes).
 pub const PREFIX_TRIES: u32 = 4;
+
+/// Array of [`crate::reflex::Bucket`]: what each source did in its window. The agent maps it to read it.
+pub const MAP_SOURCES: &str = "SOURCES";
+/// Array of one element of [`crate::reflex::CELLS`] bytes: which sources may be limited.
+pub const MAP_LIMITED: &str = "LIMITED";
+/// Single-element array of [`crate::reflex::Alarm`].
+pub const MAP_ALARM: &str = "ALARM";
+/// Array of [`crate::reflex::Port`], one element per TCP port of this host.
+pub const MAP_PORTS: &str = "PORTS";
+/// Array of 64-bit words: which ports cookies may answer for.
+pub const MAP_COOKIE_PORTS: &str = "COOKIE_PORTS";
+/// Program array of the stages that the ingress program may call.
+pub const MAP_STAGES: &str = "STAGES";
+/// The same for the program that takes multi-buffer frames: the kernel (5.18 on) lets no array serve both.
+pub const MAP_STAGES_FRAGS: &str = "STAGES_FRAGS";
+/// Element of the stages: rewriting for the honeypot.
+pub const STAGE_REDIRECT: u32 = 0;
+/// Element of the stages: SYN cookies.
+pub const STAGE_COOKIE: u32 = 1;
+/// Elements of the stages.
+pub const STAGES: u32 = 4;
+/// XDP program that answers SYNs with cookies, and checks what comes back.
+pub const PROG_COOKIE: &str = "sentinel_cookie";
+/// The same, called by the program that takes multi-buffer frames.
+pub const PROG_COOKIE_FRAGS: &str = "sentinel_cookie_frags";
+/// Buckets of the table of sources: 65,536 slots, 4 MiB. A power of two.
+pub const SOURCE_BUCKETS: u32 = 16_384;

@@ -1,4 +1,4 @@
-//! Flow records: within the budget, reserved in the ring, filled there, submitted without waking anyone.
+//! Records: reserved in the ring, filled there, submitted without waking anyone; those of flows within a budget.
 
 use crate::maps::EVENTS;
 use crate::stat::Stat;
@@ -40,4 +40,19 @@ pub(crate) fn flow(stat: &mut Stat, settings: &Settings, key: &FlowKey, value: &
     }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     stat.count(Counter::EventSent);
+}
+
+/// Puts a rare record on the ring, outside the budget of flows; false, and counted, where the ring is full.
+///
+/// `fill` writes every byte of the record.
+#[inline(always)]
+pub(crate) fn record<T: 'static>(stat: &mut Stat, fill: impl FnOnce(*mut T)) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
+        stat.count(Counter::EventLost);
+        return false;
+    };
+    fill(entry.as_mut_ptr());
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    stat.count(Counter::EventSent);
+    true
 }

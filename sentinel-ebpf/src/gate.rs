@@ -5,9 +5,11 @@
 
 use crate::account;
 use crate::allow::allowed;
+use crate::cookie;
 use crate::entry;
 use crate::frame::{self, Frame};
 use crate::maps::{SETTINGS, scratch};
+use crate::reflex;
 use crate::stat::Stat;
 use crate::verdict::xdp_code;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
@@ -54,12 +56,16 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     }
     let now = stat.now();
     let verdict = judge(&mut stat, settings, meta, bytes, now);
+    if !verdict.drops() {
+        cookie::consider::<FRAGS>(ctx, &mut stat, settings, meta, verdict, ifindex, now);
+    }
     count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
     crate::debug::judged(ctx, meta, verdict);
     if !verdict.drops() {
-        let allowed = Some(matches!(verdict, Verdict::PassAllowed));
-        account::packet(&mut stat, settings, meta, Direction::Ingress, allowed, ifindex, now);
+        let allowed = matches!(verdict, Verdict::PassAllowed);
+        let learned = account::packet(&mut stat, settings, meta, Direction::Ingress, Some(allowed), ifindex, now);
+        reflex::note(&mut stat, settings, meta, learned, allowed, ifindex, now);
     }
     xdp_code(verdict)
 }
@@ -70,12 +76,16 @@ fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, no
     if allowed(&meta.src, meta.ip_version, now) {
         return Verdict::PassAllowed;
     }
-    entry::judge(stat, settings, meta, bytes, now)
+    let verdict = entry::judge(stat, settings, meta, bytes, now);
+    if matches!(verdict, Verdict::Pass) {
+        return reflex::limit(settings, meta, bytes, now);
+    }
+    verdict
 }
 
 /// Counts a verdict: once by what became of the packet and its family, and once by reason.
 #[inline(always)]
-fn count(stat: &mut Stat, verdict: Verdict, ip_version: u8, bytes: u64) {
+pub(crate) fn count(stat: &mut Stat, verdict: Verdict, ip_version: u8, bytes: u64) {
     let v4 = ip_version == 4;
     let (packets, octets) = match verdict {
         Verdict::Redirect if v4 => (Counter::RedirectV4, Counter::RedirectV4Bytes),
@@ -100,6 +110,7 @@ fn count(stat: &mut Stat, verdict: Verdict, ip_version: u8, bytes: u64) {
         Verdict::DropList => Counter::DropList,
         Verdict::DropLimit => Counter::DropLimit,
         Verdict::DropReflex => Counter::DropReflex,
+        Verdict::DropCookie => Counter::CookieInvalid,
     };
     stat.count(reason);
 }

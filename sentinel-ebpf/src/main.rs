@@ -21,6 +21,7 @@
 
 mod account;
 mod allow;
+mod cookie;
 #[cfg(feature = "kernel-debug")]
 mod debug;
 mod emit;
@@ -28,6 +29,7 @@ mod entry;
 mod frame;
 mod gate;
 mod maps;
+mod reflex;
 mod stat;
 mod verdict;
 
@@ -45,6 +47,18 @@ pub fn sentinel_xdp(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
     gate::ingress::<true>(&ctx)
+}
+
+/// SYN cookies for a port under flood; called by [`sentinel_xdp`].
+#[xdp]
+pub fn sentinel_cookie(ctx: XdpContext) -> u32 {
+    cookie::stage::<false>(&ctx)
+}
+
+/// The same; called by [`sentinel_xdp_frags`].
+#[xdp(frags)]
+pub fn sentinel_cookie_frags(ctx: XdpContext) -> u32 {
+    cookie::stage::<true>(&ctx)
 }
 
 /// Egress: accounts what goes out and always lets it go.

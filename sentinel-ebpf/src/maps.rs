@@ -6,13 +6,15 @@
 use aya_ebpf::helpers::bpf_map_lookup_elem;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use sentinel_common::entry::{AllowEntry, BlockEntry};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{
     ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
 };
+use sentinel_common::names::{SOURCE_BUCKETS, STAGES as STAGE_COUNT};
 use sentinel_common::packet::PacketMeta;
+use sentinel_common::reflex::{Alarm, Bucket, CELLS, Port};
 use sentinel_common::settings::Settings;
 use sentinel_common::stat::CpuBlock;
 
@@ -42,6 +44,24 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_e
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// Flag of an array that user space can map into its memory (Linux 5.5).
+const MMAPABLE: u32 = 1 << 10;
+
+#[map]
+pub(crate) static SOURCES: Array<Bucket> = Array::with_max_entries(SOURCE_BUCKETS, MMAPABLE);
+#[map]
+pub(crate) static LIMITED: Array<[u8; CELLS]> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static ALARM: Array<Alarm> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static PORTS: Array<Port> = Array::with_max_entries(1 << 16, 0);
+#[map]
+pub(crate) static COOKIE_PORTS: Array<u64> = Array::with_max_entries(1 << 10, 0);
+#[map]
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(STAGE_COUNT, 0);
+#[map]
+pub(crate) static STAGES_FRAGS: ProgramArray = ProgramArray::with_max_entries(STAGE_COUNT, 0);
+
 /// Where a packet is parsed into: element 0 for ingress, 1 for egress. Nothing of it outlives the packet.
 ///
 /// Not on the stack, because the verifier follows every value it finds there through the rest of the program, once for
@@ -59,6 +79,14 @@ pub(crate) fn scratch(element: u32) -> Option<&'static mut PacketMeta> {
         meta.write(PacketMeta::EMPTY);
         Some(&mut *meta)
     }
+}
+
+/// What ingress parsed on this CPU, for the stages it calls.
+#[inline(always)]
+pub(crate) fn parsed() -> Option<&'static mut PacketMeta> {
+    let meta = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as above; ingress has written it before it called the stage.
+    Some(unsafe { &mut *meta })
 }
 
 /// The longest prefix that covers `key`, as a pointer: aya's own look-up gives a shared reference, through which
