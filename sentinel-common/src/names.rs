@@ -71,7 +71,7 @@ pub const STAGE_REDIRECT: u32 = 0;
 /// Element of the stages: SYN cookies.
 pub const STAGE_COOKIE: u32 = 1;
 /// Elements of the stages.
-pub const STAGES: u32 = 4;
+pub const STAGES: u32 = 8;
 /// XDP program that answers SYNs with cookies, and checks what comes back.
 pub const PROG_COOKIE: &str = "sentinel_cookie";
 /// The same, called by the program that takes multi-buffer frames.

@@ -38,12 +38,7 @@ impl Verdict {
     pub const fn drops(self) -> bool {
         matches!(
             self,
-            Self::DropExact
-                | Self::DropPrefix
-                | Self::DropList
-                | Self::DropLimit
-                | Self::DropReflex
-                | Self::DropCookie
+            Self::DropExact | Self::DropPrefix | Self::DropList | Self::DropLimit | Self::DropReflex | Self::DropCookie
         )
     }
 

@@ -23,7 +23,7 @@ static EMPTY: FlowValue = FlowValue::EMPTY;
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Learned {
     /// It is the first of its flow.
-    pub(crate) new_flow: bool,
+    pub(crate) created: bool,
     /// It is a SYN, without ACK.
     pub(crate) syn: bool,
     /// With it the remote side completed a handshake.
@@ -31,7 +31,7 @@ pub(crate) struct Learned {
     /// Packets from the remote side since the last time this was not 0.
     pub(crate) packets: u32,
     /// Their L3 bytes.
-    pub(crate) bytes: u64,
+    pub(crate) bytes: u32,
 }
 
 /// Whether a packet that came in belongs to a flow that is accounted for.
@@ -91,11 +91,11 @@ pub(crate) fn packet(
     let proven = value.state & STATE_HANDSHAKE;
     let cause = value.update(meta, direction, now, settings.report_interval_ns);
     let learned = Learned {
-        new_flow: fresh,
+        created: fresh,
         syn: meta.proto == PROTO_TCP && meta.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
         completed: value.state & STATE_HANDSHAKE != proven,
         packets: 1,
-        bytes: u64::from(meta.l3_len),
+        bytes: meta.l3_len,
     };
     if let Some(cause) = cause {
         emit::flow(stat, settings, &key, value, cause, now);

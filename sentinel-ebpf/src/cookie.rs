@@ -65,7 +65,9 @@ pub(crate) fn consider<const FRAGS: bool>(
         if settings.flags & SETTING_COOKIES == 0 || ALARM.get(0).is_none_or(|alarm| alarm.flood_until_ns <= now) {
             return;
         }
-        let flooded = PORTS.get(u32::from(meta.dst_port)).is_some_and(|port| port.under_flood(now));
+        let flooded = PORTS
+            .get(u32::from(meta.dst_port))
+            .is_some_and(|port| port.under_flood(now));
         if !flooded || account::known(meta) {
             return;
         }
@@ -139,23 +141,20 @@ fn tell(
         Turn::Over { syns, completed } => (0, syns, completed),
     };
     emit::record::<SynFloodRecord>(stat, |record| {
-        // SAFETY: the reservation is the size of the record and aligned to 8; every field is written.
-        unsafe {
-            (*record).header = Header {
-                kind: KIND_SYN_FLOOD,
-                version: VERSION,
-                len: size_of::<SynFloodRecord>() as u32,
-            };
-            (*record).now_ns = now;
-            (*record).local = meta.dst;
-            (*record).syns = syns as u32;
-            (*record).completed = completed as u32;
-            (*record).ifindex = ifindex;
-            (*record).port = meta.dst_port;
-            (*record).under_flood = under;
-            (*record).answered = u8::from(answers(settings, meta.dst_port));
-            (*record).pad = [0; 2];
-        }
+        record.header = Header {
+            kind: KIND_SYN_FLOOD,
+            version: VERSION,
+            len: size_of::<SynFloodRecord>() as u32,
+        };
+        record.now_ns = now;
+        record.local = meta.dst;
+        record.syns = syns as u32;
+        record.completed = completed as u32;
+        record.ifindex = ifindex;
+        record.port = meta.dst_port;
+        record.under_flood = under;
+        record.answered = u8::from(answers(settings, meta.dst_port));
+        record.pad = [0; 2];
     });
 }
 
@@ -188,7 +187,7 @@ enum Said {
 #[inline(always)]
 pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
-    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), parsed()) else {
+    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), parsed(0)) else {
         return XDP_PASS;
     };
     let frame = Frame::new(ctx.data(), ctx.data_end());
@@ -200,11 +199,11 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     };
     let now = stat.now();
     let mut learned = Learned {
-        new_flow: true,
+        created: true,
         syn: true,
         completed: false,
         packets: 1,
-        bytes: u64::from(meta.l3_len),
+        bytes: meta.l3_len,
     };
     let mut proven = false;
     let verdict = match ask(ctx, frame, meta) {

@@ -42,16 +42,17 @@ pub(crate) fn flow(stat: &mut Stat, settings: &Settings, key: &FlowKey, value: &
     stat.count(Counter::EventSent);
 }
 
-/// Puts a rare record on the ring, outside the budget of flows; false, and counted, where the ring is full.
-///
-/// `fill` writes every byte of the record.
+/// Puts a record on the ring that no budget holds back; false, and counted, where the ring is full. `fill` writes every
+/// field and all padding, in place.
 #[inline(always)]
-pub(crate) fn record<T: 'static>(stat: &mut Stat, fill: impl FnOnce(*mut T)) -> bool {
+pub(crate) fn record<T: 'static>(stat: &mut Stat, fill: impl FnOnce(&mut T)) -> bool {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         stat.count(Counter::EventLost);
         return false;
     };
-    fill(entry.as_mut_ptr());
+    // SAFETY: the reservation is the size of the record and aligned to 8; records are integers and byte arrays, of
+    // which any bytes are a value, and every one of them is written.
+    fill(unsafe { &mut *entry.as_mut_ptr() });
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     stat.count(Counter::EventSent);
     true

@@ -64,7 +64,15 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     crate::debug::judged(ctx, meta, verdict);
     if !verdict.drops() {
         let allowed = matches!(verdict, Verdict::PassAllowed);
-        let learned = account::packet(&mut stat, settings, meta, Direction::Ingress, Some(allowed), ifindex, now);
+        let learned = account::packet(
+            &mut stat,
+            settings,
+            meta,
+            Direction::Ingress,
+            Some(allowed),
+            ifindex,
+            now,
+        );
         reflex::note(&mut stat, settings, meta, learned, allowed, ifindex, now);
     }
     xdp_code(verdict)

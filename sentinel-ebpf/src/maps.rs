@@ -11,8 +11,8 @@ use sentinel_common::entry::{AllowEntry, BlockEntry};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{
     ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
+    SOURCE_BUCKETS, STAGES as STAGE_COUNT,
 };
-use sentinel_common::names::{SOURCE_BUCKETS, STAGES as STAGE_COUNT};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::reflex::{Alarm, Bucket, CELLS, Port};
 use sentinel_common::settings::Settings;
@@ -81,12 +81,13 @@ pub(crate) fn scratch(element: u32) -> Option<&'static mut PacketMeta> {
     }
 }
 
-/// What ingress parsed on this CPU, for the stages it calls.
+/// This CPU's record as the program before this one left it.
 #[inline(always)]
-pub(crate) fn parsed() -> Option<&'static mut PacketMeta> {
-    let meta = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as above; ingress has written it before it called the stage.
-    Some(unsafe { &mut *meta })
+pub(crate) fn parsed(element: u32) -> Option<&'static PacketMeta> {
+    let meta = SCRATCH.get_ptr(element)?;
+    // SAFETY: as above; the program that handed the packet over has written the record, or else it is zero, which is
+    // a value too.
+    Some(unsafe { &*meta })
 }
 
 /// The longest prefix that covers `key`, as a pointer: aya's own look-up gives a shared reference, through which

@@ -69,7 +69,7 @@ pub(crate) fn note(
         // SAFETY: the pointer is fresh from the map.
         unsafe { atomic_add(&raw mut (*port).completed, 1) };
     }
-    let nothing = learned.packets == 0 && !learned.new_flow && !learned.syn && !learned.completed;
+    let nothing = learned.packets == 0 && !learned.created && !learned.syn && !learned.completed;
     if nothing || allowed || settings.flags & SETTING_REFLEX == 0 {
         return;
     }
@@ -77,8 +77,8 @@ pub(crate) fn note(
         packets: learned.packets,
         syns: u32::from(learned.syn),
         completed: u32::from(learned.completed),
-        bytes: learned.bytes,
-        port: if learned.new_flow || learned.syn {
+        bytes: u64::from(learned.bytes),
+        port: if learned.created || learned.syn {
             port_bit(meta, learned.syn, settings.seed)
         } else {
             0
@@ -137,27 +137,24 @@ fn raise(
         }
     }
     let sent = emit::record::<ReflexRecord>(stat, |record| {
-        // SAFETY: the reservation is the size of the record and aligned to 8; every field is written.
-        unsafe {
-            (*record).header = Header {
-                kind: KIND_REFLEX,
-                version: VERSION,
-                len: size_of::<ReflexRecord>() as u32,
-            };
-            (*record).now_ns = now;
-            (*record).remote = meta.src;
-            (*record).limited_until_ns = until;
-            (*record).bytes = source.bytes;
-            (*record).window_ns = now - (u64::from(((now >> 20) as u32).wrapping_sub(source.window)) << 20);
-            (*record).crossed = crossed;
-            (*record).ifindex = ifindex;
-            (*record).packets = source.packets;
-            (*record).syns = source.syns;
-            (*record).ports = source.port_estimate();
-            (*record).half_open = source.half_open();
-            (*record).shadow = u32::from(settings.flags & SETTING_ENFORCE == 0);
-            (*record).pad = 0;
-        }
+        record.header = Header {
+            kind: KIND_REFLEX,
+            version: VERSION,
+            len: size_of::<ReflexRecord>() as u32,
+        };
+        record.now_ns = now;
+        record.remote = meta.src;
+        record.limited_until_ns = until;
+        record.bytes = source.bytes;
+        record.window_ns = now - (u64::from(((now >> 20) as u32).wrapping_sub(source.window)) << 20);
+        record.crossed = crossed;
+        record.ifindex = ifindex;
+        record.packets = source.packets;
+        record.syns = source.syns;
+        record.ports = source.port_estimate();
+        record.half_open = source.half_open();
+        record.shadow = u32::from(settings.flags & SETTING_ENFORCE == 0);
+        record.pad = 0;
     });
     // What could not be told is told with the next packet.
     if sent {

@@ -1,9 +1,11 @@
 //! Loads the object: checks capacities, sizes and creates the maps, fills the settings.
 
+use super::cookies::{self, Cookies};
 use super::counters::Counters;
 use super::error::KernelError;
 use super::maps::{BlockMaps, Shared};
 use super::pin::Pins;
+use super::reflex::{self, Sources};
 use super::ring::RingReader;
 use super::sweep::FlowSweep;
 use super::{attach, probe};
@@ -38,6 +40,7 @@ pub struct Kernel {
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
     counters: Counters,
+    cookies: Cookies,
 }
 
 impl Kernel {
@@ -73,12 +76,14 @@ impl Kernel {
         }
 
         let mut settings: Array<_, Settings> = take(&mut ebpf, n::MAP_SETTINGS)?;
-        let initial = Settings {
+        let mut initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
             ..Settings::default()
         };
+        reflex::fill(&mut initial, config);
+        let cookies = cookies::load(&mut ebpf, &mut initial, config)?;
         settings
             .set(0, initial, 0)
             .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))?;
@@ -103,6 +108,7 @@ impl Kernel {
             ring_lost: Arc::default(),
             flows: Arc::new(flows),
             counters,
+            cookies,
         })
     }
 
@@ -119,6 +125,29 @@ impl Kernel {
     /// The flow map's sweeper. Each sweeper keeps its own place, so one is enough.
     pub fn sweep(&self) -> FlowSweep {
         FlowSweep::new(Arc::clone(&self.flows), &self.config, Arc::clone(&self.shared))
+    }
+
+    /// A look into the table of sources.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the kernel does not let it be mapped.
+    pub fn sources(&self) -> Result<Sources, KernelError> {
+        let Some(Map::Array(sources)) = self.ebpf.map(n::MAP_SOURCES) else {
+            return Err(missing(n::MAP_SOURCES));
+        };
+        Sources::new(sources, self.settings()?)
+    }
+
+    /// Whether SYNs to a port under flood are answered with cookies.
+    pub const fn cookies(&self) -> &Cookies {
+        &self.cookies
+    }
+
+    /// The settings of the running programs.
+    fn settings(&self) -> Result<Settings, KernelError> {
+        let map = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        map.get(&0, 0)
+            .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))
     }
 
     /// The kernel programs' diagnostics.
@@ -184,7 +213,7 @@ pub(super) fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
     })
 }
 
-fn missing(what: &str) -> KernelError {
+pub(super) fn missing(what: &str) -> KernelError {
     KernelError::Object {
         what: format!("{what} is missing"),
     }

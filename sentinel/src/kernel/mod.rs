@@ -9,6 +9,7 @@
 
 mod attach;
 mod clsact;
+mod cookies;
 mod counters;
 mod decode;
 mod error;
@@ -17,14 +18,17 @@ mod load;
 #[cfg(feature = "kernel-debug")]
 mod log;
 mod maps;
+mod mmap;
 mod pin;
 pub mod probe;
+mod reflex;
 mod ring;
 mod sweep;
 mod sys;
 pub mod testrun;
 
 pub use attach::{Attachment, detach_leftovers};
+pub use cookies::{Cookies, Sysctl, sysctl as syncookies};
 pub use counters::Counters;
 pub use decode::{DecodeError, Record, decode};
 pub use error::KernelError;
@@ -33,5 +37,6 @@ pub use load::Kernel;
 pub use log::KernelLog;
 pub use maps::BlockMaps;
 pub use pin::unpin;
+pub use reflex::{SourceUse, Sources};
 pub use ring::RingReader;
 pub use sweep::FlowSweep;

@@ -4,9 +4,9 @@ use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{TestRun, TestRunOptions, XdpMode};
 use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::names::PROG_EGRESS;
+use sentinel_common::names::{PROG_EGRESS, PROG_FLOOR_PASS};
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -43,6 +43,44 @@ impl Kernel {
             code: result.return_value,
             each: result.duration,
         })
+    }
+
+    /// Runs an XDP program once on a frame: its code, and the frame as it left it.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_rewrite(&mut self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+        let failed = |error| KernelError::program(program, error);
+        let xdp = xdp(&mut self.ebpf, program)?;
+        if xdp.fd().is_err() {
+            xdp.load().map_err(failed)?;
+        }
+        let mut left = vec![0; frame.len() + 256];
+        let result = xdp
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut left),
+                repeat: 1,
+                ..TestRunOptions::default()
+            })
+            .map_err(failed)?;
+        left.truncate(result.data_size_out as usize);
+        Ok((result.return_value, left))
+    }
+
+    /// Attaches the program that passes everything to an interface: what a veth's other end needs, in order to be sent
+    /// what this end answers.
+    ///
+    /// # Errors
+    /// [`KernelError`] when it cannot be loaded or attached.
+    pub fn test_pass_on(&mut self, interface: &str) -> Result<(), KernelError> {
+        let failed = |error| KernelError::program(PROG_FLOOR_PASS, error);
+        let xdp = xdp(&mut self.ebpf, PROG_FLOOR_PASS)?;
+        if xdp.fd().is_err() {
+            xdp.load().map_err(failed)?;
+        }
+        xdp.attach(interface, XdpMode::Driver).map_err(failed)?;
+        Ok(())
     }
 
     /// Instructions the verifier walked to accept a program, which is loaded first, where it is not; `None` before
