@@ -62,6 +62,8 @@ pub const MAP_ALARM: &str = "ALARM";
 pub const MAP_PORTS: &str = "PORTS";
 /// Array of 64-bit words: which ports cookies may answer for.
 pub const MAP_COOKIE_PORTS: &str = "COOKIE_PORTS";
+/// Array of 64-bit words: interfaces, by index modulo [`SLOT_TABLE`], on which an answer would not arrive.
+pub const MAP_COOKIE_MUTE: &str = "COOKIE_MUTE";
 /// Program array of the stages that the ingress program may call.
 pub const MAP_STAGES: &str = "STAGES";
 /// The same for the program that takes multi-buffer frames: the kernel (5.18 on) lets no array serve both.

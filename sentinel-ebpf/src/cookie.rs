@@ -9,7 +9,7 @@ use crate::account::{self, Learned};
 use crate::emit;
 use crate::frame::Frame;
 use crate::gate;
-use crate::maps::{ALARM, COOKIE_PORTS, PORTS, SETTINGS, STAGES, STAGES_FRAGS, parsed};
+use crate::maps::{ALARM, COOKIE_MUTE, COOKIE_PORTS, PORTS, SETTINGS, STAGES, STAGES_FRAGS, parsed};
 use crate::reflex;
 use crate::stat::{Stat, atomic_add};
 use crate::verdict::xdp_code;
@@ -24,7 +24,7 @@ use aya_ebpf::programs::XdpContext;
 use core::mem::size_of;
 use sentinel_common::event::{Header, KIND_SYN_FLOOD, SynFloodRecord, VERSION};
 use sentinel_common::flow::{Direction, PROTO_TCP};
-use sentinel_common::names::STAGE_COOKIE;
+use sentinel_common::names::{SLOT_TABLE, STAGE_COOKIE};
 use sentinel_common::packet::{PacketMeta, PacketView, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 use sentinel_common::reflex::{PORT_CALM_NS, Turn};
 use sentinel_common::settings::{SETTING_COOKIES, SETTING_ENFORCE, Settings};
@@ -74,7 +74,7 @@ pub(crate) fn consider<const FRAGS: bool>(
     } else {
         return;
     }
-    if !matches!(verdict, Verdict::Pass) || meta.fragment || !answers(settings, meta.dst_port) {
+    if !matches!(verdict, Verdict::Pass) || meta.fragment || !answers(settings, meta.dst_port, ifindex) {
         return;
     }
     // SAFETY: nothing of this program's is needed any more where the call succeeds, and where it does not all is as
@@ -88,14 +88,17 @@ pub(crate) fn consider<const FRAGS: bool>(
     }
 }
 
-/// Whether cookies answer for a port while it is under flood.
+/// Whether cookies answer for a port while it is under flood, to what comes in here.
 #[inline(always)]
-fn answers(settings: &Settings, port: u16) -> bool {
+fn answers(settings: &Settings, port: u16, ifindex: u32) -> bool {
     const BOTH: u32 = SETTING_COOKIES | SETTING_ENFORCE;
     settings.flags & BOTH == BOTH
         && COOKIE_PORTS
             .get(u32::from(port) >> 6)
             .is_some_and(|word| word >> (port & 63) & 1 != 0)
+        && COOKIE_MUTE
+            .get((ifindex & (SLOT_TABLE - 1)) >> 6)
+            .is_some_and(|word| word >> (ifindex & 63) & 1 == 0)
 }
 
 /// Counts a handshake begun; whether its port is under flood. Tells where that turns.
@@ -153,7 +156,7 @@ fn tell(
         record.ifindex = ifindex;
         record.port = meta.dst_port;
         record.under_flood = under;
-        record.answered = u8::from(answers(settings, meta.dst_port));
+        record.answered = u8::from(answers(settings, meta.dst_port, ifindex));
         record.pad = [0; 2];
     });
 }

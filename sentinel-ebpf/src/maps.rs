@@ -58,6 +58,8 @@ pub(crate) static PORTS: Array<Port> = Array::with_max_entries(1 << 16, 0);
 #[map]
 pub(crate) static COOKIE_PORTS: Array<u64> = Array::with_max_entries(1 << 10, 0);
 #[map]
+pub(crate) static COOKIE_MUTE: Array<u64> = Array::with_max_entries(SLOT_TABLE / 64, 0);
+#[map]
 pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(STAGE_COUNT, 0);
 #[map]
 pub(crate) static STAGES_FRAGS: ProgramArray = ProgramArray::with_max_entries(STAGE_COUNT, 0);

@@ -131,6 +131,7 @@ impl Kernel {
         interface::require_ethernet(name)?;
         let slot = self.slot(name, ifindex)?;
         let (xdp_mode, fallback) = self.attach_ingress(name, ifindex)?;
+        self.answer_on(name, ifindex, xdp_mode)?;
         if self.config.egress {
             self.attach_egress(name, ifindex, tcx)?;
         }

@@ -1,5 +1,6 @@
 //! SYN cookies: loads the stage that answers with them, enters it, and says what they can do here.
 
+use super::Kernel;
 use super::error::KernelError;
 use super::load::{missing, xdp};
 use super::probe;
@@ -9,6 +10,7 @@ use aya::maps::{Array, ProgramArray};
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_COOKIES, Settings};
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Whether SYNs to a port under flood are answered with cookies by the kernel programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +116,63 @@ fn words(ports: &[u16]) -> Vec<u64> {
         words[usize::from(port >> 6)] |= 1 << (port & 63);
     }
     words
+}
+
+impl Kernel {
+    /// Lets cookies answer on an interface that was just attached to in this mode, or not: a native program's answer
+    /// on one end of a veth pair reaches only an end that has an XDP program too (`veth_xdp_flush`, Linux 4.19 to 6.18
+    /// at least), and vanishes otherwise. Such an interface is passed over unless cookies were insisted on.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the map cannot be written.
+    pub(super) fn answer_on(&mut self, interface: &str, ifindex: u32, mode: &str) -> Result<(), KernelError> {
+        let insisted = self.config.syn_cookies.enabled == Switch::On;
+        let mute = mode == "native" && !insisted && driver(interface).as_deref() == Some("veth");
+        if mute && self.cookies == Cookies::Ready {
+            tracing::warn!(
+                interface,
+                "SYN floods are reported here and not answered with cookies, which would not arrive: the other end of \
+                 this veth pair may have no XDP program; where it has, set `kernel.syn_cookies.enabled: true`"
+            );
+        }
+        let map = n::MAP_COOKIE_MUTE;
+        let failed = |error| KernelError::map(map, &error);
+        let array = self.ebpf.map_mut(map).ok_or_else(|| missing(map))?;
+        let mut array: Array<_, u64> = Array::try_from(array).map_err(failed)?;
+        let (index, bit) = ((ifindex % n::SLOT_TABLE) / 64, 1 << (ifindex % 64));
+        let word = array.get(&index, 0).map_err(failed)?;
+        let word = if mute { word | bit } else { word & !bit };
+        array.set(index, word, 0).map_err(failed)
+    }
+}
+
+/// `ETHTOOL_GDRVINFO` (`include/uapi/linux/ethtool.h`).
+const ETHTOOL_GDRVINFO: u32 = 3;
+/// Length of `struct ethtool_drvinfo`; the driver's name stands behind the command, in 32 bytes.
+const DRVINFO: usize = 196;
+
+/// The driver of an interface of this network namespace, where it says so.
+fn driver(interface: &str) -> Option<String> {
+    let mut info = [0u8; DRVINFO];
+    info[..4].copy_from_slice(&ETHTOOL_GDRVINFO.to_ne_bytes());
+    // SAFETY: a zeroed request is a valid one; the name is copied with its end in place; the descriptor is ours and
+    // closed at the end; the kernel fills `info`, which is as long as the structure it expects there.
+    let code = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        let room = request.ifr_name.len() - 1;
+        for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(room)) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = info.as_mut_ptr().cast();
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return None;
+        }
+        let socket = OwnedFd::from_raw_fd(fd);
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request)
+    };
+    let name = info[4..36].split(|byte| *byte == 0).next()?;
+    (code == 0).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
 #[cfg(test)]

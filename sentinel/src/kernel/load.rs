@@ -40,7 +40,7 @@ pub struct Kernel {
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
     counters: Counters,
-    cookies: Cookies,
+    pub(super) cookies: Cookies,
 }
 
 impl Kernel {

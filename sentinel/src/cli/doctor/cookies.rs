@@ -2,12 +2,32 @@
 
 use super::Finding;
 use crate::config::{Config, Mode, Switch};
-use crate::kernel::{Sysctl, syncookies};
+use crate::kernel::{Sysctl, probe, syncookies};
 
 const CHECK: &str = "syn cookies";
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    vec![finding(config, syncookies())]
+    let mut out = vec![finding(config, syncookies())];
+    let named = config.kernel.interfaces.iter();
+    out.extend(named.filter_map(|name| link(config, name, probe::xdp_support(name).driver.as_deref())));
+    out
+}
+
+/// Where answers would not arrive.
+fn link(config: &Config, interface: &str, driver: Option<&str>) -> Option<Finding> {
+    let passed_over = driver == Some("veth")
+        && config.kernel.syn_cookies.enabled == Switch::Auto
+        && !config.kernel.force_generic
+        && config.kernel.egress;
+    passed_over.then(|| {
+        Finding::warn(
+            CHECK,
+            format!(
+                "{interface} is one end of a veth pair, which drops answers unless the other end has an XDP program"
+            ),
+            "where it has one, set kernel.syn_cookies.enabled: true; or kernel.force_generic: true, which needs none",
+        )
+    })
 }
 
 fn finding(config: &Config, sysctl: Sysctl) -> Finding {
@@ -66,6 +86,13 @@ mod tests {
             assert_eq!(found.level, level, "{found:?}");
             assert_eq!(found.mend.is_empty(), level == Level::Pass, "{found:?}");
         }
+        assert_eq!(link(&config, "eth0", Some("virtio_net")), None);
+        assert!(
+            link(&config, "eth0", Some("veth"))
+                .expect("said")
+                .mend
+                .contains("enabled: true")
+        );
         config.kernel.egress = false;
         assert_eq!(finding(&config, Sysctl::Always).level, Level::Warn);
         config.kernel.syn_cookies.enabled = Switch::Off;
