@@ -81,8 +81,8 @@ fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, no
     if hints & HINT_ENTRY != 0 {
         verdict = entry::judge(stat, settings, meta, bytes, now);
     }
-    if matches!(verdict, Verdict::Pass) && hints & (HINT_LIST | HINT_LIST_NET) != 0 {
-        verdict = list::judge(stat, settings, meta, hints, bytes, now);
+    if hints & (HINT_LIST | HINT_LIST_NET) != 0 && list::may_add(settings, verdict) {
+        verdict = list::stricter(verdict, list::judge(stat, settings, meta, hints, bytes, now));
     }
     verdict
 }
