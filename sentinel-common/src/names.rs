@@ -39,6 +39,31 @@ pub const MAP_LISTS: &str = "LISTS";
 /// Per-CPU array of [`crate::list::ListHits`], one element per list.
 pub const MAP_LIST_HITS: &str = "LIST_HITS";
 
+/// Array of [`crate::rate::Set`]: the buckets of addresses under rate-limited prefixes.
+pub const MAP_LIMITS: &str = "LIMITS";
+/// Array of [`crate::redirect::Honeypot`]: 0 for IPv4, 1 for IPv6.
+pub const MAP_HONEYPOTS: &str = "HONEYPOTS";
+/// LRU hash of [`crate::redirect::RedirectKey`] to [`crate::redirect::Redirected`].
+pub const MAP_REDIRECTS: &str = "REDIRECTS";
+/// Program array of what [`PROG_XDP`] hands packets to, indexed by `STAGE_*`.
+pub const MAP_STAGES: &str = "STAGES";
+/// The same of [`PROG_XDP_FRAGS`]: since Linux 5.18 the two kinds do not mix.
+pub const MAP_STAGES_FRAGS: &str = "STAGES_FRAGS";
+/// The same of [`PROG_EGRESS`].
+pub const MAP_STAGES_EGRESS: &str = "STAGES_EGRESS";
+
+/// Element of a program array: to the honeypot, and back.
+pub const STAGE_REDIRECT: u32 = 0;
+/// Elements of each program array.
+pub const STAGES: u32 = 8;
+
+/// Sends packets on to the honeypot.
+pub const PROG_REDIRECT: &str = "sentinel_redirect";
+/// The same for multi-buffer frames.
+pub const PROG_REDIRECT_FRAGS: &str = "sentinel_redirect_frags";
+/// Gives the honeypot's answers the address and port back that they were asked under.
+pub const PROG_RESTORE: &str = "sentinel_restore";
+
 /// XDP ingress program.
 pub const PROG_XDP: &str = "sentinel_xdp";
 /// The same for drivers that hand over multi-buffer frames (large MTU).
@@ -71,5 +96,16 @@ pub const LIST6_CAPACITY: u32 = 65_536;
 pub const LIST_NET_CAPACITY: u32 = 65_536;
 /// Default size of the ring, bytes; a power of two.
 pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+/// Elements of `LIMITS`, a power of two: 65,536 addresses in 2 MiB.
+pub const LIMIT_SETS: u32 = 16_384;
+/// Default capacity of the map of redirected conversations; the least recently used makes room.
+pub const REDIRECT_CAPACITY: u32 = 65_536;
 /// Tries of a prefix look-up that met expired entries before it gives up (and passes).
 pub const PREFIX_TRIES: u32 = 4;
+
+/// tc/tcx ingress program, for interfaces whose XDP hook is taken or not to be had.
+pub const PROG_INGRESS: &str = "sentinel_ingress";
+/// Array of one [`crate::pin::PinHeader`] beside the pinned maps. Only the agent knows it; no program reads it.
+pub const MAP_HEADER: &str = "HEADER";
+/// Per-CPU array packets are parsed into.
+pub const MAP_SCRATCH: &str = "SCRATCH";

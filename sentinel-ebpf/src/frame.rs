@@ -30,6 +30,12 @@ impl Frame {
         (self.end - self.data) as u64
     }
 
+    /// The place of `N` 16-bit words, to be written; as they stand in memory.
+    #[inline(always)]
+    pub(crate) fn place<const N: usize>(&self, offset: usize) -> Option<*mut [u16; N]> {
+        Some(self.at(offset, 2 * N)? as *mut [u16; N])
+    }
+
     /// Where `bytes` bytes from `offset` begin, if the frame has them.
     #[inline(always)]
     fn at(&self, offset: usize, bytes: usize) -> Option<usize> {

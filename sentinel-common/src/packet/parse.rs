@@ -70,6 +70,7 @@ fn ipv4<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
     meta.dst = Addr::v4_word(dst);
     meta.proto = (third >> 16) as u8;
     meta.ip_version = 4;
+    meta.l3_offset = l3 as u16;
     // More-fragments bit or a non-zero offset.
     meta.fragment = second & 0x3fff != 0;
     meta.later_fragment = second & 0x1fff != 0;
@@ -94,6 +95,7 @@ fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
     meta.dst = dst;
     meta.proto = (u32::from_be(second) >> 8) as u8;
     meta.ip_version = 6;
+    meta.l3_offset = l3 as u16;
     meta.l3_len = payload_len + 40;
     let mut chain = Chain {
         view,
@@ -217,6 +219,7 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             let Some(control) = view.u16(l4 + 12) else {
                 return;
             };
+            meta.l4_offset = l4 as u16;
             set_ports(meta, ports);
             meta.tcp_seq = u32::from_be(seq);
             meta.tcp_ack = u32::from_be(ack);
@@ -227,6 +230,7 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             let Some([ports]) = view.quads::<1>(l4) else {
                 return;
             };
+            meta.l4_offset = l4 as u16;
             set_ports(meta, ports);
             meta.payload_len = l4_len.saturating_sub(8);
         }

@@ -2,12 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounting;
+mod actions;
 mod boot;
+mod decoy;
 mod frames;
 mod hints;
+mod interfaces;
+mod life;
+mod limits;
 mod lists;
 mod live;
 mod pair;
+mod redirect;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};

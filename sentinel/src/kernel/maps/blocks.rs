@@ -125,18 +125,11 @@ impl BlockMaps {
     }
 }
 
-/// The new order, with the counters of the old one where the decision is the same.
+/// The new order, with what the kernel noted on the old one.
 fn merged(new: BlockEntry, target: IpNet, old: Option<BlockEntry>) -> BlockEntry {
-    let old = old.filter(|old| old.decision == new.decision).unwrap_or_default();
     BlockEntry {
         prefix_len: target.prefix_len(),
-        hits: old.hits,
-        hit_bytes: old.hit_bytes,
-        would_hits: old.would_hits,
-        would_bytes: old.would_bytes,
-        first_hit_ns: old.first_hit_ns,
-        last_hit_ns: old.last_hit_ns,
-        ..new
+        ..old.map_or_else(|| new.fresh(), |old| new.over(&old))
     }
 }
 
