@@ -26,8 +26,11 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Enforced, Way::Shadow, Way::Simulation];
 
-/// The four places an entry can stand, with a frame from each: (target, IPv4, TCP, ICMP, first fragment).
-fn places() -> Vec<(&'static str, bool, Vec<u8>, Vec<u8>, Vec<u8>)> {
+/// Where an entry can stand, and frames from there: (target, IPv4, TCP, ICMP, first fragment).
+type Place = (&'static str, bool, Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// The four places.
+fn places() -> Vec<Place> {
     let v4 = |l4: &[u8], proto| frame("198.51.100.7", "10.0.0.1", l4, proto);
     let v6 = |l4: &[u8], proto| frame("2001:db8::7", "2001:db8:1::1", l4, proto);
     let syn = tcp(4000, 22, SYN, b"");
