@@ -164,7 +164,9 @@ async fn this_kernel_does_it_all() {
         ..config()
     };
     let mut kernel = Kernel::load(&generic_only, Mode::Production).unwrap();
-    let generic = enforces(&mut kernel, &Pair::new());
+    let pair = Pair::new();
+    let generic = enforces(&mut kernel, &pair);
+    redirects(&mut kernel, &pair);
     let report = serde_json::json!({
         "native": native,
         "generic": generic,

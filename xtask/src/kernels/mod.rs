@@ -2,7 +2,7 @@
 //!
 //! In: versions, or none for all the archive has. Out: a table, optionally as JSON, and failure where a kernel refuses
 //! what another takes. Invariant: what is asked of every kernel is the test `boot` of `sentinel/tests/kernel`, and the
-//! verdict matrix, and the way to the honeypot; nothing is installed or attached on this machine.
+//! verdict matrix; nothing is installed or attached on this machine.
 
 mod archive;
 mod image;
