@@ -22,6 +22,22 @@ pub const MAP_BLOCK_NET6: &str = "BLOCK_NET6";
 pub const MAP_FLOWS: &str = "FLOWS";
 /// Ring buffer of [`crate::event`] records.
 pub const MAP_EVENTS: &str = "EVENTS";
+/// Mappable array of the IPv4 cells of [`crate::hint`].
+pub const MAP_HINT4: &str = "HINT4";
+/// Mappable array of the IPv6 cells of [`crate::hint`].
+pub const MAP_HINT6: &str = "HINT6";
+/// Mappable array of [`crate::list::Bucket4`].
+pub const MAP_LIST4: &str = "LIST4";
+/// Mappable array of [`crate::list::Bucket6`].
+pub const MAP_LIST6: &str = "LIST6";
+/// LPM trie of the feeds' IPv4 prefixes to [`crate::list::NetSlot`].
+pub const MAP_LIST_NET4: &str = "LIST_NET4";
+/// LPM trie of the feeds' IPv6 prefixes.
+pub const MAP_LIST_NET6: &str = "LIST_NET6";
+/// Array of [`crate::list::Standing`]: how every list stands in its even version, and in its odd one.
+pub const MAP_LISTS: &str = "LISTS";
+/// Per-CPU array of [`crate::list::ListHits`], one element per list.
+pub const MAP_LIST_HITS: &str = "LIST_HITS";
 
 /// Array of [`crate::rate::Set`]: the buckets of addresses under rate-limited prefixes.
 pub const MAP_LIMITS: &str = "LIMITS";
@@ -72,6 +88,12 @@ pub const BLOCK_NET_CAPACITY: u32 = 32_768;
 pub const ALLOW_CAPACITY: u32 = 16_384;
 /// Default capacity of the flow map.
 pub const FLOW_CAPACITY: u32 = 131_072;
+/// Default capacity of the table of the feeds' IPv4 addresses; 32 bytes of memory each.
+pub const LIST_CAPACITY: u32 = 262_144;
+/// Default capacity of the table of the feeds' IPv6 addresses; 64 bytes of memory each.
+pub const LIST6_CAPACITY: u32 = 65_536;
+/// Default capacity of each trie of the feeds' prefixes; the kernel allocates them one by one.
+pub const LIST_NET_CAPACITY: u32 = 65_536;
 /// Default size of the ring, bytes; a power of two.
 pub const RING_BYTES: u32 = 16 * 1024 * 1024;
 /// Elements of `LIMITS`, a power of two: 65,536 addresses in 2 MiB.
@@ -80,3 +102,10 @@ pub const LIMIT_SETS: u32 = 16_384;
 pub const REDIRECT_CAPACITY: u32 = 65_536;
 /// Tries of a prefix look-up that met expired entries before it gives up (and passes).
 pub const PREFIX_TRIES: u32 = 4;
+
+/// tc/tcx ingress program, for interfaces whose XDP hook is taken or not to be had.
+pub const PROG_INGRESS: &str = "sentinel_ingress";
+/// Array of one [`crate::pin::PinHeader`] beside the pinned maps. Only the agent knows it; no program reads it.
+pub const MAP_HEADER: &str = "HEADER";
+/// Per-CPU array packets are parsed into.
+pub const MAP_SCRATCH: &str = "SCRATCH";

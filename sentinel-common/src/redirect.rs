@@ -46,7 +46,7 @@ impl Honeypot {
     }
 }
 
-/// Whom the honeypot talks to, as it sees it: key of the `REDIRECTS` map. 20 bytes.
+/// Whom the honeypot talks to, as it sees it: key of the `REDIRECTS` map. 24 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RedirectKey {
@@ -57,7 +57,7 @@ pub struct RedirectKey {
     /// TCP or UDP.
     pub proto: u8,
     /// Zero.
-    pub pad: u8,
+    pub pad: [u8; 5],
 }
 
 /// What the source meant: value of the `REDIRECTS` map. 32 bytes.
@@ -195,7 +195,7 @@ impl Change {
 
 const _: () = {
     assert!(size_of::<Honeypot>() == 24);
-    assert!(size_of::<RedirectKey>() == 20);
+    assert!(size_of::<RedirectKey>() == 24);
     assert!(size_of::<Redirected>() == 32);
 };
 

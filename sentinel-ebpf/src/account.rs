@@ -4,16 +4,18 @@
 //! keeps them; super-packets that the card will cut up (TSO, GSO) are counted as the packets that leave. A jumbo
 //! payload length of zero ("BIG TCP", off unless asked for) is counted as it stands: one packet without ports.
 
-use crate::allow::allowed as is_allowed;
+use crate::allow::{allowed, hinted as is_allowed};
 use crate::emit;
 use crate::entry;
 use crate::frame::{self, Frame};
+use crate::hint;
 use crate::maps::{FLOWS, SETTINGS, scratch};
 use crate::redirect;
 use crate::stat::Stat;
 use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use sentinel_common::flow::{Direction, FlowKey, FlowValue, STATE_ALLOWED};
+use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
 use sentinel_common::stat::Counter;
@@ -55,7 +57,7 @@ pub(crate) fn packet(
     let value = unsafe { &mut *pointer };
     let allowed = match allowed {
         Some(allowed) => allowed,
-        None if fresh => is_allowed(&key.remote, meta.ip_version, now),
+        None if fresh => is_allowed(settings, &key.remote, meta.ip_version, now),
         None => value.state & STATE_ALLOWED != 0,
     };
     if fresh {
@@ -114,7 +116,11 @@ pub(crate) fn egress<const RESTORED: bool>(ctx: &TcContext) -> i32 {
 #[inline(always)]
 fn blocked(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> bool {
     let packets = u64::from(meta.segments);
-    if is_allowed(&meta.dst, meta.ip_version, now) || !entry::leaving(stat, settings, meta, packets, bytes, now) {
+    let hints = hint::of(settings, &meta.dst, meta.ip_version);
+    if hints & HINT_ENTRY == 0
+        || hints & HINT_ALLOW != 0 && allowed(&meta.dst, meta.ip_version, now)
+        || !entry::leaving(stat, settings, meta, packets, bytes, now)
+    {
         return false;
     }
     let (dropped, octets) = if meta.ip_version == 4 {

@@ -7,11 +7,32 @@ use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::maps::HashMap;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::names::{MAP_REDIRECTS, PROG_EGRESS, PROG_RESTORE};
+use sentinel_common::names::{MAP_REDIRECTS, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
 use sentinel_common::redirect::{RedirectKey, Redirected};
+use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
 use std::time::Duration;
+
+/// An empty XDP program that passes, attached as somebody else's would be: an object and a link of its own.
+pub struct Floor(#[expect(dead_code, reason = "held for its end")] aya::Ebpf);
+
+impl Floor {
+    /// Attaches it, native.
+    ///
+    /// # Errors
+    /// [`KernelError`] when it cannot be loaded or attached.
+    pub fn attach(interface: &str) -> Result<Self, KernelError> {
+        let mut ebpf = super::load::bare()?;
+        let failed = |error| KernelError::program(PROG_FLOOR_PASS, error);
+        let program = xdp(&mut ebpf, PROG_FLOOR_PASS)?;
+        program.load().map_err(failed)?;
+        program
+            .attach(interface, aya::programs::XdpMode::Driver)
+            .map_err(failed)?;
+        Ok(Self(ebpf))
+    }
+}
 
 /// What a program answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +143,7 @@ impl Kernel {
     /// [`KernelError`] when the program cannot be loaded.
     pub fn verifier_cost(&mut self, program: &str) -> Result<Option<u32>, KernelError> {
         let failed = |error| KernelError::program(program, error);
-        let info = if matches!(program, PROG_EGRESS | PROG_RESTORE) {
+        let info = if [PROG_EGRESS, PROG_INGRESS, PROG_RESTORE].contains(&program) {
             let egress = classifier(&mut self.ebpf, program)?;
             if egress.fd().is_err() {
                 egress.load().map_err(failed)?;
@@ -185,5 +206,24 @@ impl Kernel {
     /// [`KernelError::Map`].
     pub fn test_counters(&self) -> Result<[u64; COUNTERS], KernelError> {
         self.counters().slot(0)
+    }
+
+    /// Cells of the hints in which each bit is set: allow, entry, list, list prefix.
+    pub fn test_hinted(&self) -> [u64; 4] {
+        self.shared.hinted()
+    }
+
+    /// Whether flows are accounted from the next packet on: what they cost is measured apart.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_account(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_FLOWS
+            } else {
+                settings.flags & !SETTING_FLOWS
+            };
+        })
     }
 }

@@ -6,7 +6,11 @@ mod actions;
 mod boot;
 mod decoy;
 mod frames;
+mod hints;
+mod interfaces;
+mod life;
 mod limits;
+mod lists;
 mod live;
 mod pair;
 mod redirect;
@@ -54,6 +58,7 @@ const fn sendable<T: Send + 'static>() {}
 const _: () = {
     sendable::<Kernel>();
     sendable::<sentinel::kernel::BlockMaps>();
+    sendable::<sentinel::kernel::ListMaps>();
     sendable::<sentinel::kernel::RingReader>();
     sendable::<sentinel::kernel::FlowSweep>();
     sendable::<sentinel::kernel::Counters>();
