@@ -300,14 +300,7 @@ impl Kernel {
         interface::require_ethernet(name)?;
         let slot = self.slot(name, ifindex)?;
         let mut holding = Holding::default();
-        let attached = self.attach_ingress(name, ifindex, tcx, &mut holding).and_then(|mode| {
-            if self.config.egress {
-                let pins = self.pins.as_ref();
-                let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;
-                holding.tc.push(held);
-            }
-            Ok(mode)
-        });
+        let attached = self.attach_hooks(name, ifindex, tcx, &mut holding);
         self.links.held.insert(ifindex, (name.to_owned(), holding));
         let (xdp_mode, fallback) = match attached {
             Ok(mode) => mode,
@@ -335,6 +328,23 @@ impl Kernel {
         let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
         watched.attached.push(attachment);
         Ok(())
+    }
+
+    /// Both directions; what `holding` got stays there, also where a later step failed.
+    fn attach_hooks(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        tcx: bool,
+        holding: &mut Holding,
+    ) -> Result<(&'static str, Option<String>), KernelError> {
+        let mode = self.attach_ingress(name, ifindex, tcx, holding)?;
+        if self.config.egress {
+            let pins = self.pins.as_ref();
+            let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;
+            holding.tc.push(held);
+        }
+        Ok(mode)
     }
 
     /// Gives the interface its own element of the counters.

@@ -82,14 +82,17 @@ impl Kernel {
         }
 
         let mut settings: Array<_, Settings> = take(&mut ebpf, n::MAP_SETTINGS)?;
+        let before = settings
+            .get(&0, 0)
+            .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))?;
         let initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
-            ..takeover
-                .as_ref()
-                .and_then(Takeover::inherited)
-                .map_or_else(Settings::default, inherited)
+            // What is in the maps of an earlier agent was put there by its seed and stands at its versions.
+            seed: before.seed,
+            list_versions: before.list_versions,
+            ..Settings::default()
         };
         settings
             .set(0, initial, 0)
@@ -195,15 +198,6 @@ pub(super) fn bare() -> Result<Ebpf, KernelError> {
         loader.map_max_entries(name, if name == n::MAP_EVENTS { page } else { 1 });
     }
     loader.load(OBJECT).map_err(KernelError::load)
-}
-
-/// The settings that go on with the maps they describe.
-fn inherited(before: &Settings) -> Settings {
-    Settings {
-        seed: before.seed,
-        list_versions: before.list_versions,
-        ..Settings::default()
-    }
 }
 
 /// The capacities that the configuration asks for, of the maps that have no fixed one.
