@@ -213,7 +213,9 @@ impl Kernel {
                 self.links.taken.remove(name);
                 (State::Absent, Some(gone(name)))
             }
-            (None, Some(_)) if self.links.taken.contains(name) && !occupant::xdp_ids(name).is_empty() => {
+            (None, Some(_))
+                if self.links.taken.contains(name) && occupant::xdp_ids(name).is_some_and(|ids| !ids.is_empty()) =>
+            {
                 return tended(State::Refused);
             }
             (before, Some(_)) => {
@@ -263,7 +265,7 @@ impl Kernel {
         let ours = self.xdp_programs();
         // The interface may go between the two questions; then the next look says so.
         let there = occupant::xdp_ids(&name);
-        there.iter().any(|(_, id)| ours.contains(id)) || ours.is_empty()
+        there.is_none_or(|there| there.iter().any(|(_, id)| ours.contains(id)))
     }
 
     fn release(&mut self, one: &Attachment) {
