@@ -88,11 +88,7 @@ impl Kernel {
         }
 
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
-        let before = takeover
-            .as_ref()
-            .and_then(Takeover::inherited)
-            .copied()
-            .unwrap_or_default();
+        let before = settings.get()?;
         let mut initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },

@@ -6,6 +6,7 @@ use super::pair::{Pair, block, records};
 use super::redirect::redirect;
 use super::*;
 use sentinel::config::Hook;
+use sentinel::kernel::State;
 use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
@@ -76,6 +77,8 @@ fn enforces(kernel: &mut Kernel, pair: &Pair) -> &'static str {
         "the block ended, and nobody removed it"
     );
     blocks.delete_block(far).unwrap();
+    let look = Pair::inside(&pair.near, || kernel.tend(&["veth0".into()]));
+    assert_eq!(look[0].state, State::Attached, "what is attached is seen to be");
     kernel.attached()[0].xdp_mode
 }
 
