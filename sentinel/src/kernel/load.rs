@@ -1,12 +1,14 @@
 //! Loads the object: checks capacities, sizes and creates the maps, fills the settings.
 
-use super::cookies::{self, Cookies};
+use super::cookies::{Cookies, Stage as CookieStage};
 use super::counters::Counters;
 use super::error::KernelError;
-use super::maps::{BlockMaps, Shared};
+use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
 use super::reflex::{self, Sources};
 use super::ring::RingReader;
+use super::settings::{self, SettingsMap};
+use super::stages::Stages;
 use super::sweep::FlowSweep;
 use super::{attach, probe};
 use crate::config::{KernelConfig, Mode};
@@ -15,8 +17,8 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, Settings};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The kernel object, aligned as an ELF reader wants it; empty if it was not built.
@@ -35,12 +37,13 @@ pub struct Kernel {
     pub(super) slots: Array<MapData, u32>,
     pub(super) links: attach::Links,
     pub(super) pins: Option<Pins>,
-    settings: Mutex<Array<MapData, Settings>>,
+    settings: Arc<SettingsMap>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
     counters: Counters,
-    pub(super) cookies: Cookies,
+    pub(super) cookies: CookieStage,
+    pub(super) stages: Stages,
 }
 
 impl Kernel {
@@ -62,8 +65,13 @@ impl Kernel {
             .map_max_entries(n::MAP_BLOCK_NET6, with_spare(config.block_net_capacity))
             .map_max_entries(n::MAP_ALLOW4, with_spare(n::ALLOW_CAPACITY))
             .map_max_entries(n::MAP_ALLOW6, with_spare(n::ALLOW_CAPACITY))
+            .map_max_entries(n::MAP_LIST4, list_buckets(config.list_capacity))
+            .map_max_entries(n::MAP_LIST6, list_buckets(config.list6_capacity))
+            .map_max_entries(n::MAP_LIST_NET4, with_spare(config.list_net_capacity))
+            .map_max_entries(n::MAP_LIST_NET6, with_spare(config.list_net_capacity))
             .map_max_entries(n::MAP_FLOWS, config.flow_capacity)
             .map_max_entries(n::MAP_EVENTS, config.ring_bytes)
+            .map_max_entries(n::MAP_REDIRECTS, config.redirect_capacity)
             .load(OBJECT)
             .map_err(KernelError::load)?;
         xdp(&mut ebpf, n::PROG_XDP)?
@@ -75,25 +83,37 @@ impl Kernel {
                 .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
 
-        let mut settings: Array<_, Settings> = take(&mut ebpf, n::MAP_SETTINGS)?;
+        // Before the stages, which take the arrays over.
+        let cookies = CookieStage::load(&mut ebpf, config)?;
+        let stages = Stages::load(&mut ebpf, config)?;
+
+        let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
+        let before = settings.get()?;
         let mut initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
+            // What is in the maps of an earlier agent was put there by its seed and stands at its versions.
+            seed: if before.seed == 0 {
+                settings::seed()
+            } else {
+                before.seed
+            },
+            list_versions: before.list_versions,
+            list4_mask: list_buckets(config.list_capacity) - 1,
+            list6_mask: list_buckets(config.list6_capacity) - 1,
             ..Settings::default()
         };
         reflex::fill(&mut initial, config);
-        let cookies = cookies::load(&mut ebpf, &mut initial, config)?;
-        settings
-            .set(0, initial, 0)
-            .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))?;
+        cookies.fill(&mut initial);
+        settings.change(|settings| *settings = initial)?;
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
         let slots = take(&mut ebpf, n::MAP_SLOTS)?;
         let stats = take(&mut ebpf, n::MAP_STATS)?;
         let Some(Map::LruHashMap(flows)) = ebpf.take_map(n::MAP_FLOWS) else {
             return Err(missing(n::MAP_FLOWS));
         };
-        let shared = Arc::new(Shared::new(&mut ebpf, config)?);
+        let shared = Arc::new(Shared::new(&mut ebpf, config, &settings)?);
         let links = attach::Links::default();
         let counters = Counters::new(stats, Arc::clone(&shared), links.attached());
         Ok(Self {
@@ -103,18 +123,24 @@ impl Kernel {
             slots,
             links,
             pins,
-            settings: Mutex::new(settings),
+            settings,
             ring: Some(ring),
             ring_lost: Arc::default(),
             flows: Arc::new(flows),
             counters,
             cookies,
+            stages,
         })
     }
 
     /// The only writer of the block and allow maps.
     pub fn blocks(&self) -> BlockMaps {
         BlockMaps::new(Arc::clone(&self.shared), self.links.attached())
+    }
+
+    /// The only writer of the feeds' lists.
+    pub fn lists(&self) -> ListMaps {
+        ListMaps::new(Arc::clone(&self.shared))
     }
 
     /// The ring's reader. There is one ring: a second reader finds nothing to read.
@@ -135,19 +161,12 @@ impl Kernel {
         let Some(Map::Array(sources)) = self.ebpf.map(n::MAP_SOURCES) else {
             return Err(missing(n::MAP_SOURCES));
         };
-        Sources::new(sources, self.settings()?)
+        Sources::new(sources, self.settings.get()?)
     }
 
     /// Whether SYNs to a port under flood are answered with cookies.
     pub const fn cookies(&self) -> &Cookies {
-        &self.cookies
-    }
-
-    /// The settings of the running programs.
-    fn settings(&self) -> Result<Settings, KernelError> {
-        let map = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        map.get(&0, 0)
-            .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))
+        self.cookies.state()
     }
 
     /// The kernel programs' diagnostics.
@@ -182,11 +201,7 @@ impl Kernel {
 
     /// Changes the settings of the running programs.
     pub(super) fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), KernelError> {
-        let mut map = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |error| KernelError::map(n::MAP_SETTINGS, &error);
-        let mut settings = map.get(&0, 0).map_err(failed)?;
-        change(&mut settings);
-        map.set(0, settings, 0).map_err(failed)
+        self.settings.change(change)
     }
 }
 
@@ -225,6 +240,11 @@ const fn with_spare(capacity: u32) -> u32 {
     capacity.saturating_add(1)
 }
 
+/// Buckets of four for a table of exact addresses: a power of two, half full at capacity.
+pub(super) fn list_buckets(capacity: u32) -> u32 {
+    capacity.div_ceil(2).next_power_of_two()
+}
+
 /// Capacities the kernel would refuse with a bare EINVAL.
 fn check(config: &KernelConfig) -> Result<(), KernelError> {
     let page = probe::page_size();
@@ -238,7 +258,11 @@ fn check(config: &KernelConfig) -> Result<(), KernelError> {
     for (key, value) in [
         ("block_capacity", config.block_capacity),
         ("block_net_capacity", config.block_net_capacity),
+        ("list_capacity", config.list_capacity),
+        ("list6_capacity", config.list6_capacity),
+        ("list_net_capacity", config.list_net_capacity),
         ("flow_capacity", config.flow_capacity),
+        ("redirect_capacity", config.redirect_capacity),
     ] {
         if value == 0 {
             return Err(KernelError::Capacity {

@@ -23,6 +23,8 @@ mod pin;
 pub mod probe;
 mod reflex;
 mod ring;
+mod settings;
+mod stages;
 mod sweep;
 mod sys;
 pub mod testrun;
@@ -35,7 +37,7 @@ pub use error::KernelError;
 pub use load::Kernel;
 #[cfg(feature = "kernel-debug")]
 pub use log::KernelLog;
-pub use maps::BlockMaps;
+pub use maps::{BlockMaps, ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Listed};
 pub use pin::unpin;
 pub use reflex::{SourceUse, Sources};
 pub use ring::RingReader;

@@ -6,7 +6,7 @@ use super::*;
 use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
-use sentinel_common::names::{PROG_EGRESS, PROG_XDP, PROG_XDP_FRAGS};
+use sentinel_common::names::{PROG_COOKIE, PROG_COOKIE_FRAGS, PROG_EGRESS, PROG_XDP, PROG_XDP_FRAGS};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -78,8 +78,8 @@ fn enforces(kernel: &mut Kernel, pair: &Pair) -> &'static str {
 fn costs(kernel: &mut Kernel) -> BTreeMap<&'static str, u32> {
     let mut costs = BTreeMap::new();
     // The kernel tells how a program for multi-buffer frames does only where it knows of such frames.
-    for program in [PROG_XDP, PROG_XDP_FRAGS, PROG_EGRESS] {
-        if program == PROG_XDP_FRAGS && !probe::multi_buffer() {
+    for program in [PROG_XDP, PROG_XDP_FRAGS, PROG_EGRESS, PROG_COOKIE, PROG_COOKIE_FRAGS] {
+        if program.ends_with("_frags") && !probe::multi_buffer() {
             continue;
         }
         if let Some(cost) = kernel.verifier_cost(program).unwrap() {
