@@ -103,6 +103,13 @@ pub const REDIRECT_CAPACITY: u32 = 65_536;
 /// Tries of a prefix look-up that met expired entries before it gives up (and passes).
 pub const PREFIX_TRIES: u32 = 4;
 
+/// tc/tcx ingress program, for interfaces whose XDP hook is taken or not to be had.
+pub const PROG_INGRESS: &str = "sentinel_ingress";
+/// Array of one [`crate::pin::PinHeader`] beside the pinned maps. Only the agent knows it; no program reads it.
+pub const MAP_HEADER: &str = "HEADER";
+/// Per-CPU array packets are parsed into.
+pub const MAP_SCRATCH: &str = "SCRATCH";
+
 /// Array of [`crate::reflex::Bucket`]: what each source did in its window. The agent maps it to read it.
 pub const MAP_SOURCES: &str = "SOURCES";
 /// Array of one element of [`crate::reflex::CELLS`] bytes: which sources may be limited.

@@ -9,6 +9,7 @@ use crate::account::{self, Learned};
 use crate::emit;
 use crate::frame::Frame;
 use crate::gate;
+use crate::hook::Hook;
 use crate::maps::{ALARM, COOKIE_MUTE, COOKIE_PORTS, PORTS, SETTINGS, STAGES, STAGES_FRAGS, parsed};
 use crate::reflex;
 use crate::stat::{Stat, atomic_add};
@@ -44,8 +45,8 @@ const WINDOW: u16 = 14_600;
 /// In the gate: counts a handshake begun, and hands to the stage what it is for: a SYN to a port under flood, and an
 /// ACK to one that belongs to no flow. Comes back with everything else, and where there is no stage.
 #[inline(always)]
-pub(crate) fn consider<const FRAGS: bool>(
-    ctx: &XdpContext,
+pub(crate) fn consider<H: Hook>(
+    hook: &H,
     stat: &mut Stat,
     settings: &Settings,
     meta: &PacketMeta,
@@ -77,6 +78,12 @@ pub(crate) fn consider<const FRAGS: bool>(
     if !matches!(verdict, Verdict::Pass) || meta.fragment || !answers(settings, meta.dst_port, ifindex) {
         return;
     }
+    hook.cookies();
+}
+
+/// Calls the stage, and comes back only where there is none.
+#[inline(always)]
+pub(crate) fn hand_over<const FRAGS: bool>(ctx: &XdpContext) {
     // SAFETY: nothing of this program's is needed any more where the call succeeds, and where it does not all is as
     // before.
     unsafe {
@@ -240,7 +247,7 @@ fn ask(ctx: &XdpContext, frame: Frame, meta: &PacketMeta) -> Option<(Said, usize
     let l3 = l3(frame)?;
     let v4 = meta.ip_version == 4;
     let (l4, ip_len, tuple_len) = if v4 {
-        let ip = frame.octets16(l3)?;
+        let ip = sixteen(frame, l3)?;
         work.ip[..16].copy_from_slice(&ip);
         work.ip[16..20].copy_from_slice(&frame.octets4(l3 + 16)?);
         work.tuple[..4].copy_from_slice(&ip[12..]);
@@ -252,14 +259,14 @@ fn ask(ctx: &XdpContext, frame: Frame, meta: &PacketMeta) -> Option<(Said, usize
         if work.ip[6] != PROTO_TCP {
             return None;
         }
-        let (source, destination) = (frame.octets16(l3 + 8)?, frame.octets16(l3 + 24)?);
+        let (source, destination) = (sixteen(frame, l3 + 8)?, sixteen(frame, l3 + 24)?);
         work.ip[8..24].copy_from_slice(&source);
         work.ip[24..40].copy_from_slice(&destination);
         work.tuple[..16].copy_from_slice(&source);
         work.tuple[16..32].copy_from_slice(&destination);
         (l3 + 40, 40, 36)
     };
-    work.tcp[..16].copy_from_slice(&frame.octets16(l4)?);
+    work.tcp[..16].copy_from_slice(&sixteen(frame, l4)?);
     work.tcp[16..20].copy_from_slice(&frame.octets4(l4 + 16)?);
     let tcp_len = u64::from(work.tcp[12] >> 4) * 4;
     let mut at = 20;
@@ -342,6 +349,14 @@ fn l3(frame: Frame) -> Option<usize> {
     } else {
         Some(22)
     }
+}
+
+/// Sixteen bytes as they stand.
+#[inline(always)]
+fn sixteen(frame: Frame, at: usize) -> Option<[u8; 16]> {
+    let words = frame.place::<8>(at)?;
+    // SAFETY: the place is within the frame; eight u16 are sixteen bytes, and any bytes are valid.
+    Some(unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(*words) })
 }
 
 #[inline(always)]

@@ -6,6 +6,7 @@ use super::reflex::drain;
 use super::*;
 use sentinel::config::Switch;
 use sentinel::kernel::Record;
+use sentinel::kernel::testrun::Floor;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -194,10 +195,8 @@ async fn flood(enabled: Switch, syncookies: u8, v6: bool) -> Option<Outcome> {
 }
 
 /// A veth hands answers from XDP to the other end only where that takes them as such: with a program of its own.
-fn pass_on(pair: &Pair) -> Kernel {
-    let mut other = Kernel::load(&config(), Mode::Simulation).unwrap();
-    Pair::inside(&pair.far, || other.test_pass_on("veth0")).unwrap();
-    other
+fn pass_on(pair: &Pair) -> Floor {
+    Pair::inside(&pair.far, || Floor::attach("veth0")).unwrap()
 }
 
 fn turns(outcome: &Outcome) -> Vec<(u16, u8, u8)> {

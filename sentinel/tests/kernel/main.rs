@@ -2,12 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounting;
+mod actions;
 mod boot;
 mod cookies;
+mod decoy;
 mod flood;
 mod frames;
+mod hints;
+mod interfaces;
+mod life;
+mod limits;
+mod lists;
 mod live;
 mod pair;
+mod redirect;
 mod reflex;
 mod verdicts;
 
@@ -63,6 +71,7 @@ const fn sendable<T: Send + 'static>() {}
 const _: () = {
     sendable::<Kernel>();
     sendable::<sentinel::kernel::BlockMaps>();
+    sendable::<sentinel::kernel::ListMaps>();
     sendable::<sentinel::kernel::RingReader>();
     sendable::<sentinel::kernel::FlowSweep>();
     sendable::<sentinel::kernel::Counters>();

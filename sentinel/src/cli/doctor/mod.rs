@@ -6,6 +6,7 @@
 
 mod cookies;
 mod host;
+mod interfaces;
 mod places;
 
 use super::Global;
