@@ -10,7 +10,7 @@ use crate::emit;
 use crate::frame::Frame;
 use crate::gate;
 use crate::hook::Hook;
-use crate::maps::{ALARM, COOKIE_MUTE, COOKIE_PORTS, PORTS, SETTINGS, STAGES, STAGES_FRAGS, parsed};
+use crate::maps::{ALARM, COOKIE_MUTE, COOKIE_PORTS, PORTS, SETTINGS, parsed};
 use crate::reflex;
 use crate::stat::{Stat, atomic_add};
 use crate::verdict::xdp_code;
@@ -78,21 +78,7 @@ pub(crate) fn consider<H: Hook>(
     if !matches!(verdict, Verdict::Pass) || meta.fragment || !answers(settings, meta.dst_port, ifindex) {
         return;
     }
-    hook.cookies();
-}
-
-/// Calls the stage, and comes back only where there is none.
-#[inline(always)]
-pub(crate) fn hand_over<const FRAGS: bool>(ctx: &XdpContext) {
-    // SAFETY: nothing of this program's is needed any more where the call succeeds, and where it does not all is as
-    // before.
-    unsafe {
-        if FRAGS {
-            STAGES_FRAGS.tail_call(ctx, STAGE_COOKIE);
-        } else {
-            STAGES.tail_call(ctx, STAGE_COOKIE);
-        }
-    }
+    hook.hand_over(STAGE_COOKIE);
 }
 
 /// Whether cookies answer for a port while it is under flood, to what comes in here.
@@ -247,7 +233,7 @@ fn ask(ctx: &XdpContext, frame: Frame, meta: &PacketMeta) -> Option<(Said, usize
     let l3 = l3(frame)?;
     let v4 = meta.ip_version == 4;
     let (l4, ip_len, tuple_len) = if v4 {
-        let ip = sixteen(frame, l3)?;
+        let ip = frame.octets16(l3)?;
         work.ip[..16].copy_from_slice(&ip);
         work.ip[16..20].copy_from_slice(&frame.octets4(l3 + 16)?);
         work.tuple[..4].copy_from_slice(&ip[12..]);
@@ -259,14 +245,14 @@ fn ask(ctx: &XdpContext, frame: Frame, meta: &PacketMeta) -> Option<(Said, usize
         if work.ip[6] != PROTO_TCP {
             return None;
         }
-        let (source, destination) = (sixteen(frame, l3 + 8)?, sixteen(frame, l3 + 24)?);
+        let (source, destination) = (frame.octets16(l3 + 8)?, frame.octets16(l3 + 24)?);
         work.ip[8..24].copy_from_slice(&source);
         work.ip[24..40].copy_from_slice(&destination);
         work.tuple[..16].copy_from_slice(&source);
         work.tuple[16..32].copy_from_slice(&destination);
         (l3 + 40, 40, 36)
     };
-    work.tcp[..16].copy_from_slice(&sixteen(frame, l4)?);
+    work.tcp[..16].copy_from_slice(&frame.octets16(l4)?);
     work.tcp[16..20].copy_from_slice(&frame.octets4(l4 + 16)?);
     let tcp_len = u64::from(work.tcp[12] >> 4) * 4;
     let mut at = 20;
@@ -349,14 +335,6 @@ fn l3(frame: Frame) -> Option<usize> {
     } else {
         Some(22)
     }
-}
-
-/// Sixteen bytes as they stand.
-#[inline(always)]
-fn sixteen(frame: Frame, at: usize) -> Option<[u8; 16]> {
-    let words = frame.place::<8>(at)?;
-    // SAFETY: the place is within the frame; eight u16 are sixteen bytes, and any bytes are valid.
-    Some(unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(*words) })
 }
 
 #[inline(always)]

@@ -55,12 +55,6 @@ pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
     gate::ingress(&hook::Xdp::<true>(&ctx)) as u32
 }
 
-/// Ingress where the XDP hook is another's, or not to be had: the same gate, later on the packet's way.
-#[classifier]
-pub fn sentinel_ingress(ctx: TcContext) -> i32 {
-    gate::ingress(&hook::Tc(&ctx))
-}
-
 /// SYN cookies for a port under flood; called by [`sentinel_xdp`].
 #[xdp]
 pub fn sentinel_cookie(ctx: XdpContext) -> u32 {
@@ -71,6 +65,12 @@ pub fn sentinel_cookie(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn sentinel_cookie_frags(ctx: XdpContext) -> u32 {
     cookie::stage::<true>(&ctx)
+}
+
+/// Ingress where the XDP hook is another's, or not to be had: the same gate, later on the packet's way.
+#[classifier]
+pub fn sentinel_ingress(ctx: TcContext) -> i32 {
+    gate::ingress(&hook::Tc(&ctx))
 }
 
 /// Egress: accounts what goes out, and lets it go unless its destination is blocked.

@@ -6,11 +6,11 @@ use super::load::{missing, xdp};
 use super::probe;
 use crate::config::{KernelConfig, Switch};
 use aya::Ebpf;
-use aya::maps::{Array, Map, ProgramArray};
+use aya::maps::{Array, ProgramArray};
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_COOKIES, Settings};
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Whether SYNs to a port under flood are answered with cookies by the kernel programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,88 +49,53 @@ pub fn sysctl() -> Sysctl {
     }
 }
 
-/// The stage, entered where it can be had.
-pub(super) struct Stage {
-    state: Cookies,
-    /// The kernel empties a program array when the last descriptor of it is closed, whoever else fills it.
-    _arrays: Vec<OwnedFd>,
-}
-
-impl Stage {
-    /// Loads the stage for each kind of program this kernel has, and enters it. What this kernel cannot do is left out,
-    /// and floods are only reported.
-    ///
-    /// # Errors
-    /// [`KernelError`] where cookies were insisted on (`kernel.syn_cookies.enabled: true`) and cannot be had, or the
-    /// object lacks a map.
-    pub(super) fn load(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Self, KernelError> {
-        let without = |state| Self {
-            state,
-            _arrays: Vec::new(),
-        };
-        if config.syn_cookies.enabled == Switch::Off {
-            return Ok(without(Cookies::Off));
-        }
-        if !config.egress {
-            let why = "without the egress program (`kernel.egress`) no handshake is seen to complete".to_owned();
-            return Ok(without(Cookies::Unable(why)));
-        }
-        match stages(ebpf) {
-            Ok(arrays) => {
-                protect(ebpf, &config.syn_cookies.ports)?;
-                Ok(Self {
-                    state: Cookies::Ready,
-                    _arrays: arrays,
-                })
-            }
-            Err(error) if config.syn_cookies.enabled == Switch::On => Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "SYN floods are reported and not answered with cookies");
-                Ok(without(Cookies::Unable(error.to_string())))
-            }
-        }
+/// Loads the stages and says so in the settings. What this kernel cannot do is left out, and floods are only reported.
+///
+/// # Errors
+/// [`KernelError`] where cookies were insisted on (`kernel.syn_cookies.enabled: true`) and cannot be had, or the object
+/// lacks a map.
+pub(super) fn load(ebpf: &mut Ebpf, settings: &mut Settings, config: &KernelConfig) -> Result<Cookies, KernelError> {
+    if config.syn_cookies.enabled == Switch::Off {
+        return Ok(Cookies::Off);
     }
-
-    /// Tells the programs.
-    pub(super) fn fill(&self, settings: &mut Settings) {
-        if self.state == Cookies::Ready {
+    if settings.syn_flood_half_open == 0 {
+        let why = "without the egress program (`kernel.egress`) no handshake is seen to complete".to_owned();
+        return Ok(Cookies::Unable(why));
+    }
+    let outcome = enter(ebpf, n::PROG_COOKIE, n::MAP_STAGES).and_then(|()| {
+        if probe::multi_buffer() {
+            enter(ebpf, n::PROG_COOKIE_FRAGS, n::MAP_STAGES_FRAGS)
+        } else {
+            Ok(())
+        }
+    });
+    match outcome {
+        Ok(()) => {
+            protect(ebpf, &config.syn_cookies.ports)?;
             settings.flags |= SETTING_COOKIES;
+            Ok(Cookies::Ready)
+        }
+        Err(error) if config.syn_cookies.enabled == Switch::On => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "SYN floods are reported and not answered with cookies");
+            Ok(Cookies::Unable(error.to_string()))
         }
     }
-
-    /// What can be done.
-    pub(super) const fn state(&self) -> &Cookies {
-        &self.state
-    }
-}
-
-fn stages(ebpf: &mut Ebpf) -> Result<Vec<OwnedFd>, KernelError> {
-    let mut arrays = vec![enter(ebpf, n::PROG_COOKIE, n::MAP_STAGES)?];
-    if probe::multi_buffer() {
-        arrays.push(enter(ebpf, n::PROG_COOKIE_FRAGS, n::MAP_STAGES_FRAGS)?);
-    }
-    Ok(arrays)
 }
 
 /// Loads a stage and puts it where the ingress program looks for it.
-fn enter(ebpf: &mut Ebpf, program: &'static str, map: &'static str) -> Result<OwnedFd, KernelError> {
-    let duplicating = |source| KernelError::System {
-        call: "duplicating a descriptor".into(),
-        source,
-    };
+fn enter(ebpf: &mut Ebpf, program: &'static str, map: &'static str) -> Result<(), KernelError> {
     let stage = xdp(ebpf, program)?;
     stage.load().map_err(|error| KernelError::program(program, error))?;
-    let fd = stage.fd().map_err(|error| KernelError::program(program, error))?;
-    let fd = fd.try_clone().map_err(duplicating)?;
+    let fd = stage
+        .fd()
+        .and_then(|fd| fd.try_clone().map_err(aya::programs::ProgramError::IOError))
+        .map_err(|error| KernelError::program(program, error))?;
     let array = ebpf.map_mut(map).ok_or_else(|| missing(map))?;
-    let Map::ProgramArray(data) = &*array else {
-        return Err(missing(map));
-    };
-    let keep = data.fd().as_fd().try_clone_to_owned().map_err(duplicating)?;
-    ProgramArray::try_from(array)
-        .and_then(|mut array| array.set(n::STAGE_COOKIE, &fd, 0))
-        .map_err(|error| KernelError::map(map, &error))?;
-    Ok(keep)
+    let mut array = ProgramArray::try_from(array).map_err(|error| KernelError::map(map, &error))?;
+    array
+        .set(n::STAGE_COOKIE, &fd, 0)
+        .map_err(|error| KernelError::map(map, &error))
 }
 
 /// Says for which ports cookies may answer; none named means all.
@@ -163,9 +128,9 @@ impl Kernel {
     pub(super) fn answer_on(&mut self, interface: &str, ifindex: u32, mode: &str) -> Result<(), KernelError> {
         let insisted = self.config.syn_cookies.enabled == Switch::On;
         let undelivered = mode == "native" && !insisted && driver(interface).as_deref() == Some("veth");
-        // The program that answers is XDP's.
+        // On tc there is no stage: the program that answers is XDP's.
         let mute = undelivered || mode == "tc";
-        if undelivered && *self.cookies() == Cookies::Ready {
+        if undelivered && self.cookies == Cookies::Ready {
             tracing::warn!(
                 interface,
                 "SYN floods are reported here and not answered with cookies, which would not arrive: the other end of \

@@ -1,6 +1,6 @@
 //! Loads the object: checks capacities, sizes and creates the maps, fills the settings.
 
-use super::cookies::{Cookies, Stage as CookieStage};
+use super::cookies::{self, Cookies};
 use super::counters::Counters;
 use super::error::{KernelError, chain};
 use super::maps::{BlockMaps, ListMaps, Shared};
@@ -46,8 +46,8 @@ pub struct Kernel {
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
     pub(super) counters: Counters,
-    pub(super) cookies: CookieStage,
     pub(super) stages: Stages,
+    pub(super) cookies: Cookies,
 }
 
 impl Kernel {
@@ -87,10 +87,6 @@ impl Kernel {
                 .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
 
-        // Before the stages, which take the arrays over.
-        let cookies = CookieStage::load(&mut ebpf, config)?;
-        let stages = Stages::load(&mut ebpf, config)?;
-
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
         let before = takeover
             .as_ref()
@@ -113,7 +109,8 @@ impl Kernel {
             ..Settings::default()
         };
         reflex::fill(&mut initial, config);
-        cookies.fill(&mut initial);
+        let cookies = cookies::load(&mut ebpf, &mut initial, config)?;
+        let stages = Stages::load(&mut ebpf, config)?;
         settings.change(|settings| *settings = initial)?;
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
         let owners = takeover.as_ref().map(Takeover::slots).unwrap_or_default();
@@ -138,8 +135,8 @@ impl Kernel {
             ring_lost: Arc::default(),
             flows: Arc::new(flows),
             counters,
-            cookies,
             stages,
+            cookies,
         })
     }
 
@@ -171,12 +168,17 @@ impl Kernel {
         let Some(Map::Array(sources)) = self.ebpf.map(n::MAP_SOURCES) else {
             return Err(missing(n::MAP_SOURCES));
         };
-        Sources::new(sources, self.settings.get()?)
+        Sources::new(sources, self.settings()?)
     }
 
     /// Whether SYNs to a port under flood are answered with cookies.
     pub const fn cookies(&self) -> &Cookies {
-        self.cookies.state()
+        &self.cookies
+    }
+
+    /// The settings of the running programs.
+    fn settings(&self) -> Result<Settings, KernelError> {
+        self.settings.get()
     }
 
     /// The kernel programs' diagnostics.
