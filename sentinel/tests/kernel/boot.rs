@@ -11,7 +11,8 @@ use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::names::{
-    PROG_EGRESS, PROG_INGRESS, PROG_REDIRECT, PROG_REDIRECT_FRAGS, PROG_RESTORE, PROG_XDP, PROG_XDP_FRAGS,
+    PROG_COOKIE, PROG_COOKIE_FRAGS, PROG_EGRESS, PROG_INGRESS, PROG_REDIRECT, PROG_REDIRECT_FRAGS, PROG_RESTORE,
+    PROG_XDP, PROG_XDP_FRAGS,
 };
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -120,6 +121,8 @@ fn costs(kernel: &mut Kernel) -> BTreeMap<&'static str, u32> {
         PROG_REDIRECT,
         PROG_REDIRECT_FRAGS,
         PROG_RESTORE,
+        PROG_COOKIE,
+        PROG_COOKIE_FRAGS,
     ] {
         if program.ends_with("_frags") && !probe::multi_buffer() {
             continue;
