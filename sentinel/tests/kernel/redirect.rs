@@ -324,7 +324,7 @@ fn ports_run_out_with_a_count_and_come_back_when_conversations_are_quiet() {
     let mut taken = std::collections::HashSet::new();
     let mut refused = Vec::new();
     for ask in &asks {
-        let (code, out) = kernel.test_output(PROG_XDP, ask).unwrap();
+        let (code, out) = kernel.test_rewrite(PROG_XDP, ask).unwrap();
         if code == DROP {
             refused.push(ask);
         } else {
