@@ -19,6 +19,26 @@ use sentinel_common::stat::Counter;
 /// What a flow begins with. In read-only data: the map copies it from there, not from the stack.
 static EMPTY: FlowValue = FlowValue::EMPTY;
 
+/// What accounting a packet taught, for whoever counts per source: on the steady path of a flow it is empty but for
+/// every 32nd packet, so that counting costs next to nothing there.
+///
+/// `packets` and `bytes` are those the flow had since it last told of any, this packet included; over the life of a
+/// flow they add up to all of it but the last 31 packets at most. A flow tells at its first packet, then at every 32nd
+/// and whenever it is reported.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Learned {
+    /// The packet began a flow, as far as this CPU knows.
+    pub(crate) created: bool,
+    /// It is a TCP SYN without ACK.
+    pub(crate) syn: bool,
+    /// It completed a handshake with the number only a receiver of our SYN or SYN-ACK can know.
+    pub(crate) completed: bool,
+    /// Packets to be counted now; mostly 0.
+    pub(crate) packets: u32,
+    /// Their L3 bytes.
+    pub(crate) bytes: u32,
+}
+
 /// Accounts a packet that passes.
 #[inline(always)]
 pub(crate) fn packet(
@@ -29,9 +49,10 @@ pub(crate) fn packet(
     allowed: Option<bool>,
     ifindex: u32,
     now: u64,
-) {
+) -> Learned {
+    let mut learned = Learned::default();
     if settings.flags & SETTING_FLOWS == 0 {
-        return;
+        return learned;
     }
     let key = FlowKey::of(meta, direction);
     let (pointer, fresh) = if let Some(pointer) = FLOWS.get_ptr_mut(&key) {
@@ -41,7 +62,7 @@ pub(crate) fn packet(
         // Another CPU may have been first; then its entry is the one to update.
         let Some(pointer) = FLOWS.get_ptr_mut(&key) else {
             stat.count(Counter::FlowRefused);
-            return;
+            return learned;
         };
         if created {
             stat.count(Counter::FlowNew);
@@ -67,9 +88,11 @@ pub(crate) fn packet(
     if state != value.state {
         value.state = state;
     }
+    learned.created = fresh;
     if let Some(cause) = value.update(meta, direction, now, settings.report_interval_ns) {
         emit::flow(stat, settings, &key, value, cause, now);
     }
+    learned
 }
 
 /// Body of the egress program: counts, accounts, lets go.
@@ -97,6 +120,6 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
     stat.add(packets, u64::from(meta.segments));
     stat.add(octets, bytes);
     let now = stat.now();
-    packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
+    let _ = packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
     TC_ACT_UNSPEC
 }

@@ -59,7 +59,7 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     crate::debug::judged(ctx, meta, verdict);
     if !verdict.drops() {
         let allowed = Some(matches!(verdict, Verdict::PassAllowed));
-        account::packet(&mut stat, settings, meta, Direction::Ingress, allowed, ifindex, now);
+        let _ = account::packet(&mut stat, settings, meta, Direction::Ingress, allowed, ifindex, now);
     }
     xdp_code(verdict)
 }
