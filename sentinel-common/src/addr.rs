@@ -2,8 +2,9 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4-mapped or IPv6 address: 16 bytes in network order.
-#[repr(transparent)]
+/// An IPv4-mapped or IPv6 address: 16 bytes in network order, aligned so that the kernel compares two words and not
+/// sixteen bytes.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Addr(pub [u8; 16]);
 
@@ -22,6 +23,18 @@ impl Addr {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
             _ => None,
         }
+    }
+}
+
+impl Addr {
+    /// The two halves as they stand in memory: for comparing and hashing, not for reading.
+    #[inline(always)]
+    pub const fn halves(&self) -> [u64; 2] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        [
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        ]
     }
 }
 

@@ -16,7 +16,10 @@ pub mod flow;
 pub mod names;
 pub mod packet;
 pub mod settings;
+pub mod slot;
 pub mod stat;
+pub mod table;
+pub mod talk;
 pub mod verdict;
 
 /// Implements `aya::Pod` (plain old data) where user space asks for it.

@@ -9,37 +9,66 @@ use crate::emit;
 use crate::frame::{self, Frame};
 use crate::maps::{FLOWS, SETTINGS, scratch};
 use crate::stat::Stat;
-use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_UNSPEC};
+use crate::talk;
+use aya_ebpf::bindings::TC_ACT_UNSPEC;
 use aya_ebpf::programs::TcContext;
-use sentinel_common::flow::{Direction, FlowKey, FlowValue, STATE_ALLOWED};
+use sentinel_common::flow::Direction;
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
+use sentinel_common::slot::{Bucket, WAYS, hash, place};
 use sentinel_common::stat::Counter;
+pub(crate) use sentinel_common::table::Learned;
+use sentinel_common::table::{Host, Pass};
 
-/// What a flow begins with. In read-only data: the map copies it from there, not from the stack.
-static EMPTY: FlowValue = FlowValue::EMPTY;
-
-/// What accounting a packet taught, for whoever counts per source: on the steady path of a flow it is empty but for
-/// every 32nd packet, so that counting costs next to nothing there.
-///
-/// `packets` and `bytes` are those the flow had since it last told of any, this packet included; over the life of a
-/// flow they add up to all of it but the last 31 packets at most. A flow tells at its first packet, then at every 32nd
-/// and whenever it is reported.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Learned {
-    /// The packet began a flow, as far as this CPU knows.
-    pub(crate) created: bool,
-    /// It is a TCP SYN without ACK.
-    pub(crate) syn: bool,
-    /// It completed a handshake with the number only a receiver of our SYN or SYN-ACK can know.
-    pub(crate) completed: bool,
-    /// Packets to be counted now; mostly 0.
-    pub(crate) packets: u32,
-    /// Their L3 bytes.
-    pub(crate) bytes: u32,
+/// The kernel around the table.
+struct Kernel<'a> {
+    stat: &'a mut Stat,
+    settings: &'a Settings,
+    packet: &'a PacketMeta,
+    direction: Direction,
+    /// Of the bucket.
+    index: u32,
+    now: u64,
 }
 
-/// Accounts a packet that passes.
+impl Host for Kernel<'_> {
+    type Words = talk::Shared;
+
+    #[inline(always)]
+    fn words(&mut self, hash: u64) -> Option<talk::Shared> {
+        talk::cell(hash, self.settings.talk_mask)
+    }
+
+    #[inline(always)]
+    fn allowed(&mut self) -> bool {
+        let remote = match self.direction {
+            Direction::Ingress => &self.packet.src,
+            Direction::Egress => &self.packet.dst,
+        };
+        is_allowed(remote, self.packet.ip_version, self.now)
+    }
+
+    #[inline(always)]
+    fn report(&mut self, bucket: &Bucket, way: usize, cause: u32) -> bool {
+        let number = self.index * WAYS as u32 + way as u32;
+        emit::flow(self.stat, self.settings, bucket, way, number, cause, self.now)
+    }
+
+    #[inline(always)]
+    fn evicted(&mut self, packets: u32, told: bool) {
+        self.stat.count(Counter::FlowEvicted);
+        if !told {
+            self.stat.add(Counter::FlowLost, u64::from(packets));
+        }
+    }
+
+    #[inline(always)]
+    fn opaque(&mut self, way: u32) -> u32 {
+        self.stat.opaque(way)
+    }
+}
+
+/// Accounts a packet that passes, and says what that taught.
 #[inline(always)]
 pub(crate) fn packet(
     stat: &mut Stat,
@@ -50,47 +79,42 @@ pub(crate) fn packet(
     ifindex: u32,
     now: u64,
 ) -> Learned {
-    let mut learned = Learned::default();
     if settings.flags & SETTING_FLOWS == 0 {
-        return learned;
+        return Learned::default();
     }
-    let key = FlowKey::of(meta, direction);
-    let (pointer, fresh) = if let Some(pointer) = FLOWS.get_ptr_mut(&key) {
-        (pointer, false)
-    } else {
-        let created = FLOWS.insert(&key, &EMPTY, u64::from(BPF_NOEXIST)).is_ok();
-        // Another CPU may have been first; then its entry is the one to update.
-        let Some(pointer) = FLOWS.get_ptr_mut(&key) else {
-            stat.count(Counter::FlowRefused);
-            return learned;
-        };
-        if created {
-            stat.count(Counter::FlowNew);
-        }
-        (pointer, created)
+    let hash = hash(settings.seed, meta, direction);
+    let (bucket, tag) = place(hash, direction);
+    let buckets = settings.flow_mask + 1;
+    let index = stat.cpu() * buckets + (bucket & settings.flow_mask);
+    let refused = if meta.segments > 1 { meta.segments } else { 1 };
+    let Some(pointer) = FLOWS.get_ptr_mut(index) else {
+        stat.add(Counter::FlowRefused, u64::from(refused));
+        return Learned::default();
     };
-    // SAFETY: a map value stays readable and writable for the length of the program even if it is evicted meanwhile.
-    // Two CPUs may update one flow at once and lose an increment; see the note on accuracy in `FlowValue::update`.
-    let value = unsafe { &mut *pointer };
-    let allowed = match allowed {
-        Some(allowed) => allowed,
-        None if fresh => is_allowed(&key.remote, meta.ip_version, now),
-        None => value.state & STATE_ALLOWED != 0,
+    // SAFETY: the element is this CPU's, the program does not nest in itself, and the agent only reads it.
+    let bucket = unsafe { &mut *pointer };
+    let mut kernel = Kernel {
+        stat,
+        settings,
+        packet: meta,
+        direction,
+        index,
+        now,
     };
-    if fresh {
-        value.ifindex = ifindex;
-    }
-    let state = if allowed {
-        value.state | STATE_ALLOWED
-    } else {
-        value.state & !STATE_ALLOWED
+    let pass = Pass {
+        packet: meta,
+        direction,
+        hash,
+        now_ns: now,
+        interval_ns: settings.report_interval_ns,
+        ifindex,
+        allowed,
     };
-    if state != value.state {
-        value.state = state;
-    }
-    learned.created = fresh;
-    if let Some(cause) = value.update(meta, direction, now, settings.report_interval_ns) {
-        emit::flow(stat, settings, &key, value, cause, now);
+    let learned = pass.count(bucket, tag, &mut kernel);
+    if !learned.counted {
+        stat.add(Counter::FlowRefused, u64::from(refused));
+    } else if learned.created {
+        stat.count(Counter::FlowNew);
     }
     learned
 }

@@ -29,6 +29,7 @@ mod frame;
 mod gate;
 mod maps;
 mod stat;
+mod talk;
 mod verdict;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};

@@ -1,20 +1,22 @@
 //! Every map, on one screen. The agent sets the real capacities when it loads the object.
 //!
-//! Blocks and allows live in maps that fail loudly when full. Only flows are LRU: forgetting the oldest flow costs
-//! a little accuracy, forgetting a block would let an attacker back in unnoticed.
+//! Blocks and allows live in maps that fail loudly when full. Only flows make room for each other: forgetting the
+//! quietest flow costs a little accuracy, forgetting a block would let an attacker back in unnoticed.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::bpf_map_lookup_elem;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
 use sentinel_common::entry::{AllowEntry, BlockEntry};
-use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{
     ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
 };
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::Settings;
+use sentinel_common::slot::{Bucket, WAYS};
 use sentinel_common::stat::CpuBlock;
+use sentinel_common::talk::Cell;
 
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
@@ -37,8 +39,12 @@ pub(crate) static BLOCK_NET4: LpmTrie<[u8; 4], BlockEntry> = LpmTrie::with_max_e
 #[map]
 pub(crate) static BLOCK_NET6: LpmTrie<[u8; 16], BlockEntry> = LpmTrie::with_max_entries(BLOCK_NET_CAPACITY, 0);
 
+/// Each CPU writes its own part only; the agent reads all of it through its memory, and writes nothing.
 #[map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(FLOW_CAPACITY, 0);
+pub(crate) static FLOWS: Array<Bucket> = Array::with_max_entries(FLOW_CAPACITY / WAYS as u32, BPF_F_MMAPABLE);
+/// Words that all CPUs share, each written by one aligned store.
+#[map]
+pub(crate) static TALK: Array<Cell> = Array::with_max_entries(FLOW_CAPACITY / 2, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
