@@ -20,6 +20,8 @@ pub const MAP_BLOCK_NET4: &str = "BLOCK_NET4";
 pub const MAP_BLOCK_NET6: &str = "BLOCK_NET6";
 /// Array of [`crate::slot::Bucket`], every CPU's part after that of the one before.
 pub const MAP_FLOWS: &str = "FLOWS";
+/// Array of [`crate::table::taken`], one per slot of `FLOWS`.
+pub const MAP_TAKEN: &str = "TAKEN";
 /// Array of [`crate::talk::Cell`]: what the CPUs tell each other of a conversation.
 pub const MAP_TALK: &str = "TALK";
 /// Ring buffer of [`crate::event`] records.

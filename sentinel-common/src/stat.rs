@@ -67,7 +67,7 @@ counters! {
     EgressV6 = "egress_v6",
     /// Their frame bytes.
     EgressV6Bytes = "egress_v6_bytes",
-    /// Flows created.
+    /// Flow slots begun: one per direction of a flow and CPU that sees it.
     FlowNew = "flow_new",
     /// Packets not accounted because every slot their flow could have is held by an established one in use.
     FlowRefused = "flow_refused",

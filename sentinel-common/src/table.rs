@@ -5,7 +5,7 @@
 //! lost but what is evicted unreported, and that is counted.
 
 use crate::flow::{
-    CAUSE_CLOSE, CAUSE_EVICTED, CAUSE_FIRST, CAUSE_PERIODIC, CAUSE_PROOF, Direction, PROTO_TCP, STATE_ALLOWED,
+    CAUSE_CLOSE, CAUSE_EVICTED, CAUSE_FIRST, CAUSE_PERIODIC, CAUSE_PROOF, Direction, INGRESS, PROTO_TCP, STATE_ALLOWED,
     STATE_REPORTED,
 };
 use crate::packet::{PacketMeta, TCP_ACK, TCP_SYN};
@@ -28,11 +28,19 @@ pub trait Host {
     /// Whether the remote side is allowlisted, where the caller did not know.
     fn allowed(&mut self) -> bool;
     /// Puts a record of the slot in `way` out, for a reason of `CAUSE_*`; false where there is no room for it.
-    fn report(&mut self, bucket: &Bucket, way: usize, cause: u32) -> bool;
+    fn report(&mut self, head: &Head, slot: &Slot, way: usize, cause: u32) -> bool;
+    /// How many of the packets of this filling of a slot the agent fetched by itself ([`taken`]).
+    fn taken(&mut self, way: usize) -> u64;
     /// A slot with this many unreported packets goes to another flow; `told` where they were reported first.
     fn evicted(&mut self, packets: u32, told: bool);
     /// The same number. In the kernel it goes through memory, so that the verifier does not walk the rest once for each.
     fn opaque(&mut self, way: u32) -> u32;
+}
+
+/// What the agent writes down when it fetched the counts of a slot, so that they are not evicted as unreported.
+#[inline(always)]
+pub const fn taken(head: &Head) -> u64 {
+    (head.seq as u64) << 32 | head.packets as u64
 }
 
 /// One packet and the circumstances it is counted under.
@@ -81,7 +89,6 @@ impl Pass<'_> {
     #[inline(always)]
     pub fn count<H: Host>(&self, bucket: &mut Bucket, tag: u32, host: &mut H) -> Learned {
         let now = units(self.now_ns);
-        let mut learned = Learned::default();
         let mut way = bucket.find(tag);
         let found = (way & 3) as usize;
         let known = bucket.heads[found].tag == tag
@@ -89,17 +96,27 @@ impl Pass<'_> {
             && age(now, bucket.heads[found].last) < IDLE_UNITS;
         if !known {
             let Some(victim) = bucket.victim(tag, now) else {
-                return learned;
+                return Learned::default();
             };
             way = host.opaque(victim);
             let place = (way & 3) as usize;
-            self.evict(bucket, place, host);
-            self.begin(bucket, place, tag, host);
-            learned.created = true;
+            let (head, slot) = (&mut bucket.heads[place], &mut bucket.slots[place]);
+            evict(head, slot, place, host);
+            self.begin(head, slot, tag, host);
         }
-        learned.counted = true;
         let way = (way & 3) as usize;
-        let (head, slot) = (&mut bucket.heads[way], &mut bucket.slots[way]);
+        self.add(&mut bucket.heads[way], &mut bucket.slots[way], way, !known, host)
+    }
+
+    /// Counts the packet in its slot, which it began if `created`.
+    #[inline(always)]
+    pub fn add<H: Host>(&self, head: &mut Head, slot: &mut Slot, way: usize, created: bool, host: &mut H) -> Learned {
+        let now = units(self.now_ns);
+        let mut learned = Learned {
+            counted: true,
+            created,
+            ..Learned::default()
+        };
         if let Some(allowed) = self.allowed {
             let state = head.state & !(STATE_ALLOWED as u16) | if allowed { STATE_ALLOWED as u16 } else { 0 };
             if state != head.state {
@@ -143,7 +160,7 @@ impl Pass<'_> {
             slot.number = slot.bytes as u32;
         }
         if cause != 0 {
-            self.report(bucket, way, cause, host);
+            self.report(head, slot, way, cause, host);
         }
         learned
     }
@@ -165,57 +182,32 @@ impl Pass<'_> {
 
     /// Puts a record out and empties the slot, or sees to it that this is tried again.
     #[inline(always)]
-    fn report<H: Host>(&self, bucket: &mut Bucket, way: usize, cause: u32, host: &mut H) {
+    fn report<H: Host>(&self, head: &mut Head, slot: &mut Slot, way: usize, cause: u32, host: &mut H) {
         let now = units(self.now_ns);
-        if host.report(bucket, way, cause) {
-            let (head, slot) = (&mut bucket.heads[way], &mut bucket.slots[way]);
-            // First: the agent, which reads beside us, sees by it that the counts are no longer those it took.
-            head.seq = head.seq.wrapping_add(1);
-            head.packets = 0;
+        if host.report(head, slot, way, cause) {
             head.state |= STATE_REPORTED as u16;
-            let number = slot.number;
-            slot.clear();
-            slot.number = match self.direction {
-                Direction::Ingress => 0,
-                Direction::Egress => number,
-            };
+            empty(head, slot);
             slot.reported = now;
             return;
         }
-        let (head, slot) = (&mut bucket.heads[way], &mut bucket.slots[way]);
         let wait = units(self.interval_ns);
         let again = if wait < AGAIN_UNITS { wait } else { AGAIN_UNITS };
         slot.reported = now.wrapping_sub(wait).wrapping_add(again);
         if head.packets >= MANY {
             // Nothing has left for hours; before the count overflows it is given up, aloud.
             host.evicted(head.packets, false);
-            head.seq = head.seq.wrapping_add(1);
-            head.packets = 0;
-            let number = slot.number;
-            slot.clear();
-            slot.number = number;
+            empty(head, slot);
         }
     }
 
-    /// Makes sure that nothing unreported stands in a place.
+    /// Gives a slot to the packet's flow; its first record is due at once.
     #[inline(always)]
-    fn evict<H: Host>(&self, bucket: &mut Bucket, way: usize, host: &mut H) {
-        let packets = bucket.heads[way].packets;
-        if bucket.heads[way].tag != 0 && packets != 0 {
-            let told = host.report(bucket, way, CAUSE_EVICTED);
-            host.evicted(packets, told);
-        }
-    }
-
-    /// Gives a place to the packet's flow; its first record is due at once.
-    #[inline(always)]
-    fn begin<H: Host>(&self, bucket: &mut Bucket, way: usize, tag: u32, host: &mut H) {
+    pub fn begin<H: Host>(&self, head: &mut Head, slot: &mut Slot, tag: u32, host: &mut H) {
         let allowed = match self.allowed {
             Some(allowed) => allowed,
             None => host.allowed(),
         };
         let now = units(self.now_ns);
-        let (head, slot) = (&mut bucket.heads[way], &mut bucket.slots[way]);
         head.seq = head.seq.wrapping_add(1);
         head.packets = 0;
         head.last = now;
@@ -224,4 +216,35 @@ impl Pass<'_> {
         slot.begin(self.packet, self.direction, self.ifindex);
         slot.reported = now.wrapping_sub(units(self.interval_ns));
     }
+}
+
+/// Begins the next filling of a slot.
+#[inline(always)]
+pub fn empty(head: &mut Head, slot: &mut Slot) {
+    // First: the agent, which reads beside us, sees by it that the counts are no longer those it took.
+    head.seq = head.seq.wrapping_add(1);
+    head.packets = 0;
+    if slot.direction() == INGRESS {
+        slot.number = 0;
+    }
+    slot.clear();
+}
+
+/// Makes sure that nothing unreported stands in a slot.
+#[inline(always)]
+fn evict<H: Host>(head: &Head, slot: &Slot, way: usize, host: &mut H) {
+    if head.tag == 0 || head.packets == 0 {
+        return;
+    }
+    let fetched = host.taken(way);
+    if fetched == taken(head) {
+        return;
+    }
+    let told = host.report(head, slot, way, CAUSE_EVICTED);
+    let before = if fetched >> 32 == head.seq as u64 {
+        fetched as u32
+    } else {
+        0
+    };
+    host.evicted(head.packets.wrapping_sub(before), told);
 }

@@ -54,6 +54,16 @@ pub trait Words {
     fn set(&self, index: usize, word: u64);
 }
 
+impl<W: Words> Words for &W {
+    fn get(&self, index: usize) -> u64 {
+        (**self).get(index)
+    }
+
+    fn set(&self, index: usize, word: u64) {
+        (**self).set(index, word);
+    }
+}
+
 /// A cell of nobody else's.
 impl Words for core::cell::Cell<Cell> {
     fn get(&self, index: usize) -> u64 {

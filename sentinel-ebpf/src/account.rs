@@ -7,7 +7,7 @@
 use crate::allow::allowed as is_allowed;
 use crate::emit;
 use crate::frame::{self, Frame};
-use crate::maps::{FLOWS, SETTINGS, scratch};
+use crate::maps::{FLOWS, SETTINGS, TAKEN, scratch};
 use crate::stat::Stat;
 use crate::talk;
 use aya_ebpf::bindings::TC_ACT_UNSPEC;
@@ -15,7 +15,7 @@ use aya_ebpf::programs::TcContext;
 use sentinel_common::flow::Direction;
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
-use sentinel_common::slot::{Bucket, WAYS, hash, place};
+use sentinel_common::slot::{Head, Slot, WAYS, hash, place};
 use sentinel_common::stat::Counter;
 pub(crate) use sentinel_common::table::Learned;
 use sentinel_common::table::{Host, Pass};
@@ -49,9 +49,18 @@ impl Host for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn report(&mut self, bucket: &Bucket, way: usize, cause: u32) -> bool {
+    fn report(&mut self, head: &Head, slot: &Slot, way: usize, cause: u32) -> bool {
         let number = self.index * WAYS as u32 + way as u32;
-        emit::flow(self.stat, self.settings, bucket, way, number, cause, self.now)
+        emit::flow(self.stat, self.settings, head, slot, number, cause, self.now)
+    }
+
+    #[inline(always)]
+    fn taken(&mut self, way: usize) -> u64 {
+        let Some(word) = TAKEN.get_ptr(self.index * WAYS as u32 + way as u32) else {
+            return 0;
+        };
+        // SAFETY: a map value is readable for the length of the program; the agent writes it as a whole.
+        unsafe { word.read_volatile() }
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_FIRST, STATE_REPORTED};
 use sentinel_common::settings::Settings;
-use sentinel_common::slot::{Bucket, HEAD_TOLD};
+use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::Counter;
 
 /// Puts a record on the ring, whatever the budget; false, and counted, where the ring is full.
@@ -27,18 +27,17 @@ pub(crate) fn record<T: 'static>(stat: &mut Stat, make: impl FnOnce(*mut T)) -> 
     true
 }
 
-/// Puts a record of a slot on the ring; counts why, where it cannot. `slot` is its number over all CPUs.
+/// Puts a record of a slot on the ring; counts why, where it cannot. `number` is the slot's, over all CPUs.
 #[inline(always)]
 pub(crate) fn flow(
     stat: &mut Stat,
     settings: &Settings,
-    bucket: &Bucket,
-    way: usize,
+    head: &Head,
+    slot: &Slot,
     number: u32,
     cause: u32,
     now: u64,
 ) -> bool {
-    let (head, slot) = (&bucket.heads[way & 3], &bucket.slots[way & 3]);
     let new = head.state & STATE_REPORTED as u16 == 0 && matches!(cause, CAUSE_FIRST | CAUSE_EVICTED);
     if new && stat.ring_tight(now, settings.ring_high) {
         stat.count(Counter::EventThinned);

@@ -42,6 +42,9 @@ pub(crate) static BLOCK_NET6: LpmTrie<[u8; 16], BlockEntry> = LpmTrie::with_max_
 /// Each CPU writes its own part only; the agent reads all of it through its memory, and writes nothing.
 #[map]
 pub(crate) static FLOWS: Array<Bucket> = Array::with_max_entries(FLOW_CAPACITY / WAYS as u32, BPF_F_MMAPABLE);
+/// Of each slot, what the agent fetched by itself. Only the agent writes.
+#[map]
+pub(crate) static TAKEN: Array<u64> = Array::with_max_entries(FLOW_CAPACITY, BPF_F_MMAPABLE);
 /// Words that all CPUs share, each written by one aligned store.
 #[map]
 pub(crate) static TALK: Array<Cell> = Array::with_max_entries(FLOW_CAPACITY / 2, BPF_F_MMAPABLE);

@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::error::KernelError;
+use super::flows::{FlowMemory, FlowSize, number_cpus};
 use super::maps::{BlockMaps, Shared};
 use super::pin::Pins;
 use super::ring::RingReader;
@@ -13,6 +14,7 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, Settings};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,7 +38,7 @@ pub struct Kernel {
     settings: Mutex<Array<MapData, Settings>>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
-    pub(super) flows: Arc<MapData>,
+    pub(super) flows: Arc<FlowMemory>,
     counters: Counters,
 }
 
@@ -52,6 +54,7 @@ impl Kernel {
         check(config)?;
         let pins = config.pin.then(|| Pins::open(&config.pin_path)).transpose()?;
         raise_memlock();
+        let size = FlowSize::new(config.flow_capacity);
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(n::MAP_BLOCK4, config.block_capacity)
             .map_max_entries(n::MAP_BLOCK6, config.block_capacity)
@@ -59,7 +62,9 @@ impl Kernel {
             .map_max_entries(n::MAP_BLOCK_NET6, with_spare(config.block_net_capacity))
             .map_max_entries(n::MAP_ALLOW4, with_spare(n::ALLOW_CAPACITY))
             .map_max_entries(n::MAP_ALLOW6, with_spare(n::ALLOW_CAPACITY))
-            .map_max_entries(n::MAP_FLOWS, config.flow_capacity)
+            .map_max_entries(n::MAP_FLOWS, size.buckets())
+            .map_max_entries(n::MAP_TAKEN, size.slots())
+            .map_max_entries(n::MAP_TALK, size.cells())
             .map_max_entries(n::MAP_EVENTS, config.ring_bytes)
             .load(OBJECT)
             .map_err(KernelError::load)?;
@@ -77,6 +82,10 @@ impl Kernel {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
+            seed: RandomState::new().hash_one(n::MAP_FLOWS),
+            flow_mask: size.mask(),
+            talk_mask: size.cells() - 1,
+            ring_high: config.ring_bytes / 4 * 3,
             ..Settings::default()
         };
         settings
@@ -84,11 +93,10 @@ impl Kernel {
             .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))?;
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
         let slots = take(&mut ebpf, n::MAP_SLOTS)?;
-        let stats = take(&mut ebpf, n::MAP_STATS)?;
-        let Some(Map::LruHashMap(flows)) = ebpf.take_map(n::MAP_FLOWS) else {
-            return Err(missing(n::MAP_FLOWS));
-        };
-        let shared = Arc::new(Shared::new(&mut ebpf, config)?);
+        let mut stats = take(&mut ebpf, n::MAP_STATS)?;
+        number_cpus(&mut stats)?;
+        let flows = Arc::new(FlowMemory::new(&mut ebpf, size)?);
+        let shared = Arc::new(Shared::new(&mut ebpf, config, size.slots())?);
         let links = attach::Links::default();
         let counters = Counters::new(stats, Arc::clone(&shared), links.attached());
         Ok(Self {
@@ -101,7 +109,7 @@ impl Kernel {
             settings: Mutex::new(settings),
             ring: Some(ring),
             ring_lost: Arc::default(),
-            flows: Arc::new(flows),
+            flows,
             counters,
         })
     }
@@ -116,7 +124,7 @@ impl Kernel {
         RingReader::new(self.ring.take(), self.config.poll_interval, Arc::clone(&self.ring_lost))
     }
 
-    /// The flow map's sweeper. Each sweeper keeps its own place, so one is enough.
+    /// The flow table's sweeper. There is to be one: what it fetched it must also take off the records that follow.
     pub fn sweep(&self) -> FlowSweep {
         FlowSweep::new(Arc::clone(&self.flows), &self.config, Arc::clone(&self.shared))
     }
@@ -184,7 +192,7 @@ pub(super) fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
     })
 }
 
-fn missing(what: &str) -> KernelError {
+pub(super) fn missing(what: &str) -> KernelError {
     KernelError::Object {
         what: format!("{what} is missing"),
     }

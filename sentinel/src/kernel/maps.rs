@@ -182,13 +182,13 @@ struct Tables {
 /// The maps all handles share, and what is known of the flow map.
 pub(super) struct Shared {
     tables: Mutex<Tables>,
-    /// Flows met on the latest whole pass of the sweep.
+    /// Flow slots in use on the latest whole pass of the sweep.
     pub(super) flows: AtomicU64,
     flow_capacity: u32,
 }
 
 impl Shared {
-    pub(super) fn new(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Self, KernelError> {
+    pub(super) fn new(ebpf: &mut Ebpf, config: &KernelConfig, flow_slots: u32) -> Result<Self, KernelError> {
         let (exact, nets) = (config.block_capacity, config.block_net_capacity);
         let tables = Tables {
             block4: table(ebpf, n::MAP_BLOCK4, exact)?,
@@ -201,7 +201,7 @@ impl Shared {
         Ok(Self {
             tables: Mutex::new(tables),
             flows: AtomicU64::new(0),
-            flow_capacity: config.flow_capacity,
+            flow_capacity: flow_slots,
         })
     }
 

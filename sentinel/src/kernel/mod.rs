@@ -12,16 +12,17 @@ mod clsact;
 mod counters;
 mod decode;
 mod error;
+mod flows;
 mod interface;
 mod load;
 #[cfg(feature = "kernel-debug")]
 mod log;
 mod maps;
+mod mmap;
 mod pin;
 pub mod probe;
 mod ring;
 mod sweep;
-mod sys;
 pub mod testrun;
 
 pub use attach::{Attachment, detach_leftovers};

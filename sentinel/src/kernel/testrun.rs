@@ -3,12 +3,10 @@
 use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
-use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::programs::{TestRun, TestRunOptions};
-use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::PROG_EGRESS;
+use sentinel_common::slot::{Head, Slot};
 use sentinel_common::stat::COUNTERS;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// What a program answered.
@@ -68,28 +66,20 @@ impl Kernel {
         Ok(info.map_err(failed)?.verified_instruction_count())
     }
 
-    /// Every flow in the map. For maps of test size: it is one bounded read.
-    ///
-    /// # Errors
-    /// [`KernelError::System`].
-    pub fn test_flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
-        let failed = |source| KernelError::System {
-            call: "reading the flow map".into(),
-            source,
-        };
-        let limit = self.config.flow_capacity as usize + 1;
-        lookup_batch(self.flows.fd().as_fd(), &mut BatchCursor::default(), limit).map_err(failed)
+    /// Every slot of the flow table in use: which flow, in which direction, what it counted since its last record, and
+    /// its state.
+    pub fn test_slots(&self) -> Vec<(Head, Slot)> {
+        let slots = (0..self.flows.slots()).filter_map(|slot| {
+            let head = self.flows.head(slot);
+            let found = (head.tag != 0).then(|| self.flows.slot(slot, &head))?;
+            Some((head, found?))
+        });
+        slots.collect()
     }
 
-    /// Forgets every flow.
-    ///
-    /// # Errors
-    /// As [`Kernel::test_flows`].
-    pub fn test_forget(&self) -> Result<(), KernelError> {
-        for (key, _) in self.test_flows()? {
-            let _ = delete(self.flows.fd().as_fd(), &key);
-        }
-        Ok(())
+    /// Forgets every flow. No packets may pass meanwhile.
+    pub fn test_forget(&self) {
+        self.flows.forget();
     }
 
     /// The counters a test run moves: those of the first slot.
