@@ -55,11 +55,13 @@ impl FlowSize {
     }
 }
 
-/// The memory of the table, and the agent's own words beside it. The maps live as long as it is mapped.
+/// The memory of the table, and the agent's own words beside it. The maps live as long as this does.
 pub(super) struct FlowMemory {
     table: Mapped,
     taken: Mapped,
     size: FlowSize,
+    /// Programs that are loaded later refer to the maps by descriptor.
+    _maps: [MapData; 2],
 }
 
 impl FlowMemory {
@@ -78,7 +80,12 @@ impl FlowMemory {
         };
         let taken =
             Mapped::new(words.fd().as_fd(), size.slots() as usize * 8).map_err(|error| failed(MAP_TAKEN, error))?;
-        Ok(Self { table, taken, size })
+        Ok(Self {
+            table,
+            taken,
+            size,
+            _maps: [map, words],
+        })
     }
 
     /// Slots, over all CPUs.

@@ -22,14 +22,13 @@ const STRETCH: u32 = 1 << 20;
 const RECORDS: usize = 1 << 16;
 /// The kernel's clock moves in steps of a jiffy (10 ms at most), and differs by as much between CPUs.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
-/// How long the kernel's own record of what was fetched is waited for, once the slot has moved on. It may have been
-/// dropped before it came here; this is far beyond what a record ever takes.
+/// How long the kernel's own record of what was fetched is waited for at most, once the slot has moved on, where no
+/// later record shows that there is none.
 const OUTSTANDING: Duration = Duration::from_secs(30);
 
-/// What was fetched of a slot.
+/// What was fetched of a filling of a slot.
 struct Fetched {
     key: FlowKey,
-    seq: u16,
     counts: Half,
     /// When the slot was first seen to have moved on.
     moved: Option<Ktime>,
@@ -39,8 +38,11 @@ struct Fetched {
 pub struct FlowSweep {
     memory: Arc<FlowMemory>,
     shared: Arc<Shared>,
-    /// By slot, one each at most.
-    fetched: HashMap<u32, Fetched>,
+    /// By slot and filling; as many as there are slots at most.
+    fetched: HashMap<(u32, u16), Fetched>,
+    /// Latest time in a record of the ring: what was made well before has all come.
+    ring_at: Ktime,
+    postponed: u64,
     at: u32,
     quiet: Duration,
     idle: Duration,
@@ -53,6 +55,8 @@ impl FlowSweep {
             memory,
             shared,
             fetched: HashMap::new(),
+            ring_at: Ktime(0),
+            postponed: 0,
             at: 0,
             quiet: config.report_interval + CLOCK_STEP,
             idle: Duration::from_mins(1),
@@ -99,9 +103,13 @@ impl FlowSweep {
 
     /// What a quiet slot has that was not told of yet.
     fn fetch(&mut self, slot: u32, head: &Head, now: Ktime) -> Option<FlowRecord> {
-        let before = self.fetched.get(&slot);
-        if before.is_some_and(|f| f.seq != head.seq || f.counts.packets == u64::from(head.packets)) {
-            // Told, or the record of the filling before this is still on its way.
+        let filling = (slot, head.seq);
+        let before = self.fetched.get(&filling);
+        if before.is_some_and(|fetched| fetched.counts.packets == u64::from(head.packets)) {
+            return None;
+        }
+        if before.is_none() && self.fetched.len() >= self.memory.slots() as usize {
+            self.postponed += 1;
             return None;
         }
         let found = self.memory.slot(slot, head)?;
@@ -126,34 +134,46 @@ impl FlowSweep {
         }
         let fetched = Fetched {
             key,
-            seq: head.seq,
             counts,
             moved: None,
         };
-        self.fetched.insert(slot, fetched);
+        self.fetched.insert(filling, fetched);
         Some(record)
     }
 
     /// Takes off a record of the ring what was fetched of it before; false where that leaves nothing to tell.
     pub fn settle(&mut self, record: &mut FlowRecord) -> bool {
-        let same = |f: &Fetched| u32::from(f.seq) == record.seq && f.key == record.key;
-        if self.fetched.get(&record.slot).is_none_or(|fetched| !same(fetched)) {
+        self.ring_at = self.ring_at.max(Ktime(record.now_ns));
+        let filling = (record.slot, record.seq as u16);
+        if self
+            .fetched
+            .get(&filling)
+            .is_none_or(|fetched| fetched.key != record.key)
+        {
             return true;
         }
-        if let Some(fetched) = self.fetched.remove(&record.slot) {
+        if let Some(fetched) = self.fetched.remove(&filling) {
             record.counts.subtract(&fetched.counts);
         }
         record.counts.packets > 0
     }
 
-    /// Lets go of what no record will come for: the slot went to another flow, which found all of it told.
+    /// Quiet flows not fetched because as many as there are slots wait for the kernel's own record; they are looked at
+    /// again with the next pass.
+    pub const fn postponed(&self) -> u64 {
+        self.postponed
+    }
+
+    /// Lets go of what no record will come for: another flow took the slot, and all it held had been fetched.
     fn forget(&mut self, now: Ktime) {
-        let memory = &self.memory;
-        self.fetched.retain(|slot, fetched| {
-            if memory.head(*slot).seq == fetched.seq {
+        let (memory, ring_at) = (&self.memory, self.ring_at);
+        self.fetched.retain(|(slot, seq), fetched| {
+            if memory.head(*slot).seq == *seq {
                 return true;
             }
-            now.since(*fetched.moved.get_or_insert(now)) < OUTSTANDING
+            let moved = *fetched.moved.get_or_insert(now);
+            // Records come in the order they were made in.
+            ring_at < moved.after(CLOCK_STEP) && now.since(moved) < OUTSTANDING
         });
     }
 }

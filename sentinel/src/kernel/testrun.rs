@@ -4,9 +4,11 @@ use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
 use aya::programs::{TestRun, TestRunOptions};
+use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::PROG_EGRESS;
-use sentinel_common::slot::{Head, Slot};
+use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::COUNTERS;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a program answered.
@@ -43,6 +45,26 @@ impl Kernel {
         })
     }
 
+    /// Runs the egress program once on a frame, as if it went out on the loopback interface; loads it first, where it
+    /// is not.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_egress(&mut self, frame: &[u8]) -> Result<(), KernelError> {
+        let failed = |error| KernelError::program(PROG_EGRESS, error);
+        let egress = classifier(&mut self.ebpf, PROG_EGRESS)?;
+        if egress.fd().is_err() {
+            egress.load().map_err(failed)?;
+        }
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat: 1,
+            ..TestRunOptions::default()
+        };
+        egress.test_run(options).map_err(failed)?;
+        Ok(())
+    }
+
     /// Instructions the verifier walked to accept a program, which is loaded first, where it is not; `None` before
     /// Linux 5.16, which does not tell. Its limit is a million.
     ///
@@ -68,18 +90,42 @@ impl Kernel {
 
     /// Every slot of the flow table in use: which flow, in which direction, what it counted since its last record, and
     /// its state.
-    pub fn test_slots(&self) -> Vec<(Head, Slot)> {
-        let slots = (0..self.flows.slots()).filter_map(|slot| {
+    ///
+    /// # Errors
+    /// [`KernelError::System`] when packets pass meanwhile.
+    pub fn test_slots(&self) -> Result<Vec<(Head, Slot)>, KernelError> {
+        let read = |slot| {
             let head = self.flows.head(slot);
-            let found = (head.tag != 0).then(|| self.flows.slot(slot, &head))?;
-            Some((head, found?))
-        });
-        slots.collect()
+            (head.tag != 0).then(|| self.flows.slot(slot, &head).map(|found| (head, found)).ok_or_else(busy))
+        };
+        (0..self.flows.slots()).filter_map(read).collect()
     }
 
-    /// Forgets every flow. No packets may pass meanwhile.
-    pub fn test_forget(&self) {
+    /// Every flow in the table, and what of it is unreported.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_slots`].
+    pub fn test_flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
+        let mut flows = BTreeMap::<FlowKey, FlowValue>::new();
+        for (head, slot) in self.test_slots()? {
+            let flow = flows.entry(slot.key()).or_default();
+            let state = u32::from(head.state & HEAD_TOLD);
+            flow.absorb(slot.direction(), &slot.half(head.packets), state);
+        }
+        Ok(flows.into_iter().collect())
+    }
+
+    /// Forgets every flow.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_slots`].
+    pub fn test_forget(&self) -> Result<(), KernelError> {
         self.flows.forget();
+        if self.test_slots()?.is_empty() {
+            Ok(())
+        } else {
+            Err(busy())
+        }
     }
 
     /// The counters a test run moves: those of the first slot.
@@ -88,5 +134,13 @@ impl Kernel {
     /// [`KernelError::Map`].
     pub fn test_counters(&self) -> Result<[u64; COUNTERS], KernelError> {
         self.counters().slot(0)
+    }
+}
+
+/// Why the flow table cannot be read whole.
+fn busy() -> KernelError {
+    KernelError::System {
+        call: "reading the flow table".into(),
+        source: std::io::ErrorKind::WouldBlock.into(),
     }
 }
