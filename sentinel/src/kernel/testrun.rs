@@ -6,6 +6,7 @@ use super::load::{classifier, xdp};
 use aya::programs::{TestRun, TestRunOptions};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::PROG_EGRESS;
+use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::COUNTERS;
 use std::collections::BTreeMap;
@@ -126,6 +127,20 @@ impl Kernel {
         } else {
             Err(busy())
         }
+    }
+
+    /// Whether flows are accounted.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`] when the settings cannot be written.
+    pub fn test_accounting(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_FLOWS
+            } else {
+                settings.flags & !SETTING_FLOWS
+            };
+        })
     }
 
     /// The counters a test run moves: those of the first slot.
