@@ -190,7 +190,7 @@ async fn this_kernel_does_it_all() {
     })
     .await;
     let remote = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2));
-    let value = flows[&(remote, 7201, 7200, 17)].value;
+    let value = flows[&(remote, 7201, 7200, 17)];
     assert_eq!(
         (value.ingress.packets, value.ingress.payload_bytes),
         (3, 15),
