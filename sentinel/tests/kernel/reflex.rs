@@ -137,7 +137,7 @@ async fn each_threshold_speaks_once_a_window_and_tells_its_numbers() {
             REFLEX_PACKETS => assert!(near(u64::from(one.packets)), "{one:?}"),
             REFLEX_BYTES => assert!(near(one.bytes / 1000), "{one:?}"),
             REFLEX_PORTS => assert!(
-                (61..=70).contains(&one.ports) && (45..80).contains(&one.packets),
+                (61..=70).contains(&one.ports) && (30..120).contains(&one.packets),
                 "{one:?}"
             ),
             _ => assert_eq!((one.syns, one.half_open), (101, 101), "{one:?}"),
