@@ -19,7 +19,7 @@ const ACK: u8 = 0x10;
 fn quiet() -> ReflexConfig {
     ReflexConfig {
         enabled: true,
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
         packets: 0,
         bytes: 0,
         syns: 0,
@@ -28,7 +28,7 @@ fn quiet() -> ReflexConfig {
         limit: false,
         limit_packets: 1,
         limit_bytes: 0,
-        hold: Duration::from_secs(60),
+        hold: Duration::from_mins(1),
     }
 }
 
