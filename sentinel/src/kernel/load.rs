@@ -1,7 +1,7 @@
 //! Loads the object: checks capacities, sizes and creates the maps, fills the settings.
 
 use super::counters::Counters;
-use super::error::{KernelError, chain};
+use super::error::{KernelError, chain, insist};
 use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
 use super::ring::RingReader;
@@ -75,13 +75,11 @@ impl Kernel {
         if let Some(takeover) = &takeover {
             takeover.fill()?;
         }
-        xdp(&mut ebpf, n::PROG_XDP)?
-            .load()
-            .map_err(|error| KernelError::program(n::PROG_XDP, error))?;
+        let program = xdp(&mut ebpf, n::PROG_XDP)?;
+        insist(|| program.load()).map_err(|error| KernelError::program(n::PROG_XDP, error))?;
         if config.egress {
-            classifier(&mut ebpf, n::PROG_EGRESS)?
-                .load()
-                .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
+            let program = classifier(&mut ebpf, n::PROG_EGRESS)?;
+            insist(|| program.load()).map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
 
         let stages = Stages::load(&mut ebpf, config)?;
