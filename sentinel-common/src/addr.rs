@@ -27,18 +27,18 @@ impl Addr {
 }
 
 impl Addr {
-    /// The two halves as they stand in memory: for comparing and hashing, not for reading.
+    /// The two halves as they stand in memory.
     #[inline(always)]
     pub const fn halves(&self) -> [u64; 2] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
-        [
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-        ]
+        let whole = u128::from_ne_bytes(self.0);
+        let (low, high) = (whole as u64, (whole >> 64) as u64);
+        if cfg!(target_endian = "little") {
+            [low, high]
+        } else {
+            [high, low]
+        }
     }
-}
 
-impl Addr {
     /// The last four bytes as they stand in memory: all there is to an IPv4-mapped address.
     #[inline(always)]
     pub const fn tail(&self) -> u32 {

@@ -52,13 +52,14 @@ pub struct KernelConfig {
     pub pin_path: PathBuf,
     /// How often a busy flow is reported.
     pub report_interval: Duration,
-    /// Flow records one CPU may emit per 4 ms window.
+    /// Flow records one CPU may emit per 4 ms window; unused ones are kept for 64 windows.
     pub event_budget: u32,
     /// Elements of each exact block map.
     pub block_capacity: u32,
     /// Elements of each prefix block map.
     pub block_net_capacity: u32,
-    /// Elements of the flow map.
+    /// Flow slots over all CPUs: one per direction of a flow and CPU that sees it. Rounded up to a power of two per
+    /// CPU. A slot takes 144 bytes, its part of the conversations 16, and the agent's word on it 8.
     pub flow_capacity: u32,
     /// Size of the ring, bytes, a power of two.
     pub ring_bytes: u32,
