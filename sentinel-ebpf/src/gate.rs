@@ -15,6 +15,7 @@ use crate::maps::{SETTINGS, scratch};
 use crate::redirect;
 use crate::reflex;
 use crate::stat::Stat;
+use crate::verifier::forget;
 use sentinel_common::flow::Direction;
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET};
 use sentinel_common::names::STAGE_REDIRECT;
@@ -61,13 +62,16 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     if !verdict.drops() {
         cookie::consider(hook, &mut stat, settings, meta, verdict, ifindex, now);
     }
+    // What accounting needs to know of the verdict, so that the verifier walks it once and not once for each.
+    let passes = forget(u64::from(!verdict.drops()), now) != 0;
+    let allowed = forget(u64::from(matches!(verdict, Verdict::PassAllowed)), now) != 0;
+    let code = forget(H::code(verdict) as u64, now) as i32;
     count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
     if let Some(ctx) = hook.xdp() {
         crate::debug::judged(ctx, meta, verdict);
     }
-    if !verdict.drops() {
-        let allowed = matches!(verdict, Verdict::PassAllowed);
+    if passes {
         let learned = account::packet(
             &mut stat,
             settings,
@@ -79,7 +83,7 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
         );
         reflex::note(&mut stat, settings, meta, learned, allowed, ifindex, now);
     }
-    H::code(verdict)
+    code
 }
 
 /// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, pass.
