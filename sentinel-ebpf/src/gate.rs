@@ -16,6 +16,7 @@ use crate::redirect;
 use crate::reflex;
 use crate::stat::Stat;
 use crate::verdict::forgotten;
+use crate::verifier::forget;
 use sentinel_common::flow::Direction;
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET};
 use sentinel_common::names::STAGE_REDIRECT;
@@ -62,13 +63,16 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     if !verdict.drops() {
         cookie::consider(hook, &mut stat, settings, meta, verdict, ifindex, now);
     }
-    count(&mut stat, forgotten(verdict, now), meta.ip_version, bytes);
+    // What accounting needs to know of the verdict, so that the verifier walks it once and not once for each.
+    let passes = forget(u64::from(!verdict.drops()), now) != 0;
+    let allowed = forget(u64::from(matches!(verdict, Verdict::PassAllowed)), now) != 0;
+    let code = forget(H::code(verdict) as u64, now) as i32;
+    count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
     if let Some(ctx) = hook.xdp() {
         crate::debug::judged(ctx, meta, verdict);
     }
-    if !verdict.drops() {
-        let allowed = matches!(verdict, Verdict::PassAllowed);
+    if passes {
         let learned = account::packet(
             &mut stat,
             settings,
@@ -80,27 +84,27 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
         );
         reflex::note(&mut stat, settings, meta, learned, allowed, ifindex, now);
     }
-    H::code(verdict)
+    code
 }
 
 /// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, pass.
 #[inline(always)]
 fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, ifindex: u32, now: u64) -> Verdict {
     let hints = hint::of(settings, &meta.src, meta.ip_version);
-    let mut verdict = Verdict::Pass;
     if hints != 0 {
         if hints & HINT_ALLOW != 0 && allowed(&meta.src, meta.ip_version, now) {
             return Verdict::PassAllowed;
         }
+        let mut verdict = Verdict::Pass;
         if hints & HINT_ENTRY != 0 {
             verdict = entry::judge(stat, settings, meta, bytes, ifindex, now);
         }
         if hints & (HINT_LIST | HINT_LIST_NET) != 0 && list::may_add(settings, verdict) {
             verdict = list::stricter(verdict, list::judge(stat, settings, meta, hints, bytes, now));
         }
-    }
-    if !matches!(verdict, Verdict::Pass) {
-        return verdict;
+        if !matches!(verdict, Verdict::Pass) {
+            return verdict;
+        }
     }
     reflex::limit(settings, meta, bytes, now)
 }

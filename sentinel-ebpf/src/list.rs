@@ -3,6 +3,7 @@
 use crate::allow::v4;
 use crate::maps::{LIST_HITS, LIST_NET4, LIST_NET6, LIST4, LIST6, LISTS, longest};
 use crate::stat::{Stat, atomic_add, atomic_add32};
+use crate::verifier::forget;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use sentinel_common::hint::{HINT_LIST, HINT_LIST_NET};
 use sentinel_common::list::{NetSlot, Slot4, Slot6, buckets4, buckets6, in_force, lowest, number, words6};
@@ -54,6 +55,8 @@ pub(crate) fn judge(
             prefix(&LIST_NET6, Key::new(128, meta.src.0), versions)
         };
     }
+    // However many slots were looked at, from here on it is one mask.
+    let lists = forget(u64::from(lists), now) as u32;
     if lists == 0 {
         return Verdict::Pass;
     }
