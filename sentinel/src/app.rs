@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 const RING_BATCHES: usize = 1024;
 /// Record batches on their way to the flow table.
 const RECORD_BATCHES: usize = 64;
+/// What the kernel noticed, on its way to the detectors; past this the newest is dropped and counted.
+const NOTICES: usize = 4096;
 /// Alerts on their way to the desk.
 const ALERTS: usize = 1024;
 /// Commands on their way to the desk.
@@ -52,6 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (store, writer) = Store::open(&config.store.path)?;
     let remembered = remembered(&store).await?;
     let loose = loose(&store, &remembered).await?;
+    let watched = store.watched_decisions().await?;
     let (host, facts) = HostRoom::open().await?;
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
@@ -97,7 +100,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
     desk.protect().await;
-    desk.restore(remembered, loose).await;
+    desk.restore(remembered, loose, watched).await;
     kernel.attach(&interfaces)?;
 
     let state = AppState {
@@ -115,6 +118,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (ring_tx, ring_rx) = mpsc::channel(RING_BATCHES);
     let (records_tx, records_rx) = mpsc::channel(RECORD_BATCHES);
+    let (notices_tx, notices_rx) = mpsc::channel(NOTICES);
     let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
@@ -137,11 +141,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     rooms.spawn(
         "sensor",
         XdpSensor::new(kernel.sweep().with_idle(config.flow.idle_timeout), Arc::clone(&metrics))
-            .run(ring_rx, records_tx),
+            .run(ring_rx, records_tx, notices_tx),
     );
     rooms.spawn(
         "analysis",
-        Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges)).run(records_rx, alerts_tx),
+        Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges))
+            .run(records_rx, notices_rx, alerts_tx),
     );
     rooms.spawn("desk", desk.run(alerts_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));

@@ -39,6 +39,7 @@ impl House {
         let writer = std::thread::spawn(move || writer.run());
         let remembered = crate::app::remembered(&store).await.unwrap();
         let loose = crate::app::loose(&store, &remembered).await.unwrap();
+        let probations = store.watched_decisions().await.unwrap();
         let metrics = Arc::new(Metrics::new());
         let (facts, watched) = watch::channel(Arc::new(facts));
         let (health_in, health) = watch::channel(Arc::default());
@@ -62,7 +63,7 @@ impl House {
             },
         );
         desk.protect().await;
-        desk.restore(remembered, loose).await;
+        desk.restore(remembered, loose, probations).await;
         Self {
             desk,
             rig,
@@ -96,6 +97,8 @@ impl House {
         let wish = NewDecision {
             target: net(target),
             action: crate::types::ActionKind::BlockIp,
+            rate: None,
+            egress: None,
             duration: Duration::from_secs(seconds),
             reason: "because".into(),
             actor: "ann".into(),
@@ -105,10 +108,28 @@ impl House {
     }
 
     async fn delete(&mut self, which: Selector) -> Result<Vec<Decision>, CommandError> {
+        self.take_back(which, false).await
+    }
+
+    async fn take_back(&mut self, which: Selector, forget: bool) -> Result<Vec<Decision>, CommandError> {
         let (reply, answer) = oneshot::channel();
-        let actor = "ann".to_owned();
-        self.desk.command(Command::Delete { which, actor, reply }).await;
+        let command = Command::Delete {
+            which,
+            forget,
+            actor: "ann".to_owned(),
+            reply,
+        };
+        self.desk.command(command).await;
         answer.await.unwrap()
+    }
+
+    /// Targets whose entries only watch, by the books and by the database.
+    async fn watched(&self) -> (Vec<IpNet>, Vec<IpNet>) {
+        let books = self.desk.responder.watched_targets();
+        let stored = self.store.watched_decisions().await.unwrap();
+        let mut stored: Vec<_> = stored.iter().map(|d| d.target).collect();
+        stored.sort();
+        (books, stored)
     }
 
     async fn attack(&mut self, source: &str) {
@@ -155,7 +176,7 @@ impl House {
         assert_eq!(
             self.health.borrow().components.get(&Component::Enforcement),
             Some(&Condition::Ok {
-                detail: "block map equals the active decisions".into()
+                detail: "block map equals the active decisions and probations".into()
             })
         );
         let kernel = self.rig.blocks();
@@ -164,7 +185,11 @@ impl House {
         let stored = self.store.active_decisions().await.unwrap();
         let mut targets: Vec<_> = stored.iter().map(|d| d.target).collect();
         targets.sort();
-        assert_eq!(kernel, held, "kernel and held");
+        let (watched, remembered) = self.watched().await;
+        assert_eq!(watched, remembered, "probations in the books and in the store");
+        let mut wanted = [&held[..], &watched[..]].concat();
+        wanted.sort();
+        assert_eq!(kernel, wanted, "kernel, and held with watched");
         assert_eq!(ledger, held, "ledger and held");
         assert_eq!(targets, held, "store and held");
         for p in self.desk.guards.protected() {
@@ -331,8 +356,8 @@ async fn every_call_may_fail_once_and_all_agree_again() {
 enum Step {
     Attack(u8),
     Add(u8, u8, u64),
-    Delete(u8),
-    All,
+    Delete(u8, bool),
+    All(bool),
     Facts(Vec<u8>),
     Later(i64),
     Restart(bool),
@@ -346,8 +371,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..6u8).prop_map(Step::Attack),
         4 => (0..6u8, 28..=32u8, 1..5000u64).prop_map(|(n, len, s)| Step::Add(n, len, s)),
-        3 => (0..6u8).prop_map(Step::Delete),
-        1 => Just(Step::All),
+        3 => (0..6u8, any::<bool>()).prop_map(|(n, forget)| Step::Delete(n, forget)),
+        1 => any::<bool>().prop_map(Step::All),
         3 => prop::collection::vec(0..6u8, 0..3).prop_map(Step::Facts),
         2 => (1..6000i64).prop_map(Step::Later),
         1 => any::<bool>().prop_map(Step::Restart),
@@ -373,12 +398,12 @@ async fn play(steps: Vec<Step>) {
             Step::Add(n, len, seconds) => {
                 let _ = house.add(&format!("{}/{len}", source(n)), seconds).await;
             }
-            Step::Delete(n) => {
+            Step::Delete(n, forget) => {
                 let target = net(&format!("{}/32", source(n)));
-                let _ = house.delete(Selector::Target(target)).await;
+                let _ = house.take_back(Selector::Target(target), forget).await;
             }
-            Step::All => {
-                let _ = house.delete(Selector::All).await;
+            Step::All(forget) => {
+                let _ = house.take_back(Selector::All, forget).await;
             }
             Step::Facts(own) => {
                 let own: Vec<_> = own.into_iter().map(source).collect();
@@ -388,6 +413,7 @@ async fn play(steps: Vec<Step>) {
                 let now = house.desk.now().after(Duration::from_secs(seconds as u64));
                 let ended = house.desk.judge.expire(now);
                 house.desk.withdraw(ended, Cause::Expired, now).await;
+                house.desk.responder.end_probations(now).await;
             }
             Step::Restart(production) => {
                 let mode = if production { Mode::Production } else { house.mode };
@@ -428,7 +454,7 @@ async fn a_second_failure_on_an_entry_that_would_not_go_forgets_neither() {
     play(vec![
         Step::Attack(2),
         Step::Break(vec!["put", "delete"]),
-        Step::All,
+        Step::All(true),
         Step::Add(2, 32, 1),
     ])
     .await;

@@ -30,6 +30,7 @@ fn alert(source: &str, severity: Severity, seconds: i64) -> Alert {
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        former: None,
     }
 }
 
@@ -37,6 +38,8 @@ fn wish(target: &str, seconds: u64) -> NewDecision {
     NewDecision {
         target: target.parse().unwrap(),
         action: ActionKind::BlockIp,
+        rate: None,
+        egress: None,
         duration: Duration::from_secs(seconds),
         reason: "because".into(),
         actor: "ann".into(),
@@ -150,9 +153,9 @@ fn whom_a_person_released_is_left_alone_for_a_while() {
         .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
         .unwrap();
     let target = Selector::Target("192.0.2.1/32".parse().unwrap());
-    let deleted = judge.delete(&target, at(10));
+    let deleted = judge.delete(&target, false, at(10));
     assert_eq!((deleted.len(), deleted[0].status), (1, DecisionStatus::Deleted));
-    assert_eq!(judge.delete(&target, at(10)), []);
+    assert_eq!(judge.delete(&target, false, at(10)), []);
     assert_eq!(
         judge.judge(&alert("192.0.2.1", Severity::High, 9), &guards(), at(11)),
         None,
@@ -171,7 +174,7 @@ fn whom_a_person_released_is_left_alone_for_a_while() {
         .judge(&alert("192.0.2.1", Severity::High, 70), &guards(), at(70))
         .unwrap();
     assert_eq!(again.status, DecisionStatus::Active);
-    judge.delete(&Selector::All, at(80));
+    judge.delete(&Selector::All, false, at(80));
     assert_eq!(
         judge
             .operator(&wish("192.0.2.1/32", 60), &guards(), at(81))
@@ -318,11 +321,11 @@ proptest! {
                 }
                 Step::Delete(n, len) => {
                     let target = IpNet::new(host(n), len).unwrap();
-                    let gone = judge.delete(&Selector::Target(target), now);
+                    let gone = judge.delete(&Selector::Target(target), false, now);
                     prop_assert_eq!(gone.len(), usize::from(model.remove(&target.trunc()).is_some()));
                 }
                 Step::DeleteAll => {
-                    prop_assert_eq!(judge.delete(&Selector::All, now).len(), model.len());
+                    prop_assert_eq!(judge.delete(&Selector::All, false, now).len(), model.len());
                     model.clear();
                 }
                 Step::Fail(n) => {

@@ -6,10 +6,10 @@ use crate::decide::{Guards, Judge};
 use crate::detect::Detectors;
 use crate::export::eve;
 use crate::flow::{FlowTable, Observation};
-use crate::respond::Enforcer;
+use crate::respond::{Enforcer, entry_of};
 use crate::types::{Alert, Clock, Decision, DecisionId, DecisionStatus, Ktime, Mint, Protected, Timestamp};
 use ipnet::IpNet;
-use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
+use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{Direction, FlowKey, FlowValue};
 use sentinel_common::packet::{PacketMeta, ParseError, parse_ethernet};
@@ -274,14 +274,7 @@ impl Pipeline {
             *self.summary.vetoes.entry(veto.guard.clone()).or_default() += 1;
         }
         if decision.status == DecisionStatus::Active {
-            let entry = BlockEntry {
-                expires_ns: decision.expires_at.map_or(NEVER_NS, |end| self.clock.boot(end).0),
-                decision: *decision.id.0.as_bytes(),
-                action: ACTION_DROP,
-                flags: if decision.simulated { FLAG_SHADOW } else { 0 },
-                prefix_len: decision.target.prefix_len(),
-                ..BlockEntry::default()
-            };
+            let entry = entry_of(&decision, self.clock);
             let written = self.gate.put_block(decision.target, &entry).is_ok();
             let there = self.gate.get_block(decision.target).ok().flatten();
             if !(written && there.is_some_and(|e| e.same_order(&entry)))

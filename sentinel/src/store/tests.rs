@@ -3,7 +3,9 @@
 mod links;
 
 use super::*;
-use crate::types::{ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, Mint, Origin, Severity};
+use crate::types::{
+    ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, Mint, Origin, Severity, Terms,
+};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -27,6 +29,7 @@ fn alert(mint: &mut Mint, second: i64, source: &str) -> Arc<Alert> {
         evidence: Vec::new(),
         summary: "probed 40 ports".into(),
         sensor: "xdp".into(),
+        former: None,
     })
 }
 
@@ -37,6 +40,7 @@ fn decision(mint: &mut Mint, second: i64, target: &str, status: DecisionStatus) 
         at,
         target: target.parse().unwrap(),
         action: ActionKind::BlockIp,
+        terms: Terms::default(),
         expires_at: Some(at.after(Duration::from_mins(1))),
         simulated: false,
         origin: Origin::Detector,

@@ -230,6 +230,7 @@ pub(crate) fn block(target: &str) -> Decision {
         at: at(1),
         target: net(target),
         action: ActionKind::BlockIp,
+        terms: Terms::default(),
         expires_at: Some(at(1000)),
         simulated: false,
         origin: Origin::Detector,
@@ -259,6 +260,7 @@ pub(crate) fn alert(source: &str) -> Alert {
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        former: None,
     }
 }
 
