@@ -134,17 +134,24 @@ impl Judge {
         }
         decision.expires_at = Some(end);
         decision.status = DecisionStatus::Active;
+        // The kernel asks the narrowest entry, so a milder one here would undo a graver one around it.
+        let around = self.ledger.covering(target);
+        let gravest = around
+            .filter(|d| decision.simulated || !d.simulated)
+            .max_by_key(|d| d.action);
+        if let Some(graver) = gravest.filter(|d| d.action > decision.action) {
+            decision.action = graver.action;
+            decision.terms = graver.terms;
+        }
         if let Some(standing) = self.ledger.on(&target) {
             decision.id = standing.id;
             decision.at = standing.at;
             decision.expires_at = standing.expires_at.max(Some(end));
             decision.severity = standing.severity.max(decision.severity);
-            // Evidence never makes it milder, and never overrules what a person chose; it lengthens.
-            if standing.origin == Origin::Operator || standing.action > decision.action {
+            if standing.origin == Origin::Operator {
+                // What a person chose is lengthened, never overruled.
                 decision.action = standing.action;
                 decision.terms = standing.terms;
-            }
-            if standing.origin == Origin::Operator {
                 decision.origin = Origin::Operator;
                 decision.actor.clone_from(&standing.actor);
             }

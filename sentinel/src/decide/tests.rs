@@ -352,3 +352,153 @@ proptest! {
         }
     }
 }
+
+fn configured(change: impl FnOnce(&mut ResponseConfig)) -> Judge {
+    let mut config = Config::default().response;
+    change(&mut config);
+    Judge::new(&config, Mode::Production, Mint::Counted(0))
+}
+
+#[test]
+fn severity_leads_to_the_configured_action_with_its_terms() {
+    let mut judge = configured(|c| {
+        c.low = ActionKind::RateLimit;
+        c.medium = ActionKind::RedirectToHoneypot;
+        c.block_egress = true;
+        c.honeypot.v4 = Some(crate::config::Decoy {
+            address: None,
+            port: 2222,
+        });
+        c.reapply = Duration::from_mins(10);
+    });
+    let mut decide = |source, severity| judge.judge(&alert(source, severity, 0), &guards(), at(0)).unwrap();
+    let limited = decide("192.0.2.1", Severity::Low);
+    assert_eq!(limited.action, ActionKind::RateLimit);
+    assert_eq!(limited.terms.rate, Some(Config::default().response.rate_limit));
+    assert_eq!(limited.terms.watch_until, Some(at(5 * 3600)));
+    assert_eq!((limited.terms.egress, limited.terms.reapply_ms), (false, 600_000));
+    let redirected = decide("192.0.2.2", Severity::Medium);
+    assert_eq!(
+        (redirected.action, redirected.terms.rate),
+        (ActionKind::RedirectToHoneypot, None)
+    );
+    assert!(!redirected.terms.egress, "the decoy's answers go out");
+    let no_decoy = decide("2001:db8::2", Severity::Medium);
+    assert_eq!(no_decoy.action, ActionKind::BlockIp);
+    assert!(
+        no_decoy.reason.contains("its family has no honeypot"),
+        "{}",
+        no_decoy.reason
+    );
+    assert!(decide("192.0.2.3", Severity::High).terms.egress);
+}
+
+#[test]
+fn evidence_makes_it_graver_never_milder_and_overrules_no_person() {
+    let mut judge = configured(|c| c.low = ActionKind::RateLimit);
+    let mut decide = |severity, seconds| judge.judge(&alert("192.0.2.1", severity, seconds), &guards(), at(seconds));
+    let limited = decide(Severity::Low, 0).unwrap();
+    let blocked = decide(Severity::High, 1).unwrap();
+    assert_eq!(
+        (blocked.id, blocked.action, blocked.terms.rate),
+        (limited.id, ActionKind::BlockIp, None)
+    );
+    assert_eq!(decide(Severity::Low, 2), None, "a block is as good as a limit");
+    let longer = decide(Severity::Low, 60).unwrap();
+    assert_eq!(longer.action, ActionKind::BlockIp, "lengthened, not made milder");
+
+    judge
+        .operator(&wish("198.51.100.0/24", 600), &guards(), at(61))
+        .unwrap();
+    let inside = judge
+        .judge(&alert("198.51.100.1", Severity::Low, 62), &guards(), at(62))
+        .unwrap();
+    assert_eq!(
+        inside.action,
+        ActionKind::BlockIp,
+        "a limit would open a hole in the blocked prefix"
+    );
+
+    let rate = Rate {
+        packets: 5,
+        bytes: 0,
+        burst_ms: 1000,
+        each: false,
+    };
+    let limit = NewDecision {
+        action: ActionKind::RateLimit,
+        rate: Some(rate),
+        ..wish("192.0.2.1/32", 60)
+    };
+    let person = judge.operator(&limit, &guards(), at(70)).unwrap();
+    assert_eq!(person.action, ActionKind::RateLimit, "a person may");
+    let after = judge
+        .judge(&alert("192.0.2.1", Severity::High, 71), &guards(), at(71))
+        .unwrap();
+    assert_eq!((after.action, after.terms.rate), (ActionKind::RateLimit, Some(rate)));
+    assert_eq!(after.expires_at, Some(at(71 + 4 * 3600)));
+}
+
+#[test]
+fn parameters_that_do_not_belong_together_are_refused() {
+    let mut judge = configured(|_| ());
+    let rate = Rate {
+        packets: 5,
+        bytes: 0,
+        burst_ms: 1000,
+        each: false,
+    };
+    let each = Rate { each: true, ..rate };
+    let limit = |rate| NewDecision {
+        action: ActionKind::RateLimit,
+        rate: Some(rate),
+        ..wish("192.0.2.1/32", 60)
+    };
+    for (wish, part) in [
+        (limit(each), "192.0.2.1 is one address"),
+        (limit(Rate { packets: 0, ..rate }), "neither packets nor bytes"),
+        (
+            NewDecision {
+                action: ActionKind::BlockIp,
+                ..limit(rate)
+            },
+            "belongs to `rate_limit`, not to `block_ip`",
+        ),
+        (
+            NewDecision {
+                egress: Some(true),
+                ..limit(rate)
+            },
+            "belongs to `block`, not to `rate_limit`",
+        ),
+        (
+            NewDecision {
+                action: ActionKind::RedirectToHoneypot,
+                ..wish("2001:db8::1/128", 60)
+            },
+            "`response.honeypot.v6`",
+        ),
+    ] {
+        let said = judge.operator(&wish, &guards(), at(0)).unwrap_err().to_string();
+        assert!(said.contains(part), "{said}");
+    }
+    let prefix = NewDecision {
+        target: "192.0.2.0/24".parse().unwrap(),
+        ..limit(each)
+    };
+    assert_eq!(
+        judge.operator(&prefix, &guards(), at(0)).unwrap().terms.rate,
+        Some(each)
+    );
+}
+
+#[test]
+fn without_probation_nothing_is_watched() {
+    let mut judge = configured(|c| c.probation = Duration::ZERO);
+    let decision = judge
+        .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
+        .unwrap();
+    assert_eq!(decision.terms.watch_until, None);
+    let gone = judge.delete(&Selector::All, false, at(1));
+    assert_eq!(gone[0].terms.watch_until, None);
+}

@@ -81,7 +81,7 @@ const MEASURES: [Measure; 5] = [
         unit: "ports",
         family: Family::Scan,
         technique: "port scan",
-        told: "ports",
+        told: "distinct ports",
         value: |r| r.ports.into(),
         limit: |l| l.ports.into(),
     },
@@ -185,7 +185,7 @@ impl Detectors {
                 ratio,
                 class: EvidenceClass::Behaviour,
                 evidence,
-                summary: format!("{source} sent {} within {window}; {limited}", measured.join(", ")),
+                summary: format!("{source} reached {} within {window}; {limited}", measured.join(", ")),
             },
         )
     }

@@ -359,6 +359,54 @@ async fn killed_agent_loses_no_acknowledged_row() {
     );
 }
 
+#[tokio::test]
+async fn a_database_of_the_first_release_is_migrated_with_what_it_holds() {
+    let (_directory, path) = place();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut mint = Mint::Counted(0);
+    let old = decision(&mut mint, 1, "192.0.2.1/32", DecisionStatus::Active);
+    {
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "application_id", 0x5345_4e54).unwrap();
+        connection.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute(
+                "INSERT INTO decisions (id, at, low, high, action, status, origin, json)
+                 VALUES (?1, 1, x'00', x'00', 'block_ip', 'active', 'detector', ?2)",
+                rusqlite::params![old.id.0.as_bytes(), serde_json::to_string(&*old).unwrap()],
+            )
+            .unwrap();
+    }
+    let running = Running::at(&path);
+    let store = &running.store;
+    assert_eq!(store.active_decisions().await.unwrap(), [Decision::clone(&old)]);
+    assert_eq!(store.watched_decisions().await.unwrap(), []);
+    let watched = Decision {
+        status: DecisionStatus::Expired,
+        terms: Terms {
+            watch_until: Some(Timestamp(5_000)),
+            ..old.terms
+        },
+        ..Decision::clone(&old)
+    };
+    let keep = |decision: &Decision| vec![Record::Decision(Arc::new(decision.clone()))];
+    store.commit(keep(&watched)).await.unwrap();
+    assert_eq!(store.watched_decisions().await.unwrap(), [watched.clone()]);
+    let only = DecisionFilter {
+        watched: true,
+        ..DecisionFilter::default()
+    };
+    assert_eq!(store.decisions(only).await.unwrap().items, [watched.clone()]);
+    let over = Decision {
+        terms: Terms::default(),
+        ..watched
+    };
+    store.commit(keep(&over)).await.unwrap();
+    assert_eq!(store.watched_decisions().await.unwrap(), []);
+    assert_eq!(store.active_decisions().await.unwrap(), []);
+}
+
 #[test]
 fn refuses_what_it_cannot_use_and_changes_nothing() {
     let (directory, path) = place();
@@ -391,7 +439,7 @@ fn refuses_what_it_cannot_use_and_changes_nothing() {
         .unwrap();
     refuse(
         &std::fs::read(&newer).unwrap(),
-        &["99", "up to 1", "move the file away"],
+        &["99", "up to 2", "move the file away"],
     );
 
     let foreign = directory.path().join("foreign.db");
