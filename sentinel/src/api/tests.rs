@@ -4,7 +4,7 @@ use super::*;
 use crate::store::{Record, Writer};
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, CommandError, Component, Decision, DecisionStatus, Detector, Event,
-    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, MapUse, Mint, NewDecision, Origin, Selector, Service,
+    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, MapUse, Mint, NewDecision, Origin, Rate, Selector, Service,
     Severity, Terms, Veto,
 };
 use axum::Router;
