@@ -280,7 +280,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "response.rate_limit.packets",
         "Packets a second that a rate limit lets through; 0 for no such limit",
-        |d| Slot::U32(&mut d.config.response.rate_limit.packets, 0..=PACKETS_MAX as u64),
+        |d| Slot::U32(&mut d.config.response.rate_limit.packets, 0..=u64::from(PACKETS_MAX)),
     ),
     key(
         "response.rate_limit.bytes",
@@ -293,7 +293,7 @@ pub(super) const KEYS: &[Key] = &[
         |d| {
             Slot::Millis(
                 &mut d.config.response.rate_limit.burst_ms,
-                millis(BURST_MIN_MS as u64)..=millis(BURST_MAX_MS as u64),
+                millis(BURST_MIN_MS.into())..=millis(BURST_MAX_MS.into()),
             )
         },
     ),

@@ -168,6 +168,8 @@ impl Detectors {
             .iter()
             .map(|m| format!("{} {} (limit {})", (m.value)(record), m.told, (m.limit)(&limits)))
             .collect();
+        // The kernel counts an IPv6 /64 as one source.
+        let whom = if source.is_ipv6() { " with its /64" } else { "" };
         let until = self.speaker.clock.wall(Ktime(record.limited_until_ns));
         let limited = match (record.limited_until_ns, record.shadow) {
             (0, _) => "the kernel does nothing about it by itself".to_owned(),
@@ -185,7 +187,10 @@ impl Detectors {
                 ratio,
                 class: EvidenceClass::Behaviour,
                 evidence,
-                summary: format!("{source} reached {} within {window}; {limited}", measured.join(", ")),
+                summary: format!(
+                    "{source}{whom} reached {} within {window}; {limited}",
+                    measured.join(", ")
+                ),
             },
         )
     }

@@ -392,12 +392,15 @@ async fn a_database_of_the_first_release_is_migrated_with_what_it_holds() {
     };
     let keep = |decision: &Decision| vec![Record::Decision(Arc::new(decision.clone()))];
     store.commit(keep(&watched)).await.unwrap();
-    assert_eq!(store.watched_decisions().await.unwrap(), [watched.clone()]);
+    assert_eq!(store.watched_decisions().await.unwrap(), std::slice::from_ref(&watched));
     let only = DecisionFilter {
         watched: true,
         ..DecisionFilter::default()
     };
-    assert_eq!(store.decisions(only).await.unwrap().items, [watched.clone()]);
+    assert_eq!(
+        store.decisions(only).await.unwrap().items,
+        std::slice::from_ref(&watched)
+    );
     let over = Decision {
         terms: Terms::default(),
         ..watched

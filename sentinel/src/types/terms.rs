@@ -123,10 +123,12 @@ pub struct Terms {
     pub reapply_ms: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
