@@ -2,8 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4-mapped or IPv6 address: 16 bytes in network order.
-#[repr(transparent)]
+/// An IPv4-mapped or IPv6 address: 16 bytes in network order, aligned so that kernel programs read it by words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Addr(pub [u8; 16]);
 

@@ -1,11 +1,20 @@
 //! The allowlist: asked before any block, for every packet.
 
+use crate::hint;
 use crate::maps::{ALLOW4, ALLOW6};
 use aya_ebpf::maps::LpmTrie;
 use aya_ebpf::maps::lpm_trie::Key;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::AllowEntry;
+use sentinel_common::hint::HINT_ALLOW;
 use sentinel_common::names::PREFIX_TRIES;
+use sentinel_common::settings::Settings;
+
+/// Whether an address is allowlisted at `now`; asks only where the hints say that something may be.
+#[inline(always)]
+pub(crate) fn hinted(settings: &Settings, address: &Addr, ip_version: u8, now: u64) -> bool {
+    hint::of(settings, address, ip_version) & HINT_ALLOW != 0 && allowed(address, ip_version, now)
+}
 
 /// Whether an address is allowlisted at `now`.
 #[inline(always)]

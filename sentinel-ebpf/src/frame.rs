@@ -29,6 +29,19 @@ impl Frame {
         (self.end - self.data) as u64
     }
 
+    /// The place of `N` 16-bit words, to be written; as they stand in memory.
+    #[inline(always)]
+    pub(crate) fn at<const N: usize>(self, offset: usize) -> Option<*mut [u16; N]> {
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.data + offset;
+        if start + 2 * N > self.end {
+            return None;
+        }
+        Some(start as *mut [u16; N])
+    }
+
     /// `N` 16-bit words as they stand in memory.
     #[inline(always)]
     fn raw<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {

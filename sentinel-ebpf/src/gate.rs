@@ -7,13 +7,17 @@ use crate::account;
 use crate::allow::allowed;
 use crate::entry;
 use crate::frame::{self, Frame};
+use crate::hint;
+use crate::list;
 use crate::maps::{SETTINGS, scratch};
+use crate::redirect;
 use crate::stat::Stat;
 use crate::verdict::xdp_code;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::XdpContext;
 use sentinel_common::flow::Direction;
+use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET};
 use sentinel_common::packet::{PacketMeta, ParseError};
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use sentinel_common::stat::Counter;
@@ -53,7 +57,10 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         stat.count(Counter::TooDeep);
     }
     let now = stat.now();
-    let verdict = judge(&mut stat, settings, meta, bytes, now);
+    let verdict = judge(&mut stat, settings, meta, bytes, ifindex, now);
+    if matches!(verdict, Verdict::Redirect) {
+        return redirect::hand_over::<FRAGS>(ctx, &mut stat, meta, bytes);
+    }
     count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
     crate::debug::judged(ctx, meta, verdict);
@@ -66,11 +73,22 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
 
 /// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, SYN cookies, pass.
 #[inline(always)]
-fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> Verdict {
-    if allowed(&meta.src, meta.ip_version, now) {
+fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, ifindex: u32, now: u64) -> Verdict {
+    let hints = hint::of(settings, &meta.src, meta.ip_version);
+    if hints == 0 {
+        return Verdict::Pass;
+    }
+    if hints & HINT_ALLOW != 0 && allowed(&meta.src, meta.ip_version, now) {
         return Verdict::PassAllowed;
     }
-    entry::judge(stat, settings, meta, bytes, now)
+    let mut verdict = Verdict::Pass;
+    if hints & HINT_ENTRY != 0 {
+        verdict = entry::judge(stat, settings, meta, bytes, ifindex, now);
+    }
+    if matches!(verdict, Verdict::Pass) && hints & (HINT_LIST | HINT_LIST_NET) != 0 {
+        verdict = list::judge(stat, settings, meta, hints, bytes, now);
+    }
+    verdict
 }
 
 /// Counts a verdict: once by what became of the packet and its family, and once by reason.

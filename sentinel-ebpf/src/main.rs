@@ -27,9 +27,14 @@ mod emit;
 mod entry;
 mod frame;
 mod gate;
+mod hint;
+mod limit;
+mod list;
 mod maps;
+mod redirect;
 mod stat;
 mod verdict;
+mod verifier;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};
@@ -47,10 +52,28 @@ pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
     gate::ingress::<true>(&ctx)
 }
 
-/// Egress: accounts what goes out and always lets it go.
+/// Egress: accounts what goes out, and lets it go unless its destination is blocked.
 #[classifier]
 pub fn sentinel_egress(ctx: TcContext) -> i32 {
-    account::egress(&ctx)
+    account::egress::<false>(&ctx)
+}
+
+/// To the honeypot: what [`sentinel_xdp`] hands packets of redirected sources to.
+#[xdp]
+pub fn sentinel_redirect(ctx: XdpContext) -> u32 {
+    redirect::redirect::<false>(&ctx)
+}
+
+/// The same for [`sentinel_xdp_frags`].
+#[xdp(frags)]
+pub fn sentinel_redirect_frags(ctx: XdpContext) -> u32 {
+    redirect::redirect::<true>(&ctx)
+}
+
+/// Back from the honeypot: what [`sentinel_egress`] hands its answers to.
+#[classifier]
+pub fn sentinel_restore(ctx: TcContext) -> i32 {
+    redirect::restore(&ctx)
 }
 
 /// The floor of a passed packet: what the benchmark subtracts.

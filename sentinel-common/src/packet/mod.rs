@@ -58,6 +58,10 @@ pub struct PacketMeta {
     pub l3_len: u32,
     /// L4 payload by the headers' own account; bytes.
     pub payload_len: u32,
+    /// Where the IP header starts, bytes from the start of the frame.
+    pub l3_offset: u16,
+    /// Where the TCP or UDP header starts; 0 where its ports could not be read.
+    pub l4_offset: u16,
 }
 
 impl PacketMeta {
@@ -78,6 +82,8 @@ impl PacketMeta {
         tcp_ack: 0,
         l3_len: 0,
         payload_len: 0,
+        l3_offset: 0,
+        l4_offset: 0,
     };
 }
 

@@ -70,6 +70,7 @@ fn ipv4<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
     meta.dst = Addr::v4(dst);
     meta.proto = (ttl_proto & 0xff) as u8;
     meta.ip_version = 4;
+    meta.l3_offset = l3 as u16;
     // More-fragments bit or a non-zero offset.
     meta.fragment = fragment_word & 0x3fff != 0;
     meta.later_fragment = fragment_word & 0x1fff != 0;
@@ -94,6 +95,7 @@ fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(),
     meta.dst = Addr(dst);
     meta.proto = (next_hop >> 8) as u8;
     meta.ip_version = 6;
+    meta.l3_offset = l3 as u16;
     meta.l3_len = u32::from(payload_len) + 40;
     let mut chain = Chain {
         view,
@@ -219,6 +221,7 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             let Some([src, dst, seq1, seq0, ack1, ack0, control]) = view.words::<7>(l4) else {
                 return;
             };
+            meta.l4_offset = l4 as u16;
             meta.src_port = src;
             meta.dst_port = dst;
             meta.tcp_seq = u32::from(seq1) << 16 | u32::from(seq0);
@@ -230,6 +233,7 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             let Some([src, dst]) = view.words::<2>(l4) else {
                 return;
             };
+            meta.l4_offset = l4 as u16;
             meta.src_port = src;
             meta.dst_port = dst;
             meta.payload_len = l4_len.saturating_sub(8);

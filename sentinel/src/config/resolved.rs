@@ -59,8 +59,16 @@ pub struct KernelConfig {
     pub block_capacity: u32,
     /// Elements of each prefix block map.
     pub block_net_capacity: u32,
+    /// IPv4 addresses of all feeds' lists together.
+    pub list_capacity: u32,
+    /// IPv6 addresses of all feeds' lists together.
+    pub list6_capacity: u32,
+    /// Prefixes of all feeds' lists together, for each family.
+    pub list_net_capacity: u32,
     /// Elements of the flow map.
     pub flow_capacity: u32,
+    /// Elements of the map of redirected conversations.
+    pub redirect_capacity: u32,
     /// Size of the ring, bytes, a power of two.
     pub ring_bytes: u32,
     /// How often the ring is read.
@@ -277,7 +285,11 @@ impl Default for Config {
                 event_budget: 100,
                 block_capacity: sentinel_common::names::BLOCK_CAPACITY,
                 block_net_capacity: sentinel_common::names::BLOCK_NET_CAPACITY,
+                list_capacity: sentinel_common::names::LIST_CAPACITY,
+                list6_capacity: sentinel_common::names::LIST6_CAPACITY,
+                list_net_capacity: sentinel_common::names::LIST_NET_CAPACITY,
                 flow_capacity: sentinel_common::names::FLOW_CAPACITY,
+                redirect_capacity: sentinel_common::names::REDIRECT_CAPACITY,
                 ring_bytes: sentinel_common::names::RING_BYTES,
                 poll_interval: Duration::from_millis(2),
             },

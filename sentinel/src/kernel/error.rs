@@ -155,6 +155,12 @@ pub enum KernelError {
         /// What is missing or does not fit.
         what: String,
     },
+    /// Sources cannot be redirected to this honeypot.
+    #[error("nothing can be redirected to the honeypot: {cause}")]
+    Honeypot {
+        /// Why, and the mend where one is known.
+        cause: String,
+    },
     /// Anything else.
     #[error("{call}: {source}")]
     System {

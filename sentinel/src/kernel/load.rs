@@ -2,9 +2,11 @@
 
 use super::counters::Counters;
 use super::error::KernelError;
-use super::maps::{BlockMaps, Shared};
+use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
 use super::ring::RingReader;
+use super::settings::{self, SettingsMap};
+use super::stages::Stages;
 use super::sweep::FlowSweep;
 use super::{attach, probe};
 use crate::config::{KernelConfig, Mode};
@@ -13,8 +15,8 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, Settings};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The kernel object, aligned as an ELF reader wants it; empty if it was not built.
@@ -33,11 +35,12 @@ pub struct Kernel {
     pub(super) slots: Array<MapData, u32>,
     pub(super) links: attach::Links,
     pub(super) pins: Option<Pins>,
-    settings: Mutex<Array<MapData, Settings>>,
+    settings: Arc<SettingsMap>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
     counters: Counters,
+    pub(super) stages: Stages,
 }
 
 impl Kernel {
@@ -59,8 +62,13 @@ impl Kernel {
             .map_max_entries(n::MAP_BLOCK_NET6, with_spare(config.block_net_capacity))
             .map_max_entries(n::MAP_ALLOW4, with_spare(n::ALLOW_CAPACITY))
             .map_max_entries(n::MAP_ALLOW6, with_spare(n::ALLOW_CAPACITY))
+            .map_max_entries(n::MAP_LIST4, list_buckets(config.list_capacity))
+            .map_max_entries(n::MAP_LIST6, list_buckets(config.list6_capacity))
+            .map_max_entries(n::MAP_LIST_NET4, with_spare(config.list_net_capacity))
+            .map_max_entries(n::MAP_LIST_NET6, with_spare(config.list_net_capacity))
             .map_max_entries(n::MAP_FLOWS, config.flow_capacity)
             .map_max_entries(n::MAP_EVENTS, config.ring_bytes)
+            .map_max_entries(n::MAP_REDIRECTS, config.redirect_capacity)
             .load(OBJECT)
             .map_err(KernelError::load)?;
         xdp(&mut ebpf, n::PROG_XDP)?
@@ -72,23 +80,33 @@ impl Kernel {
                 .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
 
-        let mut settings: Array<_, Settings> = take(&mut ebpf, n::MAP_SETTINGS)?;
+        let stages = Stages::load(&mut ebpf, config)?;
+
+        let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
+        let before = settings.get()?;
         let initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
+            // What is in the maps of an earlier agent was put there by its seed and stands at its versions.
+            seed: if before.seed == 0 {
+                settings::seed()
+            } else {
+                before.seed
+            },
+            list_versions: before.list_versions,
+            list4_mask: list_buckets(config.list_capacity) - 1,
+            list6_mask: list_buckets(config.list6_capacity) - 1,
             ..Settings::default()
         };
-        settings
-            .set(0, initial, 0)
-            .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))?;
+        settings.change(|settings| *settings = initial)?;
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
         let slots = take(&mut ebpf, n::MAP_SLOTS)?;
         let stats = take(&mut ebpf, n::MAP_STATS)?;
         let Some(Map::LruHashMap(flows)) = ebpf.take_map(n::MAP_FLOWS) else {
             return Err(missing(n::MAP_FLOWS));
         };
-        let shared = Arc::new(Shared::new(&mut ebpf, config)?);
+        let shared = Arc::new(Shared::new(&mut ebpf, config, &settings)?);
         let links = attach::Links::default();
         let counters = Counters::new(stats, Arc::clone(&shared), links.attached());
         Ok(Self {
@@ -98,17 +116,23 @@ impl Kernel {
             slots,
             links,
             pins,
-            settings: Mutex::new(settings),
+            settings,
             ring: Some(ring),
             ring_lost: Arc::default(),
             flows: Arc::new(flows),
             counters,
+            stages,
         })
     }
 
     /// The only writer of the block and allow maps.
     pub fn blocks(&self) -> BlockMaps {
         BlockMaps::new(Arc::clone(&self.shared), self.links.attached())
+    }
+
+    /// The only writer of the feeds' lists.
+    pub fn lists(&self) -> ListMaps {
+        ListMaps::new(Arc::clone(&self.shared))
     }
 
     /// The ring's reader. There is one ring: a second reader finds nothing to read.
@@ -153,11 +177,7 @@ impl Kernel {
 
     /// Changes the settings of the running programs.
     pub(super) fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), KernelError> {
-        let mut map = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |error| KernelError::map(n::MAP_SETTINGS, &error);
-        let mut settings = map.get(&0, 0).map_err(failed)?;
-        change(&mut settings);
-        map.set(0, settings, 0).map_err(failed)
+        self.settings.change(change)
     }
 }
 
@@ -184,7 +204,7 @@ pub(super) fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
     })
 }
 
-fn missing(what: &str) -> KernelError {
+pub(super) fn missing(what: &str) -> KernelError {
     KernelError::Object {
         what: format!("{what} is missing"),
     }
@@ -194,6 +214,11 @@ fn missing(what: &str) -> KernelError {
 /// it gets one more than the writer ever fills.
 const fn with_spare(capacity: u32) -> u32 {
     capacity.saturating_add(1)
+}
+
+/// Buckets of four for a table of exact addresses: a power of two, half full at capacity.
+pub(super) fn list_buckets(capacity: u32) -> u32 {
+    capacity.div_ceil(2).next_power_of_two()
 }
 
 /// Capacities the kernel would refuse with a bare EINVAL.
@@ -209,7 +234,11 @@ fn check(config: &KernelConfig) -> Result<(), KernelError> {
     for (key, value) in [
         ("block_capacity", config.block_capacity),
         ("block_net_capacity", config.block_net_capacity),
+        ("list_capacity", config.list_capacity),
+        ("list6_capacity", config.list6_capacity),
+        ("list_net_capacity", config.list_net_capacity),
         ("flow_capacity", config.flow_capacity),
+        ("redirect_capacity", config.redirect_capacity),
     ] {
         if value == 0 {
             return Err(KernelError::Capacity {

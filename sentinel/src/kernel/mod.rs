@@ -17,9 +17,12 @@ mod load;
 #[cfg(feature = "kernel-debug")]
 mod log;
 mod maps;
+mod mmap;
 mod pin;
 pub mod probe;
 mod ring;
+mod settings;
+mod stages;
 mod sweep;
 mod sys;
 pub mod testrun;
@@ -31,7 +34,7 @@ pub use error::KernelError;
 pub use load::Kernel;
 #[cfg(feature = "kernel-debug")]
 pub use log::KernelLog;
-pub use maps::BlockMaps;
+pub use maps::{BlockMaps, ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Listed};
 pub use pin::unpin;
 pub use ring::RingReader;
 pub use sweep::FlowSweep;

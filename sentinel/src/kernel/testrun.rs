@@ -99,4 +99,9 @@ impl Kernel {
     pub fn test_counters(&self) -> Result<[u64; COUNTERS], KernelError> {
         self.counters().slot(0)
     }
+
+    /// Cells of the hints in which each bit is set: allow, entry, list, list prefix.
+    pub fn test_hinted(&self) -> [u64; 4] {
+        self.shared.hinted()
+    }
 }
