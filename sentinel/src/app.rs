@@ -8,7 +8,7 @@ use crate::decide::Judge;
 use crate::detect::Detectors;
 use crate::flow::FlowTable;
 use crate::host::HostRoom;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelError};
 use crate::metrics::Metrics;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
@@ -60,6 +60,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let doors = Doors::take(config.api.listen, &config.api.socket).await?;
     let mut kernel = Kernel::load(&config.kernel, config.mode)?;
+
+    point_at_honeypot(&mut kernel, &config)?;
 
     let (health_tx, health) = watch::channel(Arc::new(Health::default()));
     let (stats_tx, stats) = watch::channel(Arc::new(Stats::default()));
@@ -190,6 +192,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
     outcome
+}
+
+/// Tells the kernel programs where redirected sources go. A kernel that cannot redirect drops instead, and every outcome
+/// says so.
+fn point_at_honeypot(kernel: &mut Kernel, config: &Config) -> anyhow::Result<()> {
+    let honeypot = config.response.honeypot;
+    let v4 = honeypot.v4.map(|decoy| (decoy.address, decoy.port));
+    let v6 = honeypot.v6.map(|decoy| (decoy.address, decoy.port));
+    match kernel.set_honeypot(v4, v6) {
+        Err(error @ KernelError::Honeypot { .. }) => {
+            tracing::error!(%error, "redirected sources are dropped instead");
+            Ok(())
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// The decisions that were in force when the agent last ran, each with its latest action.
