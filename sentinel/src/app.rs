@@ -5,7 +5,7 @@ use crate::bus::Bus;
 use crate::config::{Config, Mode};
 use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Losses};
 use crate::decide::Judge;
-use crate::detect::Detectors;
+use crate::detect::{Detectors, KernelLimits};
 use crate::flow::FlowTable;
 use crate::host::HostRoom;
 use crate::kernel::{Kernel, KernelError};
@@ -124,7 +124,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
-    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp");
+    let given = kernel.settings()?;
+    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(KernelLimits {
+        reflex: given.reflex,
+        syn_flood_half_open: given.syn_flood_half_open,
+    });
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
     let counted = store.clone();

@@ -270,8 +270,8 @@ fn what_makes_no_sense_is_refused_with_the_mend() {
             "neither packets nor bytes",
         ),
         (
-            vec!["--type", "rate_limit", "--packets", "10", "--burst", "20ms"],
-            "make it 100 ms or longer",
+            vec!["--type", "rate_limit", "--packets", "10", "--burst", "5ms"],
+            "not within 10 ms",
         ),
         (vec!["--type", "rate_limit", "--each"], "is one address"),
         (vec!["--type", "rate_limit", "--egress"], "belongs to `block`"),

@@ -152,8 +152,8 @@ fn rules_between_keys() {
         &["`response.rate_limit.packets`: limits neither packets nor bytes"],
     );
     check_says(
-        "response: {rate_limit: {packets: 10, burst: 50ms}}",
-        &["does not hold one packet; make it 100 ms or longer"],
+        "response: {rate_limit: {burst: 5ms}}",
+        &["`response.rate_limit.burst`: `5ms` is out of range; write a duration from 10ms to 1h"],
     );
     check_says(
         "response: {by_severity: {high: redirect_to_honeypot}}",

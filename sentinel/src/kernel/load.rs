@@ -35,7 +35,7 @@ pub struct Kernel {
     pub(super) slots: Array<MapData, u32>,
     pub(super) links: attach::Links,
     pub(super) pins: Option<Pins>,
-    settings: Arc<SettingsMap>,
+    pub(super) settings: Arc<SettingsMap>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,

@@ -324,9 +324,9 @@ impl Pipeline {
     fn pass(&mut self, packet: &PacketMeta, direction: Direction, wire_len: u32, now: Ktime) -> Verdict {
         let (verdict, by) = self.gate.judge(packet, u64::from(wire_len), now.0);
         *self.summary.verdicts.entry(verdict.as_str()).or_default() += 1;
-        // What goes to the honeypot is neither dropped nor would be.
+        // What goes to the honeypot, or would, is neither dropped nor would be.
         if let Some(target) = by
-            && verdict != Verdict::Redirect
+            && !matches!(verdict, Verdict::Redirect | Verdict::WouldRedirect)
         {
             self.drop_event(packet, direction, target, verdict, self.clock.wall(now));
         }
@@ -343,7 +343,12 @@ impl Pipeline {
         if self.dropped.len() >= DROPS || !self.dropped.insert((id, key)) {
             return;
         }
-        self.events.push(eve::Event::drop(at, packet, id, !verdict.drops()));
+        let reason = match verdict {
+            Verdict::DropLimit | Verdict::WouldLimit => "rate limit",
+            _ => "block list",
+        };
+        self.events
+            .push(eve::Event::drop(at, packet, id, reason, !verdict.drops()));
     }
 
     fn flow_ended(&mut self, key: &FlowKey, value: &FlowValue, now: Ktime) {

@@ -14,8 +14,6 @@ pub const BYTES_MAX: u64 = 8 << 30;
 pub const BURST_MIN_MS: u32 = 10;
 /// Longest burst, ms.
 pub const BURST_MAX_MS: u32 = 3_600_000;
-/// A full Ethernet frame: a limit on bytes must let one through.
-const FRAME: u64 = 1_514;
 
 /// A rate, and how far a source may run ahead of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +41,7 @@ impl Rate {
         u32::try_from(price).unwrap_or(u32::MAX)
     }
 
-    /// Whether the kernel can carry it out and something still gets through.
+    /// Whether the kernel can carry it out. The first packet after a pause always passes, however short the burst.
     ///
     /// # Errors
     /// What is wrong with it and what to write instead, for people.
@@ -71,18 +69,6 @@ impl Rate {
             return Err(format!(
                 "a burst of {burst_ms} ms is not within {BURST_MIN_MS} ms and {} s",
                 BURST_MAX_MS / 1000
-            ));
-        }
-        if packets > 0 && u64::from(packets) * u64::from(burst_ms) < 1000 {
-            return Err(format!(
-                "at {packets} packets a second a burst of {burst_ms} ms does not hold one packet; make it {} ms or longer",
-                1000_u32.div_ceil(packets)
-            ));
-        }
-        if bytes > 0 && bytes.saturating_mul(burst_ms.into()) < FRAME * 1000 {
-            return Err(format!(
-                "at {bytes} bytes a second a burst of {burst_ms} ms does not hold one full frame; make it {} ms or longer",
-                (FRAME * 1000).div_ceil(bytes)
             ));
         }
         Ok(())
@@ -200,17 +186,11 @@ mod tests {
             (rate(0, BYTES_MAX + 1, 1000), "not within"),
             (rate(100, 0, 9), "burst of 9 ms is not within 10 ms"),
             (rate(100, 0, BURST_MAX_MS + 1), "not within"),
-            (rate(1, 0, 999), "make it 1000 ms or longer"),
-            (rate(0, 1000, 1000), "make it 1514 ms or longer"),
         ] {
             let said = rate.check().expect_err(part);
             assert!(said.contains(part), "{said}");
         }
-        for good in [
-            rate(1, 0, 1000),
-            rate(0, BYTES_MIN, 23_657),
-            rate(PACKETS_MAX, BYTES_MAX, 10),
-        ] {
+        for good in [rate(1, 0, 10), rate(0, BYTES_MIN, 10), rate(PACKETS_MAX, BYTES_MAX, 10)] {
             assert_eq!(good.check(), Ok(()));
         }
     }

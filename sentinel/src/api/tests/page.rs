@@ -349,11 +349,11 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
 
     // What is wrong with it is said in the form.
     browser
-        .eval("document.querySelector('#f-target').value = '203.0.113.9'; document.querySelector('#f-packets').value = '2'; document.querySelector('#f-burst').value = '100ms'; document.querySelector('#f-kib').value = ''; document.querySelector('#f-each').checked = false")
+        .eval("document.querySelector('#f-target').value = '203.0.113.9'; document.querySelector('#f-packets').value = '0'; document.querySelector('#f-kib').value = ''; document.querySelector('#f-each').checked = false")
         .await;
     browser.eval(submit).await;
     browser
-        .until("document.querySelector('#form-said').textContent.includes('does not hold one packet')")
+        .until("document.querySelector('#form-said').textContent.includes('neither packets nor bytes')")
         .await;
 
     browser.eval(&pick("redirect")).await;
