@@ -264,10 +264,10 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
         ]);
     }
     if table.is_empty() && output.format() == Format::Human {
-        output.line(if args.all {
-            "No decisions."
-        } else {
-            "No active decisions."
+        output.line(match (args.watched, args.all) {
+            (true, _) => "Nobody is on probation.",
+            (_, true) => "No decisions.",
+            _ => "No active decisions.",
         });
     } else {
         output.table(&table);

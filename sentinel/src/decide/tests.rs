@@ -264,7 +264,7 @@ fn a_restart_keeps_what_holds_and_a_new_mode_never_enforces_the_simulated() {
 #[derive(Clone, Debug)]
 enum Step {
     Alert(u8, Severity, bool),
-    Wish(u8, u8, u16),
+    Wish(u8, u8, u16, ActionKind),
     Delete(u8, u8),
     DeleteAll,
     Fail(u8),
@@ -275,12 +275,24 @@ fn step() -> impl Strategy<Value = Step> {
     let severity = prop::sample::select(vec![Severity::Low, Severity::Medium, Severity::High]);
     prop_oneof![
         4 => (any::<u8>(), severity, any::<bool>()).prop_map(|(host, s, b)| Step::Alert(host % 32, s, b)),
-        3 => (any::<u8>(), 0u8..=32, 0u16..5000).prop_map(|(host, len, secs)| Step::Wish(host % 32, len, secs)),
+        3 => (any::<u8>(), 0u8..=32, 0u16..5000, prop::sample::select(&ActionKind::ALL[..]))
+            .prop_map(|(host, len, secs, action)| Step::Wish(host % 32, len, secs, action)),
         2 => (any::<u8>(), 24u8..=32).prop_map(|(host, len)| Step::Delete(host % 32, len)),
         1 => Just(Step::DeleteAll),
         1 => any::<u8>().prop_map(Step::Fail),
         3 => (0u16..20_000).prop_map(Step::Wait),
     ]
+}
+
+/// A judge that answers each severity with another action.
+fn graded(mode: Mode) -> Judge {
+    let mut config = Config::default().response;
+    (config.low, config.medium) = (ActionKind::RateLimit, ActionKind::RedirectToHoneypot);
+    config.honeypot.v4 = Some(crate::config::Decoy {
+        address: None,
+        port: 2222,
+    });
+    Judge::new(&config, mode, Mint::Counted(0))
 }
 
 /// Hosts around the protected prefix 10.0.0.0/28.
@@ -294,7 +306,7 @@ proptest! {
     #[test]
     fn no_sequence_breaks_the_law(steps in prop::collection::vec(step(), 1..60), production in any::<bool>()) {
         let mode = if production { Mode::Production } else { Mode::Simulation };
-        let (mut judge, guards) = (judge(mode), guards());
+        let (mut judge, guards) = (graded(mode), guards());
         let mut model: BTreeMap<IpNet, (DecisionId, Timestamp)> = BTreeMap::new();
         let mut now = at(0);
         for step in steps {
@@ -302,9 +314,18 @@ proptest! {
                 Step::Alert(n, severity, behaviour) => {
                     let class = if behaviour { EvidenceClass::Behaviour } else { EvidenceClass::Statistical };
                     let alert = Alert { source: Some(host(n)), at: now, class, ..alert("10.0.0.1", severity, 0) };
+                    let around: Vec<Decision> =
+                        judge.active().filter(|d| d.target.contains(&host(n))).cloned().collect();
                     if let Some(d) = judge.judge(&alert, &guards, now)
                         && d.status == DecisionStatus::Active
                     {
+                        let own = around.iter().find(|a| a.target == d.target);
+                        match own.filter(|own| own.origin == Origin::Operator) {
+                            Some(own) => prop_assert_eq!((own.action, own.terms.rate), (d.action, d.terms.rate)),
+                            None => prop_assert!(around.iter().all(|a| a.action <= d.action), "milder than {around:?}"),
+                        }
+                        prop_assert_eq!(d.terms.rate.is_some(), d.action == ActionKind::RateLimit);
+                        prop_assert!(d.terms.watch_until > d.expires_at);
                         prop_assert!(behaviour, "statistics never act");
                         let end = d.expires_at.unwrap();
                         if let Some((id, before)) = model.insert(d.target, (d.id, end)) {
@@ -312,9 +333,9 @@ proptest! {
                         }
                     }
                 }
-                Step::Wish(n, len, seconds) => {
+                Step::Wish(n, len, seconds, action) => {
                     let target = IpNet::new(host(n), len).unwrap();
-                    let wish = NewDecision { target, ..wish("10.0.0.1/32", seconds.into()) };
+                    let wish = NewDecision { target, action, ..wish("10.0.0.1/32", seconds.into()) };
                     if let Ok(d) = judge.operator(&wish, &guards, now) {
                         model.insert(d.target, (d.id, d.expires_at.unwrap()));
                     }
