@@ -17,6 +17,7 @@ pub mod hint;
 pub mod list;
 pub mod names;
 pub mod packet;
+pub mod pin;
 pub mod rate;
 pub mod redirect;
 pub mod settings;

@@ -102,3 +102,10 @@ pub const LIMIT_SETS: u32 = 16_384;
 pub const REDIRECT_CAPACITY: u32 = 65_536;
 /// Tries of a prefix look-up that met expired entries before it gives up (and passes).
 pub const PREFIX_TRIES: u32 = 4;
+
+/// tc/tcx ingress program, for interfaces whose XDP hook is taken or not to be had.
+pub const PROG_INGRESS: &str = "sentinel_ingress";
+/// Array of one [`crate::pin::PinHeader`] beside the pinned maps. Only the agent knows it; no program reads it.
+pub const MAP_HEADER: &str = "HEADER";
+/// Per-CPU array packets are parsed into.
+pub const MAP_SCRATCH: &str = "SCRATCH";

@@ -28,6 +28,7 @@ mod entry;
 mod frame;
 mod gate;
 mod hint;
+mod hook;
 mod limit;
 mod list;
 mod maps;
@@ -43,13 +44,19 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 /// Ingress.
 #[xdp]
 pub fn sentinel_xdp(ctx: XdpContext) -> u32 {
-    gate::ingress::<false>(&ctx)
+    gate::ingress(&hook::Xdp::<false>(&ctx)) as u32
 }
 
 /// Ingress for drivers that hand over multi-buffer frames (large MTU); needs Linux 5.18.
 #[xdp(frags)]
 pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
-    gate::ingress::<true>(&ctx)
+    gate::ingress(&hook::Xdp::<true>(&ctx)) as u32
+}
+
+/// Ingress where the XDP hook is another's, or not to be had: the same gate, later on the packet's way.
+#[classifier]
+pub fn sentinel_ingress(ctx: TcContext) -> i32 {
+    gate::ingress(&hook::Tc(&ctx))
 }
 
 /// Egress: accounts what goes out, and lets it go unless its destination is blocked.

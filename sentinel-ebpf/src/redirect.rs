@@ -104,7 +104,7 @@ fn of(meta: &PacketMeta) -> Option<&'static Honeypot> {
 
 /// Drops what was to be redirected and could not be.
 #[inline(always)]
-fn failed(stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> u32 {
+pub(crate) fn failed(stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> u32 {
     let (packets, octets) = if meta.ip_version == 4 {
         (Counter::DropV4, Counter::DropV4Bytes)
     } else {

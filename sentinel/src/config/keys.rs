@@ -78,6 +78,11 @@ pub(super) const KEYS: &[Key] = &[
         |d| Slot::Bool(&mut d.config.kernel.egress),
     ),
     key(
+        "kernel.hook",
+        "Where packets are judged on their way in: `xdp`; `tc`; `auto` for tc where XDP is taken or cannot be had",
+        |d| Slot::Hook(&mut d.config.kernel.hook),
+    ),
+    key(
         "kernel.force_generic",
         "Forgo native XDP even where the driver has it",
         |d| Slot::Bool(&mut d.config.kernel.force_generic),

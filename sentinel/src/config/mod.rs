@@ -19,8 +19,8 @@ mod value;
 pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{
-    ApiConfig, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig, KernelConfig,
-    Mode, PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
+    ApiConfig, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig, Hook,
+    KernelConfig, Mode, PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
 };
 pub use schema::schema;
 pub use trust::distrust;

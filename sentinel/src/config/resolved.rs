@@ -15,6 +15,28 @@ pub enum Mode {
     Production,
 }
 
+/// Where packets are judged on their way in: `kernel.hook`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP, native or generic. An interface where another XDP program sits is refused.
+    Xdp,
+    /// XDP where it can be had, else tc ingress.
+    Auto,
+    /// tc ingress: later on the packet's way, beside whatever XDP programs there are.
+    Tc,
+}
+
+impl Hook {
+    /// The name used in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Auto => "auto",
+            Self::Tc => "tc",
+        }
+    }
+}
+
 /// Everything. Key names in `settings.yml` are the field paths here unless said otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -45,6 +67,8 @@ pub struct KernelConfig {
     pub interfaces: Vec<String>,
     /// Watch what goes out too, so that flows have two directions and handshakes are recognised.
     pub egress: bool,
+    /// Where packets are judged on their way in.
+    pub hook: Hook,
     /// Forgo native XDP even where the driver has it.
     pub force_generic: bool,
     /// Keep the programs attached when the agent ends: blocks stay in force until they lapse.
@@ -278,6 +302,7 @@ impl Default for Config {
             kernel: KernelConfig {
                 interfaces: Vec::new(),
                 egress: true,
+                hook: Hook::Xdp,
                 force_generic: false,
                 pin: false,
                 pin_path: "/sys/fs/bpf/sentinel".into(),

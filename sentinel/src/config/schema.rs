@@ -59,6 +59,7 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::Decoy4(value) => json!({ "type": "string", "default": show_decoy(**value) }),
         Slot::Decoy6(value) => json!({ "type": "string", "default": show_decoy(**value) }),
         Slot::Mode(_) => json!({ "enum": ["simulation", "production"], "default": "simulation" }),
+        Slot::Hook(value) => json!({ "enum": ["xdp", "auto", "tc"], "default": value.as_str() }),
         Slot::Action(value) => json!({ "enum": ActionKind::ALL.map(ActionKind::as_str), "default": value.as_str() }),
         Slot::Path(value) => json!({ "type": "string", "minLength": 1, "default": **value }),
         Slot::Listen(value) => json!({ "type": "string", "default": value.to_string() }),

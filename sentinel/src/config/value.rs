@@ -1,6 +1,6 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
-use super::resolved::{Decoy, Mode};
+use super::resolved::{Decoy, Hook, Mode};
 use super::tree::Value;
 use crate::types::ActionKind;
 use ipnet::IpNet;
@@ -35,6 +35,8 @@ pub(super) enum Slot<'a> {
     Decoy6(&'a mut Option<Decoy<Ipv6Addr>>),
     /// `simulation` or `production`.
     Mode(&'a mut Mode),
+    /// `xdp`, `auto` or `tc`.
+    Hook(&'a mut Hook),
     /// An action.
     Action(&'a mut ActionKind),
     /// A path.
@@ -180,6 +182,12 @@ impl Slot<'_> {
                     &[("simulation", Mode::Simulation), ("production", Mode::Production)],
                 )?;
             }
+            Self::Hook(to) => {
+                **to = choose(
+                    text,
+                    &[Hook::Xdp, Hook::Auto, Hook::Tc].map(|hook| (hook.as_str(), hook)),
+                )?;
+            }
             Self::Action(to) => {
                 **to = choose(text, &ActionKind::ALL.map(|kind| (kind.as_str(), kind)))?;
             }
@@ -254,6 +262,7 @@ impl Slot<'_> {
                 )
             }
             Self::Mode(_) => "`simulation` or `production`".into(),
+            Self::Hook(_) => "`xdp`, `auto` or `tc`".into(),
             Self::Decoy4(_) => format!("{DECOY4}, or nothing for none"),
             Self::Decoy6(_) => format!("{DECOY6}, or nothing for none"),
             Self::Action(_) => ActionKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(" or "),

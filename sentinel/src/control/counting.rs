@@ -69,6 +69,7 @@ impl Counting {
             maps,
             flows_active: self.gauges.flows.load(Ordering::Relaxed),
             sources_active: self.gauges.sources.load(Ordering::Relaxed),
+            unprotected: Duration::from_nanos(self.gauges.unprotected_ns.load(Ordering::Relaxed)),
             lost: (self.losses)(),
         })
     }
@@ -79,23 +80,40 @@ impl Counting {
     }
 }
 
-/// Native everywhere is as it should be; generic works, slower, and is said.
+/// Native everywhere is as it should be; generic and tc work, slower, and are said unless asked for.
 fn kernel_condition(stats: &Stats) -> Condition {
     let of_mode = |mode: &str| -> Vec<&str> {
         stats
             .interfaces
             .iter()
-            .filter(|i| i.xdp_mode == mode)
+            .filter(|i| i.xdp_mode == mode && !i.wanted())
             .map(|i| i.name.as_str())
             .collect()
     };
-    let (generic, none) = (of_mode("generic"), of_mode("none"));
-    if !none.is_empty() {
+    let troubles: Vec<_> = stats.interfaces.iter().filter_map(|i| i.trouble.as_ref()).collect();
+    if let Some(first) = troubles.first() {
+        let causes: Vec<&str> = troubles.iter().map(|trouble| trouble.cause.as_str()).collect();
         return Condition::Degraded {
-            cause: format!("no XDP program on {}", none.join(", ")),
-            mend: "restart sentinel; `sentinel doctor` tells what the interface allows".into(),
+            cause: causes.join("; "),
+            mend: first.mend.clone(),
         };
     }
+    let on_tc: Vec<String> = stats
+        .interfaces
+        .iter()
+        .filter(|i| i.xdp_mode == "tc" && !i.wanted())
+        .map(|i| format!("{} ({})", i.name, i.fallback.as_deref().unwrap_or("no reason known")))
+        .collect();
+    if !on_tc.is_empty() {
+        return Condition::Degraded {
+            cause: format!(
+                "packets are judged on tc, at a higher cost and without redirection to the honeypot, on {}",
+                on_tc.join(", ")
+            ),
+            mend: "free the interface's XDP hook and restart, or set `kernel.hook: tc` if this is wanted".into(),
+        };
+    }
+    let generic = of_mode("generic");
     if !generic.is_empty() {
         return Condition::Degraded {
             cause: format!(

@@ -6,10 +6,30 @@ use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::programs::{TestRun, TestRunOptions};
 use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::names::PROG_EGRESS;
+use sentinel_common::names::{PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS};
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
 use std::time::Duration;
+
+/// An empty XDP program that passes, attached as somebody else's would be: an object and a link of its own.
+pub struct Floor(#[expect(dead_code, reason = "held for its end")] aya::Ebpf);
+
+impl Floor {
+    /// Attaches it, native.
+    ///
+    /// # Errors
+    /// [`KernelError`] when it cannot be loaded or attached.
+    pub fn attach(interface: &str) -> Result<Self, KernelError> {
+        let mut ebpf = super::load::bare()?;
+        let failed = |error| KernelError::program(PROG_FLOOR_PASS, error);
+        let program = xdp(&mut ebpf, PROG_FLOOR_PASS)?;
+        program.load().map_err(failed)?;
+        program
+            .attach(interface, aya::programs::XdpMode::Driver)
+            .map_err(failed)?;
+        Ok(Self(ebpf))
+    }
+}
 
 /// What a program answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +72,7 @@ impl Kernel {
     /// [`KernelError`] when the program cannot be loaded.
     pub fn verifier_cost(&mut self, program: &str) -> Result<Option<u32>, KernelError> {
         let failed = |error| KernelError::program(program, error);
-        let info = if program == PROG_EGRESS {
+        let info = if [PROG_EGRESS, PROG_INGRESS].contains(&program) {
             let egress = classifier(&mut self.ebpf, program)?;
             if egress.fd().is_err() {
                 egress.load().map_err(failed)?;

@@ -22,6 +22,6 @@ pub use health::{Component, Condition, Health};
 pub use ids::{ActionId, AlertId, DecisionId, Mint};
 pub use net::canonical;
 pub use protected::{Hits, Protected};
-pub use stats::{InterfaceStats, MapUse, Stats};
+pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
 pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
 pub use time::{Clock, Ktime, Timestamp};

@@ -4,6 +4,7 @@
 mod accounting;
 mod boot;
 mod frames;
+mod life;
 mod live;
 mod pair;
 mod verdicts;

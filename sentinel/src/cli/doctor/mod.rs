@@ -6,6 +6,7 @@
 
 mod honeypot;
 mod host;
+mod interfaces;
 mod places;
 
 use super::Global;
