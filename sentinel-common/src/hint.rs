@@ -82,15 +82,13 @@ const fn scatter(value: u64, seed: u64) -> u32 {
 /// Last four bytes of an address as a host integer: the IPv4 address of a mapped one.
 #[inline(always)]
 pub const fn low32(address: &Addr) -> u32 {
-    let [.., a, b, c, d] = address.0;
-    u32::from_be_bytes([a, b, c, d])
+    u64::from_be(address.halves()[1]) as u32
 }
 
 /// First eight bytes of an address as a host integer.
 #[inline(always)]
 pub const fn high64(address: &Addr) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = address.0;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    u64::from_be(address.halves()[0])
 }
 
 const _: () = assert!(HINT_ALLOW | HINT_ENTRY | HINT_LIST | HINT_LIST_NET == HINT_ALL);

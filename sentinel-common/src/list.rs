@@ -208,11 +208,7 @@ const fn choices(value: u64, seed: u64, mask: u32) -> (u32, u32) {
 /// An IPv6 address as [`Slot6::address`] has it.
 #[inline(always)]
 pub const fn words6(address: &Addr) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.0;
-    [
-        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
-    ]
+    address.halves()
 }
 
 const _: () = {

@@ -106,7 +106,7 @@ fn fragment(next: u8, word: u16) -> [u8; 8] {
 fn check(frame: &[u8], expected: Result<PacketMeta, ParseError>) {
     let expected = expected.map(|meta| {
         let header = match meta.proto {
-            6 => 20,
+            6 => 24,
             17 => 8,
             _ => 0,
         };

@@ -6,7 +6,7 @@ use aya_ebpf::maps::LpmTrie;
 use aya_ebpf::maps::lpm_trie::Key;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::AllowEntry;
-use sentinel_common::hint::HINT_ALLOW;
+use sentinel_common::hint::{HINT_ALLOW, low32};
 use sentinel_common::names::PREFIX_TRIES;
 use sentinel_common::settings::Settings;
 
@@ -29,8 +29,7 @@ pub(crate) fn allowed(address: &Addr, ip_version: u8, now: u64) -> bool {
 /// The last four bytes: the IPv4 address of a mapped one.
 #[inline(always)]
 pub(crate) const fn v4(address: &Addr) -> [u8; 4] {
-    let [.., a, b, c, d] = address.0;
-    [a, b, c, d]
+    low32(address).to_be_bytes()
 }
 
 /// Whether the longest prefix that has not expired exists. An expired entry hides none shorter.

@@ -131,8 +131,8 @@ fn send_on(frame: Frame, settings: &Settings, meta: &PacketMeta, now: u64) -> Op
         return Some(());
     }
     let l4 = usize::from(meta.l4_offset);
-    let ports = frame.at::<2>(l4)?;
-    let checksum = frame.at::<1>(l4 + checksum_offset(meta.proto))?;
+    let ports = frame.place::<2>(l4)?;
+    let checksum = frame.place::<1>(l4 + checksum_offset(meta.proto))?;
     // SAFETY: both lie within the frame (see `Frame::at`), and nothing else refers to it.
     unsafe {
         let old = *ports;
@@ -160,15 +160,15 @@ unsafe fn readdress(frame: Frame, meta: &PacketMeta, address: &Addr) -> Option<C
         if meta.ip_version == 4 {
             let [.., a, b, c, d] = address.0;
             let new = [u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d])];
-            let place = frame.at::<2>(l3 + 16)?;
-            let checksum = frame.at::<1>(l3 + 10)?;
+            let place = frame.place::<2>(l3 + 16)?;
+            let checksum = frame.place::<1>(l3 + 10)?;
             let change = Change::default().words(*place, new);
             *place = new;
             *checksum = [change.apply((*checksum)[0])];
             Some(change)
         } else {
             let new = words(address);
-            let place = frame.at::<8>(l3 + 24)?;
+            let place = frame.place::<8>(l3 + 24)?;
             let change = Change::default().words(*place, new);
             *place = new;
             Some(change)

@@ -94,6 +94,74 @@ fn a_redirected_client_talks_to_the_decoy_and_believes_it_is_port_22() {
 }
 
 #[test]
+fn where_the_hook_cannot_redirect_it_drops_and_says_so() {
+    let settings = json!({ "kernel": { "hook": "tc" }, "response": { "honeypot": { "v4": ":2222" } } });
+    let Some(mut scene) = Scene::new(&settings) else { return };
+    scene.services.decoy(&scene.protected, 2222).expect("a decoy");
+    scene.reaches(false);
+    let ip = scene.other.v4.to_string();
+    let decision = must(
+        &scene,
+        &[
+            "decisions",
+            "add",
+            "--ip",
+            &ip,
+            "--type",
+            "redirect",
+            "--duration",
+            "1h",
+        ],
+    );
+    let said = outcome(&scene, &decision);
+    assert!(
+        said.starts_with("enforced by") && said.contains("dropped where tc is the hook"),
+        "{said}"
+    );
+    let line = format!("ssh-keyscan -T 2 -t ed25519 {}", scene.protected.v4);
+    let silence = scene.other.run(&line, SOON).expect("ssh-keyscan").output;
+    assert!(!silence.contains("ssh-ed25519"), "{silence}");
+}
+
+#[test]
+fn a_limit_goes_on_without_the_agent_and_under_the_next_one() {
+    let Some(mut scene) = Scene::pinned(&json!({})) else {
+        return;
+    };
+    scene.reaches(false);
+    let ip = scene.other.v4.to_string();
+    let decision = must(
+        &scene,
+        &[
+            "decisions",
+            "add",
+            "--ip",
+            &ip,
+            "--type",
+            "rate_limit",
+            "--packets",
+            "20",
+            "--duration",
+            "1h",
+        ],
+    );
+    // 400 in about a second, of which a burst and a second's worth are let through.
+    let limited = |scene: &Scene| datagrams(&scene.other, &scene.protected, 400, 2_500) < 100;
+    assert!(limited(&scene));
+    scene.agent.kill().expect("killed");
+    assert!(limited(&scene), "the limit died with its agent");
+    scene.agent.launch().expect("started again");
+    let found = scene.agent.active().expect("decisions");
+    assert_eq!((found.len(), &found[0]["id"]), (1, &decision["id"]));
+    assert_eq!(found[0]["rate"]["packets"], 20);
+    assert!(limited(&scene));
+    let drift = scene.agent.metrics().expect("metrics");
+    assert!(drift.sum("sentinel_enforcement_drift_entries", &[]) < 0.5);
+    must(&scene, &["decisions", "delete", "--ip", &ip]);
+    assert_eq!(datagrams(&scene.other, &scene.protected, 100, 2_500), 100);
+}
+
+#[test]
 fn a_limited_source_gets_its_rate_and_no_more() {
     const RATE: u64 = 50;
     const SENT: u32 = 1200;

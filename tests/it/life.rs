@@ -199,3 +199,30 @@ fn beside_another_xdp_program_the_agent_works_on_tc_and_says_so() {
     let health = scene.agent.get("/health").expect("health");
     assert_eq!(health["components"]["kernel"]["state"], "ok", "{health}");
 }
+
+#[test]
+fn without_a_configured_interface_that_of_the_default_route_is_watched_wherever_it_moves() {
+    let Some(scene) = Scene::new(&json!({ "kernel": { "interfaces": "auto" } })) else {
+        return;
+    };
+    let attached = |name: &str| {
+        let metrics = scene.agent.metrics().expect("metrics");
+        metrics.sum("sentinel_interface_attached", &[&format!("interface=\"{name}\"")]) as u64
+    };
+    assert_eq!((attached("eth0"), attached("wan1")), (1, 0));
+    for line in [
+        "ip link add wan1 type veth peer name wan2",
+        "ip addr add 198.51.100.2/24 dev wan1",
+        "ip link set wan2 up",
+        "ip link set wan1 up",
+        "ip -4 route replace default via 198.51.100.1 dev wan1",
+    ] {
+        let done = scene.protected.run(line, SOON).expect("ip");
+        assert_eq!(done.code, 0, "{line}: {}", done.output);
+    }
+    wait::until("the new way out to be watched", SOON, || {
+        Ok((attached("wan1") == 1 && attached("eth0") == 0).then_some(()))
+    })
+    .expect("watched");
+    assert!(!judged(&scene), "the old one is watched still");
+}

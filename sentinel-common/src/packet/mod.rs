@@ -114,8 +114,8 @@ impl ParseError {
     }
 }
 
-/// Bounded reads from a packet. Offsets are from the start of the Ethernet header and always even,
-/// so an implementation may read aligned 16-bit words.
+/// Bounded reads from a packet. Offsets are from the start of the Ethernet header and always even, and those of more
+/// than two bytes are two more than a multiple of four, which is what `NET_IP_ALIGN` aligns where it matters.
 pub trait PacketView {
     /// One byte.
     fn u8(&self, offset: usize) -> Option<u8>;
@@ -125,17 +125,15 @@ pub trait PacketView {
     fn u32(&self, offset: usize) -> Option<u32>;
     /// Four bytes as they stand.
     fn octets4(&self, offset: usize) -> Option<[u8; 4]>;
-    /// Sixteen bytes as they stand.
-    fn octets16(&self, offset: usize) -> Option<[u8; 16]>;
-    /// `N` words of two bytes, network order, as host integers; all of them or none. The parser reads headers with it:
-    /// one bound to check for the whole of it.
+    /// `N` words of four bytes as they stand; all of them or none. The parser reads headers with it: one bound to check
+    /// for the whole of it, and four bytes by one load where the view can.
     #[inline(always)]
-    fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
-        let mut words = [0; N];
-        for (index, word) in words.iter_mut().enumerate() {
-            *word = self.u16(offset.checked_add(2 * index)?)?;
+    fn quads<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let mut quads = [0; N];
+        for (index, quad) in quads.iter_mut().enumerate() {
+            *quad = u32::from_ne_bytes(self.octets4(offset.checked_add(4 * index)?)?);
         }
-        Some(words)
+        Some(quads)
     }
 }
 
@@ -157,9 +155,5 @@ impl PacketView for &[u8] {
 
     fn octets4(&self, offset: usize) -> Option<[u8; 4]> {
         self.get(offset..offset.checked_add(4)?)?.try_into().ok()
-    }
-
-    fn octets16(&self, offset: usize) -> Option<[u8; 16]> {
-        self.get(offset..offset.checked_add(16)?)?.try_into().ok()
     }
 }

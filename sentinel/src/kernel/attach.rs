@@ -15,7 +15,7 @@ use crate::types::Trouble;
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::xdp::XdpLink;
 use sentinel_common::names as n;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What is attached to one interface.
@@ -57,6 +57,8 @@ struct Holding {
 #[derive(Default)]
 pub(super) struct Links {
     held: BTreeMap<u32, (String, Holding)>,
+    /// Interfaces whose XDP hook was found taken: asking whose costs a walk over all processes, so it is done once.
+    taken: BTreeSet<String>,
     watched: AttachedList,
 }
 
@@ -190,10 +192,9 @@ impl Kernel {
                 lost = true;
             }
         }
-        if lost || looks.iter().any(|look| look.state == State::Came) {
-            if let Err(error) = self.settle() {
-                tracing::warn!(%error, "the pins are not in order");
-            }
+        let moved = lost || looks.iter().any(|look| look.state == State::Came);
+        if moved && let Err(error) = self.settle() {
+            tracing::warn!(%error, "the pins are not in order");
         }
         looks
     }
@@ -208,14 +209,26 @@ impl Kernel {
         let (state, trouble) = match (before, index) {
             (Some(one), Some(index)) if one.ifindex == index => (State::Attached, None),
             (Some(one), None) => (State::Attached, Some(renamed(&one))),
-            (_, None) => (State::Absent, Some(gone(name))),
+            (_, None) => {
+                self.links.taken.remove(name);
+                (State::Absent, Some(gone(name)))
+            }
+            (None, Some(_)) if self.links.taken.contains(name) && !occupant::xdp_ids(name).is_empty() => {
+                return tended(State::Refused);
+            }
             (before, Some(_)) => {
                 if let Some(one) = before {
                     self.release(&one);
                 }
+                self.links.taken.remove(name);
                 match self.attach_one(name, probe::tcx()) {
                     Ok(()) => (State::Came, None),
-                    Err(error) => (State::Refused, Some(refused(name, &error))),
+                    Err(error) => {
+                        if matches!(error, KernelError::ForeignXdp { .. }) {
+                            self.links.taken.insert(name.to_owned());
+                        }
+                        (State::Refused, Some(refused(name, &error)))
+                    }
                 }
             }
         };

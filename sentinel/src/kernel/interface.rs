@@ -19,7 +19,7 @@ pub(super) fn index(name: &str) -> Result<u32, KernelError> {
 pub(super) fn name(index: u32) -> Option<String> {
     let all = if_nameindex().ok()?;
     all.iter()
-        .find(|one| u32::try_from(one.index()) == Ok(index))
+        .find(|one| one.index() == index)
         .map(|one| one.name().to_string_lossy().into_owned())
 }
 

@@ -43,7 +43,7 @@ pub use load::Kernel;
 pub use log::KernelLog;
 pub use maps::{BlockMaps, ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Listed};
 pub use occupant::{Occupant, on_tc, on_xdp};
-pub use pin::{Leftovers, leftovers, unpin};
+pub use pin::{Leftovers, in_bpffs, leftovers, unpin};
 pub use ring::RingReader;
 pub use sweep::FlowSweep;
 pub use tc::detach_leftovers;

@@ -53,8 +53,7 @@ impl Pins {
     /// somebody else; [`KernelError::System`] where it cannot be made.
     pub(super) fn open(directory: &Path) -> Result<Self, KernelError> {
         let parent = directory.parent().unwrap_or(directory);
-        let bpffs = statfs(parent).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
-        if !bpffs {
+        if !in_bpffs(directory) {
             return Err(KernelError::NoBpffs {
                 path: parent.display().to_string(),
             });
@@ -151,6 +150,12 @@ impl Pins {
             .filter_map(|file| Some((file.path(), ifindex_of(file.file_name().to_str()?)?)))
             .collect()
     }
+}
+
+/// Whether a directory lies, or would lie, in a bpffs.
+pub fn in_bpffs(directory: &Path) -> bool {
+    let parent = directory.parent().unwrap_or(directory);
+    statfs(parent).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
 }
 
 /// The interface index in the name of a pinned link, if it is one of ours.

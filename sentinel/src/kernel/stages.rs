@@ -100,7 +100,7 @@ fn duplicating(source: std::io::Error) -> KernelError {
 impl Kernel {
     /// Where redirected sources are sent from the next packet on, by family: an address of the honeypot's own, or none
     /// to change the port only, and its port. `None` for no honeypot: what is redirected is then dropped, and counted
-    /// as `redirect_failed`.
+    /// as `redirect_failed`. A decoy for UDP with an address of its own must be bound to it, or it answers from another.
     ///
     /// # Errors
     /// [`KernelError::Honeypot`] where such a honeypot cannot be reached, or this kernel cannot redirect;

@@ -266,20 +266,13 @@ pub(super) fn fits(header: &PinHeader) -> bool {
     PinHeader::new("").fits(header)
 }
 
-/// The name of the map behind a file in `maps/`, if it is ours: one of the object's, or, where a header says that an
-/// agent was here (of whatever version), a map that has its file's name.
+/// The name of the map behind a file in `maps/`, if it is ours: a map, named as one of the object's (or as one that takes
+/// or left its place), beside a header.
 pub(super) fn owned(path: &Path, names: &[String], headed: bool) -> Option<String> {
     let file = path.file_name()?.to_str()?;
     let name = file.trim_end_matches("-new").trim_end_matches("-old");
-    if !headed {
-        return None;
-    }
-    let info = MapInfo::from_pin(path).ok()?;
-    let kernel_name = info.name_as_str().unwrap_or_default();
-    // The kernel keeps fifteen characters; a header is made without a name of its own.
-    let own =
-        name == n::MAP_HEADER || names.iter().any(|own| own == name) || name.get(..15).unwrap_or(name) == kernel_name;
-    own.then(|| name.to_owned())
+    let known = name == n::MAP_HEADER || names.iter().any(|own| own == name);
+    (headed && known && MapInfo::from_pin(path).is_ok()).then(|| name.to_owned())
 }
 
 /// What is pinned at `path`; `None` for nothing.

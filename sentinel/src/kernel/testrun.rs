@@ -4,9 +4,10 @@ use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS};
+use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -63,6 +64,74 @@ impl Kernel {
             code: result.return_value,
             each: result.duration,
         })
+    }
+
+    /// As [`Kernel::test_run`], of a program that is loaded: several threads may run one at a time.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the program is not loaded, or as there.
+    pub fn test_rerun(&self, program: &str, frame: &[u8], repeat: u32) -> Result<Answer, KernelError> {
+        let missing = || KernelError::Object {
+            what: format!("{program} is missing"),
+        };
+        let xdp: &Xdp = self
+            .ebpf
+            .program(program)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(missing)?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = xdp
+            .test_run(options)
+            .map_err(|error| KernelError::program(program, error))?;
+        Ok(Answer {
+            code: result.return_value,
+            each: result.duration,
+        })
+    }
+
+    /// Runs an XDP program of the object once and returns the frame as it left it, whose length it must not change.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_output(&mut self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+        let failed = |error| KernelError::program(program, error);
+        let xdp = xdp(&mut self.ebpf, program)?;
+        if xdp.fd().is_err() {
+            xdp.load().map_err(failed)?;
+        }
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let code = xdp.test_run(options).map_err(failed)?.return_value;
+        Ok((code, out))
+    }
+
+    /// Runs the egress program once on a frame, as on one that leaves by the loopback interface of this namespace;
+    /// returns its tc code and the frame as it left it.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_egress(&mut self, frame: &[u8]) -> Result<(i32, Vec<u8>), KernelError> {
+        let failed = |error| KernelError::program(PROG_EGRESS, error);
+        let egress = classifier(&mut self.ebpf, PROG_EGRESS)?;
+        if egress.fd().is_err() {
+            egress.load().map_err(failed)?;
+        }
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let code = egress.test_run(options).map_err(failed)?.return_value;
+        Ok((code.cast_signed(), out))
     }
 
     /// Instructions the verifier walked to accept a program, which is loaded first, where it is not; `None` before
@@ -123,5 +192,19 @@ impl Kernel {
     /// Cells of the hints in which each bit is set: allow, entry, list, list prefix.
     pub fn test_hinted(&self) -> [u64; 4] {
         self.shared.hinted()
+    }
+
+    /// Whether flows are accounted from the next packet on: what they cost is measured apart.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_account(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_FLOWS
+            } else {
+                settings.flags & !SETTING_FLOWS
+            };
+        })
     }
 }

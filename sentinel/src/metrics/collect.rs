@@ -64,6 +64,7 @@ const NOTED: &[(&str, Counter)] = &[
     ("reflex_raised", Counter::ReflexRaised),
     ("returned", Counter::Returned),
     ("cookie_valid", Counter::CookieValid),
+    ("limit_shared", Counter::LimitShared),
 ];
 
 /// Flows of the kernel's table.

@@ -1,10 +1,9 @@
-//! What outlives an agent, and what an agent outlives: upgrades with pinned maps, interfaces that come and go, other
-//! people's programs.
+//! What outlives an agent: pinned programs and maps, taken over by the next one or refused by it.
 
-use super::pair::{Pair, block, ip};
+use super::pair::{Pair, block, far};
 use super::*;
 use sentinel::config::Hook;
-use sentinel::kernel::{State, leftovers, on_tc, on_xdp, unpin};
+use sentinel::kernel::{leftovers, on_tc, on_xdp, unpin};
 use sentinel::respond::Enforcer;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::names as n;
@@ -46,10 +45,6 @@ pub(crate) fn pinned(bpffs: &Bpffs) -> KernelConfig {
         pin_path: bpffs.pins(),
         ..config()
     }
-}
-
-fn far() -> ipnet::IpNet {
-    "10.99.0.2/32".parse().unwrap()
 }
 
 /// A steady rate of datagrams from `far` to `near`, and how many of them the receiver's stack was handed.
@@ -95,7 +90,7 @@ impl Stream {
         })
     }
 
-    fn wait(&self, counter: &AtomicU64, more: u64) {
+    fn wait(counter: &AtomicU64, more: u64) {
         let (start, begin) = (counter.load(Ordering::Relaxed), Instant::now());
         while counter.load(Ordering::Relaxed) < start + more {
             assert!(begin.elapsed() < Duration::from_secs(20), "the stream dried up");
@@ -123,7 +118,7 @@ fn hot_upgrades_let_nothing_through_and_keep_what_was_counted() {
     let stream = Stream::new();
     let agent = stream.beside(&pair, || {
         // Positive control: before the block they pass.
-        stream.wait(&stream.got, 200);
+        Stream::wait(&stream.got, 200);
         let entry = BlockEntry {
             decision: [9; 16],
             ..block()
@@ -133,13 +128,13 @@ fn hot_upgrades_let_nothing_through_and_keep_what_was_counted() {
         std::thread::sleep(Duration::from_millis(50));
         let (passed, sent) = (stream.got.load(Ordering::Relaxed), stream.sent.load(Ordering::Relaxed));
         for _ in 0..UPGRADES {
-            stream.wait(&stream.sent, 20);
+            Stream::wait(&stream.sent, 20);
             // The one before ends, as by SIGTERM; its programs go on judging until the next has swapped them.
             drop(agent);
-            stream.wait(&stream.sent, 20);
+            Stream::wait(&stream.sent, 20);
             agent = start();
         }
-        stream.wait(&stream.sent, 20);
+        Stream::wait(&stream.sent, 20);
         let leaked = stream.got.load(Ordering::Relaxed) - passed;
         let tried = stream.sent.load(Ordering::Relaxed) - sent;
         println!("{UPGRADES} upgrades: {tried} datagrams of a blocked source, {leaked} passed");
@@ -166,7 +161,7 @@ fn hot_upgrades_let_nothing_through_and_keep_what_was_counted() {
         );
         // And after it, they pass again.
         blocks.delete_block(far()).unwrap();
-        stream.wait(&stream.got, 200);
+        Stream::wait(&stream.got, 200);
         agent
     });
     drop(agent);
@@ -326,7 +321,7 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
         "mine",
     ]);
     drop(start().unwrap());
-    assert_eq!(leftovers(&bpffs.pins()).foreign, [other.clone()]);
+    assert_eq!(leftovers(&bpffs.pins()).foreign, std::slice::from_ref(&other));
     let allow6 = bpffs.pins().join("maps/ALLOW6");
     std::fs::remove_file(&allow6).unwrap();
     bpftool(&[
@@ -375,193 +370,6 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
     assert!(other.exists() && allow6.exists());
 }
 
-/// F9: an interface is deleted and made again, 50 times.
-#[test]
-fn an_interface_that_comes_back_is_protected_again_and_inherits_nothing() {
-    const TIMES: usize = 50;
-    let Some(mut kernel) = kernel(&config(), Mode::Production) else {
-        return;
-    };
-    let pair = Pair::new();
-    let wanted = ["veth0".to_owned(), "lo".to_owned()];
-    Pair::inside(&pair.near, || kernel.attach(&wanted)).unwrap();
-    kernel.blocks().put_block(far(), &block()).unwrap();
-    let mut worst = Duration::ZERO;
-    let mut dropped = 0;
-    for _ in 0..TIMES {
-        ip(&format!("-n {} link del veth0", pair.near));
-        let looks = Pair::inside(&pair.near, || kernel.tend(&wanted));
-        assert_eq!((looks[0].state, looks[1].state), (State::Absent, State::Attached));
-        let (interfaces, _) = kernel.counters().read().unwrap();
-        let gone = interfaces.iter().find(|i| i.name == "veth0").unwrap();
-        assert_eq!(gone.xdp_mode, "none");
-        assert!(
-            gone.trouble.as_ref().is_some_and(|t| t.cause.contains("veth0")),
-            "{gone:?}"
-        );
-        pair.wire();
-        let since = Instant::now();
-        let looks = Pair::inside(&pair.near, || kernel.tend(&wanted));
-        worst = worst.max(since.elapsed());
-        assert_eq!((looks[0].state, looks[1].state), (State::Came, State::Attached));
-        let socket = Pair::inside(&pair.far, || UdpSocket::bind("10.99.0.2:0").unwrap());
-        for _ in 0..3 {
-            socket.send_to(b"?", "10.99.0.1:9").unwrap();
-        }
-        let begin = Instant::now();
-        loop {
-            let (interfaces, _) = kernel.counters().read().unwrap();
-            let back = interfaces.iter().find(|i| i.name == "veth0").unwrap();
-            assert_eq!((back.xdp_mode, &back.trouble), ("native", &None));
-            let now = back.get(Counter::DropExact);
-            assert!(now >= dropped, "counters went backwards");
-            if now >= dropped + 3 {
-                assert_eq!(now, dropped + 3, "something was counted twice, or inherited");
-                dropped = now;
-                break;
-            }
-            assert!(begin.elapsed() < Duration::from_secs(5), "not dropped: {back:?}");
-        }
-    }
-    println!("{TIMES} times re-created, re-attached in {worst:?} at most");
-    assert!(worst < Duration::from_secs(5));
-    assert_eq!(kernel.attached().len(), 2);
-    // A slot that was freed counts for its next owner from zero.
-    ip(&format!("-n {} link add veth9 type veth peer name veth8", pair.near));
-    let third = [wanted[1].clone(), "veth9".to_owned()];
-    Pair::inside(&pair.near, || kernel.tend(&third));
-    let (interfaces, _) = kernel.counters().read().unwrap();
-    let names: Vec<&str> = interfaces.iter().map(|i| i.name.as_str()).collect();
-    assert_eq!(names, ["lo", "veth9"]);
-    assert_eq!(interfaces[1].get(Counter::DropExact), 0);
-}
-
-#[test]
-fn a_renamed_interface_stays_protected_until_another_takes_its_name() {
-    let Some(mut kernel) = kernel(&config(), Mode::Production) else {
-        return;
-    };
-    let pair = Pair::new();
-    let wanted = ["veth0".to_owned()];
-    Pair::inside(&pair.near, || kernel.attach(&wanted)).unwrap();
-    kernel.blocks().put_block(far(), &block()).unwrap();
-    assert!(!pair.ping("10.99.0.1"));
-    ip(&format!("-n {} link set veth0 name lan0", pair.near));
-    let looks = Pair::inside(&pair.near, || kernel.tend(&wanted));
-    assert_eq!(looks[0].state, State::Attached);
-    assert!(!pair.ping("10.99.0.1"), "renamed, and unprotected");
-    let trouble = kernel.counters().read().unwrap().0[0].trouble.clone().unwrap();
-    assert!(
-        trouble.cause.contains("lan0") && trouble.mend.contains("kernel.interfaces"),
-        "{trouble:?}"
-    );
-    ip(&format!("-n {} link add veth0 type veth peer name veth8", pair.near));
-    let looks = Pair::inside(&pair.near, || kernel.tend(&wanted));
-    assert_eq!(looks[0].state, State::Came);
-    assert_eq!(kernel.attached().len(), 1);
-    assert!(pair.ping("10.99.0.1"), "lan0 is not what is to be watched");
-}
-
-/// An XDP program of somebody else's: an empty one that passes, on a link that ends with the test.
-fn foreign_xdp(ns: &str) -> sentinel::kernel::testrun::Floor {
-    Pair::inside(ns, || sentinel::kernel::testrun::Floor::attach("veth0")).unwrap()
-}
-
-#[test]
-fn a_foreign_xdp_program_is_named_and_lived_with() {
-    let Some(mut strict) = kernel(&config(), Mode::Production) else {
-        return;
-    };
-    let pair = Pair::new();
-    let foreign = foreign_xdp(&pair.near);
-    let watched = ["veth0".to_owned()];
-    let error = Pair::inside(&pair.near, || strict.attach(&watched)).unwrap_err();
-    assert!(matches!(error, KernelError::ForeignXdp { .. }), "{error}");
-    let said = error.to_string();
-    let own = format!("process {}", std::process::id());
-    for part in [
-        "floor_pass",
-        "native XDP",
-        "loaded by user 0",
-        &own,
-        "kernel.hook: auto",
-    ] {
-        assert!(said.contains(part), "{part}: {said}");
-    }
-    drop(strict);
-    let auto = KernelConfig {
-        hook: Hook::Auto,
-        ..config()
-    };
-    for tcx in [probe::tcx(), false] {
-        let mut kernel = Kernel::load(&auto, Mode::Production).unwrap();
-        Pair::inside(&pair.near, || kernel.attach_with(&watched, tcx)).unwrap();
-        let attached = kernel.attached();
-        assert_eq!(attached[0].xdp_mode, "tc");
-        assert!(
-            attached[0]
-                .fallback
-                .as_ref()
-                .is_some_and(|why| why.contains("floor_pass")),
-            "{attached:?}"
-        );
-        assert!(pair.ping("10.99.0.1") && pair.ping("fd99::1"));
-        kernel.blocks().put_block(far(), &block()).unwrap();
-        assert!(!pair.ping("10.99.0.1") && pair.ping("fd99::1"), "tcx {tcx}");
-        let interfaces = kernel.counters().read().unwrap().0;
-        assert!(interfaces[0].get(Counter::DropExact) >= 2 && interfaces[0].get(Counter::PassV4) >= 2);
-        assert_eq!(interfaces[0].xdp_mode, "tc");
-        let on_tc = Pair::inside(&pair.near, || on_tc("veth0"));
-        assert!(on_tc.iter().any(|one| one.is_sentinel()), "{on_tc:?}");
-        Pair::inside(&pair.near, || drop(kernel));
-        assert!(pair.ping("10.99.0.1"), "gone with its agent");
-        let left = Pair::inside(&pair.near, || (on_xdp("veth0"), sentinel::kernel::on_tc("veth0")));
-        assert_eq!((left.0.len(), left.1.len()), (1, 0), "{left:?}");
-    }
-    // Freed, the hook is taken again.
-    drop(foreign);
-    let mut kernel = Kernel::load(&auto, Mode::Production).unwrap();
-    Pair::inside(&pair.near, || kernel.attach(&watched)).unwrap();
-    assert_eq!(kernel.attached()[0].xdp_mode, "native");
-}
-
-#[test]
-fn a_foreign_filter_on_tc_stays_where_it_is() {
-    let tc = KernelConfig {
-        hook: Hook::Tc,
-        ..config()
-    };
-    let Some(mut kernel) = kernel(&tc, Mode::Production) else {
-        return;
-    };
-    let pair = Pair::new();
-    ip(&format!("netns exec {} tc qdisc add dev veth0 clsact", pair.near));
-    let filter = "filter add dev veth0 ingress protocol ip prio 7 bpf bytecode";
-    let added = Command::new("tc")
-        .args(["-n", &pair.near])
-        .args(filter.split_whitespace())
-        .arg("1,6 0 0 4294967295,")
-        .output()
-        .unwrap();
-    assert!(added.status.success(), "{added:?}");
-    for tcx in [probe::tcx(), false] {
-        Pair::inside(&pair.near, || kernel.attach_with(&["veth0".into()], tcx)).unwrap();
-        let attached = &kernel.attached()[0];
-        assert_eq!(attached.xdp_mode, "tc");
-        assert!(
-            attached
-                .fallback
-                .as_deref()
-                .is_some_and(|why| why.starts_with("wanted"))
-        );
-        let there = Pair::inside(&pair.near, || on_tc("veth0"));
-        assert!(there.iter().any(|one| one.name == "a bpf filter"), "{there:?}");
-        Pair::inside(&pair.near, || kernel.detach());
-        let there = Pair::inside(&pair.near, || on_tc("veth0"));
-        assert_eq!(there.len(), 1, "{there:?}");
-    }
-}
-
 #[test]
 fn an_upgrade_may_change_the_hook_without_a_gap() {
     if kernel(&config(), Mode::Simulation).is_none() || !probe::tcx() {
@@ -577,12 +385,12 @@ fn an_upgrade_may_change_the_hook_without_a_gap() {
     let mut agent = start(Hook::Xdp);
     let stream = Stream::new();
     stream.beside(&pair, || {
-        stream.wait(&stream.got, 100);
+        Stream::wait(&stream.got, 100);
         agent.blocks().put_block(far(), &block()).unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let passed = stream.got.load(Ordering::Relaxed);
         for hook in [Hook::Tc, Hook::Auto, Hook::Tc, Hook::Xdp] {
-            stream.wait(&stream.sent, 20);
+            Stream::wait(&stream.sent, 20);
             drop(agent);
             agent = start(hook);
             let mode = if hook == Hook::Tc { "tc" } else { "native" };
@@ -590,40 +398,73 @@ fn an_upgrade_may_change_the_hook_without_a_gap() {
             let there = Pair::inside(&pair.near, || (on_xdp("veth0").len(), on_tc("veth0").len()));
             assert_eq!(there, if hook == Hook::Tc { (0, 1) } else { (1, 0) });
         }
-        stream.wait(&stream.sent, 20);
+        Stream::wait(&stream.sent, 20);
         assert_eq!(stream.got.load(Ordering::Relaxed), passed);
     });
 }
 
+/// A memory cgroup of a test's own, of either version.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(bytes: u64) -> Option<Self> {
+        for (root, limit) in [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ] {
+            let dir = Path::new(root).join(format!("life-{}", std::process::id()));
+            if std::fs::create_dir(&dir).is_err() {
+                continue;
+            }
+            let group = Self(dir);
+            if std::fs::write(group.0.join(limit), bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
 #[test]
-fn three_interfaces_are_counted_each_for_itself() {
-    let Some(mut kernel) = kernel(&config(), Mode::Production) else {
+fn maps_that_do_not_fit_into_the_memory_cgroup_are_refused_with_the_keys() {
+    const CHILD: &str = "LIFE_TEST_CGROUP";
+    if let Some(group) = std::env::var_os(CHILD) {
+        std::fs::write(Path::new(&group).join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        let huge = KernelConfig {
+            block_capacity: 4_000_000,
+            ..config()
+        };
+        println!("error: {}", Kernel::load(&huge, Mode::Simulation).err().unwrap());
+        return;
+    }
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    if probe::kernel_version().is_some_and(|version| version < (5, 11, 0)) {
+        println!("skipped: this kernel charges maps to locked memory, which root has without limit");
+        return;
+    }
+    let Some(group) = Cgroup::new(128 << 20) else {
+        println!("skipped: no memory cgroup can be made here");
         return;
     };
-    let pair = Pair::new();
-    for (number, name) in [(1, "veth1"), (2, "veth2")] {
-        ip(&format!(
-            "-n {} link add {name} type veth peer name {name} netns {}",
-            pair.near, pair.far
-        ));
-        for (ns, host) in [(&pair.near, 1), (&pair.far, 2)] {
-            ip(&format!("-n {ns} addr add 10.98.{number}.{host}/24 dev {name}"));
-            ip(&format!("-n {ns} link set {name} up"));
-        }
-    }
-    let watched = ["veth0", "veth1", "veth2", "absent0"].map(str::to_owned);
-    Pair::inside(&pair.near, || kernel.attach_present(&watched)).unwrap();
-    kernel
-        .blocks()
-        .put_block("10.98.1.2/32".parse().unwrap(), &block())
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "life::maps_that_do_not_fit_into_the_memory_cgroup_are_refused_with_the_keys",
+            "--nocapture",
+        ])
+        .env(CHILD, &group.0)
+        .output()
         .unwrap();
-    assert!(pair.ping("10.99.0.1") && pair.ping("10.98.2.1") && !pair.ping("10.98.1.1"));
-    let interfaces = kernel.counters().read().unwrap().0;
-    let of = |name: &str| interfaces.iter().find(|i| i.name == name).unwrap();
-    assert!(of("veth1").get(Counter::DropExact) >= 2);
-    assert_eq!(of("veth0").get(Counter::DropV4) + of("veth2").get(Counter::DropV4), 0);
-    assert!(of("veth0").get(Counter::PassV4) >= 2 && of("veth2").get(Counter::PassV4) >= 2);
-    assert_eq!(of("absent0").xdp_mode, "none");
-    let error = Pair::inside(&pair.near, || kernel.attach_present(&["absent0".into()])).unwrap_err();
-    assert!(matches!(error, KernelError::NoInterface { .. }), "{error}");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    for part in ["no memory for map BLOCK", "kernel.*_capacity", "memory limit"] {
+        assert!(text.contains(part), "{part}: {out:?}");
+    }
 }

@@ -2,11 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounting;
+mod actions;
 mod boot;
+mod decoy;
 mod frames;
+mod hints;
+mod interfaces;
 mod life;
+mod limits;
+mod lists;
 mod live;
 mod pair;
+mod redirect;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};
@@ -51,6 +58,7 @@ const fn sendable<T: Send + 'static>() {}
 const _: () = {
     sendable::<Kernel>();
     sendable::<sentinel::kernel::BlockMaps>();
+    sendable::<sentinel::kernel::ListMaps>();
     sendable::<sentinel::kernel::RingReader>();
     sendable::<sentinel::kernel::FlowSweep>();
     sendable::<sentinel::kernel::Counters>();

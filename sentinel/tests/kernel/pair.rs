@@ -87,6 +87,11 @@ impl Drop for Pair {
     }
 }
 
+/// The far end, as an exact target.
+pub(crate) fn far() -> ipnet::IpNet {
+    "10.99.0.2/32".parse().unwrap()
+}
+
 pub(crate) fn block() -> BlockEntry {
     BlockEntry {
         expires_ns: NEVER_NS,

@@ -3,7 +3,7 @@
 
 use super::Finding;
 use crate::config::{Config, Hook};
-use crate::kernel::{Leftovers, Occupant, leftovers, on_tc, on_xdp, probe};
+use crate::kernel::{Leftovers, Occupant, in_bpffs, leftovers, on_tc, on_xdp, probe};
 use std::fs::read_to_string;
 use std::path::Path;
 
@@ -29,7 +29,16 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             out.extend(beside(name, &on_tc(name)));
         }
     }
-    out.extend(pins(config, &leftovers(&config.kernel.pin_path)));
+    let place = &config.kernel.pin_path;
+    if config.kernel.pin && !in_bpffs(place) {
+        out.push(Finding::fail(
+            "pins",
+            format!("`kernel.pin` is true, and {} does not lie in a bpffs", place.display()),
+            "mount -t bpf bpf /sys/fs/bpf",
+        ));
+    } else {
+        out.extend(pins(config, &leftovers(place)));
+    }
     out
 }
 

@@ -119,7 +119,7 @@ impl Hints {
         let count = |words: &[AtomicU64]| -> u64 {
             words
                 .iter()
-                .map(|word| u64::from((word.load(Ordering::Relaxed) & EACH * u64::from(bit)).count_ones()))
+                .map(|word| u64::from((word.load(Ordering::Relaxed) & (EACH * u64::from(bit))).count_ones()))
                 .sum()
         };
         count(self.four.words()) + count(self.six.words())

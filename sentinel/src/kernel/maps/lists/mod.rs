@@ -91,7 +91,9 @@ pub struct Listed {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ListError {
     /// There is no room for all of it; nothing was evicted for it.
-    #[error("{map} is full at {capacity} entries; raise `kernel.{key}` or take a smaller list")]
+    #[error(
+        "{map} is full at {capacity} entries; raise `kernel.{key}`, which must hold old and new entries side by side while a list is exchanged, or take a smaller list"
+    )]
     Full {
         /// Map name.
         map: &'static str,
