@@ -255,6 +255,16 @@ async fn an_operator_sees_why_and_unblocks() {
     browser.eval(&format!("{row}.querySelector('.danger').click()")).await;
     browser.until(&format!("!{row}")).await;
     assert_eq!(house.state.store.active_decisions().await.unwrap().len(), 4);
+
+    // Who is let go is watched for a while.
+    let mut over = house.state.store.active_decisions().await.unwrap().remove(0);
+    over.status = DecisionStatus::Expired;
+    over.terms.watch_until = Some(now().after(Duration::from_hours(1)));
+    house.keep(vec![Record::Decision(Arc::new(over.clone()))]).await;
+    house.state.bus.publish(Event::Decision(Arc::new(over)));
+    browser
+        .until("document.querySelector('#watched').textContent === '1 on probation'")
+        .await;
     let audit = house
         .state
         .store

@@ -83,10 +83,27 @@ async function load() {
     state.cursors = { alerts: newest.next_cursor, blocks: active.next_cursor };
     state.loaded = true;
     showProtected(kept.items);
+    watch();
   } catch (error) {
     state.lost ??= Date.now();
   }
   soon();
+}
+
+/** How many are over and watched for a return. */
+async function watch() {
+  const { total } = await call("/decisions?watched=true&limit=1").catch(() => ({}));
+  if (total !== undefined) say($("watched"), total ? `${count(total)} on probation` : "");
+}
+
+let watching = 0;
+
+/** Asks for it soon, however many ended at once. */
+function watchSoon() {
+  watching ||= setTimeout(() => {
+    watching = 0;
+    watch();
+  }, 1_000);
 }
 
 async function more(list, path, key) {
@@ -158,6 +175,7 @@ function hear(message) {
       break;
     case "decision":
       take(message.data);
+      if (message.data.status !== "active") watchSoon();
       break;
   }
 }
