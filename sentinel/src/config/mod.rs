@@ -20,7 +20,8 @@ pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{
     ApiConfig, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig, Hook,
-    KernelConfig, Mode, PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
+    KernelConfig, Mode, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig,
+    Switch, SynCookieConfig, SynFloodConfig,
 };
 pub use schema::schema;
 pub use trust::distrust;
