@@ -392,3 +392,45 @@ fn the_kernel_limits_by_itself_before_the_agent_decides_anything() {
     })
     .expect("counted");
 }
+
+#[test]
+fn a_flood_of_forged_syns_is_told_by_the_kernel_and_so_is_its_end() {
+    let settings = json!({ "kernel": { "syn_cookies": { "half_open": 200 } } });
+    let Some(scene) = Scene::new(&settings) else { return };
+    scene.reaches(false);
+    let line = format!(
+        "hping3 -q -S --rand-source -p 80 -i u1000 -c 3000 {}",
+        scene.protected.v4
+    );
+    scene.other.run(&line, SOON * 3).expect("hping3");
+    let told = |technique: &str| {
+        let alert = wait::until(technique, SOON * 3, || {
+            // The end is told with the next handshake that begins.
+            let line = format!("curl -s -o /dev/null -m 1 http://{}/file", scene.protected.v4);
+            let _ = scene.other.run(&line, SOON)?;
+            let alerts = scene.agent.all_alerts()?;
+            let mut ours = alerts
+                .into_iter()
+                .filter(|alert| alert["detector"] == "syn_flood_kernel");
+            Ok(ours.find(|alert| alert["technique"] == technique))
+        });
+        alert.unwrap_or_else(|error| panic!("{error:#}"))
+    };
+    let begins = told("syn flood");
+    let summary = begins["summary"].as_str().expect("text");
+    assert!(
+        summary.starts_with(&format!("{}:80 is under a SYN flood", scene.protected.v4)),
+        "{summary}"
+    );
+    assert!(
+        summary.contains("(limit 200 half-open)") && summary.contains("cookie"),
+        "{summary}"
+    );
+    assert_eq!(begins["source"], Value::Null, "{begins}");
+    told("syn flood over");
+    assert_eq!(
+        scene.agent.active().expect("decisions").len(),
+        0,
+        "forged addresses are nobody's fault"
+    );
+}
