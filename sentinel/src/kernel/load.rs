@@ -25,7 +25,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// The kernel object, aligned as an ELF reader wants it; empty if it was not built.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-ebpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-ebpf.o"));
 
 /// Whether this binary carries the kernel programs.
 pub(super) fn has_object() -> bool {
@@ -88,11 +88,7 @@ impl Kernel {
         }
 
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
-        let before = takeover
-            .as_ref()
-            .and_then(Takeover::inherited)
-            .copied()
-            .unwrap_or_default();
+        let before = settings.get()?;
         let mut initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },

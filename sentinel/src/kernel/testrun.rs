@@ -4,9 +4,11 @@ use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
+use aya::maps::HashMap;
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::names::{PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS};
+use sentinel_common::names::{MAP_REDIRECTS, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
+use sentinel_common::redirect::{RedirectKey, Redirected};
 use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::stat::COUNTERS;
 use std::os::fd::AsFd;
@@ -142,7 +144,7 @@ impl Kernel {
     /// [`KernelError`] when the program cannot be loaded.
     pub fn verifier_cost(&mut self, program: &str) -> Result<Option<u32>, KernelError> {
         let failed = |error| KernelError::program(program, error);
-        let info = if [PROG_EGRESS, PROG_INGRESS].contains(&program) {
+        let info = if [PROG_EGRESS, PROG_INGRESS, PROG_RESTORE].contains(&program) {
             let egress = classifier(&mut self.ebpf, program)?;
             if egress.fd().is_err() {
                 egress.load().map_err(failed)?;
@@ -156,6 +158,23 @@ impl Kernel {
             xdp.info()
         };
         Ok(info.map_err(failed)?.verified_instruction_count())
+    }
+
+    /// Lets every conversation with the honeypot be quiet since the clock began.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_age_redirects(&mut self) -> Result<(), KernelError> {
+        let failed = |error| KernelError::map(MAP_REDIRECTS, &error);
+        let map = self.ebpf.map_mut(MAP_REDIRECTS).ok_or_else(|| KernelError::Object {
+            what: format!("map {MAP_REDIRECTS} is missing"),
+        })?;
+        let mut map: HashMap<_, RedirectKey, Redirected> = map.try_into().map_err(failed)?;
+        let all: Vec<_> = map.iter().collect::<Result<_, _>>().map_err(failed)?;
+        for (key, held) in all {
+            map.insert(key, Redirected { seen_ns: 0, ..held }, 0).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Every flow in the map. For maps of test size: it is one bounded read.

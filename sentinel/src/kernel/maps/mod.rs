@@ -11,6 +11,8 @@ mod hints;
 mod lists;
 mod stretch;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use blocks::BlockMaps;
 pub use lists::{ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Listed};
