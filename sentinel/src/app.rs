@@ -5,10 +5,10 @@ use crate::bus::Bus;
 use crate::config::{Config, Mode};
 use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Guard, Losses};
 use crate::decide::Judge;
-use crate::detect::Detectors;
+use crate::detect::{Detectors, KernelLimits};
 use crate::flow::FlowTable;
 use crate::host::HostRoom;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelError};
 use crate::metrics::Metrics;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 const RING_BATCHES: usize = 1024;
 /// Record batches on their way to the flow table.
 const RECORD_BATCHES: usize = 64;
+/// What the kernel noticed, on its way to the detectors; past this the newest is dropped and counted.
+const NOTICES: usize = 4096;
 /// Alerts on their way to the desk.
 const ALERTS: usize = 1024;
 /// Commands on their way to the desk.
@@ -52,12 +54,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (store, writer) = Store::open(&config.store.path)?;
     let remembered = remembered(&store).await?;
     let loose = loose(&store, &remembered).await?;
+    let watched = store.watched_decisions().await?;
     let (host, facts) = HostRoom::open().await?;
     let links = facts.clone();
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
     let doors = Doors::take(config.api.listen, &config.api.socket).await?;
     let mut kernel = Kernel::load(&config.kernel, config.mode)?;
+
+    point_at_honeypot(&mut kernel, &config)?;
 
     let (health_tx, health) = watch::channel(Arc::new(Health::default()));
     let (stats_tx, stats) = watch::channel(Arc::new(Stats::default()));
@@ -98,7 +103,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
     desk.protect().await;
-    desk.restore(remembered, loose).await;
+    desk.restore(remembered, loose, watched).await;
     kernel.attach_present(&interfaces)?;
 
     let state = AppState {
@@ -116,10 +121,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (ring_tx, ring_rx) = mpsc::channel(RING_BATCHES);
     let (records_tx, records_rx) = mpsc::channel(RECORD_BATCHES);
+    let (notices_tx, notices_rx) = mpsc::channel(NOTICES);
     let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
-    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp");
+    let given = kernel.settings()?;
+    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(KernelLimits {
+        reflex: given.reflex,
+        syn_flood_half_open: given.syn_flood_half_open,
+    });
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
     let counted = store.clone();
@@ -148,11 +158,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     rooms.spawn("ring", ring.run(ring_tx, cancel.clone()));
     rooms.spawn(
         "sensor",
-        XdpSensor::new(sweep.with_idle(config.flow.idle_timeout), Arc::clone(&metrics)).run(ring_rx, records_tx),
+        XdpSensor::new(sweep.with_idle(config.flow.idle_timeout), Arc::clone(&metrics))
+            .run(ring_rx, records_tx, notices_tx),
     );
     rooms.spawn(
         "analysis",
-        Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges)).run(records_rx, alerts_tx),
+        Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges))
+            .run(records_rx, notices_rx, alerts_tx),
     );
     rooms.spawn("desk", desk.run(alerts_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
@@ -196,6 +208,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
     outcome
+}
+
+/// Tells the kernel programs where redirected sources go. A kernel that cannot redirect drops instead, and every outcome
+/// says so.
+fn point_at_honeypot(kernel: &mut Kernel, config: &Config) -> anyhow::Result<()> {
+    let honeypot = config.response.honeypot;
+    let v4 = honeypot.v4.map(|decoy| (decoy.address, decoy.port));
+    let v6 = honeypot.v6.map(|decoy| (decoy.address, decoy.port));
+    match kernel.set_honeypot(v4, v6) {
+        Err(error @ KernelError::Honeypot { .. }) => {
+            tracing::error!(%error, "redirected sources are dropped instead");
+            Ok(())
+        }
+        outcome => Ok(outcome?),
+    }
 }
 
 /// The decisions that were in force when the agent last ran, each with its latest action.

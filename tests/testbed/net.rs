@@ -221,6 +221,24 @@ impl Host {
         ])
     }
 
+    /// A counter of the host's own stack, such as `Udp NoPorts`, as /proc/net/snmp has it (RFC 4113 and others).
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn stack(&self, protocol: &str, counter: &str) -> Result<u64> {
+        let table = self.run("cat /proc/net/snmp", QUICK)?.output;
+        let mut lines = table
+            .lines()
+            .filter_map(|line| line.strip_prefix(protocol)?.strip_prefix(": "));
+        let (names, values) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+        let pair = names
+            .split(' ')
+            .zip(values.split(' '))
+            .find(|(name, _)| *name == counter);
+        let (_, value) = pair.with_context(|| format!("no {protocol} {counter} in:\n{table}"))?;
+        Ok(value.parse()?)
+    }
+
     /// The address of a family.
     pub fn address_of(&self, v6: bool) -> IpAddr {
         if v6 { self.v6.into() } else { self.v4.into() }

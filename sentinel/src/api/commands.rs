@@ -1,14 +1,15 @@
 //! What an operator may ask for: block, unblock, revert. Each is answered only when it was done, and audited.
 
-use super::dto::{DecisionDto, DeletedDto, NewDecisionDto};
+use super::dto::{DecisionDto, DeletedDto, NewDecisionDto, SizeDto};
 use super::error::Problem;
 use super::guard::Actor;
 use super::lists::id;
 use super::query::{Params, duration, target};
 use super::{Shared, now};
+use crate::config::parse_size;
 use crate::store::Record;
 use crate::types::{
-    ActionId, ActionKind, ActionStatus, Command, CommandError, Decision, DecisionId, Hits, NewDecision, Selector,
+    ActionId, ActionKind, ActionStatus, Command, CommandError, Decision, DecisionId, Hits, NewDecision, Rate, Selector,
 };
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
@@ -61,9 +62,13 @@ pub(super) async fn add(
 fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision, Problem> {
     let action = match body.kind.as_str() {
         "block" | "block_ip" => ActionKind::BlockIp,
+        "rate_limit" => ActionKind::RateLimit,
+        "redirect" | "redirect_to_honeypot" => ActionKind::RedirectToHoneypot,
         other => {
             let other = super::query::short(other);
-            return Err(Problem::invalid(format!("type `{other}` is not known; `block` is")));
+            return Err(Problem::invalid(format!(
+                "type `{other}` is not known; `block`, `rate_limit` and `redirect` are"
+            )));
         }
     };
     let response = &api.config.response;
@@ -84,6 +89,8 @@ fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision,
         )));
     }
     Ok(NewDecision {
+        rate: rate(body, action, &response.rate_limit).map_err(Problem::invalid)?,
+        egress: body.egress,
         target: target(&body.target).map_err(Problem::invalid)?,
         action,
         duration: length,
@@ -92,13 +99,58 @@ fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision,
     })
 }
 
+/// What a rate limit is to let through: what is said, and of the rest no limit; with neither packets nor bytes the
+/// configured rate. `None` where nothing about a rate is said.
+fn rate(body: &NewDecisionDto, action: ActionKind, configured: &Rate) -> Result<Option<Rate>, String> {
+    let said = [
+        ("packets", body.packets.is_some()),
+        ("bytes", body.bytes.is_some()),
+        ("burst", body.burst.is_some()),
+        ("each", body.each == Some(true)),
+    ];
+    let Some((name, _)) = said.into_iter().find(|(_, said)| *said) else {
+        return Ok(None);
+    };
+    if action != ActionKind::RateLimit {
+        return Err(format!("`{name}` belongs to type `rate_limit`, not to `{}`", body.kind));
+    }
+    let bytes = match &body.bytes {
+        None => None,
+        Some(SizeDto::Bytes(bytes)) => Some(*bytes),
+        Some(SizeDto::Text(text)) => Some(parse_size(text)?),
+    };
+    let mut rate = *configured;
+    if body.packets.is_some() || bytes.is_some() {
+        rate.packets = body.packets.unwrap_or(0);
+        rate.bytes = bytes.unwrap_or(0);
+    }
+    if let Some(text) = &body.burst {
+        let burst = duration(text)?.as_millis();
+        rate.burst_ms = u32::try_from(burst).unwrap_or(u32::MAX);
+    }
+    rate.each = body.each == Some(true);
+    rate.check()?;
+    Ok(Some(rate))
+}
+
 pub(super) async fn delete_one(
     State(api): State<Shared>,
     Extension(Actor(actor)): Extension<Actor>,
     Path(text): Path<String>,
+    mut params: Params,
 ) -> Result<Json<DeletedDto>, Problem> {
     let id: DecisionId = id(&text, "decision")?;
-    take_back(&api, actor, "api.decision.delete", id.to_string(), Selector::Id(id)).await
+    let forget = forget(&mut params)?;
+    params.finish()?;
+    let which = Selector::Id(id);
+    take_back(&api, actor, "api.decision.delete", id.to_string(), which, forget).await
+}
+
+/// Whether nothing is to be left behind, no probation either.
+fn forget(params: &mut Params) -> Result<bool, Problem> {
+    Ok(params
+        .take("forget", "`true` or `false`", |text| text.parse().ok())?
+        .unwrap_or(false))
 }
 
 pub(super) async fn delete_many(
@@ -108,6 +160,7 @@ pub(super) async fn delete_many(
 ) -> Result<Json<DeletedDto>, Problem> {
     let net = params.take("target", "an address or prefix", |text| target(text).ok())?;
     let all = params.take("all", "`true`", |text| text.parse().ok().filter(|all| *all))?;
+    let forget = forget(&mut params)?;
     params.finish()?;
     let (subject, which) = match (net, all) {
         (Some(net), None) => (net.to_string(), Selector::Target(net)),
@@ -118,7 +171,7 @@ pub(super) async fn delete_many(
             ));
         }
     };
-    take_back(&api, actor, "api.decision.delete", subject, which).await
+    take_back(&api, actor, "api.decision.delete", subject, which, forget).await
 }
 
 pub(super) async fn revert(
@@ -147,6 +200,7 @@ pub(super) async fn revert(
         "api.action.revert",
         id.to_string(),
         Selector::Id(action.decision),
+        false,
     )
     .await
 }
@@ -157,10 +211,12 @@ async fn take_back(
     verb: &str,
     subject: String,
     which: Selector,
+    forget: bool,
 ) -> Result<Json<DeletedDto>, Problem> {
     let asker = actor.clone();
     let result = ask(api, |reply| Command::Delete {
         which,
+        forget,
         actor: asker,
         reply,
     })

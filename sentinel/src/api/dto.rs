@@ -59,14 +59,34 @@ impl DecisionDto {
 pub(super) struct NewDecisionDto {
     /// Address or prefix.
     pub(super) target: String,
-    /// `block`.
+    /// `block`, `rate_limit` or `redirect`.
     #[serde(rename = "type", default = "block")]
     pub(super) kind: String,
+    /// Of a rate limit: packets a second; 0 for no such limit.
+    pub(super) packets: Option<u32>,
+    /// Of a rate limit: frame bytes a second, as a number or such as `1MiB`; 0 for no such limit.
+    pub(super) bytes: Option<SizeDto>,
+    /// Of a rate limit: how much traffic at that rate may come at once, such as `1s`; the configured one where absent.
+    pub(super) burst: Option<String>,
+    /// Of a rate limit on a prefix: each address has the rate for itself.
+    pub(super) each: Option<bool>,
+    /// Of a block: drop what goes out to the target, too; as configured where absent.
+    pub(super) egress: Option<bool>,
     /// `4h`; the configured duration of blocks where absent.
     pub(super) duration: Option<String>,
     /// In the operator's words.
     #[serde(default)]
     pub(super) reason: String,
+}
+
+/// A size as a number of bytes or as people write it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum SizeDto {
+    /// Bytes.
+    Bytes(u64),
+    /// Such as `1MiB`.
+    Text(String),
 }
 
 fn block() -> String {

@@ -43,21 +43,26 @@ impl History {
 
 fn sample(stats: &Stats) -> SampleDto {
     use Counter::{
-        DropHidden, DropHiddenBytes, DropV4, DropV4Bytes, DropV6, DropV6Bytes, PassOther, PassOtherBytes, PassV4,
-        PassV4Bytes, PassV6, PassV6Bytes, WouldDrop,
+        AnswerV4Bytes, AnswerV6Bytes, DropHidden, DropHiddenBytes, DropV4, DropV4Bytes, DropV6, DropV6Bytes, PassOther,
+        PassOtherBytes, PassV4, PassV4Bytes, PassV6, PassV6Bytes, RedirectV4Bytes, RedirectV6Bytes, WouldDrop,
+        WouldLimit,
     };
     let sum = |counters: &[Counter]| counters.iter().map(|c| stats.total(*c)).sum();
     SampleDto {
         at: stats.at,
         passed: sum(&[PassV4, PassV6, PassOther]),
         dropped: sum(&[DropV4, DropV6, DropHidden]),
-        would_drop: sum(&[WouldDrop]),
+        would_drop: sum(&[WouldDrop, WouldLimit]),
         bytes: sum(&[
             PassV4Bytes,
             PassV6Bytes,
             PassOtherBytes,
             DropV4Bytes,
             DropV6Bytes,
+            RedirectV4Bytes,
+            RedirectV6Bytes,
+            AnswerV4Bytes,
+            AnswerV6Bytes,
             DropHiddenBytes,
         ]),
     }
@@ -102,7 +107,7 @@ mod tests {
         assert_eq!((kept.len(), kept[0].at), (121, at(180_000).at));
         assert_eq!(
             (kept[0].passed, kept[0].dropped, kept[0].would_drop, kept[0].bytes),
-            (3, 3, 1, 6)
+            (3, 3, 2, 10)
         );
         for millis in 0..2_000 {
             history.take(&at(301_000 + millis));

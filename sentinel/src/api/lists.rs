@@ -48,6 +48,9 @@ pub(super) async fn decisions(State(api): State<Shared>, mut params: Params) -> 
         window: params.window(now())?,
         ip: params.ip()?,
         active: params.take("active", "`true` or `false`", |text| text.parse().ok())?,
+        watched: params
+            .take("watched", "`true`", |text| text.parse().ok().filter(|w| *w))?
+            .unwrap_or(false),
     };
     params.finish()?;
     let page = api.store.decisions(filter).await?;

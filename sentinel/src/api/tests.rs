@@ -4,8 +4,8 @@ use super::*;
 use crate::store::{Record, Writer};
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, CommandError, Component, Decision, DecisionStatus, Detector, Event,
-    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, MapUse, Mint, NewDecision, Origin, Selector, Service,
-    Severity, Veto,
+    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, MapUse, Mint, NewDecision, Origin, Rate, Selector, Service,
+    Severity, Terms, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -190,6 +190,11 @@ fn taken(mint: &mut Mint, wish: &NewDecision) -> Decision {
         at,
         target: wish.target,
         action: wish.action,
+        terms: Terms {
+            rate: wish.rate,
+            egress: wish.egress == Some(true),
+            ..Terms::default()
+        },
         expires_at: Some(at.after(wish.duration)),
         simulated: true,
         origin: Origin::Operator,
@@ -228,6 +233,7 @@ fn alert(mint: &mut Mint, at: Timestamp) -> Alert {
         }],
         summary: "203.0.113.7 probed 41 ports of 198.51.100.10 within 60 s, the limit is 15".into(),
         sensor: "xdp".into(),
+        former: None,
     }
 }
 
@@ -237,6 +243,7 @@ fn decision(mint: &mut Mint, of: &Alert, at: Timestamp) -> Decision {
         at,
         target: of.source.unwrap().into(),
         action: ActionKind::BlockIp,
+        terms: Terms::default(),
         expires_at: Some(at.after(Duration::from_hours(4))),
         simulated: false,
         origin: Origin::Detector,

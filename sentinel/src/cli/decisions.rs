@@ -6,7 +6,8 @@ use super::output::{Format, Output, escape_line};
 use super::source::Source;
 use super::table::Table;
 use super::{Global, duration, now, remaining};
-use crate::types::{Decision, DecisionStatus, Timestamp};
+use crate::config::parse_size;
+use crate::types::{ActionKind, Decision, DecisionStatus, Timestamp};
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use reqwest::Method;
@@ -19,7 +20,7 @@ use std::time::Duration;
 pub(super) enum Command {
     /// What is in force, or with --all what ever was
     List(List),
-    /// Blocks an address or a prefix
+    /// Blocks, limits or redirects an address or a prefix
     Add(Add),
     /// Takes decisions back
     Delete(Delete),
@@ -30,6 +31,9 @@ pub(super) struct List {
     /// Those that ended, failed or were refused too
     #[arg(short, long)]
     all: bool,
+    /// Those that are over and whose targets are on probation
+    #[arg(long, conflicts_with = "all")]
+    watched: bool,
     /// Those about this address, by prefix too
     #[arg(short, long, value_name = "A")]
     ip: Option<IpAddr>,
@@ -54,6 +58,51 @@ pub(super) struct Add {
     /// Why; kept with the decision
     #[arg(short, long, default_value = "manual")]
     reason: String,
+    /// Of rate_limit: packets a second [default: with neither --packets nor --bytes response.rate_limit of the settings]
+    #[arg(long, value_name = "N")]
+    packets: Option<u32>,
+    /// Of rate_limit: frame bytes a second, such as 1MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    bytes: Option<u64>,
+    /// Of rate_limit: traffic at that rate that may come at once, such as 1s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    burst: Option<Duration>,
+    /// Of rate_limit on a prefix: each address has the rate for itself
+    #[arg(long)]
+    each: bool,
+    /// Of block: drop what goes out to it, too
+    #[arg(long)]
+    egress: bool,
+}
+
+impl Add {
+    /// What the API is asked for.
+    fn wish(&self, standard: Duration) -> Value {
+        let target = self.target.range.or(self.target.ip.map(IpNet::from));
+        let duration = self.duration.unwrap_or(standard);
+        let mut wish = json!({
+            "target": target,
+            "type": self.kind.as_str(),
+            "duration": format!("{}ms", duration.as_millis()),
+            "reason": self.reason,
+        });
+        if let Some(packets) = self.packets {
+            wish["packets"] = json!(packets);
+        }
+        if let Some(bytes) = self.bytes {
+            wish["bytes"] = json!(bytes);
+        }
+        if let Some(burst) = self.burst {
+            wish["burst"] = json!(format!("{}ms", burst.as_millis()));
+        }
+        if self.each {
+            wish["each"] = json!(true);
+        }
+        if self.egress {
+            wish["egress"] = json!(true);
+        }
+        wish
+    }
 }
 
 #[derive(Args, Debug)]
@@ -68,14 +117,30 @@ struct Target {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
 enum Kind {
     /// Drop its packets in the kernel.
     Block,
+    /// Drop what exceeds a rate.
+    RateLimit,
+    /// Send its packets to the honeypot.
+    Redirect,
+}
+
+impl Kind {
+    /// The name the API knows.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::RateLimit => "rate_limit",
+            Self::Redirect => "redirect",
+        }
+    }
 }
 
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-pub(super) struct Delete {
+struct Which {
     /// All on this address
     #[arg(short, long, value_name = "A")]
     ip: Option<IpAddr>,
@@ -88,6 +153,15 @@ pub(super) struct Delete {
     /// Every one
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Delete {
+    #[command(flatten)]
+    which: Which,
+    /// Do not watch for a return, and end the probation of what is over
+    #[arg(long)]
+    forget: bool,
 }
 
 /// A decision as the API shows it.
@@ -107,26 +181,24 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
     match command {
         Command::List(args) => list(&Source::open(&config)?, args, &output),
         Command::Add(args) => {
-            let target = args.target.range.or(args.target.ip.map(IpNet::from));
-            let duration = args.duration.unwrap_or(config.response.duration);
-            let Kind::Block = args.kind;
-            let wish = json!({
-                "target": target,
-                "type": "block",
-                "duration": format!("{}ms", duration.as_millis()),
-                "reason": args.reason,
-            });
+            let wish = args.wish(config.response.duration);
             let made = Source::live(&config)?.call(Method::POST, "/decisions", &[], Some(&wish))?;
             added(&output, made)
         }
         Command::Delete(args) => {
             let client = Source::live(&config)?;
-            let query = match (args.range.or(args.ip.map(IpNet::from)), args.all) {
+            let which = &args.which;
+            let mut query = match (which.range.or(which.ip.map(IpNet::from)), which.all) {
                 (Some(target), _) => vec![("target", target.to_string())],
                 (None, true) => vec![("all", "true".to_owned())],
                 (None, false) => Vec::new(),
             };
-            let path = args.id.map_or("/decisions".to_owned(), |id| format!("/decisions/{id}"));
+            if args.forget {
+                query.push(("forget", "true".to_owned()));
+            }
+            let path = which
+                .id
+                .map_or("/decisions".to_owned(), |id| format!("/decisions/{id}"));
             let gone = client.call(Method::DELETE, &path, &query, None)?;
             deleted(&output, &gone);
             Ok(())
@@ -136,7 +208,9 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
 
 fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
     let mut query = Vec::new();
-    if !args.all {
+    if args.watched {
+        query.push(("watched", "true".to_owned()));
+    } else if !args.all {
         query.push(("active", "true".to_owned()));
     }
     if let Some(ip) = args.ip {
@@ -164,8 +238,9 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
     ]);
     for shown in typed::<Shown>(&items)? {
         let decision = shown.decision;
-        let (until, left) = match decision.expires_at {
-            Some(end) if decision.status == DecisionStatus::Active => (end.to_string(), remaining(now, end)),
+        let (until, left) = match (decision.expires_at, decision.terms.watch_until) {
+            (Some(end), _) if decision.status == DecisionStatus::Active => (end.to_string(), remaining(now, end)),
+            (_, Some(end)) if args.watched => (end.to_string(), remaining(now, end)),
             _ => (
                 decision.ended_at.map_or(String::new(), |end| end.to_string()),
                 String::new(),
@@ -173,7 +248,7 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
         };
         table.row([
             target(&decision.target),
-            decision.action.as_str().into(),
+            action(&decision),
             word(decision.status),
             until,
             left,
@@ -189,10 +264,10 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
         ]);
     }
     if table.is_empty() && output.format() == Format::Human {
-        output.line(if args.all {
-            "No decisions."
-        } else {
-            "No active decisions."
+        output.line(match (args.watched, args.all) {
+            (true, _) => "Nobody is on probation.",
+            (_, true) => "No decisions.",
+            _ => "No active decisions.",
         });
     } else {
         output.table(&table);
@@ -206,10 +281,18 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         return Ok(());
     }
     let decision: Decision = serde_json::from_value(made)?;
-    let verb = if decision.simulated {
-        "would be blocked (simulation)"
-    } else {
-        "is blocked"
+    let verb = match (decision.action, decision.simulated) {
+        (ActionKind::RateLimit, false) => "is limited",
+        (ActionKind::RateLimit, true) => "would be limited (simulation)",
+        (ActionKind::RedirectToHoneypot, false) => "is redirected to the honeypot",
+        (ActionKind::RedirectToHoneypot, true) => "would be redirected to the honeypot (simulation)",
+        (_, false) if decision.terms.egress => "is blocked in both directions",
+        (_, false) => "is blocked",
+        (_, true) => "would be blocked (simulation)",
+    };
+    let verb = match decision.terms.rate {
+        Some(rate) => format!("{verb} to {rate}"),
+        None => verb.to_owned(),
     };
     let until = decision
         .expires_at
@@ -237,7 +320,11 @@ fn deleted(output: &Output, gone: &Value) {
     for item in items {
         let what = item["target"].as_str().unwrap_or("the target");
         let id = item["id"].as_str().or(item.as_str()).unwrap_or_default();
-        output.line(&escape_line(&format!("{what} is free again, decision {id}")));
+        let probation = match item["watch_until"].as_str() {
+            Some(until) => format!(", on probation until {until}"),
+            None => String::new(),
+        };
+        output.line(&escape_line(&format!("{what} is free again{probation}, decision {id}")));
     }
     if items.is_empty() {
         output.line("No active decision matched.");
@@ -250,6 +337,16 @@ pub(super) fn target(net: &IpNet) -> String {
         net.addr().to_string()
     } else {
         net.to_string()
+    }
+}
+
+/// What is done, and with what.
+pub(super) fn action(decision: &Decision) -> String {
+    let kind = decision.action.as_str();
+    match decision.terms.rate {
+        Some(rate) => format!("{kind} ({rate})"),
+        None if decision.terms.egress => format!("{kind} (both directions)"),
+        None => kind.to_owned(),
     }
 }
 

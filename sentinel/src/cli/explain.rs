@@ -1,7 +1,7 @@
 //! `sentinel explain`: the evidence behind a finding.
 
 use super::Global;
-use super::decisions::{target, word};
+use super::decisions::{action, target, word};
 use super::exit::Failure;
 use super::output::{Format, Output, escape_line};
 use super::source::Source;
@@ -103,7 +103,7 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
     let decision: Decision = serde_json::from_value(found)?;
     let what = format!(
         "{} {}: {}",
-        decision.action.as_str(),
+        action(&decision),
         target(&decision.target),
         decision.reason
     );
@@ -127,6 +127,13 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
     ];
     if let Some(end) = decision.expires_at {
         lines.push(("until", end.to_string()));
+    }
+    if let Some(until) = decision.terms.watch_until {
+        let reapply = match decision.terms.reapply_ms {
+            0 => "a return raises an alert".to_owned(),
+            ms => format!("a return puts it in force again for {} s at once", ms as f64 / 1000.0),
+        };
+        lines.push(("probation", format!("until {until}; {reapply}")));
     }
     if let Some(veto) = &decision.veto {
         lines.push(("guard", format!("{} refused: {}", veto.guard, veto.reason)));

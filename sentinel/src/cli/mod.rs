@@ -115,7 +115,7 @@ enum Command {
     Doctor,
     /// A capture through the same pipeline; touches neither kernel nor live database
     Replay(replay::Args),
-    /// What is blocked, and blocking and unblocking by hand
+    /// What is blocked, limited or redirected, by hand too
     #[command(subcommand)]
     Decisions(decisions::Command),
     /// What the detectors said

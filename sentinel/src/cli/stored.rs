@@ -66,10 +66,15 @@ impl Stored {
             }
             "/decisions" => {
                 let active = value("active").map(|text| text == "true");
+                let watched = value("watched").is_some();
                 listed(limit, |want, cursor| {
                     let window = window(want, cursor);
-                    self.runtime
-                        .block_on(self.store.decisions(DecisionFilter { window, ip, active }))
+                    self.runtime.block_on(self.store.decisions(DecisionFilter {
+                        window,
+                        ip,
+                        active,
+                        watched,
+                    }))
                 })
             }
             "/actions" => listed(limit, |want, cursor| {

@@ -3,10 +3,12 @@
 use super::keys::{Draft, INTERFACES};
 use super::load::Origins;
 use super::problem::{Place, Problem};
-use super::resolved::Mode;
+use super::resolved::{Config, Mode};
 use super::value::show_duration;
+use crate::types::ActionKind;
 use sentinel_common::names::ALLOW_CAPACITY;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 /// Longest path a unix socket can have (`sun_path` less its terminator, unix(7)).
 const SOCKET_PATH: usize = 107;
@@ -74,6 +76,7 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             "shorten it or raise the maximum",
         );
     }
+    response(config, &mut say);
     let flood = &config.detect.syn_flood;
     if flood.half_open_all < flood.half_open {
         say(
@@ -122,6 +125,70 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             "api.socket",
             "is the same file as `store.path`".into(),
             "give each its own path",
+        );
+    }
+}
+
+/// Shortest time that a returned source may be held before the agent has decided.
+const REAPPLY: Duration = Duration::from_millis(100);
+
+/// What `response` says about its own actions.
+fn response(config: &Config, say: &mut impl FnMut(&'static str, String, &str)) {
+    let response = &config.response;
+    if let Err(fault) = response.rate_limit.check() {
+        let mend = "mend `packets`, `bytes` or `burst`; 0 packets or 0 bytes is no such limit";
+        say("response.rate_limit.packets", fault, mend);
+    }
+    let honeypot = response.honeypot;
+    let asked = [
+        ("response.by_severity.high", response.high),
+        ("response.by_severity.medium", response.medium),
+        ("response.by_severity.low", response.low),
+    ];
+    for (key, _) in asked
+        .into_iter()
+        .filter(|(_, action)| *action == ActionKind::RedirectToHoneypot)
+    {
+        if honeypot.v4.is_none() && honeypot.v6.is_none() {
+            say(
+                key,
+                "is `redirect_to_honeypot`, and there is no honeypot".into(),
+                "name one in `response.honeypot.v4` or `.v6`, or choose another action",
+            );
+        }
+    }
+    if (honeypot.v4.is_some() || honeypot.v6.is_some()) && !config.kernel.egress {
+        say(
+            "response.honeypot.v4",
+            "is set, and with `kernel.egress: false` its answers would go out under its own address and port".into(),
+            "set `kernel.egress: true`, or name no honeypot",
+        );
+    }
+    if response.block_egress && !config.kernel.egress {
+        say(
+            "response.block_egress",
+            "is set, and with `kernel.egress: false` nothing looks at what goes out".into(),
+            "set `kernel.egress: true` as well",
+        );
+    }
+    if !response.reapply.is_zero() && response.probation.is_zero() {
+        say(
+            "response.probation.reapply",
+            format!(
+                "is {}, and with `duration: 0s` there is no probation to return on",
+                show_duration(response.reapply)
+            ),
+            "give `response.probation.duration` a length, or set `reapply: 0s`",
+        );
+    }
+    if !response.reapply.is_zero() && response.reapply < REAPPLY {
+        say(
+            "response.probation.reapply",
+            format!(
+                "{} is shorter than the agent may need to decide",
+                show_duration(response.reapply)
+            ),
+            "write 100ms or longer, or 0s for an alert only",
         );
     }
 }

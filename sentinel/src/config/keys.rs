@@ -2,6 +2,7 @@
 
 use super::resolved::{Config, Mode};
 use super::value::Slot;
+use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
 use sentinel_common::names::MAX_INTERFACES;
 use sentinel_common::reflex::MAX_PORTS;
 use std::time::Duration;
@@ -365,6 +366,51 @@ pub(super) const KEYS: &[Key] = &[
         "response.widest_v6",
         "Shortest IPv6 prefix length an operator may block",
         |d| Slot::U8(&mut d.config.response.widest_v6, 1..=128),
+    ),
+    key(
+        "response.rate_limit.packets",
+        "Packets a second that a rate limit lets through; 0 for no such limit",
+        |d| Slot::U32(&mut d.config.response.rate_limit.packets, 0..=u64::from(PACKETS_MAX)),
+    ),
+    key(
+        "response.rate_limit.bytes",
+        "Frame bytes a second that a rate limit lets through; 0 for no such limit",
+        |d| Slot::Size64(&mut d.config.response.rate_limit.bytes, 0..=BYTES_MAX),
+    ),
+    key(
+        "response.rate_limit.burst",
+        "How much traffic at that rate may come at once",
+        |d| {
+            Slot::Millis(
+                &mut d.config.response.rate_limit.burst_ms,
+                millis(BURST_MIN_MS.into())..=millis(BURST_MAX_MS.into()),
+            )
+        },
+    ),
+    key(
+        "response.honeypot.v4",
+        "Decoy for redirected IPv4 sources; `:PORT` keeps the address, empty for none",
+        |d| Slot::Decoy4(&mut d.config.response.honeypot.v4),
+    ),
+    key(
+        "response.honeypot.v6",
+        "Decoy for redirected IPv6 sources; `:PORT` keeps the address, empty for none",
+        |d| Slot::Decoy6(&mut d.config.response.honeypot.v6),
+    ),
+    key(
+        "response.block_egress",
+        "Whether a block drops what goes out to its target, too",
+        |d| Slot::Bool(&mut d.config.response.block_egress),
+    ),
+    key(
+        "response.probation.duration",
+        "How long the kernel watches for the return of whom it let go; 0s for not at all",
+        |d| Slot::Time(&mut d.config.response.probation, secs(0)..=secs(30 * DAY)),
+    ),
+    key(
+        "response.probation.reapply",
+        "For how long a return puts the action in force again at once; 0s for an alert only",
+        |d| Slot::Time(&mut d.config.response.reapply, secs(0)..=secs(DAY)),
     ),
     key("store.path", "Database file", |d| Slot::Path(&mut d.config.store.path)),
     key(

@@ -19,10 +19,10 @@ mod value;
 pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{
-    ApiConfig, BaselineConfig, BruteForceConfig, Config, DetectConfig, FlowConfig, Hook, KernelConfig, Mode,
-    PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, Switch,
-    SynCookieConfig, SynFloodConfig,
+    ApiConfig, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig, Hook,
+    KernelConfig, Mode, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig,
+    Switch, SynCookieConfig, SynFloodConfig,
 };
 pub use schema::schema;
 pub use trust::distrust;
-pub use value::parse_duration;
+pub use value::{parse_duration, parse_size};

@@ -1,7 +1,8 @@
 //! The configuration as the rooms use it: parsed, checked, complete.
 
-use crate::types::{ActionKind, Severity};
+use crate::types::{ActionKind, Rate, Severity};
 use ipnet::IpNet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -277,6 +278,44 @@ pub struct ResponseConfig {
     pub widest_v4: u8,
     /// IPv6 length.
     pub widest_v6: u8,
+    /// `response.rate_limit`: what a rate limit lets through where nothing else is said.
+    pub rate_limit: Rate,
+    /// `response.honeypot`.
+    pub honeypot: HoneypotConfig,
+    /// Whether a block drops what goes out to its target, too.
+    pub block_egress: bool,
+    /// `response.probation.duration`: how long the kernel watches for the return of whom it let go; zero for not.
+    pub probation: Duration,
+    /// `response.probation.reapply`: for how long a return puts the action in force again at once; zero for an alert only.
+    pub reapply: Duration,
+}
+
+/// `response.honeypot:`, where redirected sources end up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HoneypotConfig {
+    /// For IPv4.
+    pub v4: Option<Decoy<Ipv4Addr>>,
+    /// For IPv6.
+    pub v6: Option<Decoy<Ipv6Addr>>,
+}
+
+impl HoneypotConfig {
+    /// Whether there is one for the family of a target.
+    pub const fn serves(&self, target: &IpNet) -> bool {
+        match target {
+            IpNet::V4(_) => self.v4.is_some(),
+            IpNet::V6(_) => self.v6.is_some(),
+        }
+    }
+}
+
+/// One decoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoy<A> {
+    /// Its address; `None` keeps the one the packet was sent to.
+    pub address: Option<A>,
+    /// Its port.
+    pub port: u16,
 }
 
 impl ResponseConfig {
@@ -404,6 +443,16 @@ impl Default for Config {
                 max_duration: secs(30 * 86_400),
                 widest_v4: 8,
                 widest_v6: 19,
+                rate_limit: Rate {
+                    packets: 100,
+                    bytes: 1 << 20,
+                    burst_ms: 1_000,
+                    each: false,
+                },
+                honeypot: HoneypotConfig::default(),
+                block_egress: false,
+                probation: secs(3600),
+                reapply: Duration::ZERO,
             },
             store: StoreConfig {
                 path: "data/sentinel.db".into(),

@@ -2,7 +2,8 @@
 
 use super::keys::{Draft, KEYS};
 use super::resolved::Switch;
-use super::value::{Slot, show_duration, show_size};
+use super::value::{Slot, show_decoy, show_duration, show_size};
+use crate::types::ActionKind;
 use serde_json::{Map, Value, json};
 
 const DURATION: &str = "^([0-9]+(ns|us|ms|s|m|h|d))+$";
@@ -52,9 +53,15 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
             json!({ "type": ["string", "integer"], "pattern": SIZE, "default": show_size(**value) })
         }
         Slot::Time(value, _) => json!({ "type": "string", "pattern": DURATION, "default": show_duration(**value) }),
+        Slot::Millis(value, _) => {
+            let time = std::time::Duration::from_millis((**value).into());
+            json!({ "type": "string", "pattern": DURATION, "default": show_duration(time) })
+        }
+        Slot::Decoy4(value) => json!({ "type": "string", "default": show_decoy(**value) }),
+        Slot::Decoy6(value) => json!({ "type": "string", "default": show_decoy(**value) }),
         Slot::Mode(_) => json!({ "enum": ["simulation", "production"], "default": "simulation" }),
         Slot::Hook(value) => json!({ "enum": ["xdp", "auto", "tc"], "default": value.as_str() }),
-        Slot::Action(value) => json!({ "enum": ["log_only", "block_ip"], "default": value.as_str() }),
+        Slot::Action(value) => json!({ "enum": ActionKind::ALL.map(ActionKind::as_str), "default": value.as_str() }),
         Slot::Path(value) => json!({ "type": "string", "minLength": 1, "default": **value }),
         Slot::Listen(value) => json!({ "type": "string", "default": value.to_string() }),
         Slot::Prefixes(value) => {

@@ -183,6 +183,34 @@ fn rules_between_keys() {
         &["longer than `response.max_duration` 30d"],
     );
     check_says(
+        "response: {rate_limit: {packets: 0, bytes: 0}}",
+        &["`response.rate_limit.packets`: limits neither packets nor bytes"],
+    );
+    check_says(
+        "response: {rate_limit: {burst: 5ms}}",
+        &["`response.rate_limit.burst`: `5ms` is out of range; write a duration from 10ms to 1h"],
+    );
+    check_says(
+        "response: {by_severity: {high: redirect_to_honeypot}}",
+        &["s.yml:1:32: `response.by_severity.high`", "there is no honeypot"],
+    );
+    check_says(
+        "response: {honeypot: {v4: ':2222'}}\nkernel: {egress: false}",
+        &["`response.honeypot.v4`", "set `kernel.egress: true`"],
+    );
+    check_says(
+        "response: {block_egress: true}\nkernel: {egress: false}",
+        &["`response.block_egress`", "nothing looks at what goes out"],
+    );
+    check_says(
+        "response: {probation: {duration: 0s, reapply: 10m}}",
+        &["`response.probation.reapply`: is 10m", "no probation to return on"],
+    );
+    check_says(
+        "response: {probation: {reapply: 5ms}}",
+        &["5ms is shorter than the agent may need to decide"],
+    );
+    check_says(
         "detect: {syn_flood: {half_open: 2000}}",
         &["1000 of all sources is below 2000 of one"],
     );
@@ -192,6 +220,43 @@ fn rules_between_keys() {
         &format!("api: {{socket: /{}}}", "x".repeat(120)),
         &["longer than the 107 bytes"],
     );
+}
+
+#[test]
+fn a_decoy_is_a_port_with_or_without_an_address() {
+    let config = read(
+        "response: {honeypot: {v4: '192.0.2.7:2222', v6: ':2223'}, rate_limit: {packets: 0, bytes: 64KiB, burst: 250ms}, \
+         probation: {duration: 2h, reapply: 10m}, by_severity: {high: redirect_to_honeypot, low: rate_limit}}",
+    )
+    .expect("valid");
+    let response = config.response;
+    let v4 = Decoy {
+        address: Some(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+        port: 2222,
+    };
+    let v6 = Decoy {
+        address: None,
+        port: 2223,
+    };
+    assert_eq!((response.honeypot.v4, response.honeypot.v6), (Some(v4), Some(v6)));
+    let rate = response.rate_limit;
+    assert_eq!((rate.packets, rate.bytes, rate.burst_ms), (0, 65_536, 250));
+    assert_eq!((response.probation.as_secs(), response.reapply.as_secs()), (7200, 600));
+    for (text, part) in [
+        ("v4: '2222'", "write a port such as `:2222`"),
+        ("v4: ':0'", "no decoy"),
+        ("v4: ':65536'", "no decoy"),
+        ("v4: '[2001:db8::7]:22'", "no decoy"),
+        ("v4: 'decoy:22'", "no decoy"),
+        ("v4: '127.0.0.1:22'", "127.0.0.1 cannot be reached from outside"),
+        ("v4: '0.0.0.0:22'", "write `:22`"),
+        ("v4: '224.0.0.1:22'", "cannot be reached"),
+        ("v6: '2001:db8::7:22'", "`[2001:db8::7]:2222`"),
+        ("v6: '[::1]:22'", "::1 cannot be reached"),
+        ("v6: '192.0.2.7:22'", "no decoy"),
+    ] {
+        check_says(&format!("response: {{honeypot: {{{text}}}}}"), &[part]);
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
-use super::resolved::{Hook, Mode, Switch};
+use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
 use crate::types::ActionKind;
 use ipnet::IpNet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +27,12 @@ pub(super) enum Slot<'a> {
     Size64(&'a mut u64, RangeInclusive<u64>),
     /// A duration.
     Time(&'a mut Duration, RangeInclusive<Duration>),
+    /// A duration kept in ms.
+    Millis(&'a mut u32, RangeInclusive<Duration>),
+    /// Address (or not) and port of a decoy.
+    Decoy4(&'a mut Option<Decoy<Ipv4Addr>>),
+    /// Address (or not) and port of a decoy.
+    Decoy6(&'a mut Option<Decoy<Ipv6Addr>>),
     /// `simulation` or `production`.
     Mode(&'a mut Mode),
     /// `xdp`, `auto` or `tc`.
@@ -168,17 +174,19 @@ impl Slot<'_> {
                     _ => return Err(wrong(wants)),
                 }
             }
-            Self::Time(to, range) => {
-                let time = parse_duration(text)
-                    .map_err(|why| fault(why, "write a duration such as `100ms`, `30s`, `4h` or `1d`"))?;
-                if !range.contains(&time) {
-                    let (low, high) = (show_duration(*range.start()), show_duration(*range.end()));
-                    return Err(fault(
-                        format!("{} is out of range", quote(text)),
-                        format!("write a duration from {low} to {high}"),
-                    ));
-                }
-                **to = time;
+            Self::Time(to, range) => **to = time(text, range)?,
+            Self::Millis(to, range) => {
+                let time = time(text, range)?;
+                let whole = u32::try_from(time.as_millis()).ok();
+                **to = whole
+                    .filter(|ms| Duration::from_millis((*ms).into()) == time)
+                    .ok_or_else(|| fault(format!("{} is not whole milliseconds", quote(text)), "round it"))?;
+            }
+            Self::Decoy4(to) => {
+                **to = decoy(text, |text| text.parse().ok())?;
+            }
+            Self::Decoy6(to) => {
+                **to = decoy(text, |text| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
             }
             Self::Mode(to) => {
                 **to = choose(
@@ -193,10 +201,7 @@ impl Slot<'_> {
                 )?;
             }
             Self::Action(to) => {
-                **to = choose(
-                    text,
-                    &[ActionKind::LogOnly, ActionKind::BlockIp].map(|kind| (kind.as_str(), kind)),
-                )?;
+                **to = choose(text, &ActionKind::ALL.map(|kind| (kind.as_str(), kind)))?;
             }
             Self::Path(to) => {
                 if text.is_empty() || text.contains('\0') {
@@ -273,7 +278,7 @@ impl Slot<'_> {
                     show_size(*range.end())
                 )
             }
-            Self::Time(_, range) => {
+            Self::Time(_, range) | Self::Millis(_, range) => {
                 format!(
                     "a duration from {} to {}",
                     show_duration(*range.start()),
@@ -282,7 +287,9 @@ impl Slot<'_> {
             }
             Self::Mode(_) => "`simulation` or `production`".into(),
             Self::Hook(_) => "`xdp`, `auto` or `tc`".into(),
-            Self::Action(_) => "`log_only` or `block_ip`".into(),
+            Self::Decoy4(_) => format!("{DECOY4}, or nothing for none"),
+            Self::Decoy6(_) => format!("{DECOY6}, or nothing for none"),
+            Self::Action(_) => ActionKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(" or "),
             Self::Path(_) => "the path of a file".into(),
             Self::Listen(_) => "a loopback address with a port".into(),
             Self::Prefixes(_) => "a list of addresses and prefixes".into(),
@@ -339,6 +346,14 @@ const SIZES: [(&str, u64); 7] = [
     ("GB", 1_000_000_000),
     ("B", 1),
 ];
+
+/// Reads `64KiB`, `1MiB`, `1500`.
+///
+/// # Errors
+/// What is wrong, in words for people.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    size(text.trim(), &(0..=u64::MAX)).map_err(|fault| format!("{}; {}", fault.message, fault.mend))
+}
 
 fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Fault> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -436,10 +451,72 @@ pub(super) fn show_size(bytes: u64) -> String {
     }
 }
 
+fn time(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Fault> {
+    let time =
+        parse_duration(text).map_err(|why| fault(why, "write a duration such as `100ms`, `30s`, `4h` or `1d`"))?;
+    if range.contains(&time) {
+        return Ok(time);
+    }
+    let (low, high) = (show_duration(*range.start()), show_duration(*range.end()));
+    Err(fault(
+        format!("{} is out of range", quote(text)),
+        format!("write a duration from {low} to {high}"),
+    ))
+}
+
+const DECOY4: &str = "a port such as `:2222` or an address and a port such as `192.0.2.7:2222`";
+const DECOY6: &str = "a port such as `:2222` or an address and a port such as `[2001:db8::7]:2222`";
+
+/// `:PORT` or `ADDRESS:PORT`; nothing at all for none.
+fn decoy<A: Copy + Into<IpAddr>>(text: &str, read: impl Fn(&str) -> Option<A>) -> Result<Option<Decoy<A>>, Fault> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || {
+        let wants = if size_of::<A>() == size_of::<Ipv4Addr>() {
+            DECOY4
+        } else {
+            DECOY6
+        };
+        fault(format!("{} is no decoy", quote(text)), format!("write {wants}"))
+    };
+    let (address, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+    if address.is_empty() {
+        return Ok(Some(Decoy { address: None, port }));
+    }
+    let address = read(address).ok_or_else(wrong)?;
+    let ip: IpAddr = address.into();
+    // What comes from outside for such an address Linux drops, so nobody would ever reach the decoy.
+    if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
+    {
+        return Err(fault(
+            format!("{ip} cannot be reached from outside"),
+            format!("let the decoy listen on an address of this host, or on all of them and write `:{port}`"),
+        ));
+    }
+    Ok(Some(Decoy {
+        address: Some(address),
+        port,
+    }))
+}
+
+/// How a decoy is written.
+pub(super) fn show_decoy<A: Copy + Into<IpAddr>>(decoy: Option<Decoy<A>>) -> String {
+    match decoy {
+        None => String::new(),
+        Some(Decoy { address: None, port }) => format!(":{port}"),
+        Some(Decoy {
+            address: Some(address),
+            port,
+        }) => SocketAddr::new(address.into(), port).to_string(),
+    }
+}
+
 fn prefix(text: &str) -> Result<IpNet, Fault> {
     let net = text
         .parse::<IpNet>()
-        .or_else(|_| text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip)))
+        .or_else(|_| text.parse().map(|ip: IpAddr| IpNet::from(ip)))
         .map_err(|_| {
             fault(
                 format!("{} is not an address or a prefix", quote(text)),

@@ -1,6 +1,6 @@
 //! Records in, alerts out: the flow table and the detectors, driven by one task.
 
-use crate::detect::Detectors;
+use crate::detect::{Detectors, Notice};
 use crate::flow::{FlowTable, Observation};
 use crate::metrics::Metrics;
 use crate::time;
@@ -47,17 +47,24 @@ impl Analysis {
         }
     }
 
-    /// Runs until the input closes; then the output closes too.
-    pub async fn run(mut self, mut input: mpsc::Receiver<Vec<FlowRecord>>, output: mpsc::Sender<Arc<Alert>>) {
+    /// Runs until the input closes; then the output closes too. What the kernel noticed is heard first.
+    pub async fn run(
+        mut self,
+        mut input: mpsc::Receiver<Vec<FlowRecord>>,
+        mut notices: mpsc::Receiver<Notice>,
+        output: mpsc::Sender<Arc<Alert>>,
+    ) {
         let mut timer = tokio::time::interval(TICK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let alerts = tokio::select! {
+                biased;
+                Some(notice) = notices.recv() => self.detectors.notice(&notice).into_iter().collect(),
+                _ = timer.tick() => self.tick(),
                 batch = input.recv() => match batch {
                     Some(batch) => self.records(&batch),
                     None => return,
                 },
-                _ = timer.tick() => self.tick(),
             };
             for alert in alerts {
                 if output.send(Arc::new(alert)).await.is_err() {

@@ -6,8 +6,8 @@ use crate::metrics::Metrics;
 use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
-    Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Health,
-    Protected, Selector, Timestamp,
+    Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Detector,
+    Health, Protected, Selector, Timestamp,
 };
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -90,6 +90,7 @@ impl<E: Enforcer> Desk<E> {
         self.note_respond();
         let now = self.now();
         self.recheck(now).await;
+        self.responder.spare_protected().await;
         self.deps
             .protected
             .send_replace(Arc::new(self.guards.protected().to_vec()));
@@ -105,8 +106,13 @@ impl<E: Enforcer> Desk<E> {
 
     /// Puts back what was in force before a restart. Call [`Desk::protect`] first: what is protected by now is taken back
     /// before anything is written, what ran out meanwhile is noted as expired, and of two on one target one stays.
-    /// `loose` are actions told to be in force whose decisions are over.
-    pub async fn restore(&mut self, remembered: Vec<(Decision, Option<Action>)>, loose: Vec<Action>) {
+    /// `loose` are actions told to be in force whose decisions are over, `watched` decisions whose probation may go on.
+    pub async fn restore(
+        &mut self,
+        remembered: Vec<(Decision, Option<Action>)>,
+        loose: Vec<Action>,
+        watched: Vec<Decision>,
+    ) {
         let now = self.now();
         self.responder.disown(loose, now).await;
         let decisions: Vec<Decision> = remembered.iter().map(|(decision, _)| decision.clone()).collect();
@@ -132,6 +138,7 @@ impl<E: Enforcer> Desk<E> {
         for id in self.responder.restore(live, now).await {
             self.judge.fail(id);
         }
+        self.responder.watch_again(watched, now).await;
         self.count_active();
         self.note_respond();
     }
@@ -179,10 +186,12 @@ impl<E: Enforcer> Desk<E> {
     }
 
     async fn alerts(&mut self, alerts: Vec<Arc<Alert>>) {
+        // A return is told by the kernel, which knows of an end before its tick here.
+        self.expire().await;
         let now = self.now();
         let orders = alerts
             .into_iter()
-            .map(|alert| match self.judge.judge(&self.dated(&alert), &self.guards, now) {
+            .map(|alert| match self.judgement(&alert, now) {
                 Some(decision) => Order::Apply {
                     decision,
                     evidence_at: Some(alert.evidence_at),
@@ -193,6 +202,15 @@ impl<E: Enforcer> Desk<E> {
             })
             .collect();
         self.carry_out(orders, now).await;
+    }
+
+    fn judgement(&mut self, alert: &Arc<Alert>, now: Timestamp) -> Option<Decision> {
+        let dated = self.dated(alert);
+        if alert.detector != Detector::Probation {
+            return self.judge.judge(&dated, &self.guards, now);
+        }
+        let former = self.responder.former(alert.former?)?;
+        self.judge.returned(&dated, former, &self.guards, now)
     }
 
     /// The alert with its time on the desk's own clock: detectors follow a wall clock that was stepped, the desk does not,
@@ -226,8 +244,29 @@ impl<E: Enforcer> Desk<E> {
                     let _ = reply.send(Err(error));
                 }
             },
-            Command::Delete { which, actor, reply } => {
-                let decisions = self.judge.delete(&which, now);
+            Command::Delete {
+                which,
+                forget,
+                actor,
+                reply,
+            } => {
+                let forgotten = if forget {
+                    self.responder.forget(&which).await
+                } else {
+                    Ok(Vec::new())
+                };
+                let forgotten = match forgotten {
+                    Ok(forgotten) => forgotten,
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
+                        return;
+                    }
+                };
+                let decisions = self.judge.delete(&which, forget, now);
+                if decisions.is_empty() && !forgotten.is_empty() {
+                    let _ = reply.send(Ok(forgotten));
+                    return;
+                }
                 if decisions.is_empty() {
                     // To take back everything where there is nothing is done already.
                     let nothing = if which == Selector::All {
@@ -282,6 +321,7 @@ impl<E: Enforcer> Desk<E> {
     /// Once a second: what could not be removed is tried again, counters are read, the state is told.
     async fn look_around(&mut self) {
         self.responder.retry_removals(self.now()).await;
+        self.responder.end_probations(self.now()).await;
         self.publish_hits(HITS);
         self.count_active();
         self.note_respond();
@@ -289,6 +329,7 @@ impl<E: Enforcer> Desk<E> {
 
     fn count_active(&self) {
         self.deps.metrics.set_active(self.responder.in_force());
+        self.deps.metrics.decisions_watched.set(self.responder.watches() as i64);
     }
 
     fn note_respond(&self) {
@@ -315,7 +356,7 @@ impl<E: Enforcer> Desk<E> {
         }
         let condition = match checked {
             Ok(0) => Condition::Ok {
-                detail: "block map equals the active decisions".into(),
+                detail: "block map equals the active decisions and probations".into(),
             },
             Ok(drift) => Condition::Degraded {
                 cause: format!(
@@ -324,7 +365,9 @@ impl<E: Enforcer> Desk<E> {
                 mend: "find out who else writes the maps (`bpftool map`); the next check clears this".into(),
             },
             Err(error) => Condition::Degraded {
-                cause: format!("the kernel's lists could not be made equal to the active decisions: {error}"),
+                cause: format!(
+                    "the kernel's lists could not be made equal to the active decisions and probations: {error}"
+                ),
                 mend: "tried again within a minute; see the log, `sentinel doctor` tells what is missing".into(),
             },
         };

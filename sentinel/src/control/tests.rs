@@ -39,6 +39,7 @@ impl House {
         let writer = std::thread::spawn(move || writer.run());
         let remembered = crate::app::remembered(&store).await.unwrap();
         let loose = crate::app::loose(&store, &remembered).await.unwrap();
+        let probations = store.watched_decisions().await.unwrap();
         let metrics = Arc::new(Metrics::new());
         let (facts, watched) = watch::channel(Arc::new(facts));
         let (health_in, health) = watch::channel(Arc::default());
@@ -62,7 +63,7 @@ impl House {
             },
         );
         desk.protect().await;
-        desk.restore(remembered, loose).await;
+        desk.restore(remembered, loose, probations).await;
         Self {
             desk,
             rig,
@@ -96,6 +97,8 @@ impl House {
         let wish = NewDecision {
             target: net(target),
             action: crate::types::ActionKind::BlockIp,
+            rate: None,
+            egress: None,
             duration: Duration::from_secs(seconds),
             reason: "because".into(),
             actor: "ann".into(),
@@ -105,10 +108,28 @@ impl House {
     }
 
     async fn delete(&mut self, which: Selector) -> Result<Vec<Decision>, CommandError> {
+        self.take_back(which, false).await
+    }
+
+    async fn take_back(&mut self, which: Selector, forget: bool) -> Result<Vec<Decision>, CommandError> {
         let (reply, answer) = oneshot::channel();
-        let actor = "ann".to_owned();
-        self.desk.command(Command::Delete { which, actor, reply }).await;
+        let command = Command::Delete {
+            which,
+            forget,
+            actor: "ann".to_owned(),
+            reply,
+        };
+        self.desk.command(command).await;
         answer.await.unwrap()
+    }
+
+    /// Targets whose entries only watch, by the books and by the database.
+    async fn watched(&self) -> (Vec<IpNet>, Vec<IpNet>) {
+        let books = self.desk.responder.watched_targets();
+        let stored = self.store.watched_decisions().await.unwrap();
+        let mut stored: Vec<_> = stored.iter().map(|d| d.target).collect();
+        stored.sort();
+        (books, stored)
     }
 
     async fn attack(&mut self, source: &str) {
@@ -155,7 +176,7 @@ impl House {
         assert_eq!(
             self.health.borrow().components.get(&Component::Enforcement),
             Some(&Condition::Ok {
-                detail: "block map equals the active decisions".into()
+                detail: "block map equals the active decisions and probations".into()
             })
         );
         let kernel = self.rig.blocks();
@@ -164,7 +185,11 @@ impl House {
         let stored = self.store.active_decisions().await.unwrap();
         let mut targets: Vec<_> = stored.iter().map(|d| d.target).collect();
         targets.sort();
-        assert_eq!(kernel, held, "kernel and held");
+        let (watched, remembered) = self.watched().await;
+        assert_eq!(watched, remembered, "probations in the books and in the store");
+        let mut wanted = [&held[..], &watched[..]].concat();
+        wanted.sort();
+        assert_eq!(kernel, wanted, "kernel, and held with watched");
         assert_eq!(ledger, held, "ledger and held");
         assert_eq!(targets, held, "store and held");
         for p in self.desk.guards.protected() {
@@ -245,7 +270,9 @@ async fn what_ran_out_while_nobody_ran_is_expired_with_its_action() {
         offset_ns: 61_000_000_000,
     };
     let mut house = house.restart(Mode::Production, later, Rig::default()).await;
-    assert!(house.rig.blocks().is_empty());
+    let entry = house.rig.entry("192.0.2.1/32").expect("on probation");
+    assert!(entry.expired(later.boot(house.desk.now()).0), "{entry:?}");
+    assert_eq!(house.desk.responder.in_force().count(), 0);
     let stored = house.store.decision(decision.id).await.unwrap().unwrap();
     assert_eq!(stored.status, DecisionStatus::Expired);
     let actions = house.store.actions(ActionFilter::default()).await.unwrap().items;
@@ -331,8 +358,8 @@ async fn every_call_may_fail_once_and_all_agree_again() {
 enum Step {
     Attack(u8),
     Add(u8, u8, u64),
-    Delete(u8),
-    All,
+    Delete(u8, bool),
+    All(bool),
     Facts(Vec<u8>),
     Later(i64),
     Restart(bool),
@@ -346,8 +373,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..6u8).prop_map(Step::Attack),
         4 => (0..6u8, 28..=32u8, 1..5000u64).prop_map(|(n, len, s)| Step::Add(n, len, s)),
-        3 => (0..6u8).prop_map(Step::Delete),
-        1 => Just(Step::All),
+        3 => (0..6u8, any::<bool>()).prop_map(|(n, forget)| Step::Delete(n, forget)),
+        1 => any::<bool>().prop_map(Step::All),
         3 => prop::collection::vec(0..6u8, 0..3).prop_map(Step::Facts),
         2 => (1..6000i64).prop_map(Step::Later),
         1 => any::<bool>().prop_map(Step::Restart),
@@ -373,12 +400,12 @@ async fn play(steps: Vec<Step>) {
             Step::Add(n, len, seconds) => {
                 let _ = house.add(&format!("{}/{len}", source(n)), seconds).await;
             }
-            Step::Delete(n) => {
+            Step::Delete(n, forget) => {
                 let target = net(&format!("{}/32", source(n)));
-                let _ = house.delete(Selector::Target(target)).await;
+                let _ = house.take_back(Selector::Target(target), forget).await;
             }
-            Step::All => {
-                let _ = house.delete(Selector::All).await;
+            Step::All(forget) => {
+                let _ = house.take_back(Selector::All, forget).await;
             }
             Step::Facts(own) => {
                 let own: Vec<_> = own.into_iter().map(source).collect();
@@ -388,6 +415,7 @@ async fn play(steps: Vec<Step>) {
                 let now = house.desk.now().after(Duration::from_secs(seconds as u64));
                 let ended = house.desk.judge.expire(now);
                 house.desk.withdraw(ended, Cause::Expired, now).await;
+                house.desk.responder.end_probations(now).await;
             }
             Step::Restart(production) => {
                 let mode = if production { Mode::Production } else { house.mode };
@@ -428,8 +456,139 @@ async fn a_second_failure_on_an_entry_that_would_not_go_forgets_neither() {
     play(vec![
         Step::Attack(2),
         Step::Break(vec!["put", "delete"]),
-        Step::All,
+        Step::All(true),
         Step::Add(2, 32, 1),
     ])
     .await;
+}
+
+/// An alert that `source` came back while `former` was watched.
+fn comes_back(house: &House, source: &str, former: DecisionId) -> Arc<Alert> {
+    Arc::new(Alert {
+        at: house.desk.now(),
+        evidence_at: time::boot_now(),
+        detector: Detector::Probation,
+        severity: crate::types::Severity::Low,
+        former: Some(former),
+        ..alert(source)
+    })
+}
+
+async fn let_expire(house: &mut House, seconds: u64) -> Timestamp {
+    let later = house.desk.now().after(Duration::from_secs(seconds));
+    let ended = house.desk.judge.expire(later);
+    house.desk.withdraw(ended, Cause::Expired, later).await;
+    later
+}
+
+#[tokio::test]
+async fn who_returns_on_probation_is_blocked_again_on_the_word_of_the_former_decision() {
+    let response = |reapply| crate::config::ResponseConfig {
+        reapply: Duration::from_secs(reapply),
+        ..Config::default().response
+    };
+    for reapply in [0, 600] {
+        let mut house = House::open(Mode::Production).await;
+        house.desk.judge = Judge::new(&response(reapply), Mode::Production, Mint::Random);
+        let first = house.add("192.0.2.0/28", 60).await.unwrap();
+        let_expire(&mut house, 61).await;
+        assert_eq!(house.desk.responder.in_force().count(), 0);
+        let entry = house.rig.entry("192.0.2.0/28").expect("it watches");
+        assert_eq!(entry.reapply_ns, reapply * 1_000_000_000);
+        house.all_agree().await;
+
+        let back = comes_back(&house, "192.0.2.3", first.id);
+        house.desk.alerts(vec![Arc::clone(&back)]).await;
+        assert!(house.store.alert(back.id).await.unwrap().is_some(), "told in any case");
+        let active = house.store.active_decisions().await.unwrap();
+        if reapply == 0 {
+            assert_eq!(active, []);
+            continue;
+        }
+        assert_eq!(active.len(), 1);
+        let again = &active[0];
+        assert_eq!((again.target, again.actor.as_str()), (first.target, "ann"));
+        assert_ne!(again.id, first.id, "a decision of its own");
+        let length = again.expires_at.unwrap().0 - again.at.0;
+        assert!(length.abs_diff(60_000_000_000) < 1_000_000, "{length}");
+        assert_eq!(
+            again.reason,
+            format!("returned on probation after decision {}, then: because", first.id)
+        );
+        let (watched, stored) = house.watched().await;
+        assert_eq!((watched, stored), (vec![], vec![]), "the entry is the new decision's");
+        house.all_agree().await;
+        // The same again: reasons do not pile up.
+        let_expire(&mut house, 61).await;
+        let again = again.id;
+        let back = comes_back(&house, "192.0.2.4", again);
+        house.desk.alerts(vec![back]).await;
+        let third = &house.store.active_decisions().await.unwrap()[0];
+        assert_eq!(
+            third.reason,
+            format!("returned on probation after decision {again}, then: because")
+        );
+        house.all_agree().await;
+    }
+}
+
+#[tokio::test]
+async fn whom_a_person_released_is_watched_and_never_blocked_for_coming_back() {
+    let mut house = House::open(Mode::Production).await;
+    let response = crate::config::ResponseConfig {
+        reapply: Duration::from_mins(10),
+        ..Config::default().response
+    };
+    house.desk.judge = Judge::new(&response, Mode::Production, Mint::Random);
+    let decision = house.add("192.0.2.1/32", 60).await.unwrap();
+    let released = house.delete(Selector::Id(decision.id)).await.unwrap();
+    assert!(released[0].terms.watch_until.is_some());
+    let entry = house.rig.entry("192.0.2.1/32").expect("it watches");
+    assert_eq!(entry.action, sentinel_common::entry::ACTION_WATCH);
+    assert_eq!(entry.reapply_ns, 0);
+    house.all_agree().await;
+    let back = comes_back(&house, "192.0.2.1", decision.id);
+    house.desk.alerts(vec![back]).await;
+    assert_eq!(house.store.active_decisions().await.unwrap(), []);
+
+    let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
+    assert_eq!(
+        house.rig.entry("192.0.2.1/32").expect("watched on").action,
+        entry.action
+    );
+    house.all_agree().await;
+    let forgotten = house.take_back(Selector::Id(decision.id), true).await.unwrap();
+    assert_eq!((forgotten.len(), forgotten[0].id), (1, decision.id));
+    assert_eq!(forgotten[0].terms.watch_until, None);
+    assert!(house.rig.blocks().is_empty());
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_behind_where_that_is_wished_nor_after_the_probation() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("192.0.2.1/32", 60).await.unwrap();
+    house.take_back(Selector::All, true).await.unwrap();
+    assert!(house.rig.blocks().is_empty());
+    house.all_agree().await;
+
+    house.add("192.0.2.2/32", 60).await.unwrap();
+    let_expire(&mut house, 61).await;
+    assert_eq!(house.rig.blocks().len(), 1);
+    let over = house.desk.now().after(Duration::from_secs(3600 + 61));
+    house.desk.responder.end_probations(over).await;
+    assert!(house.rig.blocks().is_empty());
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn who_becomes_protected_is_no_longer_watched() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("192.0.2.1/32", 60).await.unwrap();
+    let_expire(&mut house, 61).await;
+    house.rig.breaks(&["delete"]);
+    house.facts(&["192.0.2.1"]).await;
+    assert_eq!(house.rig.blocks().len(), 1);
+    house.all_agree().await;
+    assert!(house.rig.blocks().is_empty());
 }

@@ -5,7 +5,7 @@ use super::ledger::{Ledger, supernets};
 use crate::config::{Mode, ResponseConfig};
 use crate::types::{
     ActionKind, Alert, CommandError, Decision, DecisionId, DecisionStatus, EvidenceClass, Mint, NewDecision, Origin,
-    Selector, Timestamp, Veto, canonical,
+    Rate, Selector, Terms, Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,18 @@ pub const HOLD: Duration = Duration::from_mins(1);
 const HOLDS: usize = 16_384;
 /// A decision that ends no more than this much sooner than a new one counts as equal: extending it would only churn.
 const SLACK: Duration = Duration::from_secs(30);
+
+/// How the reason of a renewed decision begins, and where in it the reason of the first one stands.
+const RETURNED: &str = "returned on probation after decision ";
+const BEFORE: &str = ", then: ";
+
+/// The reason of the first decision of a row of renewals.
+fn first_word(reason: &str) -> &str {
+    reason
+        .strip_prefix(RETURNED)
+        .and_then(|rest| rest.split_once(BEFORE))
+        .map_or(reason, |(_, first)| first)
+}
 
 /// Turns alerts and operators' wishes into decisions and knows which are in force. Pure: takes the time, does nothing.
 ///
@@ -66,6 +78,7 @@ impl Judge {
             at: now,
             target,
             action: wanted,
+            terms: Terms::default(),
             expires_at: None,
             simulated: self.mode == Mode::Simulation,
             origin: Origin::Detector,
@@ -99,29 +112,106 @@ impl Judge {
                 return Some(decision);
             }
         }
+        if wanted == ActionKind::RedirectToHoneypot && !self.config.honeypot.serves(&target) {
+            decision.action = ActionKind::BlockIp;
+            decision.reason = format!("blocked, because its family has no honeypot: {}", alert.summary);
+        }
+        decision.terms = self.terms(decision.action, None, None);
         let end = now.after(self.config.duration.min(self.config.max_duration));
+        self.enact(decision, end)
+    }
+
+    /// Puts an automatic decision in force until `end`, or longer where the one on its target lasts longer; `None` where
+    /// one at least as good is in force.
+    fn enact(&mut self, mut decision: Decision, end: Timestamp) -> Option<Decision> {
+        let target = decision.target;
         let as_good = |d: &Decision| {
-            d.action == wanted
-                && (decision.simulated || !d.simulated)
-                && d.expires_at.is_none_or(|e| e.after(SLACK) >= end)
+            let strong = d.action >= decision.action || (d.target == target && d.origin == Origin::Operator);
+            strong && (decision.simulated || !d.simulated) && d.expires_at.is_none_or(|e| e.after(SLACK) >= end)
         };
         if self.ledger.covering(target).any(as_good) {
             return None;
         }
         decision.expires_at = Some(end);
         decision.status = DecisionStatus::Active;
+        // The kernel asks the narrowest entry, so a milder one here would undo a graver one around it.
+        let around = self.ledger.covering(target);
+        let gravest = around
+            .filter(|d| decision.simulated || !d.simulated)
+            .max_by_key(|d| d.action);
+        if let Some(graver) = gravest.filter(|d| d.action > decision.action) {
+            decision.action = graver.action;
+            decision.terms = graver.terms;
+        }
         if let Some(standing) = self.ledger.on(&target) {
             decision.id = standing.id;
             decision.at = standing.at;
             decision.expires_at = standing.expires_at.max(Some(end));
             decision.severity = standing.severity.max(decision.severity);
             if standing.origin == Origin::Operator {
+                // What a person chose is lengthened, never overruled.
+                decision.action = standing.action;
+                decision.terms = standing.terms;
                 decision.origin = Origin::Operator;
                 decision.actor.clone_from(&standing.actor);
             }
         }
+        self.on_probation(&mut decision);
         self.ledger.put(decision.clone());
         Some(decision)
+    }
+
+    /// What an alert that somebody returned on probation leads to: the action of the `former` decision again, with a
+    /// fresh end, where the configuration says so and it was its end that was reached. A release by a person stands.
+    pub fn returned(&mut self, alert: &Alert, former: &Decision, guards: &Guards, now: Timestamp) -> Option<Decision> {
+        self.latest = self.latest.max(now);
+        if former.status != DecisionStatus::Expired || former.terms.reapply_ms == 0 {
+            return None;
+        }
+        let length = match (former.origin, former.expires_at) {
+            (Origin::Operator, Some(end)) => Duration::from_nanos((end.0 - former.at.0).max(0) as u64),
+            _ => self.config.duration,
+        };
+        let mut decision = Decision {
+            id: self.mint.decision(now),
+            at: now,
+            simulated: former.simulated || self.mode == Mode::Simulation,
+            reason: format!("{RETURNED}{}{BEFORE}{}", former.id, first_word(&former.reason)),
+            alert: Some(alert.id),
+            status: DecisionStatus::Logged,
+            expires_at: None,
+            ended_at: None,
+            veto: None,
+            ..former.clone()
+        };
+        if let Err(veto) = self.permitted(decision.target, guards) {
+            decision.status = DecisionStatus::Vetoed;
+            decision.veto = Some(veto);
+            return Some(decision);
+        }
+        if self.released(decision.target).is_some() {
+            return None;
+        }
+        let end = now.after(length.min(self.config.max_duration));
+        self.enact(decision, end)
+    }
+
+    /// What an action is carried out with; what the wish leaves open is as configured.
+    fn terms(&self, action: ActionKind, rate: Option<Rate>, egress: Option<bool>) -> Terms {
+        Terms {
+            rate: (action == ActionKind::RateLimit).then(|| rate.unwrap_or(self.config.rate_limit)),
+            egress: action == ActionKind::BlockIp && egress.unwrap_or(self.config.block_egress),
+            watch_until: None,
+            reapply_ms: 0,
+        }
+    }
+
+    /// Sets what comes after a decision's end.
+    fn on_probation(&self, decision: &mut Decision) {
+        let on = !self.config.probation.is_zero();
+        let end = decision.expires_at.filter(|_| on);
+        decision.terms.watch_until = end.map(|end| end.after(self.config.probation));
+        decision.terms.reapply_ms = if on { self.config.reapply.as_millis() as u64 } else { 0 };
     }
 
     /// An operator's wish. On a target with a decision in force it takes that decision's place under its name, be it
@@ -129,13 +219,14 @@ impl Judge {
     ///
     /// # Errors
     /// [`CommandError::Vetoed`] where a guard refuses; [`CommandError::Invalid`] for a duration of zero or beyond
-    /// `response.max_duration`, or where nothing is asked for.
+    /// `response.max_duration`, for parameters that do not belong together, or where nothing is asked for.
     pub fn operator(&mut self, wish: &NewDecision, guards: &Guards, now: Timestamp) -> Result<Decision, CommandError> {
         self.latest = self.latest.max(now);
         if wish.action == ActionKind::LogOnly {
-            let text = "`log_only` changes nothing; ask for `block_ip`";
+            let text = "`log_only` changes nothing; ask for `block`, `rate_limit` or `redirect`";
             return Err(CommandError::Invalid(text.to_owned()));
         }
+        self.makes_sense(wish).map_err(CommandError::Invalid)?;
         if wish.duration.is_zero() {
             let text = "the duration is zero; give one such as `4h`";
             return Err(CommandError::Invalid(text.to_owned()));
@@ -150,11 +241,12 @@ impl Judge {
         let target = canonical(wish.target);
         self.permitted(target, guards).map_err(CommandError::Vetoed)?;
         let standing = self.ledger.on(&target);
-        let decision = Decision {
+        let mut decision = Decision {
             id: standing.map_or_else(|| self.mint.decision(now), |d| d.id),
             at: standing.map_or(now, |d| d.at),
             target,
             action: wish.action,
+            terms: self.terms(wish.action, wish.rate, wish.egress),
             expires_at: Some(now.after(wish.duration)),
             simulated: self.mode == Mode::Simulation,
             origin: Origin::Operator,
@@ -166,24 +258,62 @@ impl Judge {
             veto: None,
             ended_at: None,
         };
+        self.on_probation(&mut decision);
         self.forget_hold(&target);
         self.ledger.put(decision.clone());
         Ok(decision)
     }
 
-    /// An operator takes decisions back. Their targets are held from now on. Returns those that were in force.
-    pub fn delete(&mut self, which: &Selector, now: Timestamp) -> Vec<Decision> {
+    /// Whether what is asked for belongs together.
+    fn makes_sense(&self, wish: &NewDecision) -> Result<(), String> {
+        let target = canonical(wish.target);
+        if let Some(rate) = &wish.rate {
+            if wish.action != ActionKind::RateLimit {
+                return Err(format!(
+                    "a rate belongs to `rate_limit`, not to `{}`",
+                    wish.action.as_str()
+                ));
+            }
+            rate.check()?;
+            if rate.each && target.prefix_len() == target.max_prefix_len() {
+                return Err(format!(
+                    "`each` is for the addresses under a prefix, and {} is one address; leave it out",
+                    target.addr()
+                ));
+            }
+        }
+        if wish.egress == Some(true) && wish.action != ActionKind::BlockIp {
+            return Err(format!(
+                "`egress` drops what goes out to the target, which belongs to `block`, not to `{}`",
+                wish.action.as_str()
+            ));
+        }
+        if wish.action == ActionKind::RedirectToHoneypot && !self.config.honeypot.serves(&target) {
+            let family = if target.addr().is_ipv4() { "v4" } else { "v6" };
+            return Err(format!(
+                "there is no honeypot for {target}; name one in `response.honeypot.{family}` of the settings and restart"
+            ));
+        }
+        Ok(())
+    }
+
+    /// An operator takes decisions back. Their targets are held from now on, and on probation from now on unless
+    /// `forget`. Returns those that were in force.
+    pub fn delete(&mut self, which: &Selector, forget: bool, now: Timestamp) -> Vec<Decision> {
         self.latest = self.latest.max(now);
         let names: Vec<_> = match which {
             Selector::Id(id) => self.ledger.named(*id).map(|d| d.id).into_iter().collect(),
             Selector::Target(target) => self.ledger.on(&canonical(*target)).map(|d| d.id).into_iter().collect(),
             Selector::All => self.ledger.iter().map(|d| d.id).collect(),
         };
-        let ended: Vec<_> = names
+        let mut ended: Vec<_> = names
             .into_iter()
             .filter_map(|id| self.end(id, DecisionStatus::Deleted, now))
             .collect();
-        for decision in &ended {
+        for decision in &mut ended {
+            if !forget && !self.config.probation.is_zero() {
+                decision.terms.watch_until = Some(now.after(self.config.probation));
+            }
             self.hold(decision.target, now);
         }
         ended
@@ -279,6 +409,7 @@ impl Judge {
         let mut decision = self.ledger.take(id)?;
         decision.status = status;
         decision.ended_at = Some(now);
+        decision.terms.watch_until = None;
         Some(decision)
     }
 

@@ -30,6 +30,7 @@ fn alert(source: &str, severity: Severity, seconds: i64) -> Alert {
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        former: None,
     }
 }
 
@@ -37,6 +38,8 @@ fn wish(target: &str, seconds: u64) -> NewDecision {
     NewDecision {
         target: target.parse().unwrap(),
         action: ActionKind::BlockIp,
+        rate: None,
+        egress: None,
         duration: Duration::from_secs(seconds),
         reason: "because".into(),
         actor: "ann".into(),
@@ -150,9 +153,9 @@ fn whom_a_person_released_is_left_alone_for_a_while() {
         .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
         .unwrap();
     let target = Selector::Target("192.0.2.1/32".parse().unwrap());
-    let deleted = judge.delete(&target, at(10));
+    let deleted = judge.delete(&target, false, at(10));
     assert_eq!((deleted.len(), deleted[0].status), (1, DecisionStatus::Deleted));
-    assert_eq!(judge.delete(&target, at(10)), []);
+    assert_eq!(judge.delete(&target, false, at(10)), []);
     assert_eq!(
         judge.judge(&alert("192.0.2.1", Severity::High, 9), &guards(), at(11)),
         None,
@@ -171,7 +174,7 @@ fn whom_a_person_released_is_left_alone_for_a_while() {
         .judge(&alert("192.0.2.1", Severity::High, 70), &guards(), at(70))
         .unwrap();
     assert_eq!(again.status, DecisionStatus::Active);
-    judge.delete(&Selector::All, at(80));
+    judge.delete(&Selector::All, false, at(80));
     assert_eq!(
         judge
             .operator(&wish("192.0.2.1/32", 60), &guards(), at(81))
@@ -261,7 +264,7 @@ fn a_restart_keeps_what_holds_and_a_new_mode_never_enforces_the_simulated() {
 #[derive(Clone, Debug)]
 enum Step {
     Alert(u8, Severity, bool),
-    Wish(u8, u8, u16),
+    Wish(u8, u8, u16, ActionKind),
     Delete(u8, u8),
     DeleteAll,
     Fail(u8),
@@ -272,12 +275,24 @@ fn step() -> impl Strategy<Value = Step> {
     let severity = prop::sample::select(vec![Severity::Low, Severity::Medium, Severity::High]);
     prop_oneof![
         4 => (any::<u8>(), severity, any::<bool>()).prop_map(|(host, s, b)| Step::Alert(host % 32, s, b)),
-        3 => (any::<u8>(), 0u8..=32, 0u16..5000).prop_map(|(host, len, secs)| Step::Wish(host % 32, len, secs)),
+        3 => (any::<u8>(), 0u8..=32, 0u16..5000, prop::sample::select(&ActionKind::ALL[..]))
+            .prop_map(|(host, len, secs, action)| Step::Wish(host % 32, len, secs, action)),
         2 => (any::<u8>(), 24u8..=32).prop_map(|(host, len)| Step::Delete(host % 32, len)),
         1 => Just(Step::DeleteAll),
         1 => any::<u8>().prop_map(Step::Fail),
         3 => (0u16..20_000).prop_map(Step::Wait),
     ]
+}
+
+/// A judge that answers each severity with another action.
+fn graded(mode: Mode) -> Judge {
+    let mut config = Config::default().response;
+    (config.low, config.medium) = (ActionKind::RateLimit, ActionKind::RedirectToHoneypot);
+    config.honeypot.v4 = Some(crate::config::Decoy {
+        address: None,
+        port: 2222,
+    });
+    Judge::new(&config, mode, Mint::Counted(0))
 }
 
 /// Hosts around the protected prefix 10.0.0.0/28.
@@ -291,7 +306,7 @@ proptest! {
     #[test]
     fn no_sequence_breaks_the_law(steps in prop::collection::vec(step(), 1..60), production in any::<bool>()) {
         let mode = if production { Mode::Production } else { Mode::Simulation };
-        let (mut judge, guards) = (judge(mode), guards());
+        let (mut judge, guards) = (graded(mode), guards());
         let mut model: BTreeMap<IpNet, (DecisionId, Timestamp)> = BTreeMap::new();
         let mut now = at(0);
         for step in steps {
@@ -299,9 +314,18 @@ proptest! {
                 Step::Alert(n, severity, behaviour) => {
                     let class = if behaviour { EvidenceClass::Behaviour } else { EvidenceClass::Statistical };
                     let alert = Alert { source: Some(host(n)), at: now, class, ..alert("10.0.0.1", severity, 0) };
+                    let around: Vec<Decision> =
+                        judge.active().filter(|d| d.target.contains(&host(n))).cloned().collect();
                     if let Some(d) = judge.judge(&alert, &guards, now)
                         && d.status == DecisionStatus::Active
                     {
+                        let own = around.iter().find(|a| a.target == d.target);
+                        match own.filter(|own| own.origin == Origin::Operator) {
+                            Some(own) => prop_assert_eq!((own.action, own.terms.rate), (d.action, d.terms.rate)),
+                            None => prop_assert!(around.iter().all(|a| a.action <= d.action), "milder than {around:?}"),
+                        }
+                        prop_assert_eq!(d.terms.rate.is_some(), d.action == ActionKind::RateLimit);
+                        prop_assert!(d.terms.watch_until > d.expires_at);
                         prop_assert!(behaviour, "statistics never act");
                         let end = d.expires_at.unwrap();
                         if let Some((id, before)) = model.insert(d.target, (d.id, end)) {
@@ -309,20 +333,20 @@ proptest! {
                         }
                     }
                 }
-                Step::Wish(n, len, seconds) => {
+                Step::Wish(n, len, seconds, action) => {
                     let target = IpNet::new(host(n), len).unwrap();
-                    let wish = NewDecision { target, ..wish("10.0.0.1/32", seconds.into()) };
+                    let wish = NewDecision { target, action, ..wish("10.0.0.1/32", seconds.into()) };
                     if let Ok(d) = judge.operator(&wish, &guards, now) {
                         model.insert(d.target, (d.id, d.expires_at.unwrap()));
                     }
                 }
                 Step::Delete(n, len) => {
                     let target = IpNet::new(host(n), len).unwrap();
-                    let gone = judge.delete(&Selector::Target(target), now);
+                    let gone = judge.delete(&Selector::Target(target), false, now);
                     prop_assert_eq!(gone.len(), usize::from(model.remove(&target.trunc()).is_some()));
                 }
                 Step::DeleteAll => {
-                    prop_assert_eq!(judge.delete(&Selector::All, now).len(), model.len());
+                    prop_assert_eq!(judge.delete(&Selector::All, false, now).len(), model.len());
                     model.clear();
                 }
                 Step::Fail(n) => {
@@ -348,4 +372,154 @@ proptest! {
             }
         }
     }
+}
+
+fn configured(change: impl FnOnce(&mut ResponseConfig)) -> Judge {
+    let mut config = Config::default().response;
+    change(&mut config);
+    Judge::new(&config, Mode::Production, Mint::Counted(0))
+}
+
+#[test]
+fn severity_leads_to_the_configured_action_with_its_terms() {
+    let mut judge = configured(|c| {
+        c.low = ActionKind::RateLimit;
+        c.medium = ActionKind::RedirectToHoneypot;
+        c.block_egress = true;
+        c.honeypot.v4 = Some(crate::config::Decoy {
+            address: None,
+            port: 2222,
+        });
+        c.reapply = Duration::from_mins(10);
+    });
+    let mut decide = |source, severity| judge.judge(&alert(source, severity, 0), &guards(), at(0)).unwrap();
+    let limited = decide("192.0.2.1", Severity::Low);
+    assert_eq!(limited.action, ActionKind::RateLimit);
+    assert_eq!(limited.terms.rate, Some(Config::default().response.rate_limit));
+    assert_eq!(limited.terms.watch_until, Some(at(5 * 3600)));
+    assert_eq!((limited.terms.egress, limited.terms.reapply_ms), (false, 600_000));
+    let redirected = decide("192.0.2.2", Severity::Medium);
+    assert_eq!(
+        (redirected.action, redirected.terms.rate),
+        (ActionKind::RedirectToHoneypot, None)
+    );
+    assert!(!redirected.terms.egress, "the decoy's answers go out");
+    let no_decoy = decide("2001:db8::2", Severity::Medium);
+    assert_eq!(no_decoy.action, ActionKind::BlockIp);
+    assert!(
+        no_decoy.reason.contains("its family has no honeypot"),
+        "{}",
+        no_decoy.reason
+    );
+    assert!(decide("192.0.2.3", Severity::High).terms.egress);
+}
+
+#[test]
+fn evidence_makes_it_graver_never_milder_and_overrules_no_person() {
+    let mut judge = configured(|c| c.low = ActionKind::RateLimit);
+    let mut decide = |severity, seconds| judge.judge(&alert("192.0.2.1", severity, seconds), &guards(), at(seconds));
+    let limited = decide(Severity::Low, 0).unwrap();
+    let blocked = decide(Severity::High, 1).unwrap();
+    assert_eq!(
+        (blocked.id, blocked.action, blocked.terms.rate),
+        (limited.id, ActionKind::BlockIp, None)
+    );
+    assert_eq!(decide(Severity::Low, 2), None, "a block is as good as a limit");
+    let longer = decide(Severity::Low, 60).unwrap();
+    assert_eq!(longer.action, ActionKind::BlockIp, "lengthened, not made milder");
+
+    judge
+        .operator(&wish("198.51.100.0/24", 600), &guards(), at(61))
+        .unwrap();
+    let inside = judge
+        .judge(&alert("198.51.100.1", Severity::Low, 62), &guards(), at(62))
+        .unwrap();
+    assert_eq!(
+        inside.action,
+        ActionKind::BlockIp,
+        "a limit would open a hole in the blocked prefix"
+    );
+
+    let rate = Rate {
+        packets: 5,
+        bytes: 0,
+        burst_ms: 1000,
+        each: false,
+    };
+    let limit = NewDecision {
+        action: ActionKind::RateLimit,
+        rate: Some(rate),
+        ..wish("192.0.2.1/32", 60)
+    };
+    let person = judge.operator(&limit, &guards(), at(70)).unwrap();
+    assert_eq!(person.action, ActionKind::RateLimit, "a person may");
+    let after = judge
+        .judge(&alert("192.0.2.1", Severity::High, 71), &guards(), at(71))
+        .unwrap();
+    assert_eq!((after.action, after.terms.rate), (ActionKind::RateLimit, Some(rate)));
+    assert_eq!(after.expires_at, Some(at(71 + 4 * 3600)));
+}
+
+#[test]
+fn parameters_that_do_not_belong_together_are_refused() {
+    let mut judge = configured(|_| ());
+    let rate = Rate {
+        packets: 5,
+        bytes: 0,
+        burst_ms: 1000,
+        each: false,
+    };
+    let each = Rate { each: true, ..rate };
+    let limit = |rate| NewDecision {
+        action: ActionKind::RateLimit,
+        rate: Some(rate),
+        ..wish("192.0.2.1/32", 60)
+    };
+    for (wish, part) in [
+        (limit(each), "192.0.2.1 is one address"),
+        (limit(Rate { packets: 0, ..rate }), "neither packets nor bytes"),
+        (
+            NewDecision {
+                action: ActionKind::BlockIp,
+                ..limit(rate)
+            },
+            "belongs to `rate_limit`, not to `block_ip`",
+        ),
+        (
+            NewDecision {
+                egress: Some(true),
+                ..limit(rate)
+            },
+            "belongs to `block`, not to `rate_limit`",
+        ),
+        (
+            NewDecision {
+                action: ActionKind::RedirectToHoneypot,
+                ..wish("2001:db8::1/128", 60)
+            },
+            "`response.honeypot.v6`",
+        ),
+    ] {
+        let said = judge.operator(&wish, &guards(), at(0)).unwrap_err().to_string();
+        assert!(said.contains(part), "{said}");
+    }
+    let prefix = NewDecision {
+        target: "192.0.2.0/24".parse().unwrap(),
+        ..limit(each)
+    };
+    assert_eq!(
+        judge.operator(&prefix, &guards(), at(0)).unwrap().terms.rate,
+        Some(each)
+    );
+}
+
+#[test]
+fn without_probation_nothing_is_watched() {
+    let mut judge = configured(|c| c.probation = Duration::ZERO);
+    let decision = judge
+        .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
+        .unwrap();
+    assert_eq!(decision.terms.watch_until, None);
+    let gone = judge.delete(&Selector::All, false, at(1));
+    assert_eq!(gone[0].terms.watch_until, None);
 }

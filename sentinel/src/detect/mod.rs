@@ -10,6 +10,7 @@
 
 mod baseline;
 mod brute_force;
+mod notice;
 mod packet_flood;
 mod port_scan;
 mod syn_flood;
@@ -21,6 +22,7 @@ mod voice;
 
 pub use baseline::Baseline;
 pub use brute_force::BruteForce;
+pub use notice::{KernelLimits, Notice};
 pub use packet_flood::PacketFlood;
 pub use port_scan::PortScan;
 pub use syn_flood::SynFlood;
@@ -108,6 +110,7 @@ pub fn severity(score: f64, thresholds: &SeverityThresholds) -> Option<Severity>
 pub struct Detectors {
     behaviour: Vec<Box<dyn DetectorBox>>,
     baseline: Option<Baseline>,
+    noticed: notice::Noticed,
     speaker: Speaker,
 }
 
@@ -151,6 +154,7 @@ impl Detectors {
                 .baseline
                 .enabled
                 .then(|| Baseline::new(&detect.baseline, detect.realert_after, sources)),
+            noticed: notice::Noticed::new(detect.realert_after),
             speaker: Speaker {
                 voice: Voice::new(detect.realert_after, config.severity_thresholds, sources),
                 clock,
@@ -222,7 +226,9 @@ impl Speaker {
     /// Makes an alert of a finding, if its severity is worth one.
     fn utter(&mut self, detector: Name, mut finding: Finding) -> Option<Alert> {
         let score = score(finding.ratio);
-        let mut severity = severity(score, &self.voice.thresholds())?;
+        // A return is told however it is weighed: what the kernel put in force again is renewed on that word.
+        let least = (detector == Name::Probation).then_some(Severity::Low);
+        let mut severity = severity(score, &self.voice.thresholds()).or(least)?;
         if finding.class == EvidenceClass::Statistical {
             severity = severity.min(Severity::Medium);
         }
@@ -244,6 +250,7 @@ impl Speaker {
             evidence: finding.evidence,
             summary: finding.summary,
             sensor: self.sensor.clone(),
+            former: None,
         })
     }
 }

@@ -89,10 +89,10 @@ impl Event {
     }
 
     /// The first packet of a flow that met a decision.
-    pub fn drop(at: Timestamp, packet: &PacketMeta, decision: DecisionId, simulated: bool) -> Self {
+    pub fn drop(at: Timestamp, packet: &PacketMeta, decision: DecisionId, reason: &str, simulated: bool) -> Self {
         let (source, target) = ((packet.src, packet.src_port), (packet.dst, packet.dst_port));
         let mut line = base("drop", at, source, target, packet.proto);
-        line["drop"] = json!({ "len": packet.l3_len, "reason": "block list" });
+        line["drop"] = json!({ "len": packet.l3_len, "reason": reason });
         line["sentinel"] = json!({ "decision": decision, "simulated": simulated });
         Self(line)
     }

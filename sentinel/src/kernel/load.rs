@@ -42,7 +42,7 @@ pub struct Kernel {
     pub(super) links: attach::Links,
     pub(super) pins: Option<Pins>,
     pub(super) takeover: Option<Takeover>,
-    settings: Arc<SettingsMap>,
+    pub(super) settings: Arc<SettingsMap>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<FlowMemory>,
@@ -172,11 +172,6 @@ impl Kernel {
     /// Whether SYNs to a port under flood are answered with cookies.
     pub const fn cookies(&self) -> &Cookies {
         &self.cookies
-    }
-
-    /// The settings of the running programs.
-    fn settings(&self) -> Result<Settings, KernelError> {
-        self.settings.get()
     }
 
     /// The kernel programs' diagnostics.

@@ -1,5 +1,6 @@
 //! The settings of the running programs, and their only writer.
 
+use super::Kernel;
 use super::error::KernelError;
 use aya::maps::{Array, MapData};
 use sentinel_common::names::MAP_SETTINGS;
@@ -28,6 +29,16 @@ impl SettingsMap {
         let mut settings = map.get(&0, 0).map_err(failed)?;
         change(&mut settings);
         map.set(0, settings, 0).map_err(failed)
+    }
+}
+
+impl Kernel {
+    /// The settings as the programs have them, such as the thresholds they were given.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`] when they cannot be read.
+    pub fn settings(&self) -> Result<Settings, KernelError> {
+        self.settings.get()
     }
 }
 

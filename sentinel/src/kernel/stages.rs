@@ -6,6 +6,7 @@
 use super::Kernel;
 use super::error::{KernelError, insist};
 use super::load::{classifier, take, xdp};
+use super::maps::Reach;
 use super::probe;
 use crate::config::{Hook, KernelConfig};
 use aya::Ebpf;
@@ -15,6 +16,7 @@ use sentinel_common::addr::Addr;
 use sentinel_common::names as n;
 use sentinel_common::redirect::{HONEYPOT_ADDRESS, HONEYPOT_SET, Honeypot};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::PoisonError;
 
 /// The stages, entered.
 pub(super) struct Stages {
@@ -114,6 +116,7 @@ impl Kernel {
         if let Some(cause) = &self.stages.refused
             && (v4.is_some() || v6.is_some())
         {
+            self.reach(|reach| reach.refused = Some(cause.clone()));
             return Err(KernelError::Honeypot { cause: cause.clone() });
         }
         if !self.config.egress && (v4.is_some() || v6.is_some()) {
@@ -130,7 +133,17 @@ impl Kernel {
                 .set(index, honeypot, 0)
                 .map_err(|error| KernelError::map(n::MAP_HONEYPOTS, &error))?;
         }
+        self.reach(|reach| {
+            reach.honeypot4 = v4.is_some();
+            reach.honeypot6 = v6.is_some();
+            reach.refused = None;
+        });
         Ok(())
+    }
+
+    /// Notes what outcomes are to say.
+    fn reach(&self, change: impl FnOnce(&mut Reach)) {
+        change(&mut self.shared.reach.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -98,6 +98,8 @@ pub struct Metrics {
     pub alerts: Family<AlertLabels, Counter>,
     /// `sentinel_decisions_active`; see [`Metrics::set_active`].
     pub decisions_active: Family<ActiveLabels, Gauge>,
+    /// `sentinel_decisions_watched`: decisions that are over and whose targets are on probation.
+    pub decisions_watched: Gauge,
     /// `sentinel_decisions_total`.
     pub decisions: Family<DecisionLabels, Counter>,
     /// `sentinel_guard_vetoes_total`.
@@ -131,6 +133,7 @@ impl Metrics {
             ]),
             alerts: Family::default(),
             decisions_active: Family::default(),
+            decisions_watched: Gauge::default(),
             decisions: Family::default(),
             guard_vetoes: Family::default(),
             actions_reverted: Family::default(),
@@ -159,6 +162,11 @@ impl Metrics {
         );
         r.register("alerts", "Alerts raised", self.alerts.clone());
         r.register("decisions_active", "Decisions in force", self.decisions_active.clone());
+        r.register(
+            "decisions_watched",
+            "Decisions that are over and whose targets are on probation",
+            self.decisions_watched.clone(),
+        );
         r.register("decisions", "Decisions taken", self.decisions.clone());
         r.register(
             "guard_vetoes",
@@ -251,7 +259,7 @@ impl Metrics {
     /// Sets `sentinel_decisions_active` to what is in force; kinds that no longer are go to zero.
     pub fn set_active<'a>(&self, active: impl IntoIterator<Item = &'a Decision>) {
         let mut counts: BTreeMap<ActiveLabels, i64> = BTreeMap::new();
-        for action in [crate::types::ActionKind::BlockIp, crate::types::ActionKind::LogOnly] {
+        for action in crate::types::ActionKind::ALL {
             for origin in [crate::types::Origin::Detector, crate::types::Origin::Operator] {
                 let (action, origin) = (action.as_str(), origin.as_str());
                 counts.insert(ActiveLabels { action, origin }, 0);

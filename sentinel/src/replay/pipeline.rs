@@ -6,10 +6,10 @@ use crate::decide::{Guards, Judge};
 use crate::detect::Detectors;
 use crate::export::eve;
 use crate::flow::{FlowTable, Observation};
-use crate::respond::Enforcer;
+use crate::respond::{Enforcer, entry_of};
 use crate::types::{Alert, Clock, Decision, DecisionId, DecisionStatus, Ktime, Mint, Protected, Timestamp};
 use ipnet::IpNet;
-use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
+use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{Direction, FlowKey, FlowValue};
 use sentinel_common::packet::{PacketMeta, ParseError, parse_ethernet};
@@ -274,14 +274,7 @@ impl Pipeline {
             *self.summary.vetoes.entry(veto.guard.clone()).or_default() += 1;
         }
         if decision.status == DecisionStatus::Active {
-            let entry = BlockEntry {
-                expires_ns: decision.expires_at.map_or(NEVER_NS, |end| self.clock.boot(end).0),
-                decision: *decision.id.0.as_bytes(),
-                action: ACTION_DROP,
-                flags: if decision.simulated { FLAG_SHADOW } else { 0 },
-                prefix_len: decision.target.prefix_len(),
-                ..BlockEntry::default()
-            };
+            let entry = entry_of(&decision, self.clock);
             let written = self.gate.put_block(decision.target, &entry).is_ok();
             let there = self.gate.get_block(decision.target).ok().flatten();
             if !(written && there.is_some_and(|e| e.same_order(&entry)))
@@ -331,9 +324,9 @@ impl Pipeline {
     fn pass(&mut self, packet: &PacketMeta, direction: Direction, wire_len: u32, now: Ktime) -> Verdict {
         let (verdict, by) = self.gate.judge(packet, u64::from(wire_len), now.0);
         *self.summary.verdicts.entry(verdict.as_str()).or_default() += 1;
-        // What goes to the honeypot is neither dropped nor would be.
+        // What goes to the honeypot, or would, is neither dropped nor would be.
         if let Some(target) = by
-            && verdict != Verdict::Redirect
+            && !matches!(verdict, Verdict::Redirect | Verdict::WouldRedirect)
         {
             self.drop_event(packet, direction, target, verdict, self.clock.wall(now));
         }
@@ -350,7 +343,12 @@ impl Pipeline {
         if self.dropped.len() >= DROPS || !self.dropped.insert((id, key)) {
             return;
         }
-        self.events.push(eve::Event::drop(at, packet, id, !verdict.drops()));
+        let reason = match verdict {
+            Verdict::DropLimit | Verdict::WouldLimit => "rate limit",
+            _ => "block list",
+        };
+        self.events
+            .push(eve::Event::drop(at, packet, id, reason, !verdict.drops()));
     }
 
     fn flow_ended(&mut self, key: &FlowKey, value: &FlowValue, now: Ktime) {

@@ -1,8 +1,10 @@
 //! What is in force right now, and what it has met.
 
-use crate::types::{Action, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime};
+use crate::types::{Action, ActionKind, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime, Rate};
 use ipnet::IpNet;
-use sentinel_common::entry::{ACTION_DROP, BlockEntry, FLAG_SHADOW, NEVER_NS};
+use sentinel_common::entry::{
+    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, BlockEntry, FLAG_EACH, FLAG_EGRESS, FLAG_SHADOW, NEVER_NS,
+};
 use std::collections::HashMap;
 
 /// The counters of a kernel entry.
@@ -66,13 +68,53 @@ pub(super) struct Awaited {
 }
 
 /// The kernel entry a decision stands for.
-pub(super) fn entry_of(decision: &Decision, clock: Clock) -> BlockEntry {
+pub(crate) fn entry_of(decision: &Decision, clock: Clock) -> BlockEntry {
+    let terms = &decision.terms;
+    let rate = terms.rate.filter(|_| decision.action == ActionKind::RateLimit);
+    let mut flags = 0;
+    for (flag, set) in [
+        (FLAG_SHADOW, decision.simulated),
+        (FLAG_EGRESS, terms.egress),
+        (FLAG_EACH, rate.is_some_and(|rate| rate.each)),
+    ] {
+        flags |= if set { flag } else { 0 };
+    }
     BlockEntry {
         expires_ns: decision.expires_at.map_or(NEVER_NS, |at| clock.boot(at).0),
         decision: *decision.id.0.as_bytes(),
-        action: ACTION_DROP,
-        flags: if decision.simulated { FLAG_SHADOW } else { 0 },
+        action: match decision.action {
+            ActionKind::RateLimit => ACTION_LIMIT,
+            ActionKind::RedirectToHoneypot => ACTION_REDIRECT,
+            // What asks for nothing has no entry.
+            ActionKind::BlockIp | ActionKind::LogOnly => ACTION_DROP,
+        },
+        flags,
         prefix_len: decision.target.prefix_len(),
+        burst_ms: rate.map_or(0, |rate| rate.burst_ms),
+        packet_ns: rate.map_or(0, Rate::packet_ns),
+        byte_ns_q8: rate.map_or(0, Rate::byte_ns_q8),
+        watch_until_ns: terms.watch_until.map_or(0, |at| clock.boot(at).0),
+        reapply_ns: terms.reapply_ms.saturating_mul(1_000_000),
         ..BlockEntry::default()
+    }
+}
+
+/// What was done, for people: `by` says how and by whom, `instead` what was done in its place and why.
+pub(super) fn outcome(decision: &Decision, by: &str, instead: Option<String>) -> String {
+    let done = match (decision.simulated, decision.action) {
+        (true, ActionKind::RateLimit) => "simulated: counted, not limited,".to_owned(),
+        (true, ActionKind::RedirectToHoneypot) => "simulated: counted, not redirected,".to_owned(),
+        (true, _) => "simulated: counted, not dropped,".to_owned(),
+        (false, ActionKind::RateLimit) => match decision.terms.rate {
+            Some(rate) => format!("limits to {rate},"),
+            None => "limits".to_owned(),
+        },
+        (false, ActionKind::RedirectToHoneypot) if instead.is_none() => "redirects to the honeypot,".to_owned(),
+        (false, _) if decision.terms.egress && instead.is_none() => "enforced in both directions".to_owned(),
+        (false, _) => "enforced".to_owned(),
+    };
+    match instead {
+        None => format!("{done} {by}, read back"),
+        Some(instead) => format!("{done} {by}, read back; but {instead}"),
     }
 }

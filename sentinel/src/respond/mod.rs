@@ -7,6 +7,7 @@
 mod held;
 mod memory;
 mod order;
+mod probation;
 mod responder;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -14,6 +15,7 @@ mod tidings;
 mod undo;
 mod watch;
 
+pub(crate) use held::entry_of;
 pub use held::{HitNews, HitTable};
 pub use order::{Cause, Order};
 pub use responder::{Deps, Responder};
@@ -64,6 +66,13 @@ pub trait Enforcer: Send {
     /// # Errors
     /// [`EnforceError::Kernel`] when a map cannot be read.
     fn list_allows(&self) -> Result<Vec<(IpNet, AllowEntry)>, EnforceError>;
+
+    /// What of an entry cannot be carried out here, and what is done instead, in words that complete "…, because"; `None`
+    /// where it is carried out as it says.
+    fn shortfall(&self, target: IpNet, entry: &BlockEntry) -> Option<String> {
+        let _ = (target, entry);
+        None
+    }
 
     /// Who enforces, for outcomes: `xdp (native)`, `replay`.
     fn name(&self) -> String;

@@ -31,6 +31,10 @@ impl Cause {
 
 /// One order. Orders handed over together share one durable write before the deed and one after it.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a batch at a time, and most are the large kind"
+)]
 pub enum Order {
     /// Remember an alert that leads to nothing.
     Note(Arc<Alert>),

@@ -1,7 +1,8 @@
 //! Carries orders out: remember, do, read back, remember, tell.
 
-use super::held::{Awaited, Held, Owed, entry_of};
+use super::held::{Awaited, Held, Owed, entry_of, outcome};
 use super::memory::{Memory, Refused};
+use super::probation::Watched;
 use super::tidings::{Tidings, action_verb, audit_verb, log};
 use super::{EnforceError, Enforcer, Order};
 use crate::bus::Bus;
@@ -41,6 +42,8 @@ pub struct Responder<E> {
     /// Entries that should be gone and are not known to be; tried again until they are.
     /// Several actions may wait for the same entry to go.
     pub(super) owed: BTreeMap<IpNet, Vec<Owed>>,
+    /// Over, and watched for a return.
+    pub(super) watched: Watched,
     /// Actions of an earlier run whose decisions were not taken up yet.
     pub(super) earlier: HashMap<DecisionId, Action>,
     /// What is never touched; asked once more before a write.
@@ -67,6 +70,7 @@ impl<E: Enforcer> Responder<E> {
             clock,
             held: BTreeMap::new(),
             owed: BTreeMap::new(),
+            watched: Watched::default(),
             earlier: HashMap::new(),
             protected: Vec::new(),
             allow_fault: None,
@@ -218,17 +222,23 @@ impl<E: Enforcer> Responder<E> {
         now: Timestamp,
         tidings: &mut Tidings,
     ) -> Result<Decision, CommandError> {
-        if let Err(cause) = self.write(&decision) {
+        if let Err(cause) = self.write(&decision, tidings) {
             return self.give_up(decision, action, cause, now, tidings);
         }
-        let (status, verb) = if decision.simulated {
-            (ActionStatus::Simulated, "simulated: counted, not dropped,")
+        let status = if decision.simulated {
+            ActionStatus::Simulated
         } else {
-            (ActionStatus::Enforced, "enforced")
+            ActionStatus::Enforced
         };
+        let instead = self
+            .enforcer
+            .shortfall(decision.target, &entry_of(&decision, self.clock));
+        let by = format!("{how} {}", self.enforcer.name());
+        action.kind = decision.action;
         action.status = status;
         action.outcome_at = Some(now);
-        action.outcome = format!("{verb} {how} {}, read back", self.enforcer.name());
+        action.outcome = outcome(&decision, &by, instead);
+        self.unwatch(&decision.target, tidings);
         let subject = decision.target.to_string();
         tidings.audit(now, "sentinel", action_verb(status), subject, action.outcome.clone());
         tidings.action(&action);
@@ -254,10 +264,10 @@ impl<E: Enforcer> Responder<E> {
     }
 
     /// The write itself, with the checks that must hold whoever decided; why it was not done, in words.
-    fn write(&mut self, decision: &Decision) -> Result<(), String> {
+    fn write(&mut self, decision: &Decision, tidings: &mut Tidings) -> Result<(), String> {
         let target = decision.target;
         if decision.expires_at.is_none() {
-            return Err("a block without an end is never written".to_owned());
+            return Err("an action without an end is never written".to_owned());
         }
         if canonical(target) != target {
             return Err(format!("{target} is not spelled as the kernel's maps spell it"));
@@ -270,7 +280,10 @@ impl<E: Enforcer> Responder<E> {
             return Err(format!("{target} overlaps {net}, which is protected"));
         }
         let entry = entry_of(decision, self.clock);
-        let written = self.put_and_read(target, &entry);
+        let mut written = self.put_and_read(target, &entry);
+        if matches!(written, Err(EnforceError::Full { .. })) && self.make_room(target, tidings) {
+            written = self.put_and_read(target, &entry);
+        }
         self.put_fault = written.as_ref().err().map(|error| format!("{target}: {error}"));
         written.map_err(|error| error.to_string())
     }
@@ -305,6 +318,8 @@ impl<E: Enforcer> Responder<E> {
         if let Some(old) = self.held.remove(&target).filter(|old| old.decision.id != decision.id) {
             self.supersede(old, &decision, now, tidings);
         }
+        self.unwatch(&target, tidings);
+        decision.terms.watch_until = None;
         self.gone.push(decision.id);
         action.status = ActionStatus::Failed;
         action.outcome_at = Some(now);
@@ -415,7 +430,14 @@ impl<E: Enforcer> Responder<E> {
             return degraded(cause, "the next one that can be clears this; see the action's outcome");
         }
         Condition::Ok {
-            detail: format!("{} in force through {}", self.held.len(), self.enforcer.name()),
+            detail: match self.watches() {
+                0 => format!("{} in force through {}", self.held.len(), self.enforcer.name()),
+                watched => format!(
+                    "{} in force, {watched} on probation through {}",
+                    self.held.len(),
+                    self.enforcer.name()
+                ),
+            },
         }
     }
 

@@ -20,7 +20,8 @@ impl<E: Enforcer> Responder<E> {
         tidings: &mut Tidings,
     ) -> Result<Vec<Decision>, CommandError> {
         let mut failures = Vec::new();
-        for decision in &decisions {
+        let mut decisions = decisions;
+        for decision in &mut decisions {
             let held = self.held.get(&decision.target);
             let another = held.is_some_and(|held| held.decision.id != decision.id);
             let action = if another || held.is_none() {
@@ -34,12 +35,24 @@ impl<E: Enforcer> Responder<E> {
             } else {
                 ActionStatus::Reverted
             };
-            let settled = format!("{} by {actor}; entry gone, read back", cause.as_str());
-            // What another decision put there stays.
-            let removed = if another {
-                Ok((0, 0))
+            let mut settled = format!("{} by {actor}; entry gone, read back", cause.as_str());
+            let watching = matches!(cause, Cause::Expired | Cause::Operator) && !another;
+            let kept = watching.then(|| self.keep_watching(decision, now)).flatten();
+            let removed = if let Some(last) = kept {
+                let until = decision.terms.watch_until.unwrap_or(now);
+                settled = format!(
+                    "{} by {actor}; no longer in force, the entry only watches for a return until {until}, read back",
+                    cause.as_str()
+                );
+                Ok(last)
             } else {
-                self.remove(decision.target)
+                decision.terms.watch_until = None;
+                // What another decision put there stays.
+                if another {
+                    Ok((0, 0))
+                } else {
+                    self.remove(decision.target)
+                }
             };
             match (removed, action) {
                 (Ok(last), Some(mut action)) => {
@@ -149,6 +162,7 @@ impl<E: Enforcer> Responder<E> {
         old.action.outcome_at = Some(now);
         old.decision.status = DecisionStatus::Deleted;
         old.decision.ended_at = Some(now);
+        old.decision.terms.watch_until = None;
         tidings.action(&old.action);
         tidings.decision(&old.decision);
     }

@@ -1,6 +1,6 @@
 //! Looking at the kernel: is protected what must be, is in force what should be, and what has it met.
 
-use super::held::{Awaited, HitNews, entry_of, hits_of};
+use super::held::{Awaited, HitNews, hits_of};
 use super::{EnforceError, Enforcer, Responder};
 use crate::types::{Decision, DecisionId, Ktime, Protected, canonical};
 use ipnet::IpNet;
@@ -68,9 +68,7 @@ impl<E: Enforcer> Responder<E> {
         let mut drift = 0;
         let mut fault = None;
         let wanted: Vec<_> = self
-            .held
-            .iter()
-            .map(|(target, held)| (*target, entry_of(&held.decision, self.clock)))
+            .wanted()
             .filter(|(target, wanted)| !present.get(target).is_some_and(|entry| entry.same_order(wanted)))
             .collect();
         for (target, entry) in wanted {
@@ -80,7 +78,7 @@ impl<E: Enforcer> Responder<E> {
             fault = fault.or(repaired.err());
         }
         for target in present.keys() {
-            if self.held.contains_key(target) || self.owed.contains_key(target) {
+            if self.held.contains_key(target) || self.watched.contains(target) || self.owed.contains_key(target) {
                 continue;
             }
             drift += 1;

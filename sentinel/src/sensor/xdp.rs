@@ -1,5 +1,6 @@
 //! The kernel as a sensor: decodes ring batches and fetches what quiet flows left unreported.
 
+use crate::detect::Notice;
 use crate::kernel::{FlowSweep, Record, decode};
 use crate::metrics::Metrics;
 use crate::time;
@@ -24,14 +25,20 @@ impl XdpSensor {
         Self { sweep, metrics }
     }
 
-    /// Runs until the ring's channel closes; then the output closes too.
-    pub async fn run(mut self, mut input: mpsc::Receiver<Bytes>, output: mpsc::Sender<Vec<FlowRecord>>) {
+    /// Runs until the ring's channel closes; then the outputs close too. Flows wait for their reader; what the kernel
+    /// noticed goes its own way, so that a flood of flows does not delay it, and beyond the bound is counted.
+    pub async fn run(
+        mut self,
+        mut input: mpsc::Receiver<Bytes>,
+        output: mpsc::Sender<Vec<FlowRecord>>,
+        notices: mpsc::Sender<Notice>,
+    ) {
         let mut timer = tokio::time::interval(SWEEP);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let records = tokio::select! {
                 batch = input.recv() => match batch {
-                    Some(batch) => self.decode(&batch),
+                    Some(batch) => self.decode(&batch, &notices),
                     None => return,
                 },
                 _ = timer.tick() => {
@@ -46,16 +53,24 @@ impl XdpSensor {
         }
     }
 
-    fn decode(&mut self, batch: &[u8]) -> Vec<FlowRecord> {
+    fn decode(&mut self, batch: &[u8], notices: &mpsc::Sender<Notice>) -> Vec<FlowRecord> {
         let records: Vec<FlowRecord> = decode(batch)
             .filter_map(|record| {
                 record
                     .inspect_err(|error| self.metrics.dropped("decode", error.reason(), 1))
                     .ok()
             })
-            .filter_map(|record| match record {
-                Record::Flow(mut flow) => self.sweep.settle(&mut flow).then_some(flow),
-                Record::Reflex(_) | Record::Return(_) | Record::SynFlood(_) => None,
+            .filter_map(|record| {
+                let notice = match record {
+                    Record::Flow(mut flow) => return self.sweep.settle(&mut flow).then_some(flow),
+                    Record::Reflex(record) => Notice::Reflex(record),
+                    Record::Return(record) => Notice::Return(record),
+                    Record::SynFlood(record) => Notice::SynFlood(record),
+                };
+                if notices.try_send(notice).is_err() {
+                    self.metrics.dropped("sensor", "notices_full", 1);
+                }
+                None
             })
             .collect();
         self.metrics.records("ring", records.len());

@@ -9,6 +9,9 @@ use rusqlite::types::Value;
 /// Most items one page holds.
 pub const PAGE_MAX: usize = 1000;
 
+/// Decisions that are over and whose targets are on probation. The words are those of the index.
+pub(super) const WATCHED: &str = "watch_until IS NOT NULL";
+
 /// Which part of a list: newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -52,6 +55,8 @@ pub struct DecisionFilter {
     pub ip: Option<IpNet>,
     /// `true`: only those in force; `false`: only the others.
     pub active: Option<bool>,
+    /// Only those that are over and whose targets are on probation.
+    pub watched: bool,
 }
 
 /// Narrows the list of actions.
@@ -206,6 +211,9 @@ impl Query for DecisionFilter {
             Some(true) => clauses.and("status = 'active'", []),
             Some(false) => clauses.and("status <> ?", [Value::Text(word(&DecisionStatus::Active)?)]),
             None => {}
+        }
+        if self.watched {
+            clauses.and(WATCHED, []);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
 use super::{Record, audit::Head};
-use crate::types::{Action, Alert, Decision};
+use crate::types::{Action, Alert, Decision, DecisionStatus};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
 use std::net::IpAddr;
@@ -50,11 +50,12 @@ fn upsert_decision(connection: &Connection, decision: &Decision) -> rusqlite::Re
     let (low, high) = range(decision.target);
     connection
         .prepare_cached(
-            "INSERT INTO decisions (id, at, low, high, action, status, origin, expires_at, alert, json)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+            "INSERT INTO decisions (id, at, low, high, action, status, origin, expires_at, alert, watch_until, json)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
              ON CONFLICT (id) DO UPDATE SET at = excluded.at, low = excluded.low, high = excluded.high,
                  action = excluded.action, status = excluded.status, origin = excluded.origin,
-                 expires_at = excluded.expires_at, alert = excluded.alert, json = excluded.json",
+                 expires_at = excluded.expires_at, alert = excluded.alert, watch_until = excluded.watch_until,
+                 json = excluded.json",
         )?
         .execute(params![
             decision.id.0.as_bytes(),
@@ -66,9 +67,16 @@ fn upsert_decision(connection: &Connection, decision: &Decision) -> rusqlite::Re
             decision.origin.as_str(),
             decision.expires_at.map(|at| at.0),
             decision.alert.map(|id| *id.0.as_bytes()),
+            watch_until(decision),
             json(decision)?,
         ])?;
     Ok(())
+}
+
+/// Until when a decision that is over is on probation.
+fn watch_until(decision: &Decision) -> Option<i64> {
+    let over = matches!(decision.status, DecisionStatus::Expired | DecisionStatus::Deleted);
+    decision.terms.watch_until.filter(|_| over).map(|at| at.0)
 }
 
 fn upsert_action(connection: &Connection, action: &Action) -> rusqlite::Result<()> {

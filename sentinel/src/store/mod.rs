@@ -239,6 +239,14 @@ impl Store {
         self.readers.with(read::active).await
     }
 
+    /// Every decision that is over and whose target was on probation when last heard of, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn watched_decisions(&self) -> Result<Vec<Decision>, StoreError> {
+        self.readers.with(read::watched).await
+    }
+
     /// A page of actions.
     ///
     /// # Errors

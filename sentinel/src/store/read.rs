@@ -134,9 +134,18 @@ pub(super) fn by_id<Q: Query>(connection: &Connection, id: uuid::Uuid) -> Result
 
 /// Every decision in force, oldest first.
 pub(super) fn active(connection: &Connection) -> Result<Vec<crate::types::Decision>, StoreError> {
+    decisions(connection, "status = 'active'")
+}
+
+/// Every decision that is over and on probation, oldest first.
+pub(super) fn watched(connection: &Connection) -> Result<Vec<crate::types::Decision>, StoreError> {
+    decisions(connection, super::filter::WATCHED)
+}
+
+fn decisions(connection: &Connection, which: &str) -> Result<Vec<crate::types::Decision>, StoreError> {
     let all = || {
         let mut statement =
-            connection.prepare_cached("SELECT seq, json FROM decisions WHERE status = 'active' ORDER BY seq")?;
+            connection.prepare_cached(&format!("SELECT seq, json FROM decisions WHERE {which} ORDER BY seq"))?;
         let rows = statement.query_map([], super::DecisionFilter::item)?;
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };

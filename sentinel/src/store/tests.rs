@@ -3,7 +3,9 @@
 mod links;
 
 use super::*;
-use crate::types::{ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, Mint, Origin, Severity};
+use crate::types::{
+    ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, Mint, Origin, Severity, Terms,
+};
 use rusqlite::Connection;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -27,6 +29,7 @@ fn alert(mint: &mut Mint, second: i64, source: &str) -> Arc<Alert> {
         evidence: Vec::new(),
         summary: "probed 40 ports".into(),
         sensor: "xdp".into(),
+        former: None,
     })
 }
 
@@ -37,6 +40,7 @@ fn decision(mint: &mut Mint, second: i64, target: &str, status: DecisionStatus) 
         at,
         target: target.parse().unwrap(),
         action: ActionKind::BlockIp,
+        terms: Terms::default(),
         expires_at: Some(at.after(Duration::from_mins(1))),
         simulated: false,
         origin: Origin::Detector,
@@ -355,6 +359,57 @@ async fn killed_agent_loses_no_acknowledged_row() {
     );
 }
 
+#[tokio::test]
+async fn a_database_of_the_first_release_is_migrated_with_what_it_holds() {
+    let (_directory, path) = place();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut mint = Mint::Counted(0);
+    let old = decision(&mut mint, 1, "192.0.2.1/32", DecisionStatus::Active);
+    {
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "application_id", 0x5345_4e54).unwrap();
+        connection.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection
+            .execute(
+                "INSERT INTO decisions (id, at, low, high, action, status, origin, json)
+                 VALUES (?1, 1, x'00', x'00', 'block_ip', 'active', 'detector', ?2)",
+                rusqlite::params![old.id.0.as_bytes(), serde_json::to_string(&*old).unwrap()],
+            )
+            .unwrap();
+    }
+    let running = Running::at(&path);
+    let store = &running.store;
+    assert_eq!(store.active_decisions().await.unwrap(), [Decision::clone(&old)]);
+    assert_eq!(store.watched_decisions().await.unwrap(), []);
+    let watched = Decision {
+        status: DecisionStatus::Expired,
+        terms: Terms {
+            watch_until: Some(Timestamp(5_000)),
+            ..old.terms
+        },
+        ..Decision::clone(&old)
+    };
+    let keep = |decision: &Decision| vec![Record::Decision(Arc::new(decision.clone()))];
+    store.commit(keep(&watched)).await.unwrap();
+    assert_eq!(store.watched_decisions().await.unwrap(), std::slice::from_ref(&watched));
+    let only = DecisionFilter {
+        watched: true,
+        ..DecisionFilter::default()
+    };
+    assert_eq!(
+        store.decisions(only).await.unwrap().items,
+        std::slice::from_ref(&watched)
+    );
+    let over = Decision {
+        terms: Terms::default(),
+        ..watched
+    };
+    store.commit(keep(&over)).await.unwrap();
+    assert_eq!(store.watched_decisions().await.unwrap(), []);
+    assert_eq!(store.active_decisions().await.unwrap(), []);
+}
+
 #[test]
 fn refuses_what_it_cannot_use_and_changes_nothing() {
     let (directory, path) = place();
@@ -387,7 +442,7 @@ fn refuses_what_it_cannot_use_and_changes_nothing() {
         .unwrap();
     refuse(
         &std::fs::read(&newer).unwrap(),
-        &["99", "up to 1", "move the file away"],
+        &["99", "up to 2", "move the file away"],
     );
 
     let foreign = directory.path().join("foreign.db");

@@ -10,15 +10,24 @@ use serde::{Deserialize, Serialize};
 pub enum ActionKind {
     /// Nothing but the record.
     LogOnly,
+    /// Drop what exceeds a rate, in the kernel.
+    RateLimit,
+    /// Send its packets to a decoy, in the kernel.
+    RedirectToHoneypot,
     /// Drop its packets in the kernel.
     BlockIp,
 }
 
 impl ActionKind {
+    /// Every kind, the mildest first: what is in force is never replaced by a milder kind on its own.
+    pub const ALL: [Self; 4] = [Self::LogOnly, Self::RateLimit, Self::RedirectToHoneypot, Self::BlockIp];
+
     /// The name used in configuration, metrics and API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LogOnly => "log_only",
+            Self::RateLimit => "rate_limit",
+            Self::RedirectToHoneypot => "redirect_to_honeypot",
             Self::BlockIp => "block_ip",
         }
     }
@@ -63,8 +72,8 @@ pub struct Action {
     pub expires_at: Option<Timestamp>,
     /// What happened, for people; names the enforcer.
     pub outcome: String,
-    /// Packets dropped so far (live) or in all (ended).
+    /// Packets dropped or redirected so far (live) or in all (ended); of a rate limit, those beyond the rate.
     pub hits: u64,
-    /// Packets that would have been dropped, for simulated actions.
+    /// Packets that would have been, for simulated actions.
     pub would_hits: u64,
 }

@@ -1,6 +1,6 @@
 //! What a detector says, and the numbers that made it say so.
 
-use super::{AlertId, Ktime, Timestamp};
+use super::{AlertId, DecisionId, Ktime, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -41,6 +41,12 @@ pub enum Detector {
     BruteForce,
     /// Far from the source's own habit.
     Baseline,
+    /// A threshold per source that the kernel itself watches.
+    Reflex,
+    /// Somebody whose block ended came back.
+    Probation,
+    /// Half-open handshakes to one port, counted in the kernel whoever sent them.
+    SynFloodKernel,
 }
 
 impl Detector {
@@ -52,6 +58,9 @@ impl Detector {
             Self::PacketFlood => "packet_flood",
             Self::BruteForce => "brute_force",
             Self::Baseline => "baseline",
+            Self::Reflex => "reflex",
+            Self::Probation => "probation",
+            Self::SynFloodKernel => "syn_flood_kernel",
         }
     }
 }
@@ -135,4 +144,7 @@ pub struct Alert {
     pub summary: String,
     /// Which sensor saw it: `xdp` or `pcap`.
     pub sensor: String,
+    /// The decision that is over and whose probation this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<DecisionId>,
 }

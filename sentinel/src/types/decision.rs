@@ -1,6 +1,6 @@
 //! What is to be done about an address, on whose word and until when.
 
-use super::{ActionKind, AlertId, DecisionId, Severity, Timestamp};
+use super::{ActionKind, AlertId, DecisionId, Rate, Severity, Terms, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -64,6 +64,9 @@ pub struct Decision {
     pub target: IpNet,
     /// What to do.
     pub action: ActionKind,
+    /// What with.
+    #[serde(flatten)]
+    pub terms: Terms,
     /// When it ends; every action but `log_only` has an end.
     pub expires_at: Option<Timestamp>,
     /// Counted but not enforced.
@@ -93,6 +96,10 @@ pub struct NewDecision {
     pub target: IpNet,
     /// What to do.
     pub action: ActionKind,
+    /// What a rate limit lets through; the configured rate where not said.
+    pub rate: Option<Rate>,
+    /// Whether what goes out to it is dropped too, for a block; as configured where not said.
+    pub egress: Option<bool>,
     /// For how long.
     pub duration: Duration,
     /// Why, in the operator's words.
@@ -121,6 +128,8 @@ pub enum Command {
     Delete {
         /// Which ones.
         which: Selector,
+        /// Leave nothing behind: no probation, and an end to that of decisions that are over.
+        forget: bool,
         /// Who asks.
         actor: String,
         /// Where the answer goes.

@@ -11,6 +11,7 @@ mod ids;
 mod net;
 mod protected;
 mod stats;
+mod terms;
 mod time;
 
 pub use action::{Action, ActionKind, ActionStatus};
@@ -22,4 +23,5 @@ pub use ids::{ActionId, AlertId, DecisionId, Mint};
 pub use net::canonical;
 pub use protected::{Hits, Protected};
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
+pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
 pub use time::{Clock, Ktime, Timestamp};

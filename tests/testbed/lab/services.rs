@@ -29,7 +29,7 @@ impl Services {
             running: Vec::new(),
             dir: scratch::folder()?,
         };
-        services.sshd(host)?;
+        services.ssh(host, 22)?;
         services.web(host)?;
         services.names(host)?;
         services.running.push(host.spawn("iperf3 -s")?);
@@ -53,14 +53,34 @@ impl Services {
         Ok(path.display().to_string())
     }
 
-    fn sshd(&mut self, host: &Host) -> Result<()> {
-        let key = self.dir.path().join("host_key");
+    /// Starts another ssh server on `port`, a decoy with a key of its own, and waits until it listens; returns the key.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn decoy(&mut self, host: &Host, port: u16) -> Result<String> {
+        self.ssh(host, port)?;
+        self.await_port(host, port, "the decoy")?;
+        self.key(port)
+    }
+
+    /// Public key of the ssh server on `port`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn key(&self, port: u16) -> Result<String> {
+        let line = std::fs::read_to_string(self.dir.path().join(format!("host_key_{port}.pub")))?;
+        let key = line.split_whitespace().nth(1).context("a public key")?;
+        Ok(key.to_owned())
+    }
+
+    fn ssh(&mut self, host: &Host, port: u16) -> Result<()> {
+        let key = self.dir.path().join(format!("host_key_{port}"));
         let mut keygen = Command::new("ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
         child::must(keygen, START)?;
-        let config = self.dir.path().join("sshd_config");
+        let config = self.dir.path().join(format!("sshd_config_{port}"));
         let settings = format!(
-            "Port 22\nHostKey {}\nPidFile none\nUsePAM no\nPasswordAuthentication yes\nKbdInteractiveAuthentication no\n\
+            "Port {port}\nHostKey {}\nPidFile none\nUsePAM no\nPasswordAuthentication yes\nKbdInteractiveAuthentication no\n\
              PubkeyAuthentication no\nMaxStartups 200\nLoginGraceTime 20\n",
             key.display()
         );

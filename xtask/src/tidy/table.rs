@@ -21,7 +21,7 @@ pub(super) const ROOMS: &[Room] = &[
     // `respond` owns the trait that the kernel's maps implement.
     room("kernel", &["config", "respond", "types"]),
     room("host", &["types"]),
-    room("sensor", &["kernel", "metrics", "time"]),
+    room("sensor", &["detect", "kernel", "metrics", "time"]),
     room("flow", &["config", "types"]),
     room("detect", &["config", "flow", "types"]),
     room("decide", &["config", "types"]),

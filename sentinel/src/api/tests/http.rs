@@ -210,6 +210,44 @@ async fn operator_blocks_and_unblocks_and_the_audit_knows() {
 }
 
 #[tokio::test]
+async fn a_rate_is_said_with_units_and_what_is_not_said_is_as_configured() {
+    let house = House::new();
+    let router = house.router(Door::Tcp);
+    let configured = json!({ "packets": 100, "bytes": 1 << 20, "burst_ms": 1000 });
+    for (said, rate) in [
+        (json!({}), Value::Null),
+        (
+            json!({ "burst": "2s" }),
+            json!({ "packets": 100, "bytes": 1 << 20, "burst_ms": 2000 }),
+        ),
+        (
+            json!({ "packets": 7 }),
+            json!({ "packets": 7, "bytes": 0, "burst_ms": 1000 }),
+        ),
+        (
+            json!({ "bytes": "64KiB", "burst": "500ms", "each": true }),
+            json!({ "packets": 0, "bytes": 65_536, "burst_ms": 500, "each": true }),
+        ),
+        (json!({ "packets": 100, "bytes": 1 << 20 }), configured),
+    ] {
+        let mut wish = json!({ "target": "203.0.113.0/24", "type": "rate_limit" });
+        wish.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        let (status, made) = ask(&router, send("POST", "/decisions", &wish)).await;
+        assert_eq!(
+            (status, &made["action"], &made["rate"]),
+            (201, &json!("rate_limit"), &rate),
+            "{wish}"
+        );
+    }
+    let wish = json!({ "target": "203.0.113.9", "type": "redirect" });
+    let (_, made) = ask(&router, send("POST", "/decisions", &wish)).await;
+    assert_eq!(made["action"], "redirect_to_honeypot");
+    let wish = json!({ "target": "203.0.113.8", "egress": true });
+    let (_, made) = ask(&router, send("POST", "/decisions", &wish)).await;
+    assert_eq!((&made["action"], &made["egress"]), (&json!("block_ip"), &json!(true)));
+}
+
+#[tokio::test]
 async fn a_guard_refuses_in_its_own_words() {
     let house = House::new();
     let router = house.router(Door::Tcp);
@@ -297,7 +335,34 @@ async fn wrong_requests_get_problems_that_name_the_mend() {
         (json!({}), "target"),
         (json!({ "target": "evil.example" }), "neither an address nor a prefix"),
         (json!({ "target": "10.1.2.3/8" }), "`10.0.0.0/8`"),
-        (json!({ "target": "203.0.113.9", "type": "rate_limit" }), "`block` is"),
+        (
+            json!({ "target": "203.0.113.9", "type": "isolate" }),
+            "`rate_limit` and `redirect` are",
+        ),
+        (
+            json!({ "target": "203.0.113.9", "packets": 5 }),
+            "`packets` belongs to type `rate_limit`, not to `block`",
+        ),
+        (
+            json!({ "target": "203.0.113.9", "type": "redirect", "burst": "1s" }),
+            "`burst` belongs",
+        ),
+        (
+            json!({ "target": "203.0.113.9", "type": "rate_limit", "packets": 0 }),
+            "neither packets nor bytes",
+        ),
+        (
+            json!({ "target": "203.0.113.9", "type": "rate_limit", "bytes": "many" }),
+            "`many` is not a size",
+        ),
+        (
+            json!({ "target": "203.0.113.9", "type": "rate_limit", "bytes": -1 }),
+            "bytes",
+        ),
+        (
+            json!({ "target": "203.0.113.9", "type": "rate_limit", "packets": 9, "burst": "1ms" }),
+            "not within 10 ms",
+        ),
         (json!({ "target": "203.0.113.9", "duration": "soon" }), "`4h`"),
         (json!({ "target": "203.0.113.9", "duration": "0s" }), "`4h`"),
         (json!({ "target": "203.0.113.9", "duration": "-1h" }), "`4h`"),

@@ -90,6 +90,14 @@ async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
         };
         let mut decision = decision(&mut mint, &alert, at.after(Duration::from_millis(4)));
         decision.simulated = mode == crate::config::Mode::Simulation;
+        match detector {
+            Detector::PacketFlood => {
+                decision.action = ActionKind::RateLimit;
+                decision.terms.rate = Some(Config::default().response.rate_limit);
+            }
+            Detector::BruteForce => decision.action = ActionKind::RedirectToHoneypot,
+            _ => {}
+        }
         if severity == Severity::Low {
             decision.status = DecisionStatus::Logged;
             decision.action = ActionKind::LogOnly;
@@ -247,6 +255,16 @@ async fn an_operator_sees_why_and_unblocks() {
     browser.eval(&format!("{row}.querySelector('.danger').click()")).await;
     browser.until(&format!("!{row}")).await;
     assert_eq!(house.state.store.active_decisions().await.unwrap().len(), 4);
+
+    // Who is let go is watched for a while.
+    let mut over = house.state.store.active_decisions().await.unwrap().remove(0);
+    over.status = DecisionStatus::Expired;
+    over.terms.watch_until = Some(now().after(Duration::from_hours(1)));
+    house.keep(vec![Record::Decision(Arc::new(over.clone()))]).await;
+    house.state.bus.publish(Event::Decision(Arc::new(over)));
+    browser
+        .until("document.querySelector('#watched').textContent === '1 on probation'")
+        .await;
     let audit = house
         .state
         .store
@@ -266,6 +284,101 @@ async fn an_operator_sees_why_and_unblocks() {
     browser
         .until("document.querySelector('#notices').innerText.includes('No connection')")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
+    let Some(mut browser) = Browser::start().await else {
+        return no_browser();
+    };
+    let mut house = House::new();
+    house.state.config = Arc::new(Config {
+        mode: crate::config::Mode::Production,
+        ..Config::default()
+    });
+    let (url, server) = serve(&house).await;
+    house.attach(&[
+        (Counter::DropLimit, 1_234),
+        (Counter::RedirectV4, 40),
+        (Counter::RedirectV6, 2),
+        (Counter::AnswerV4, 7),
+    ]);
+    browser.open(&url).await;
+    browser
+        .until("document.querySelector('#verdicts').innerText.includes('SYNs answered with a cookie')")
+        .await;
+    let verdicts = browser
+        .eval("[...document.querySelectorAll('#verdicts li')].map((li) => li.innerText.replaceAll('\\n', ' '))")
+        .await;
+    assert_eq!(
+        verdicts,
+        json!([
+            "Dropped over a rate limit 1,234",
+            "Sent to the honeypot 42",
+            "SYNs answered with a cookie 7"
+        ])
+    );
+
+    // The parameters of a limit are asked for only where it is one.
+    let rate = "document.querySelector('#f-rate')";
+    let pick = |kind: &str| {
+        format!(
+            "(() => {{ const s = document.querySelector('#f-type'); s.value = '{kind}'; s.dispatchEvent(new Event('change')); }})()"
+        )
+    };
+    let submit = "document.querySelector('#block-form').requestSubmit()";
+    assert_eq!(browser.eval(&format!("{rate}.hidden")).await, json!(true));
+    browser.eval(&pick("rate_limit")).await;
+    assert_eq!(browser.eval(&format!("{rate}.hidden")).await, json!(false));
+    browser
+        .until("document.querySelector('#f-submit').textContent === 'Limit'")
+        .await;
+    browser
+        .eval("document.querySelector('#f-target').value = '203.0.113.0/24'; document.querySelector('#f-packets').value = '50'; document.querySelector('#f-kib').value = '64'; document.querySelector('#f-each').checked = true")
+        .await;
+    browser.eval(submit).await;
+    let row = |target: &str| {
+        format!(
+            "[...document.querySelectorAll('#block-list > li')].find((r) => r.innerText.includes('{target}'))?.innerText ?? ''"
+        )
+    };
+    browser
+        .until(&format!(
+            "({}).includes('Limited to 50 packets/s, 64 KiB/s, each address by itself')",
+            row("203.0.113.0/24")
+        ))
+        .await;
+    let made = &house.state.store.active_decisions().await.unwrap()[0];
+    let wanted = Rate {
+        packets: 50,
+        bytes: 65_536,
+        burst_ms: 1000,
+        each: true,
+    };
+    assert_eq!(made.terms.rate, Some(wanted));
+
+    // What is wrong with it is said in the form.
+    browser
+        .eval("document.querySelector('#f-target').value = '203.0.113.9'; document.querySelector('#f-packets').value = '0'; document.querySelector('#f-kib').value = ''; document.querySelector('#f-each').checked = false")
+        .await;
+    browser.eval(submit).await;
+    browser
+        .until("document.querySelector('#form-said').textContent.includes('neither packets nor bytes')")
+        .await;
+
+    browser.eval(&pick("redirect")).await;
+    browser
+        .eval("document.querySelector('#f-target').value = '203.0.113.66'")
+        .await;
+    browser.eval(submit).await;
+    browser
+        .until(&format!("({}).includes('Redirected')", row("203.0.113.66")))
+        .await;
+    browser
+        .until("document.querySelector('#form-said').textContent === '203.0.113.66 is redirected in simulation: its packets are counted, and pass.'")
+        .await;
+    house.cancel.cancel();
+    server.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -428,6 +541,8 @@ async fn show_the_page_on_request() {
         house.attach(&[
             (Counter::PassV4, passed),
             (Counter::PassV4Bytes, passed * 700),
+            (Counter::DropLimit, dropped / 9),
+            (Counter::RedirectV4, second * 13),
             (drops, dropped),
         ]);
         let mut hits = (*house.hits.borrow().clone()).clone();

@@ -2,7 +2,7 @@
 
 import * as chart from "./chart.js";
 import { $, bits, compact, count, fill, make, meter, say, span, target, words } from "./format.js";
-import { List, alertRow, blockRow } from "./rows.js";
+import { List, alertRow, blockRow, deed } from "./rows.js";
 
 /** Drawn at most four times a second, however much happens. */
 const FRAME = 250;
@@ -35,8 +35,9 @@ function outcome(alert) {
   if (decision.status === "logged") return ["Logged", "logged"];
   if (decision.status === "failed") return ["Failed", "failed"];
   const kind = decision.simulated ? "simulated" : "enforced";
-  if (decision.status === "active") return [decision.simulated ? "Block simulated" : "Blocked", kind];
-  return [decision.status === "expired" ? "Block expired" : "Unblocked", "over"];
+  const { noun, done } = deed(decision);
+  if (decision.status === "active") return [decision.simulated ? `${noun} simulated` : done, kind];
+  return [decision.status === "expired" ? `${noun} expired` : "Released", "over"];
 }
 
 // ---- talking to the agent -------------------------------------------------------------------
@@ -82,10 +83,27 @@ async function load() {
     state.cursors = { alerts: newest.next_cursor, blocks: active.next_cursor };
     state.loaded = true;
     showProtected(kept.items);
+    watch();
   } catch (error) {
     state.lost ??= Date.now();
   }
   soon();
+}
+
+/** How many are over and watched for a return. */
+async function watch() {
+  const { total } = await call("/decisions?watched=true&limit=1").catch(() => ({}));
+  if (total !== undefined) say($("watched"), total ? `${count(total)} on probation` : "");
+}
+
+let watching = 0;
+
+/** Asks for it soon, however many ended at once. */
+function watchSoon() {
+  watching ||= setTimeout(() => {
+    watching = 0;
+    watch();
+  }, 1_000);
 }
 
 async function more(list, path, key) {
@@ -157,6 +175,7 @@ function hear(message) {
       break;
     case "decision":
       take(message.data);
+      if (message.data.status !== "active") watchSoon();
       break;
   }
 }
@@ -173,8 +192,10 @@ function count_up(stats) {
     at,
     passed: t.pass_v4 + t.pass_v6 + t.pass_other,
     dropped: t.drop_v4 + t.drop_v6 + t.drop_hidden,
-    would: t.would_drop,
-    bytes: t.pass_v4_bytes + t.pass_v6_bytes + t.pass_other_bytes + t.drop_v4_bytes + t.drop_v6_bytes + t.drop_hidden_bytes,
+    would: t.would_drop + t.would_limit,
+    bytes:
+      t.pass_v4_bytes + t.pass_v6_bytes + t.pass_other_bytes + t.drop_v4_bytes + t.drop_v6_bytes + t.drop_hidden_bytes +
+      t.redirect_v4_bytes + t.redirect_v6_bytes + t.answer_v4_bytes + t.answer_v6_bytes,
   });
   for (const [id, hits] of Object.entries(stats.hits ?? {})) {
     const known = blocks.items.get(id);
@@ -243,22 +264,25 @@ function render() {
   blocks.render();
   for (const [name, list, nothing] of [
     ["alerts", alerts, "No alerts. Sentinel speaks up when a source scans, floods or guesses passwords."],
-    ["blocks", blocks, "Nobody is blocked."],
+    ["blocks", blocks, "Nobody is blocked, limited or redirected."],
   ]) {
     say($(`${name}-empty`), state.loaded ? nothing : state.lost ? "Not loaded: no connection to the agent." : "Loading…");
     $(`${name}-empty`).hidden = list.rows.size > 0;
     $(`${name}-more`).hidden = !state.cursors[name];
     say($(`${name}-count`), state.totals[name] ? compact(state.totals[name]) : "");
   }
-  const active = state.totals.blocks ? ` · ${compact(state.totals.blocks)} blocked` : "";
+  const active = state.totals.blocks ? ` · ${compact(state.totals.blocks)} in force` : "";
   document.title = `${state.lost ? "(offline) " : ""}Sentinel${active}`;
   chart.draw();
 }
 
 const MODES = {
-  simulation: ["Simulation", "Nothing is dropped; blocks are only counted."],
-  production: ["Production", "Blocks are enforced in the kernel."],
+  simulation: ["Simulation", "Nothing is dropped, limited or redirected; it is only counted."],
+  production: ["Production", "Decisions are enforced in the kernel."],
 };
+
+/** What the form's button says, by what is asked for. */
+const ASKED = { block: "Block", rate_limit: "Limit", redirect: "Redirect" };
 
 function showTop() {
   const mode = state.health?.mode ?? state.stats?.mode;
@@ -267,7 +291,7 @@ function showTop() {
     $("mode").dataset.mode = mode;
     say($("mode").firstElementChild, name);
     say($("mode").lastElementChild, meaning);
-    say($("f-submit"), mode === "simulation" ? "Block (simulated)" : "Block");
+    say($("f-submit"), `${ASKED[$("f-type").value]}${mode === "simulation" ? " (simulated)" : ""}`);
   }
   const stale = !state.lost && state.heard && Date.now() - state.heard > 5_000;
   const status = state.lost ? "lost" : stale ? "stale" : state.health ? state.health.status : "loading";
@@ -313,8 +337,9 @@ function showStats(stats) {
   $("tile-lost").dataset.level = lost ? "warn" : "fine";
   const dropped = totals.drop_v4 + totals.drop_v6 + totals.drop_hidden;
   say($("t-total-name"), simulated ? "Would have dropped" : "Dropped in all");
-  say($("t-total"), compact(simulated ? totals.would_drop : dropped));
-  $("legend-would").hidden = !simulated && totals.would_drop === 0;
+  const would = totals.would_drop + totals.would_limit;
+  say($("t-total"), compact(simulated ? would : dropped));
+  $("legend-would").hidden = !simulated && would === 0;
   $("legend-dropped").hidden = simulated && dropped === 0;
   showKernel(stats);
 }
@@ -332,6 +357,22 @@ const MAPS = {
   EVENTS: "Event ring",
 };
 
+/** Verdicts beyond pass and drop, and the counters that make them up. */
+const VERDICTS = [
+  ["Dropped over a rate limit", ["drop_limit"]],
+  ["Dropped over the kernel’s own limit", ["drop_reflex"]],
+  ["Dropped by lists", ["drop_list"]],
+  ["Sent to the honeypot", ["redirect_v4", "redirect_v6"]],
+  ["Dropped, as the honeypot cannot be reached", ["redirect_failed"]],
+  ["SYNs answered with a cookie", ["answer_v4", "answer_v6"]],
+  ["Dropped on their way out", ["egress_drop_v4", "egress_drop_v6"]],
+  ["Would be dropped over a limit", ["would_limit"]],
+  ["Would be sent to the honeypot", ["would_redirect"]],
+  ["Would be dropped on their way out", ["egress_would_drop"]],
+  ["Thresholds crossed", ["reflex_raised"]],
+  ["Returned on probation", ["returned"]],
+];
+
 function showKernel(stats) {
   const text = JSON.stringify(stats.interfaces.map((i) => [i.name, i.xdp_mode, i.egress]));
   const list = $("interfaces");
@@ -341,6 +382,18 @@ function showKernel(stats) {
       const chip = make("span", "chip", i.xdp_mode === "none" ? "not attached" : i.xdp_mode === "tc" ? "tc ingress" : `XDP ${i.xdp_mode}`);
       chip.dataset.kind = i.xdp_mode === "native" ? "enforced" : i.xdp_mode === "none" ? "failed" : "vetoed";
       return make("li", "line", make("span", "address", i.name), chip, make("span", "quiet", i.egress ? "both directions" : "incoming only"));
+    }));
+  }
+  // Beyond dropping: only what has happened is worth a line.
+  const rows = VERDICTS.map(([name, keys]) => [name, keys.reduce((sum, key) => sum + (stats.totals[key] ?? 0), 0)]).filter(([, n]) => n > 0);
+  const shown = JSON.stringify(rows);
+  if ($("verdicts").dataset.text !== shown) {
+    $("verdicts").dataset.text = shown;
+    $("verdicts").hidden = rows.length === 0;
+    $("verdicts").replaceChildren(...rows.map(([name, n]) => {
+      const figure = make("span", "number", compact(n));
+      figure.title = `${count(n)} since the start`;
+      return make("li", "", make("span", "", name), figure);
     }));
   }
   for (const [name, { entries, capacity }] of Object.entries(stats.maps)) {
@@ -377,11 +430,20 @@ $("block-form").addEventListener("submit", async (event) => {
   button.disabled = true;
   say(said, "");
   try {
-    const wish = { target: $("f-target").value.trim(), type: "block", duration: $("f-duration").value, reason: $("f-reason").value };
+    const type = $("f-type").value;
+    const wish = { target: $("f-target").value.trim(), type, duration: $("f-duration").value, reason: $("f-reason").value };
+    if (type === "block" && $("f-egress").checked) wish.egress = true;
+    if (type === "rate_limit") {
+      if ($("f-packets").value) wish.packets = $("f-packets").valueAsNumber;
+      if ($("f-kib").value) wish.bytes = $("f-kib").valueAsNumber * 1024;
+      wish.burst = $("f-burst").value;
+      if ($("f-each").checked) wish.each = true;
+    }
     const decision = await call("/decisions", { method: "POST", body: JSON.stringify(wish) });
     take(decision);
     said.dataset.kind = "good";
-    say(said, `${target(decision.target)} is ${decision.simulated ? "blocked in simulation: its packets are counted, not dropped" : "blocked"}.`);
+    const done = deed(decision).done.toLowerCase();
+    say(said, `${target(decision.target)} is ${done}${decision.simulated ? " in simulation: its packets are counted, and pass" : ""}.`);
     $("f-target").value = $("f-reason").value = "";
   } catch (error) {
     said.dataset.kind = "bad";
@@ -392,6 +454,16 @@ $("block-form").addEventListener("submit", async (event) => {
   blocks.render(true);
   soon();
 });
+
+function showForm() {
+  const type = $("f-type").value;
+  $("f-rate").hidden = $("f-rate").disabled = type !== "rate_limit";
+  $("f-egress-label").hidden = type !== "block";
+  soon();
+}
+
+$("f-type").addEventListener("change", showForm);
+showForm();
 
 $("alerts-more").addEventListener("click", () => more(alerts, "/alerts?", "alerts").catch(() => (state.lost ??= Date.now())));
 $("blocks-more").addEventListener("click", () => more(blocks, "/decisions?active=true&", "blocks").catch(() => (state.lost ??= Date.now())));

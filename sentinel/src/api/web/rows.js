@@ -133,6 +133,24 @@ function inside(alert) {
   return make("div", "inside", make("table", "evidence", head, body), facts);
 }
 
+const DEEDS = {
+  block_ip: { noun: "Block", done: "Blocked", undo: "Unblock", counted: "dropped", would: "would have been dropped" },
+  rate_limit: { noun: "Limit", done: "Limited", undo: "Lift", counted: "over the limit dropped", would: "over the limit would have been dropped" },
+  redirect_to_honeypot: { noun: "Redirection", done: "Redirected", undo: "Release", counted: "sent to the honeypot", would: "would have gone to the honeypot" },
+};
+
+/** What a decision does, in words. */
+export const deed = (decision) => DEEDS[decision.action] ?? { noun: words(decision.action), done: words(decision.action), undo: "Release", counted: "met", would: "would have been met" };
+
+function terms({ rate, egress }) {
+  if (egress) return "in both directions";
+  if (!rate) return "";
+  const parts = [];
+  if (rate.packets) parts.push(`${count(rate.packets)} packets/s`);
+  if (rate.bytes) parts.push(rate.bytes % 1024 ? `${count(rate.bytes)} B/s` : `${count(rate.bytes / 1024)} KiB/s`);
+  return `to ${parts.join(", ")}${rate.each ? ", each address by itself" : ""}`;
+}
+
 /** `unblock(decision)` resolves to "" or to what went wrong. */
 export const blockRow = (clock, unblock) => (first) => {
   let decision = first;
@@ -146,8 +164,8 @@ export const blockRow = (clock, unblock) => (first) => {
   said.setAttribute("role", "alert");
   const ask = make("button", "small", "Unblock");
   ask.type = "button";
-  ask.setAttribute("aria-label", `Unblock ${target(first.target)}`);
-  const yes = make("button", "small danger", "Yes, unblock");
+  const yes = make("button", "small danger", "");
+  const what = make("span", "what");
   const no = make("button", "small", "Keep");
   yes.type = no.type = "button";
   const sure = make("span", "confirm", make("span", "", "Let it in again?"), yes, no);
@@ -162,17 +180,18 @@ export const blockRow = (clock, unblock) => (first) => {
   sure.addEventListener("keydown", (event) => event.key === "Escape" && toggle(false));
   yes.addEventListener("click", async () => {
     yes.disabled = no.disabled = true;
-    say(yes, "Unblocking…");
+    say(yes, "Releasing…");
     const wrong = await unblock(decision);
     say(said, wrong);
-    say(yes, "Yes, unblock");
+    say(yes, sureOf(decision));
     yes.disabled = no.disabled = false;
     if (wrong) toggle(false);
     else $("blocks").focus();
   });
+  const sureOf = (d) => `Yes, ${deed(d).undo.toLowerCase()}`;
   const who = first.origin === "operator" ? `by ${first.actor}` : `by detector ${words(first.actor)}`;
   const element = make("li", "row block",
-    make("div", "line", make("span", "address", target(first.target)), chip, make("span", "end", ask, sure)),
+    make("div", "line", make("span", "address", target(first.target)), what, chip, make("span", "end", ask, sure)),
     make("p", "why", first.reason),
     make("p", "line small", hits, since),
     make("p", "line small", bar, left),
@@ -180,13 +199,20 @@ export const blockRow = (clock, unblock) => (first) => {
   return {
     element,
     update(latest) {
+      const { done, undo, counted, would } = deed(latest);
+      if (latest !== decision || !yes.textContent) {
+        say(what, `${done} ${terms(latest)}`.trim());
+        say(ask, undo);
+        ask.setAttribute("aria-label", `${undo} ${target(latest.target)}`);
+        if (!yes.disabled) say(yes, sureOf(latest));
+      }
       decision = latest;
       const now = clock();
       element.classList.toggle("gone", latest.status !== "active");
       say(chip, latest.simulated ? "Simulated" : "Enforced");
       chip.dataset.kind = latest.simulated ? "simulated" : "enforced";
       const dropped = latest.simulated ? latest.would_hits : latest.hits;
-      say(hits, `${count(dropped)} packets ${latest.simulated ? "would have been dropped" : "dropped"}`);
+      say(hits, `${count(dropped)} packets ${latest.simulated ? would : counted}`);
       hits.dataset.live = latest.last_hit && now - Date.parse(latest.last_hit) < 3_000 ? "yes" : "no";
       say(since, `since ${new Date(latest.at).toLocaleTimeString()} ${who}`);
       since.title = moment(latest.at);

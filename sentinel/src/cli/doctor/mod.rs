@@ -5,6 +5,7 @@
 //! runs (`GET /health`).
 
 mod cookies;
+mod honeypot;
 mod host;
 mod interfaces;
 mod places;
@@ -87,6 +88,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
             findings.push(Finding::pass("configuration", "valid"));
             findings.extend(places::findings(&config));
             findings.extend(cookies::findings(&config));
+            findings.extend(honeypot::findings(&config));
         }
         Err(Failure::Config(problems)) => {
             let mends = problems

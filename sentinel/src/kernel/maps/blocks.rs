@@ -13,10 +13,10 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{HashMap, MapData};
 use ipnet::IpNet;
-use sentinel_common::entry::{AllowEntry, BlockEntry};
+use sentinel_common::entry::{ACTION_REDIRECT, AllowEntry, BlockEntry, FLAG_EGRESS, FLAG_SHADOW};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::names as n;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// The maps, and which cells of the hints they need.
 pub(super) struct Tables {
@@ -222,6 +222,33 @@ impl Enforcer for BlockMaps {
         let mut all = self.shared.tables().allowed()?;
         all.retain(|(target, _)| self.hinted(*target, HINT_ALLOW));
         Ok(all)
+    }
+
+    fn shortfall(&self, target: IpNet, entry: &BlockEntry) -> Option<String> {
+        if entry.flags & FLAG_SHADOW != 0 {
+            return None;
+        }
+        let reach = self.shared.reach.lock().unwrap_or_else(PoisonError::into_inner);
+        if entry.action != ACTION_REDIRECT {
+            let unseen = entry.flags & FLAG_EGRESS != 0 && !reach.egress;
+            return unseen.then(|| "what goes out to it passes, because of `kernel.egress: false`".to_owned());
+        }
+        let (there, key) = match target {
+            IpNet::V4(_) => (reach.honeypot4, "v4"),
+            IpNet::V6(_) => (reach.honeypot6, "v6"),
+        };
+        if let Some(cause) = &reach.refused {
+            return Some(format!(
+                "its packets are dropped, because this kernel cannot redirect: {cause}"
+            ));
+        }
+        if !there {
+            return Some(format!(
+                "its packets are dropped, because `response.honeypot.{key}` names none"
+            ));
+        }
+        let hook = mode(&self.attached).contains("tc");
+        hook.then(|| "its packets are dropped where tc is the hook, which cannot redirect".to_owned())
     }
 
     fn name(&self) -> String {

@@ -39,6 +39,21 @@ pub(super) struct Shared {
     /// Flow slots in use on the latest whole pass of the sweep.
     pub(super) flows: AtomicU64,
     flow_capacity: u32,
+    /// What can be carried out beyond dropping.
+    pub(super) reach: Mutex<Reach>,
+}
+
+/// What this kernel, with these settings, can carry out beyond dropping.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    /// Whether there is a honeypot for IPv4.
+    pub(super) honeypot4: bool,
+    /// Whether there is one for IPv6.
+    pub(super) honeypot6: bool,
+    /// Why nothing can be sent there, where it cannot.
+    pub(super) refused: Option<String>,
+    /// Whether anything looks at what goes out.
+    pub(super) egress: bool,
 }
 
 impl Shared {
@@ -60,6 +75,10 @@ impl Shared {
             hints,
             flows: AtomicU64::new(0),
             flow_capacity: flow_slots,
+            reach: Mutex::new(Reach {
+                egress: config.egress,
+                ..Reach::default()
+            }),
         })
     }
 

@@ -3,3 +3,4 @@
 mod deeds;
 mod looks;
 pub(crate) mod rig;
+mod terms;

@@ -22,6 +22,8 @@ pub(crate) struct Inside {
     /// Writes are taken and forgotten, or changed on the way.
     pub(crate) lie: Option<fn(&mut BlockEntry) -> bool>,
     pub(crate) calls: Vec<String>,
+    /// What it says it cannot do.
+    pub(crate) shortfall: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -35,6 +37,7 @@ impl Default for Rig {
             fail_at: None,
             lie: None,
             calls: Vec::new(),
+            shortfall: None,
         })))
     }
 }
@@ -46,6 +49,10 @@ impl Rig {
 
     pub(crate) fn breaks(&self, calls: &[&'static str]) {
         self.inside().broken = calls.iter().copied().collect();
+    }
+
+    pub(crate) fn entry(&self, target: &str) -> Option<BlockEntry> {
+        self.inside().gate.get_block(net(target)).unwrap()
     }
 
     pub(crate) fn blocks(&self) -> Vec<IpNet> {
@@ -115,6 +122,10 @@ impl Enforcer for Rig {
 
     fn list_allows(&self) -> Result<Vec<(IpNet, AllowEntry)>, EnforceError> {
         self.call("allows", "")?.gate.list_allows()
+    }
+
+    fn shortfall(&self, _: IpNet, _: &BlockEntry) -> Option<String> {
+        self.inside().shortfall.map(str::to_owned)
     }
 
     fn name(&self) -> String {
@@ -230,6 +241,7 @@ pub(crate) fn block(target: &str) -> Decision {
         at: at(1),
         target: net(target),
         action: ActionKind::BlockIp,
+        terms: Terms::default(),
         expires_at: Some(at(1000)),
         simulated: false,
         origin: Origin::Detector,
@@ -259,6 +271,7 @@ pub(crate) fn alert(source: &str) -> Alert {
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        former: None,
     }
 }
 
