@@ -23,16 +23,15 @@ pub const MAP_FLOWS: &str = "FLOWS";
 /// Ring buffer of [`crate::event`] records.
 pub const MAP_EVENTS: &str = "EVENTS";
 
+/// Per-CPU array of [`crate::packet::PacketMeta`]: element 0 is what ingress parsed last, 1 what egress did.
+pub const MAP_SCRATCH: &str = "SCRATCH";
+
 /// XDP ingress program.
 pub const PROG_XDP: &str = "sentinel_xdp";
 /// The same for drivers that hand over multi-buffer frames (large MTU).
 pub const PROG_XDP_FRAGS: &str = "sentinel_xdp_frags";
 /// tc/tcx egress program.
 pub const PROG_EGRESS: &str = "sentinel_egress";
-/// Empty XDP program that passes: the floor the benchmark subtracts.
-pub const PROG_FLOOR_PASS: &str = "floor_pass";
-/// Empty XDP program that drops.
-pub const PROG_FLOOR_DROP: &str = "floor_drop";
 
 /// Interfaces one agent can watch: elements of `STATS`.
 pub const MAX_INTERFACES: u32 = 16;

@@ -31,7 +31,6 @@ mod maps;
 mod stat;
 mod verdict;
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
@@ -51,18 +50,6 @@ pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
 #[classifier]
 pub fn sentinel_egress(ctx: TcContext) -> i32 {
     account::egress(&ctx)
-}
-
-/// The floor of a passed packet: what the benchmark subtracts.
-#[xdp]
-pub fn floor_pass(_ctx: XdpContext) -> u32 {
-    XDP_PASS
-}
-
-/// The floor of a dropped packet.
-#[xdp]
-pub fn floor_drop(_ctx: XdpContext) -> u32 {
-    XDP_DROP
 }
 
 #[cfg(target_arch = "bpf")]

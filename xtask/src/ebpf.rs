@@ -1,6 +1,7 @@
 //! Builds the kernel object from source, and installs what that needs.
 //!
-//! In: `sentinel-ebpf`. Out: `target/bpf/sentinel-ebpf.o`, which `sentinel/build.rs` embeds.
+//! In: `sentinel-ebpf`. Out: `target/bpf/sentinel-ebpf.o`, which `sentinel/build.rs` embeds, and `target/bpf/yardstick.o`,
+//! which only the benchmark loads.
 //! Invariant: nothing prebuilt; says which way it took; the outer `cargo xtask` leaves no trace in the inner build.
 //! Ways, in order: a rustup nightly with `rust-src`; the system compiler with the BPF standard library (Debian's
 //! `rustc-web` and `libstd-rust-web-dev-bpf`); else one of the two is installed.
@@ -17,6 +18,8 @@ const LINKER_VERSION: &str = "0.10.3";
 const LLVM: &str = "22";
 /// The latest nightly of that generation, for where no distribution compiler is to be had.
 const NIGHTLY: &str = "nightly-2026-05-20";
+/// The programs the benchmark measures against; `sentinel/benches/kernel` looks for it beside the kernel object.
+const YARDSTICK: &str = "yardstick.o";
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
@@ -112,16 +115,23 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
     }
     run(&mut cargo).context("building the kernel object failed; the compiler's message is above")?;
 
-    let built = target_dir.join(triple).join("release/sentinel-ebpf");
+    let release = target_dir.join(triple).join("release");
     let object = target_dir.join("sentinel-ebpf.o");
-    let fresh = std::fs::read(&built).with_context(|| format!("{} was not built", built.display()))?;
-    // Written only when it changed, so that nothing that embeds it is rebuilt for nothing.
-    if std::fs::read(&object).ok().as_deref() != Some(&fresh) {
-        let partial = target_dir.join("sentinel-ebpf.o.partial");
-        std::fs::write(&partial, &fresh)?;
-        std::fs::rename(&partial, &object)?;
-    }
+    keep(&release.join("sentinel-ebpf"), &object)?;
+    keep(&release.join("yardstick"), &target_dir.join(YARDSTICK))?;
     Ok(object)
+}
+
+/// Puts what was built where it is looked for. Written only when it changed, so that nothing that embeds it is rebuilt
+/// for nothing.
+fn keep(built: &Path, object: &Path) -> Result<()> {
+    let fresh = std::fs::read(built).with_context(|| format!("{} was not built", built.display()))?;
+    if std::fs::read(object).ok().as_deref() != Some(&fresh) {
+        let partial = object.with_extension("partial");
+        std::fs::write(&partial, &fresh)?;
+        std::fs::rename(&partial, object)?;
+    }
+    Ok(())
 }
 
 /// Finds a compiler, or installs one where that is allowed.

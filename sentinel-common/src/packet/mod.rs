@@ -23,7 +23,10 @@ pub const TCP_ACK: u8 = 0x10;
 /// TCP flag URG.
 pub const TCP_URG: u8 = 0x20;
 
-/// What detection needs to know of one packet. Host byte order, except addresses.
+/// What detection needs to know of one packet. Host byte order, except addresses. 64 bytes.
+///
+/// Laid out as C does, because tests read the kernel's own.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketMeta {
     /// Source.
@@ -80,6 +83,8 @@ impl PacketMeta {
         payload_len: 0,
     };
 }
+
+const _: () = assert!(size_of::<PacketMeta>() == 64);
 
 /// Why a frame yielded no [`PacketMeta`]. Such frames are counted, and pass unless they hide their source
 /// ([`ParseError::hides_source`]).
