@@ -6,6 +6,7 @@ mod boot;
 mod frames;
 mod live;
 mod pair;
+mod parity;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};
