@@ -5,8 +5,11 @@ mod accounting;
 mod boot;
 mod frames;
 mod live;
+mod loss;
+mod matrix;
 mod pair;
 mod parity;
+mod shapes;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode};
