@@ -51,6 +51,11 @@ impl Book {
         self.push(name, value, unit, "lower", floor, ratio);
     }
 
+    /// A cost as a whole, beside the least it could be.
+    pub(crate) fn against(&mut self, name: &str, value: f64, unit: &'static str, floor: f64) {
+        self.push(name, value, unit, "lower", Some(floor), Some(value / floor));
+    }
+
     /// A figure, more of which is better, against a goal.
     pub(crate) fn rate(&mut self, name: &str, value: f64, unit: &'static str, goal: f64) {
         self.push(name, value, unit, "higher", Some(goal), Some(value / goal));

@@ -64,11 +64,9 @@ impl Drop for Pair {
 /// Runs a command line.
 pub(crate) fn sh(line: &str) -> Result<String> {
     let out = Command::new("sh").args(["-c", line]).output().context("sh")?;
-    ensure!(
-        out.status.success(),
-        "`{line}`: {}",
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
+    // A refused list comes back whole.
+    let told: String = String::from_utf8_lossy(&out.stderr).trim().chars().take(300).collect();
+    ensure!(out.status.success(), "`{line}`: {told}");
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 

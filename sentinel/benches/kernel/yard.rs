@@ -4,7 +4,7 @@ use crate::frames::{listed_v4, listed_v6};
 use anyhow::{Context, Result};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, Map, MapData};
-use aya::programs::Xdp;
+use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -115,6 +115,13 @@ impl Yard {
     pub(crate) fn program(&self, name: &str) -> Result<BorrowedFd<'_>> {
         let program: &Xdp = self.ebpf.program(name).context("no such program")?.try_into()?;
         Ok(program.fd()?.as_fd())
+    }
+
+    /// Attaches a program to an interface of this thread's namespace, natively.
+    pub(crate) fn attach(&mut self, name: &str, interface: &str) -> Result<()> {
+        let program: &mut Xdp = self.ebpf.program_mut(name).context("no such program")?.try_into()?;
+        program.attach(interface, XdpMode::Driver)?;
+        Ok(())
     }
 
     /// How the drivers choose sources from now on.
