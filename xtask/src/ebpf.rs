@@ -6,6 +6,7 @@
 //! Ways, in order: a rustup nightly with `rust-src`; the system compiler with the BPF standard library (Debian's
 //! `rustc-web` and `libstd-rust-web-dev-bpf`); else one of the two is installed.
 
+use crate::backedge;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -117,9 +118,31 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
 
     let release = target_dir.join(triple).join("release");
     let object = target_dir.join("sentinel-ebpf.o");
+    loops(&release.join("sentinel-ebpf"), opts)?;
     keep(&release.join("sentinel-ebpf"), &object)?;
     keep(&release.join("yardstick"), &target_dir.join(YARDSTICK))?;
     Ok(object)
+}
+
+/// Refuses an object with jumps backwards: old kernels would.
+fn loops(built: &Path, opts: Options) -> Result<()> {
+    if opts.kernel_debug {
+        // What writes the diagnostics loops; they are for the kernel at hand.
+        return Ok(());
+    }
+    let bytes = std::fs::read(built).with_context(|| format!("{} was not built", built.display()))?;
+    let found = backedge::back_edges(&bytes)?;
+    let list: Vec<String> = found
+        .iter()
+        .map(|edge| format!("{}: instruction {} goes back by {}", edge.section, edge.at, edge.by))
+        .collect();
+    ensure!(
+        list.is_empty(),
+        "the kernel object has loops, of which old kernels (5.10, 6.1) refuse some; write them out, or bound them so \
+         that the compiler does (`llvm-objdump -S` shows where):\n  {}",
+        list.join("\n  ")
+    );
+    Ok(())
 }
 
 /// Puts what was built where it is looked for. Written only when it changed, so that nothing that embeds it is rebuilt

@@ -190,7 +190,9 @@ fn draw(ctx: &XdpContext) -> Option<u32> {
     state ^= state >> 17;
     state ^= state << 5;
     draw.state = state;
-    let number = draw.first.wrapping_add((u64::from(state) * u64::from(draw.sources) >> 32) as u32);
+    let number = draw
+        .first
+        .wrapping_add((u64::from(state) * u64::from(draw.sources) >> 32) as u32);
     // As the benchmark scatters listed sources.
     let scattered = number.wrapping_mul(0x9e37_79b1);
     if read::<u16>(ctx, 12)? == 0x0800u16.to_be() {

@@ -110,7 +110,8 @@ fn dropping(book: &Book) -> Result<Vec<System>> {
         })?);
         all.push(rules("nft netdev ingress set drops", |pair| {
             let interface = &pair.interface;
-            let hook = format!("chain c {{ type filter hook ingress device {interface} priority 0; ip saddr @s drop; }}");
+            let hook =
+                format!("chain c {{ type filter hook ingress device {interface} priority 0; ip saddr @s drop; }}");
             nft(pair, &format!("table netdev f {{ {set}\n {hook}\n }}"))
         })?);
     } else {
@@ -150,7 +151,7 @@ fn yard(name: &'static str, program: &str, passes: bool) -> Result<System> {
 fn sentinel(name: &'static str, passes: bool) -> Result<System> {
     let pair = Pair::new()?;
     let mut kernel = product(&config(LIST, 0), LIST, 0)?;
-    Pair::inside(&pair.near, || Ok(kernel.attach(&[pair.interface.clone()])?))?;
+    Pair::inside(&pair.near, || Ok(kernel.attach(std::slice::from_ref(&pair.interface))?))?;
     system(name, Some(pair), Holder::Product(Box::new(kernel)), passes)
 }
 
@@ -246,9 +247,21 @@ fn gates(book: &mut Book, passes: bool, costs: &HashMap<&str, f64>) {
         }
     };
     if !passes {
-        at_least("CPU a drop: nft inet prerouting set / ours", "nft inet prerouting set drops", 3.5);
-        at_least("CPU a drop: nft netdev ingress set / ours", "nft netdev ingress set drops", 3.5);
-        at_least("CPU a drop: ipset + iptables raw / ours", "ipset + iptables raw drops", 3.5);
+        at_least(
+            "CPU a drop: nft inet prerouting set / ours",
+            "nft inet prerouting set drops",
+            3.5,
+        );
+        at_least(
+            "CPU a drop: nft netdev ingress set / ours",
+            "nft netdev ingress set drops",
+            3.5,
+        );
+        at_least(
+            "CPU a drop: ipset + iptables raw / ours",
+            "ipset + iptables raw drops",
+            3.5,
+        );
         at_least("CPU a drop: xdp-filter / ours", "xdp-filter drops", 1.4);
         if let Some(ratio) = over("sentinel drops", "empty XDP_DROP") {
             book.at_most(6, "CPU a drop: ours / empty XDP_DROP", ratio, "×", 1.2);

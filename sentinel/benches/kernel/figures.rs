@@ -71,7 +71,11 @@ impl Book {
         ratio: Option<f64>,
     ) {
         let number = |value: Option<f64>, places| value.map_or(String::new(), |v: f64| format!("{v:.places$}"));
-        println!("{name:<58} {value:>9.1} {:>9} {:>7}   {unit}", number(floor, 1), number(ratio, 2));
+        println!(
+            "{name:<58} {value:>9.1} {:>9} {:>7}   {unit}",
+            number(floor, 1),
+            number(ratio, 2)
+        );
         self.figures.push(Figure {
             suite: "kernel",
             name: name.to_owned(),

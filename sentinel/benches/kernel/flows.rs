@@ -78,7 +78,12 @@ fn flood(plan: &Plan, book: &mut Book) -> Result<()> {
         touch()?;
     }
     let net = median(&nets);
-    book.cost("sentinel: new flow on every packet", net, "ns/packet", Some(median(&floors)));
+    book.cost(
+        "sentinel: new flow on every packet",
+        net,
+        "ns/packet",
+        Some(median(&floors)),
+    );
     let known: HashSet<Addr> = kernel.test_flows()?.into_iter().map(|(key, _)| key.remote).collect();
     let kept = (0..ESTABLISHED)
         .filter(|n| known.contains(&Addr::from(listed_v4(*n))))
@@ -101,7 +106,12 @@ fn flood(plan: &Plan, book: &mut Book) -> Result<()> {
         nets.push(net);
     }
     let net = median(&nets);
-    book.cost("textbook: new flow on every packet", net, "ns/packet", Some(median(&floors)));
+    book.cost(
+        "textbook: new flow on every packet",
+        net,
+        "ns/packet",
+        Some(median(&floors)),
+    );
     Ok(())
 }
 

@@ -25,9 +25,8 @@ pub(crate) fn listed_v4(n: u32) -> IpAddr {
 
 /// The `n`th IPv6 source.
 pub(crate) fn listed_v6(n: u32) -> IpAddr {
-    let [a, b, c, d] = PREFIX;
     let low = u128::from(scattered(n));
-    let high = u128::from(u32::from_be_bytes([a, b, c, d])) << 96;
+    let high = u128::from(u32::from_be_bytes(PREFIX)) << 96;
     IpAddr::V6(Ipv6Addr::from(high | low << 64 | low))
 }
 
@@ -116,7 +115,9 @@ pub(crate) fn frame(source: IpAddr, kind: Kind) -> Vec<u8> {
 
 /// The checksum of an IPv4 header (RFC 1071).
 fn checksum(header: &[u8]) -> u16 {
-    let words = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let words = header
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
     let sum = words.sum::<u32>();
     let sum = (sum & 0xffff) + (sum >> 16);
     !((sum & 0xffff) + (sum >> 16)) as u16

@@ -43,6 +43,9 @@ pub(crate) struct Plan {
     only: Option<String>,
 }
 
+/// A part of the suite.
+type Part = fn(&Plan, &mut Book) -> Result<()>;
+
 fn plan() -> Plan {
     let mut plan = Plan {
         rounds: 11,
@@ -100,7 +103,7 @@ fn main() -> Result<()> {
     }
     run::pin(0)?;
     let mut book = Book::default();
-    let parts: [(&str, fn(&Plan, &mut Book) -> Result<()>); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("path", path::run),
         ("flows", flows::run),
         ("ring", ring::run),

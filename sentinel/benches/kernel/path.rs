@@ -222,7 +222,13 @@ fn prefixes(plan: &Plan, book: &mut Book, costs: &mut Costs) -> Result<()> {
     let wide = Yard::load(entries, PREFIXES)?;
     let both = [true, false];
     let mut all = cells("sentinel, no prefixes", plain.as_fd(), entries, &[Kind::Tcp], &both);
-    all.extend(cells("sentinel, with prefixes", full.as_fd(), entries, &[Kind::Tcp], &both));
+    all.extend(cells(
+        "sentinel, with prefixes",
+        full.as_fd(),
+        entries,
+        &[Kind::Tcp],
+        &both,
+    ));
     all.extend(cells(
         "textbook, with prefixes",
         wide.program("yard_textbook")?,
@@ -232,7 +238,11 @@ fn prefixes(plan: &Plan, book: &mut Book, costs: &mut Costs) -> Result<()> {
     ));
     all.retain(|cell| cell.code == PASS);
     for v4 in both {
-        let inside = if v4 { frames::prefix_v4(7).addr() } else { frames::prefix_v6(7).addr() };
+        let inside = if v4 {
+            frames::prefix_v4(7).addr()
+        } else {
+            frames::prefix_v6(7).addr()
+        };
         all.push(Cell {
             name: format!("sentinel, with prefixes: blocked {} by prefix", family(v4)),
             program: full.as_fd(),
@@ -312,7 +322,13 @@ fn gates(plan: &Plan, book: &mut Book, costs: &Costs) {
         costs.into_iter().fold(f64::NEG_INFINITY, f64::max)
     };
     book.at_most(3, "passed IPv6, the dearest shape", worst("passed"), "ns", 15.0);
-    book.at_most(3, "blocked IPv6, the dearest shape (stretch)", worst("blocked"), "ns", 8.0);
+    book.at_most(
+        3,
+        "blocked IPv6, the dearest shape (stretch)",
+        worst("blocked"),
+        "ns",
+        8.0,
+    );
     if costs.keys().any(|name| name.starts_with("xdp-filter")) {
         for ip in ["IPv4", "IPv6"] {
             book.at_least(

@@ -27,7 +27,10 @@ pub(crate) fn run(plan: &Plan, book: &mut Book) -> Result<()> {
         book.note("the ring takes two CPUs: left out");
         return Ok(());
     }
-    book.heading(&format!("records through the ring, {} s, every packet a new flow", plan.ring_secs));
+    book.heading(&format!(
+        "records through the ring, {} s, every packet a new flow",
+        plan.ring_secs
+    ));
     let all = KernelConfig {
         event_budget: u32::MAX,
         ..config(1, 0)
@@ -75,11 +78,28 @@ pub(crate) fn run(plan: &Plan, book: &mut Book) -> Result<()> {
         withheld[0], withheld[1], withheld[2]
     ));
     book.rate("records a second", sent as f64 / took, "records/s", 5e6);
-    book.cost("processor time of the reader, a record", spent / sent as f64, "ns", None);
-    book.at_least(8, "records a second through the ring", sent as f64 / took / 1e6, "M/s", 5.0);
+    book.cost(
+        "processor time of the reader, a record",
+        spent / sent as f64,
+        "ns",
+        None,
+    );
+    book.at_least(
+        8,
+        "records a second through the ring",
+        sent as f64 / took / 1e6,
+        "M/s",
+        5.0,
+    );
     let lost: u64 = withheld.iter().sum::<u64>() + behind;
     book.at_most(8, "records lost or withheld meanwhile", lost as f64, "records", 0.0);
-    book.at_most(8, "processor time of the reader, a record", spent / sent as f64, "ns", 50.0);
+    book.at_most(
+        8,
+        "processor time of the reader, a record",
+        spent / sent as f64,
+        "ns",
+        50.0,
+    );
     Ok(())
 }
 

@@ -74,10 +74,7 @@ fn call(program: BorrowedFd<'_>, frame: &[u8], repeat: u32, flags: u32) -> Resul
             break;
         }
         let error = io::Error::last_os_error();
-        ensure!(
-            error.kind() == io::ErrorKind::Interrupted,
-            "BPF_PROG_TEST_RUN: {error}"
-        );
+        ensure!(error.kind() == io::ErrorKind::Interrupted, "BPF_PROG_TEST_RUN: {error}");
     }
     Ok(Run {
         code: attr.retval,

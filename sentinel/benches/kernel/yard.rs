@@ -65,7 +65,14 @@ impl Yard {
             .map_max_entries("YARD_NET4", prefixes.max(1))
             .map_max_entries("YARD_NET6", prefixes.max(1))
             .load(&bytes)?;
-        for name in ["yard_pass", "yard_drop", "yard_bare", "yard_textbook", "yard_shuffle", "yard_send"] {
+        for name in [
+            "yard_pass",
+            "yard_drop",
+            "yard_bare",
+            "yard_textbook",
+            "yard_shuffle",
+            "yard_send",
+        ] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().with_context(|| name.to_owned())?;
         }

@@ -123,10 +123,7 @@ impl Kernel {
         let wrong = |what: &str| KernelError::Object {
             what: format!("map {MAP_SCRATCH}: {what}"),
         };
-        let map = self
-            .ebpf
-            .map(MAP_SCRATCH)
-            .ok_or_else(|| wrong("is missing"))?;
+        let map = self.ebpf.map(MAP_SCRATCH).ok_or_else(|| wrong("is missing"))?;
         let map: PerCpuArray<_, [u8; size_of::<PacketMeta>()]> =
             map.try_into().map_err(|error| KernelError::map(MAP_SCRATCH, &error))?;
         let records = map.get(&0, 0).map_err(|error| KernelError::map(MAP_SCRATCH, &error))?;

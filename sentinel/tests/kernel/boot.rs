@@ -74,19 +74,32 @@ fn enforces(kernel: &mut Kernel, pair: &Pair) -> &'static str {
     kernel.attached()[0].xdp_mode
 }
 
-/// Instructions the verifier walked, of the XDP programs this kernel takes and the egress program.
-fn costs(kernel: &mut Kernel) -> BTreeMap<&'static str, u32> {
-    let mut costs = BTreeMap::new();
-    // The kernel tells how a program for multi-buffer frames does only where it knows of such frames.
-    for program in [PROG_XDP, PROG_XDP_FRAGS, PROG_EGRESS] {
-        if program == PROG_XDP_FRAGS && !probe::multi_buffer() {
-            continue;
-        }
-        if let Some(cost) = kernel.verifier_cost(program).unwrap() {
-            costs.insert(program, cost);
+/// Instructions the verifier walked for each program, and the programs this kernel does without, with the reason.
+#[derive(Default)]
+struct Programs {
+    verified: BTreeMap<&'static str, u32>,
+    absent: BTreeMap<&'static str, &'static str>,
+}
+
+fn programs(kernel: &mut Kernel) -> Programs {
+    let mut all = Programs::default();
+    // Whether a kernel takes a program is known beforehand: one it should take and refuses fails.
+    let wanted = [
+        (PROG_XDP, None),
+        (
+            PROG_XDP_FRAGS,
+            (!probe::multi_buffer()).then_some("multi-buffer frames need Linux 5.18"),
+        ),
+        (PROG_EGRESS, None),
+    ];
+    for (program, lacking) in wanted {
+        if let Some(why) = lacking {
+            all.absent.insert(program, why);
+        } else if let Some(cost) = kernel.verifier_cost(program).unwrap() {
+            all.verified.insert(program, cost);
         }
     }
-    costs
+    all
 }
 
 #[tokio::test]
@@ -94,7 +107,7 @@ async fn this_kernel_does_it_all() {
     let Some(mut kernel) = kernel(&config(), Mode::Production) else {
         return;
     };
-    let costs = costs(&mut kernel);
+    let programs = programs(&mut kernel);
     let pair = Pair::new();
     let native = enforces(&mut kernel, &pair);
     assert_eq!(native, "native", "{:?}", kernel.attached());
@@ -135,7 +148,8 @@ async fn this_kernel_does_it_all() {
         "generic": generic,
         "egress": if probe::tcx() { "tcx" } else { "clsact" },
         "frags": probe::multi_buffer(),
-        "verified": costs,
+        "verified": programs.verified,
+        "absent": programs.absent,
     });
     println!("{MARK}{report}");
 }

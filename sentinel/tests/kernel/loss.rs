@@ -34,7 +34,9 @@ fn quiet_pair() -> Pair {
     let pair = Pair::new();
     for ns in [&pair.near, &pair.far] {
         let args = "net.ipv6.conf.veth0.disable_ipv6=1";
-        let done = Command::new("ip").args(["netns", "exec", ns, "sysctl", "-qw", args]).status();
+        let done = Command::new("ip")
+            .args(["netns", "exec", ns, "sysctl", "-qw", args])
+            .status();
         assert!(done.unwrap().success());
         ip(&format!("-n {ns} link set veth0 arp off"));
     }
@@ -52,7 +54,10 @@ fn received(pair: &Pair) -> u64 {
 /// UDP packets to port 9999 of 10.99.0.1, by trafgen; the source port in its own language.
 fn flood(pair: &Pair, source: &str, port: &str, packets: u64) {
     let mac = |ns: &str| {
-        let out = Command::new("ip").args(["-n", ns, "-j", "link", "show", "veth0"]).output().unwrap();
+        let out = Command::new("ip")
+            .args(["-n", ns, "-j", "link", "show", "veth0"])
+            .output()
+            .unwrap();
         let links: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         links[0]["address"].as_str().unwrap().to_owned()
     };
@@ -65,7 +70,17 @@ fn flood(pair: &Pair, source: &str, port: &str, packets: u64) {
     std::fs::write(&file, frame).unwrap();
     let count = packets.to_string();
     let out = Command::new("ip")
-        .args(["netns", "exec", &pair.far, "trafgen", "--no-sock-mem", "--cpus", "1", "--dev", "veth0"])
+        .args([
+            "netns",
+            "exec",
+            &pair.far,
+            "trafgen",
+            "--no-sock-mem",
+            "--cpus",
+            "1",
+            "--dev",
+            "veth0",
+        ])
         .args(["--num", &count, "--conf", file.to_str().unwrap()])
         .output()
         .unwrap();
@@ -119,7 +134,10 @@ fn what_came_in_is_what_was_judged_and_nothing_listed_gets_behind() {
     let rules = "add table inet w; add chain inet w c { type filter hook prerouting priority -400; }; \
                  add rule inet w c ip saddr 192.0.2.0/24 counter name listed; \
                  add rule inet w c ip saddr 198.51.100.0/24 counter name other";
-    let rules = rules.replace("add rule", "add counter inet w listed; add counter inet w other; add rule");
+    let rules = rules.replace(
+        "add rule",
+        "add counter inet w listed; add counter inet w other; add rule",
+    );
     let nft = |args: &[&str]| {
         let mut all = vec!["netns", "exec", pair.near.as_str(), "nft"];
         all.extend(args);
@@ -172,7 +190,9 @@ async fn with_a_sleeping_reader(kernel: &mut Kernel, pair: &Pair, sleep: Duratio
     task.await.unwrap();
     let mut got = 0;
     while let Some(batch) = batches.recv().await {
-        got += decode(&batch).inspect(|record| assert!(record.is_ok(), "{record:?}")).count() as u64;
+        got += decode(&batch)
+            .inspect(|record| assert!(record.is_ok(), "{record:?}"))
+            .count() as u64;
     }
     Delivered {
         got,
@@ -201,10 +221,17 @@ async fn a_reader_that_slept_through_a_flood_misses_nothing_uncounted() {
     assert_eq!(verdicts(&kernel), came);
     let of = |counter| count(&kernel, counter);
     let sent = of(Counter::EventSent);
-    assert_eq!(delivered.got + delivered.channel_lost, sent, "what was put on the ring came off it");
+    assert_eq!(
+        delivered.got + delivered.channel_lost,
+        sent,
+        "what was put on the ring came off it"
+    );
     let withheld = of(Counter::EventLost) + of(Counter::EventDeferred) + of(Counter::EventThinned);
     let new = of(Counter::FlowNew);
-    println!("{new} new flows: {sent} records sent, {withheld} withheld by reason; {} refused", of(Counter::FlowRefused));
+    println!(
+        "{new} new flows: {sent} records sent, {withheld} withheld by reason; {} refused",
+        of(Counter::FlowRefused)
+    );
     assert!(withheld > 0, "the ring of a megabyte was to run full");
     assert_eq!(new + of(Counter::FlowRefused), PACKETS + PACKETS / 4);
     assert_eq!(sent + withheld, new, "a new flow is a record, or one reason for none");
@@ -240,13 +267,19 @@ fn lists_filled_beyond_their_bound_refuse_and_the_rest_stands() {
     let before = kernel.test_counters().unwrap();
     for n in 0..CAPACITY * 12 / 10 {
         let frame = frames::frame(&address(n), "10.0.0.1", &frames::udp(n as u16, 9, b"x"), frames::UDP);
-        let code = kernel.test_run(sentinel_common::names::PROG_XDP, &frame, 1).unwrap().code;
+        let code = kernel
+            .test_run(sentinel_common::names::PROG_XDP, &frame, 1)
+            .unwrap()
+            .code;
         assert_eq!(code, if n < CAPACITY { 1 } else { 2 }, "{}", address(n));
     }
     for n in 0..5000u32 {
         let source = format!("101.0.{}.{}", n >> 8, n & 255);
         let frame = frames::frame(&source, "10.0.0.1", &frames::udp(n as u16, 9, b"x"), frames::UDP);
-        let code = kernel.test_run(sentinel_common::names::PROG_XDP, &frame, 1).unwrap().code;
+        let code = kernel
+            .test_run(sentinel_common::names::PROG_XDP, &frame, 1)
+            .unwrap()
+            .code;
         assert_eq!(code, 2, "what cannot be accounted or reported passes");
     }
     let moved = moved(&before, &kernel.test_counters().unwrap());

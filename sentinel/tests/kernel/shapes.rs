@@ -71,7 +71,10 @@ fn options4(words: u8) -> Vec<u8> {
 /// An IPv6 fragment header in front of TCP.
 fn fragment6(word: u16) -> Vec<u8> {
     let [high, low] = word.to_be_bytes();
-    v6(&[&[TCP, 0, high, low, 0, 0, 0, 9][..], &tcp(1, 2, SYN, b"x")].concat(), 44)
+    v6(
+        &[&[TCP, 0, high, low, 0, 0, 0, 9][..], &tcp(1, 2, SYN, b"x")].concat(),
+        44,
+    )
 }
 
 /// Extension headers of these kinds, each of eight bytes, in front of TCP.

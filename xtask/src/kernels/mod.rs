@@ -53,6 +53,9 @@ struct Report {
     egress: String,
     frags: bool,
     verified: Costs,
+    /// Programs this kernel does without, and why.
+    #[serde(default)]
+    absent: BTreeMap<String, String>,
 }
 
 /// One row of the table.
@@ -110,6 +113,20 @@ pub(crate) fn run(consent: Consent, versions: &[String], json: Option<&Path>) ->
         rows.len()
     );
     costs(&rows)
+}
+
+/// Why kernels cannot be booted here; `None` where they can.
+pub(crate) fn unavailable() -> Option<String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Some("they are booted as amd64".to_owned());
+    }
+    let folder = shell::target().ok()?.join("kernels");
+    match Archive::open(&folder).and_then(|archive| archive.kernels()) {
+        Ok(_) => None,
+        Err(error) => Some(format!(
+            "{error:#} (`cargo xtask test-kernels` where the archive can be reached)"
+        )),
+    }
 }
 
 /// One kernel, from its files to its row.
@@ -237,6 +254,9 @@ fn print(rows: &[Row]) {
                 costs.join(", ")
             },
         );
+        for (program, why) in &report.absent {
+            println!("{:<26} without {program}: {why}", "");
+        }
     }
 }
 

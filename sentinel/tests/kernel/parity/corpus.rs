@@ -45,9 +45,9 @@ pub(super) fn hex(frame: &[u8]) -> String {
 /// Keeps a frame, where the folder can be written to.
 pub(super) fn keep(frame: &[u8], seed: u64, why: &str) -> PathBuf {
     let hex = hex(frame);
-    let sum = frame
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let sum = frame.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     let path = folder().join(format!("{sum:016x}.hex"));
     if let Err(error) = std::fs::write(&path, format!("# seed {seed}\n# {why}\n{hex}\n")) {
         println!("cannot keep the frame in {}: {error}", path.display());

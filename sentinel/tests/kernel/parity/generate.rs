@@ -60,7 +60,11 @@ impl Generator {
     fn alter(&mut self, frame: &mut Vec<u8>) {
         for _ in 0..=self.rng.below(3) {
             // Most of what matters stands in front.
-            let reach = if self.rng.one_in(3) { frame.len() } else { frame.len().min(74) };
+            let reach = if self.rng.one_in(3) {
+                frame.len()
+            } else {
+                frame.len().min(74)
+            };
             let at = self.rng.below(reach.max(1)).min(frame.len().saturating_sub(1));
             match self.rng.below(8) {
                 0 => frame[at] ^= 1 << self.rng.below(8),
@@ -73,7 +77,9 @@ impl Generator {
                     frame.extend(more);
                 }
                 5 => {
-                    let word = self.rng.pick(&[0x0800u16, 0x86dd, 0x8100, 0x88a8, 0x9100, 0xffff, 0x4500, 0x6000]);
+                    let word = self
+                        .rng
+                        .pick(&[0x0800u16, 0x86dd, 0x8100, 0x88a8, 0x9100, 0xffff, 0x4500, 0x6000]);
                     let at = at & !1;
                     if let Some(place) = frame.get_mut(at..at + 2) {
                         place.copy_from_slice(&word.to_be_bytes());
@@ -101,7 +107,9 @@ impl Generator {
         }
         match self.rng.below(24) {
             0 => {
-                let kind = self.rng.pick(&[0x0806u16, 0x8847, 0x8864, 0x88cc, 0x88e5, 0x0000, 0x05dc, 0xffff]);
+                let kind = self
+                    .rng
+                    .pick(&[0x0806u16, 0x8847, 0x8864, 0x88cc, 0x88e5, 0x0000, 0x05dc, 0xffff]);
                 out.extend(kind.to_be_bytes());
                 let rest = self.rng.below(60);
                 out.extend(self.rng.bytes(rest));
@@ -129,7 +137,9 @@ impl Generator {
 
     fn v4(&mut self, out: &mut Vec<u8>) {
         let words = self.rng.pick(&[5, 5, 5, 5, 5, 6, 10, 15, 4, 0]);
-        let proto = self.rng.pick(&[1, 6, 6, 6, 6, 17, 17, 17, 2, 47, 50, 51, 58, 0, 4, 41, 44]);
+        let proto = self
+            .rng
+            .pick(&[1, 6, 6, 6, 6, 17, 17, 17, 2, 47, 50, 51, 58, 0, 4, 41, 44]);
         let l4 = self.l4(proto);
         let options = self.rng.bytes(usize::from(words).saturating_sub(5) * 4);
         let total = match self.rng.below(12) {
@@ -140,9 +150,9 @@ impl Generator {
         out.extend([0x40 | words, 0]);
         out.extend(total.to_be_bytes());
         out.extend(self.rng.bytes(2));
-        let fragment = self
-            .rng
-            .pick(&[0u16, 0, 0, 0, 0x4000, 0x4000, 0x2000, 0x2001, 0x0100, 0x1fff, 0x8000, 0x3fff]);
+        let fragment = self.rng.pick(&[
+            0u16, 0, 0, 0, 0x4000, 0x4000, 0x2000, 0x2001, 0x0100, 0x1fff, 0x8000, 0x3fff,
+        ]);
         out.extend(fragment.to_be_bytes());
         out.extend([64, proto, 0, 0]);
         out.extend(self.source4());
@@ -173,7 +183,11 @@ impl Generator {
             } else {
                 (usize::from(units) + 1) * 8
             };
-            let said = if self.rng.one_in(20) { self.rng.next() as u8 } else { units };
+            let said = if self.rng.one_in(20) {
+                self.rng.next() as u8
+            } else {
+                units
+            };
             payload.extend([next, said]);
             payload.extend(self.rng.bytes(len - 2));
         }
@@ -191,14 +205,20 @@ impl Generator {
         let mut local = [0; 16];
         local[..2].copy_from_slice(&[0xfd, 9]);
         local[15] = 1;
-        out.extend(if self.rng.one_in(60) { mapped([10, 9, 0, 1]) } else { local });
+        out.extend(if self.rng.one_in(60) {
+            mapped([10, 9, 0, 1])
+        } else {
+            local
+        });
         out.extend(payload);
     }
 
     fn l4(&mut self, proto: u8) -> Vec<u8> {
         let mut l4 = match proto {
             6 => {
-                let flags = self.rng.pick(&[0u8, 1, 2, 4, 0x10, 0x12, 0x14, 0x18, 0x11, 0x29, 0xc2, 0xff]);
+                let flags = self
+                    .rng
+                    .pick(&[0u8, 1, 2, 4, 0x10, 0x12, 0x14, 0x18, 0x11, 0x29, 0xc2, 0xff]);
                 let mut out = tcp(1 + self.rng.below(4) as u16, self.rng.pick(&[22, 80, 443]), flags, &[]);
                 out[4..12].copy_from_slice(&self.rng.next().to_be_bytes());
                 out[12] = self.rng.pick(&[0x50, 0x50, 0x80, 0xa0, 0xf0, 0x40, 0x00]);
@@ -229,7 +249,12 @@ impl Generator {
 
     /// A source out of few, so that lists often meet it.
     pub(crate) fn source4(&mut self) -> [u8; 4] {
-        [10, self.rng.below(3) as u8, self.rng.below(4) as u8, self.rng.below(8) as u8]
+        [
+            10,
+            self.rng.below(3) as u8,
+            self.rng.below(4) as u8,
+            self.rng.below(8) as u8,
+        ]
     }
 
     pub(crate) fn source6(&mut self) -> [u8; 16] {

@@ -242,7 +242,10 @@ fn the_kernel_and_user_space_agree() {
     let packets = number("PARITY_PACKETS").unwrap_or(PACKETS);
     let mut generator = Generator::new(seed);
     let mut sides = Sides::new(kernel);
-    println!("PARITY_SEED={seed}: {packets} frames, {} real ones known", generator.known());
+    println!(
+        "PARITY_SEED={seed}: {packets} frames, {} real ones known",
+        generator.known()
+    );
     for (name, frame) in corpus::frames() {
         for enforce in [true, false] {
             sides.enforce = enforce;
@@ -291,5 +294,8 @@ fn the_kernel_and_user_space_agree() {
         done as f64 / took
     );
     // A generator gone astray would prove nothing.
-    assert!(parsed * 2 > done && dropped * 50 > done, "{parsed} parsed, {dropped} dropped of {done}");
+    assert!(
+        parsed * 2 > done && dropped * 50 > done,
+        "{parsed} parsed, {dropped} dropped of {done}"
+    );
 }
