@@ -47,7 +47,7 @@ const OLD_KERNELS: [&str; 2] = ["5.10", "6.1"];
 
 /// The kernel programs on old kernels, where those can be had. They are downloaded once.
 fn old_kernels(consent: Consent) -> Result<Option<String>> {
-    if let Some(why) = kernels::unavailable() {
+    if let Some(why) = kernels::unavailable(consent) {
         return Ok(Some(format!(
             "the kernel programs on Linux {}: {why}",
             OLD_KERNELS.join(" and ")

@@ -192,7 +192,7 @@ fn draw(ctx: &XdpContext) -> Option<u32> {
     draw.state = state;
     let number = draw
         .first
-        .wrapping_add((u64::from(state) * u64::from(draw.sources) >> 32) as u32);
+        .wrapping_add(((u64::from(state) * u64::from(draw.sources)) >> 32) as u32);
     // As the benchmark scatters listed sources.
     let scattered = number.wrapping_mul(0x9e37_79b1);
     if read::<u16>(ctx, 12)? == 0x0800u16.to_be() {
@@ -291,7 +291,7 @@ fn textbook(ctx: &XdpContext) -> Option<u32> {
         flow.packets += 1;
         flow.bytes += bytes;
         flow.last_ns = now;
-        if flow.packets & 1023 == 0 {
+        if flow.packets % 1024 == 0 {
             event(&key, flow);
         }
     } else {

@@ -115,10 +115,17 @@ pub(crate) fn run(consent: Consent, versions: &[String], json: Option<&Path>) ->
     costs(&rows)
 }
 
-/// Why kernels cannot be booted here; `None` where they can.
-pub(crate) fn unavailable() -> Option<String> {
+/// Why kernels cannot be booted here, unasked; `None` where they can.
+pub(crate) fn unavailable(consent: Consent) -> Option<String> {
     if std::env::consts::ARCH != "x86_64" {
         return Some("they are booted as amd64".to_owned());
+    }
+    let absent: Vec<&str> = missing(&TOOLS).iter().map(|tool| tool.package).collect();
+    if !absent.is_empty() && !consent.yes && std::env::var_os("CI").is_none() {
+        return Some(format!(
+            "booting them takes the Debian packages {} (`--yes` installs them)",
+            absent.join(" ")
+        ));
     }
     let folder = shell::target().ok()?.join("kernels");
     match Archive::open(&folder).and_then(|archive| archive.kernels()) {
