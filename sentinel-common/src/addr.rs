@@ -2,8 +2,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4-mapped or IPv6 address: 16 bytes in network order.
-#[repr(transparent)]
+/// An IPv4-mapped or IPv6 address: 16 bytes in network order, aligned so that kernel programs read it by words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Addr(pub [u8; 16]);
 
@@ -13,6 +13,42 @@ impl Addr {
     pub const fn v4(octets: [u8; 4]) -> Self {
         let [a, b, c, d] = octets;
         Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    /// As [`Addr::v4`], from the four octets as they stand in memory. By words, as kernel programs want it.
+    #[inline(always)]
+    pub const fn v4_word(word: u32) -> Self {
+        Self::from_words([0, 0, 0xffff_u32.to_be(), word])
+    }
+
+    /// From four words as they stand in memory.
+    #[inline(always)]
+    pub const fn from_words([a, b, c, d]: [u32; 4]) -> Self {
+        let whole = if cfg!(target_endian = "little") {
+            a as u128 | (b as u128) << 32 | (c as u128) << 64 | (d as u128) << 96
+        } else {
+            d as u128 | (c as u128) << 32 | (b as u128) << 64 | (a as u128) << 96
+        };
+        Self(whole.to_ne_bytes())
+    }
+
+    /// The two halves as they stand in memory.
+    #[inline(always)]
+    pub const fn halves(&self) -> [u64; 2] {
+        let whole = u128::from_ne_bytes(self.0);
+        let (low, high) = (whole as u64, (whole >> 64) as u64);
+        if cfg!(target_endian = "little") {
+            [low, high]
+        } else {
+            [high, low]
+        }
+    }
+
+    /// Whether this is an IPv4-mapped address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        let [high, low] = self.halves();
+        high == 0 && u64::from_be(low) >> 32 == 0xffff
     }
 
     /// The four octets, if this is an IPv4-mapped address.
@@ -44,3 +80,24 @@ impl From<Addr> for IpAddr {
 }
 
 crate::pod!(Addr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_the_same_bytes() {
+        let octets = [1, 2, 3, 4];
+        assert_eq!(Addr::v4_word(u32::from_ne_bytes(octets)), Addr::v4(octets));
+        assert!(Addr::v4(octets).is_v4());
+        assert!(!Addr([0; 16]).is_v4());
+        let mut all = [0; 16];
+        for (n, byte) in all.iter_mut().enumerate() {
+            *byte = n as u8;
+        }
+        let word = |n: usize| u32::from_ne_bytes([all[n], all[n + 1], all[n + 2], all[n + 3]]);
+        assert_eq!(Addr::from_words([word(0), word(4), word(8), word(12)]), Addr(all));
+        let [high, low] = Addr(all).halves();
+        assert_eq!([high.to_ne_bytes(), low.to_ne_bytes()].concat(), all);
+    }
+}

@@ -1,4 +1,11 @@
 //! The values of the allow and block maps.
+//!
+//! Of the entries that cover a source, the first that is in force decides: the exact one, then the longest prefix,
+//! then shorter ones. The more specific decision wins whatever it says: an address limited within a blocked prefix
+//! passes within its rate. Entries that are over, or only watch, hide none behind them; one that only counts hides
+//! none that acts, but the first of those that only count is the only one to count.
+
+use crate::verdict::Verdict;
 
 /// Value of [`BlockEntry::action`]: drop the packet.
 pub const ACTION_DROP: u8 = 1;
@@ -12,7 +19,8 @@ pub const ACTION_WATCH: u8 = 4;
 /// Bit of [`BlockEntry::flags`]: count what would have happened and let the packet pass.
 pub const FLAG_SHADOW: u8 = 1;
 
-/// Bit of [`BlockEntry::flags`]: drop what goes out to the address, too.
+/// Bit of [`BlockEntry::flags`]: drop what goes out to the address, too. It has a meaning with [`ACTION_DROP`] only:
+/// what is limited or redirected is answered.
 pub const FLAG_EGRESS: u8 = 2;
 
 /// Bit of [`BlockEntry::flags`]: each address under a rate-limited prefix has a bucket of its own.
@@ -20,6 +28,38 @@ pub const FLAG_EACH: u8 = 4;
 
 /// An expiry that never comes.
 pub const NEVER_NS: u64 = u64::MAX;
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has nothing to say: its action is not known here, or it watched and has told.
+    Silent,
+    /// Its end has come.
+    Over,
+    /// Its action is in force.
+    Acts,
+    /// On probation, and this is its source's return, which is to be told.
+    Returns {
+        /// Until when the action is in force again, `CLOCK_BOOTTIME`, ns; 0 for not.
+        until_ns: u64,
+    },
+}
+
+/// What becomes of a packet that an entry in force was asked about: `strikes` where the action hits it (a packet
+/// within its rate passes, as does what stays where it is), `shadow` where it would have.
+#[inline(always)]
+pub const fn verdict(action: u8, exact: bool, strikes: bool, shadow: bool) -> Verdict {
+    match (strikes, shadow, action) {
+        (false, ..) => Verdict::Pass,
+        (true, false, ACTION_LIMIT) => Verdict::DropLimit,
+        (true, false, ACTION_REDIRECT) => Verdict::Redirect,
+        (true, false, _) if exact => Verdict::DropExact,
+        (true, false, _) => Verdict::DropPrefix,
+        (true, true, ACTION_LIMIT) => Verdict::WouldLimit,
+        (true, true, ACTION_REDIRECT) => Verdict::WouldRedirect,
+        (true, true, _) => Verdict::WouldDrop,
+    }
+}
 
 /// What a listed source gets, until when, on whose word, and what it has cost it so far. 136 bytes.
 ///
@@ -80,6 +120,84 @@ impl BlockEntry {
         self.expires_ns != NEVER_NS && now_ns >= self.expires_ns
     }
 
+    /// Where the entry stands at `now_ns` (`CLOCK_BOOTTIME`): both the kernel and the model of it ask this first.
+    #[inline(always)]
+    pub const fn standing(&self, now_ns: u64) -> Standing {
+        if !matches!(self.action, ACTION_DROP..=ACTION_WATCH) {
+            return Standing::Silent;
+        }
+        let watches = self.action == ACTION_WATCH;
+        if !self.expired(now_ns) && !watches {
+            return Standing::Acts;
+        }
+        // A watch without a time of its own lasts as long as its entry.
+        if now_ns < self.watch_until_ns || watches && !self.expired(now_ns) {
+            if self.returned_ns == 0 {
+                let until_ns = if watches { 0 } else { self.again_until(now_ns) };
+                return Standing::Returns { until_ns };
+            }
+            if watches {
+                return Standing::Silent;
+            }
+        }
+        if !watches && self.returned_ns != 0 && now_ns < self.again_until(self.returned_ns) {
+            return Standing::Acts;
+        }
+        Standing::Over
+    }
+
+    /// Until when a return at `returned_ns` puts the action in force again; 0 for not at all.
+    #[inline(always)]
+    const fn again_until(&self, returned_ns: u64) -> u64 {
+        if self.reapply_ns == 0 {
+            0
+        } else {
+            returned_ns.saturating_add(self.reapply_ns)
+        }
+    }
+
+    /// This order with nothing noted on it by the kernel.
+    #[must_use]
+    pub fn fresh(self) -> Self {
+        Self {
+            hits: 0,
+            hit_bytes: 0,
+            would_hits: 0,
+            would_bytes: 0,
+            first_hit_ns: 0,
+            last_hit_ns: 0,
+            packet_tat_ns: 0,
+            byte_tat_ns: 0,
+            returned_ns: 0,
+            ..self
+        }
+    }
+
+    /// This order over what the kernel noted on `old`: nothing where the decision is another, and no return where the
+    /// end is another, since a new end begins a new probation.
+    #[must_use]
+    pub fn over(self, old: &Self) -> Self {
+        if self.decision != old.decision {
+            return self.fresh();
+        }
+        Self {
+            hits: old.hits,
+            hit_bytes: old.hit_bytes,
+            would_hits: old.would_hits,
+            would_bytes: old.would_bytes,
+            first_hit_ns: old.first_hit_ns,
+            last_hit_ns: old.last_hit_ns,
+            packet_tat_ns: old.packet_tat_ns,
+            byte_tat_ns: old.byte_tat_ns,
+            returned_ns: if self.expires_ns == old.expires_ns {
+                old.returned_ns
+            } else {
+                0
+            },
+            ..self
+        }
+    }
+
     /// Whether the part the agent wrote (everything but the counters) is the same.
     pub fn same_order(&self, other: &Self) -> bool {
         self.expires_ns == other.expires_ns
@@ -122,3 +240,109 @@ const _: () = {
 };
 
 crate::pod!(BlockEntry, AllowEntry);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(action: u8, expires_ns: u64) -> BlockEntry {
+        BlockEntry {
+            action,
+            expires_ns,
+            ..BlockEntry::default()
+        }
+    }
+
+    #[test]
+    fn an_action_holds_until_its_end_and_never_past_it() {
+        for action in [ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT] {
+            let entry = entry(action, 100);
+            assert_eq!(entry.standing(99), Standing::Acts);
+            assert_eq!(entry.standing(100), Standing::Over);
+        }
+        for action in [0, 5, 99] {
+            assert_eq!(entry(action, NEVER_NS).standing(1), Standing::Silent);
+        }
+    }
+
+    #[test]
+    fn probation_tells_once_and_strikes_again_for_a_while() {
+        let mut entry = BlockEntry {
+            watch_until_ns: 1000,
+            ..entry(ACTION_DROP, 100)
+        };
+        assert_eq!(entry.standing(50), Standing::Acts);
+        assert_eq!(entry.standing(100), Standing::Returns { until_ns: 0 });
+        assert_eq!(entry.standing(1000), Standing::Over, "nobody watches any more");
+        entry.returned_ns = 200;
+        assert_eq!(entry.standing(201), Standing::Over);
+        let mut entry = BlockEntry {
+            reapply_ns: 2000,
+            returned_ns: 0,
+            ..entry
+        };
+        assert_eq!(entry.standing(999), Standing::Returns { until_ns: 2999 });
+        entry.returned_ns = 999;
+        assert_eq!(entry.standing(2998), Standing::Acts, "longer than the watch");
+        assert_eq!(entry.standing(2999), Standing::Over);
+    }
+
+    #[test]
+    fn a_watch_never_acts() {
+        for (expires_ns, watch_until_ns) in [(0, 1000), (1000, 0), (1000, 500), (NEVER_NS, 0)] {
+            let mut entry = BlockEntry {
+                watch_until_ns,
+                reapply_ns: 50,
+                ..entry(ACTION_WATCH, expires_ns)
+            };
+            assert_eq!(entry.standing(999), Standing::Returns { until_ns: 0 });
+            entry.returned_ns = 999;
+            assert_eq!(entry.standing(999), Standing::Silent);
+            if expires_ns != NEVER_NS {
+                assert_eq!(entry.standing(1000), Standing::Over);
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_order_keeps_what_was_counted_and_a_new_end_begins_a_new_probation() {
+        let old = BlockEntry {
+            decision: [1; 16],
+            hits: 1,
+            packet_tat_ns: 2,
+            byte_tat_ns: 3,
+            returned_ns: 4,
+            first_hit_ns: 5,
+            ..entry(ACTION_LIMIT, 100)
+        };
+        let same = BlockEntry {
+            decision: [1; 16],
+            hits: 99,
+            ..entry(ACTION_LIMIT, 100)
+        };
+        assert_eq!(same.over(&old), old);
+        let longer = BlockEntry {
+            expires_ns: 200,
+            ..same
+        };
+        let merged = longer.over(&old);
+        assert_eq!((merged.hits, merged.packet_tat_ns, merged.returned_ns), (1, 2, 0));
+        let other = BlockEntry {
+            decision: [2; 16],
+            ..same
+        };
+        assert_eq!(other.over(&old), other.fresh());
+        assert_eq!(other.fresh().hits, 0);
+    }
+
+    #[test]
+    fn what_does_not_strike_passes() {
+        for action in 0..=5 {
+            for (exact, shadow) in [(true, true), (true, false), (false, true), (false, false)] {
+                assert_eq!(verdict(action, exact, false, shadow), Verdict::Pass);
+                let struck = verdict(action, exact, true, shadow);
+                assert_eq!(struck.drops() || struck == Verdict::Redirect, !shadow);
+            }
+        }
+    }
+}

@@ -22,9 +22,47 @@ pub const MAP_BLOCK_NET6: &str = "BLOCK_NET6";
 pub const MAP_FLOWS: &str = "FLOWS";
 /// Ring buffer of [`crate::event`] records.
 pub const MAP_EVENTS: &str = "EVENTS";
+/// Mappable array of the IPv4 cells of [`crate::hint`].
+pub const MAP_HINT4: &str = "HINT4";
+/// Mappable array of the IPv6 cells of [`crate::hint`].
+pub const MAP_HINT6: &str = "HINT6";
+/// Mappable array of [`crate::list::Bucket4`].
+pub const MAP_LIST4: &str = "LIST4";
+/// Mappable array of [`crate::list::Bucket6`].
+pub const MAP_LIST6: &str = "LIST6";
+/// LPM trie of the feeds' IPv4 prefixes to [`crate::list::NetSlot`].
+pub const MAP_LIST_NET4: &str = "LIST_NET4";
+/// LPM trie of the feeds' IPv6 prefixes.
+pub const MAP_LIST_NET6: &str = "LIST_NET6";
+/// Array of [`crate::list::Standing`]: how every list stands in its even version, and in its odd one.
+pub const MAP_LISTS: &str = "LISTS";
+/// Per-CPU array of [`crate::list::ListHits`], one element per list.
+pub const MAP_LIST_HITS: &str = "LIST_HITS";
 
-/// Per-CPU array of [`crate::packet::PacketMeta`]: element 0 is what ingress parsed last, 1 what egress did.
-pub const MAP_SCRATCH: &str = "SCRATCH";
+/// Array of [`crate::rate::Set`]: the buckets of addresses under rate-limited prefixes.
+pub const MAP_LIMITS: &str = "LIMITS";
+/// Array of [`crate::redirect::Honeypot`]: 0 for IPv4, 1 for IPv6.
+pub const MAP_HONEYPOTS: &str = "HONEYPOTS";
+/// LRU hash of [`crate::redirect::RedirectKey`] to [`crate::redirect::Redirected`].
+pub const MAP_REDIRECTS: &str = "REDIRECTS";
+/// Program array of what [`PROG_XDP`] hands packets to, indexed by `STAGE_*`.
+pub const MAP_STAGES: &str = "STAGES";
+/// The same of [`PROG_XDP_FRAGS`]: since Linux 5.18 the two kinds do not mix.
+pub const MAP_STAGES_FRAGS: &str = "STAGES_FRAGS";
+/// The same of [`PROG_EGRESS`].
+pub const MAP_STAGES_EGRESS: &str = "STAGES_EGRESS";
+
+/// Element of a program array: to the honeypot, and back.
+pub const STAGE_REDIRECT: u32 = 0;
+/// Elements of each program array.
+pub const STAGES: u32 = 8;
+
+/// Sends packets on to the honeypot.
+pub const PROG_REDIRECT: &str = "sentinel_redirect";
+/// The same for multi-buffer frames.
+pub const PROG_REDIRECT_FRAGS: &str = "sentinel_redirect_frags";
+/// Gives the honeypot's answers the address and port back that they were asked under.
+pub const PROG_RESTORE: &str = "sentinel_restore";
 
 /// XDP ingress program.
 pub const PROG_XDP: &str = "sentinel_xdp";
@@ -32,6 +70,10 @@ pub const PROG_XDP: &str = "sentinel_xdp";
 pub const PROG_XDP_FRAGS: &str = "sentinel_xdp_frags";
 /// tc/tcx egress program.
 pub const PROG_EGRESS: &str = "sentinel_egress";
+/// Empty XDP program that passes: the floor a benchmark subtracts, and a program that is somebody else's.
+pub const PROG_FLOOR_PASS: &str = "floor_pass";
+/// Empty XDP program that drops.
+pub const PROG_FLOOR_DROP: &str = "floor_drop";
 
 /// Interfaces one agent can watch: elements of `STATS`.
 pub const MAX_INTERFACES: u32 = 16;
@@ -46,7 +88,24 @@ pub const BLOCK_NET_CAPACITY: u32 = 32_768;
 pub const ALLOW_CAPACITY: u32 = 16_384;
 /// Default capacity of the flow map.
 pub const FLOW_CAPACITY: u32 = 131_072;
+/// Default capacity of the table of the feeds' IPv4 addresses; 32 bytes of memory each.
+pub const LIST_CAPACITY: u32 = 262_144;
+/// Default capacity of the table of the feeds' IPv6 addresses; 64 bytes of memory each.
+pub const LIST6_CAPACITY: u32 = 65_536;
+/// Default capacity of each trie of the feeds' prefixes; the kernel allocates them one by one.
+pub const LIST_NET_CAPACITY: u32 = 65_536;
 /// Default size of the ring, bytes; a power of two.
 pub const RING_BYTES: u32 = 16 * 1024 * 1024;
+/// Elements of `LIMITS`, a power of two: 65,536 addresses in 2 MiB.
+pub const LIMIT_SETS: u32 = 16_384;
+/// Default capacity of the map of redirected conversations; the least recently used makes room.
+pub const REDIRECT_CAPACITY: u32 = 65_536;
 /// Tries of a prefix look-up that met expired entries before it gives up (and passes).
 pub const PREFIX_TRIES: u32 = 4;
+
+/// tc/tcx ingress program, for interfaces whose XDP hook is taken or not to be had.
+pub const PROG_INGRESS: &str = "sentinel_ingress";
+/// Array of one [`crate::pin::PinHeader`] beside the pinned maps. Only the agent knows it; no program reads it.
+pub const MAP_HEADER: &str = "HEADER";
+/// Per-CPU array of [`crate::packet::PacketMeta`]: element 0 is what ingress parsed last, 1 what egress did.
+pub const MAP_SCRATCH: &str = "SCRATCH";

@@ -135,6 +135,8 @@ counters! {
     FlowEvicted = "flow_evicted",
     /// Records of new flows withheld because the ring was filling up; the flow reports later.
     EventThinned = "event_thinned",
+    /// Buckets of rate-limited addresses taken over by another address while they had not run clear.
+    LimitShared = "limit_shared",
 }
 
 /// Number of counters.

@@ -101,8 +101,27 @@ fn fragment(next: u8, word: u16) -> [u8; 8] {
     [next, 0, high, low, 0, 0, 0, 9]
 }
 
+/// Offsets are counted from the end of the frame, by the lengths that are expected.
 #[track_caller]
 fn check(frame: &[u8], expected: Result<PacketMeta, ParseError>) {
+    let expected = expected.map(|meta| {
+        let header = match meta.proto {
+            6 => 24,
+            17 => 8,
+            _ => 0,
+        };
+        let has_ports = header > 0 && !meta.later_fragment;
+        let l4_len = if has_ports { meta.payload_len + header } else { 0 };
+        PacketMeta {
+            l3_offset: (frame.len() - meta.l3_len as usize) as u16,
+            l4_offset: if has_ports {
+                (frame.len() - l4_len as usize) as u16
+            } else {
+                0
+            },
+            ..meta
+        }
+    });
     assert_eq!(parse_ethernet(&frame), expected);
 }
 
@@ -266,7 +285,10 @@ fn padding_is_no_header() {
     let mut packet = v4(&[], 0, 6, &tcp(10));
     packet[2..4].copy_from_slice(&20u16.to_be_bytes());
     let meta = parse_ethernet(&ether(&[], 0x0800, &packet).as_slice()).unwrap();
-    assert_eq!((meta.src_port, meta.tcp_flags, meta.payload_len), (0, 0, 0));
+    assert_eq!(
+        (meta.src_port, meta.tcp_flags, meta.payload_len, meta.l4_offset),
+        (0, 0, 0, 0)
+    );
     let mut packet = v6(60, &[&ext(17)[..], &udp(3)].concat());
     packet[4..6].copy_from_slice(&7u16.to_be_bytes());
     let meta = parse_ethernet(&ether(&[], 0x86dd, &packet).as_slice()).unwrap();

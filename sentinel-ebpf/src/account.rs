@@ -4,14 +4,18 @@
 //! keeps them; super-packets that the card will cut up (TSO, GSO) are counted as the packets that leave. A jumbo
 //! payload length of zero ("BIG TCP", off unless asked for) is counted as it stands: one packet without ports.
 
-use crate::allow::allowed as is_allowed;
+use crate::allow::{allowed, hinted as is_allowed};
 use crate::emit;
+use crate::entry;
 use crate::frame::{self, Frame};
+use crate::hint;
 use crate::maps::{FLOWS, SETTINGS, scratch};
+use crate::redirect;
 use crate::stat::Stat;
-use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use sentinel_common::flow::{Direction, FlowKey, FlowValue, STATE_ALLOWED};
+use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
 use sentinel_common::stat::Counter;
@@ -53,7 +57,7 @@ pub(crate) fn packet(
     let value = unsafe { &mut *pointer };
     let allowed = match allowed {
         Some(allowed) => allowed,
-        None if fresh => is_allowed(&key.remote, meta.ip_version, now),
+        None if fresh => is_allowed(settings, &key.remote, meta.ip_version, now),
         None => value.state & STATE_ALLOWED != 0,
     };
     if fresh {
@@ -72,9 +76,10 @@ pub(crate) fn packet(
     }
 }
 
-/// Body of the egress program: counts, accounts, lets go.
+/// Body of the egress programs: counts, accounts, lets go; `RESTORED` where the packet's destination has been judged
+/// and its source is what it is to be.
 #[inline(always)]
-pub(crate) fn egress(ctx: &TcContext) -> i32 {
+pub(crate) fn egress<const RESTORED: bool>(ctx: &TcContext) -> i32 {
     // SAFETY: the context is the kernel's and valid for the length of the program.
     let (ifindex, segments) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).gso_segs) };
     let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), scratch(1)) else {
@@ -89,6 +94,13 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
     meta.segments = if segments > 1 { segments } else { 1 };
     let headers = ctx.len().saturating_sub(meta.payload_len);
     let bytes = u64::from(ctx.len()) + u64::from(meta.segments - 1) * u64::from(headers);
+    let now = stat.now();
+    if !RESTORED {
+        if blocked(&mut stat, settings, meta, bytes, now) {
+            return TC_ACT_SHOT;
+        }
+        redirect::hand_back(ctx, meta);
+    }
     let (packets, octets) = if meta.ip_version == 4 {
         (Counter::EgressV4, Counter::EgressV4Bytes)
     } else {
@@ -96,7 +108,27 @@ pub(crate) fn egress(ctx: &TcContext) -> i32 {
     };
     stat.add(packets, u64::from(meta.segments));
     stat.add(octets, bytes);
-    let now = stat.now();
     packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
     TC_ACT_UNSPEC
+}
+
+/// Whether a packet is not to go out; then it has been counted.
+#[inline(always)]
+fn blocked(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> bool {
+    let packets = u64::from(meta.segments);
+    let hints = hint::of(settings, &meta.dst, meta.ip_version);
+    if hints & HINT_ENTRY == 0
+        || hints & HINT_ALLOW != 0 && allowed(&meta.dst, meta.ip_version, now)
+        || !entry::leaving(stat, settings, meta, packets, bytes, now)
+    {
+        return false;
+    }
+    let (dropped, octets) = if meta.ip_version == 4 {
+        (Counter::EgressDropV4, Counter::EgressDropV4Bytes)
+    } else {
+        (Counter::EgressDropV6, Counter::EgressDropV6Bytes)
+    };
+    stat.add(dropped, packets);
+    stat.add(octets, bytes);
+    true
 }

@@ -1,11 +1,20 @@
 //! The allowlist: asked before any block, for every packet.
 
+use crate::hint;
 use crate::maps::{ALLOW4, ALLOW6};
 use aya_ebpf::maps::LpmTrie;
 use aya_ebpf::maps::lpm_trie::Key;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::AllowEntry;
+use sentinel_common::hint::{HINT_ALLOW, low32};
 use sentinel_common::names::PREFIX_TRIES;
+use sentinel_common::settings::Settings;
+
+/// Whether an address is allowlisted at `now`; asks only where the hints say that something may be.
+#[inline(always)]
+pub(crate) fn hinted(settings: &Settings, address: &Addr, ip_version: u8, now: u64) -> bool {
+    hint::of(settings, address, ip_version) & HINT_ALLOW != 0 && allowed(address, ip_version, now)
+}
 
 /// Whether an address is allowlisted at `now`.
 #[inline(always)]
@@ -20,8 +29,7 @@ pub(crate) fn allowed(address: &Addr, ip_version: u8, now: u64) -> bool {
 /// The last four bytes: the IPv4 address of a mapped one.
 #[inline(always)]
 pub(crate) const fn v4(address: &Addr) -> [u8; 4] {
-    let [.., a, b, c, d] = address.0;
-    [a, b, c, d]
+    low32(address).to_be_bytes()
 }
 
 /// Whether the longest prefix that has not expired exists. An expired entry hides none shorter.

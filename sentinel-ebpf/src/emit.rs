@@ -41,3 +41,18 @@ pub(crate) fn flow(stat: &mut Stat, settings: &Settings, key: &FlowKey, value: &
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     stat.count(Counter::EventSent);
 }
+
+/// Puts a record on the ring that no budget holds back; false, and counted, where the ring is full. `fill` writes every
+/// field and all padding, in place.
+#[inline(always)]
+pub(crate) fn record<T: 'static>(stat: &mut Stat, fill: impl FnOnce(&mut T)) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
+        stat.count(Counter::EventLost);
+        return false;
+    };
+    // SAFETY: the reservation is the size of the record and aligned to 8, and any bytes are a value of it.
+    fill(unsafe { &mut *entry.as_mut_ptr() });
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    stat.count(Counter::EventSent);
+    true
+}

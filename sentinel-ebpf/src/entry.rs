@@ -1,119 +1,285 @@
 //! The entries of decisions: exact source first, then prefixes; what an entry does to the packet it meets.
 
 use crate::allow::v4;
-use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, longest};
+use crate::emit;
+use crate::limit;
+use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest};
 use crate::stat::{Stat, atomic_add};
-use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use sentinel_common::entry::{ACTION_DROP, BlockEntry, FLAG_SHADOW, NEVER_NS};
+use crate::verifier::forget;
+use aya_ebpf::maps::lpm_trie::Key;
+use sentinel_common::addr::Addr;
+use sentinel_common::entry::{
+    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, BlockEntry, FLAG_EGRESS, FLAG_SHADOW, Standing, verdict,
+};
+use sentinel_common::event::{Header, KIND_RETURN, ReturnRecord, VERSION};
 use sentinel_common::names::PREFIX_TRIES;
 use sentinel_common::packet::PacketMeta;
+use sentinel_common::redirect::stays;
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
 
+/// What an entry answers, in one word: bit for one that is over.
+const OVER: u64 = 1;
+/// Bit of it: the entry has a say, and its action stands in the byte above.
+const SAYS: u64 = 2;
+/// Bit of it: it strikes.
+const STRIKES: u64 = 4;
+/// Bit of it: it only counts.
+const SHADOW: u64 = 8;
+/// Bit of it: it is the exact source's.
+const EXACT: u64 = 16;
+/// Where the action stands.
+const ACTION_SHIFT: u32 = 8;
+
 /// What the entries say of a packet from `meta.src`.
 #[inline(always)]
-pub(crate) fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> Verdict {
-    let mut asked = Asked {
-        enforce: settings.flags & SETTING_ENFORCE != 0,
-        bytes,
-        now,
-        expired: false,
-        would: false,
-    };
-    let verdict = if meta.ip_version == 4 {
-        let source = v4(&meta.src);
-        asked.blocked(BLOCK4.get_ptr_mut(source), &BLOCK_NET4, source, 32)
-    } else {
-        let source = meta.src.0;
-        asked.blocked(BLOCK6.get_ptr_mut(source), &BLOCK_NET6, source, 128)
-    };
-    if asked.expired {
+pub(crate) fn judge(
+    stat: &mut Stat,
+    settings: &Settings,
+    meta: &PacketMeta,
+    bytes: u64,
+    ifindex: u32,
+    now: u64,
+) -> Verdict {
+    let enforce = settings.flags & SETTING_ENFORCE != 0;
+    let size = bytes | u64::from(ifindex) << 32;
+    let mut over = 0;
+    // The first answer that counts for nothing else, or the one that decides.
+    let mut says = 0;
+    walk(&meta.src, meta.ip_version, |entry, exact| {
+        // SAFETY: the walk hands over pointers fresh from the maps.
+        let answer = unsafe { meet(stat, meta, entry, size, now & !1 | says >> 1 & 1) };
+        over |= answer;
+        if answer & SAYS == 0 {
+            return false;
+        }
+        says = if exact { answer | EXACT } else { answer };
+        !enforce || answer & SHADOW == 0
+    });
+    if over & OVER != 0 {
         stat.count(Counter::Expired);
     }
-    verdict
+    if says & SAYS == 0 {
+        return Verdict::Pass;
+    }
+    verdict(
+        (says >> ACTION_SHIFT) as u8,
+        says & EXACT != 0,
+        says & STRIKES != 0,
+        says & SHADOW != 0,
+    )
 }
 
-/// What one packet asks of the block maps, and what it met there.
-struct Asked {
-    enforce: bool,
+/// Meets an entry. The counters of what only counts move in one entry at most: the lowest bit of `now` says whether
+/// another has (a nanosecond is below what the clock can tell). `size` is the frame's bytes, with the interface's index
+/// above them.
+///
+/// A function of its own, with no more arguments than there are registers, because it is called from each turn of an
+/// unrolled loop, and because what it keeps on its stack is then not kept on the caller's.
+///
+/// # Safety
+/// `entry` points to a map value; those stay readable and writable for the length of the program's run.
+#[inline(never)]
+unsafe fn meet(stat: &mut Stat, meta: &PacketMeta, entry: *mut BlockEntry, size: u64, now: u64) -> u64 {
+    let Some(settings) = SETTINGS.get(0) else { return 0 };
+    let enforce = settings.flags & SETTING_ENFORCE != 0;
+    let (counted, now) = (now & 1 != 0, now & !1);
+    let (bytes, ifindex) = (size & 0xffff_ffff, (size >> 32) as u32);
+    // SAFETY: the caller vouches for the pointer. Counters and TATs are added to atomically; times of hits and of the
+    // return are single aligned stores; the rest is the agent's, and replaced as a whole.
+    unsafe {
+        let shadow = !enforce || (*entry).flags & FLAG_SHADOW != 0;
+        let action = (*entry).action;
+        let acts = match (*entry).standing(now) {
+            Standing::Silent => return 0,
+            Standing::Over => false,
+            Standing::Acts => true,
+            Standing::Returns { until_ns } => {
+                returned(stat, meta, entry, ifindex, now, until_ns, shadow);
+                if action == ACTION_WATCH {
+                    return 0;
+                }
+                until_ns != 0
+            }
+        };
+        if !acts {
+            return OVER;
+        }
+        if shadow && counted {
+            return 0;
+        }
+        let strikes = if action == ACTION_LIMIT {
+            !limit::conforms(stat, settings, entry, meta, bytes, now)
+        } else {
+            action != ACTION_REDIRECT || !stays(meta)
+        };
+        if strikes {
+            count(entry, !shadow, 1, bytes);
+        }
+        touch(entry, now);
+        let answer = SAYS | if strikes { STRIKES } else { 0 } | if shadow { SHADOW } else { 0 };
+        forget(answer | u64::from(action) << ACTION_SHIFT, now)
+    }
+}
+
+/// Tells of a return, and notes it where that could be done: a return that was lost is told by the next packet. Two
+/// CPUs may tell of one return.
+///
+/// # Safety
+/// As [`meet`].
+#[inline(always)]
+unsafe fn returned(
+    stat: &mut Stat,
+    meta: &PacketMeta,
+    entry: *mut BlockEntry,
+    ifindex: u32,
+    now: u64,
+    until_ns: u64,
+    shadow: bool,
+) {
+    // SAFETY: as `meet`.
+    unsafe {
+        let told = emit::record(stat, |record: &mut ReturnRecord| {
+            record.header = Header {
+                kind: KIND_RETURN,
+                version: VERSION,
+                len: size_of::<ReturnRecord>() as u32,
+            };
+            record.now_ns = now;
+            record.remote = meta.src;
+            record.decision = (*entry).decision;
+            record.reapplied_until_ns = until_ns;
+            record.ifindex = ifindex;
+            record.prefix_len = u32::from((*entry).prefix_len);
+            record.action = u32::from((*entry).action);
+            record.shadow = u32::from(shadow);
+            record.pad = 0;
+        });
+        if told {
+            stat.count(Counter::Returned);
+            (*entry).returned_ns = now;
+        }
+    }
+}
+
+/// Whether the entries drop what goes out to `meta.dst`: `packets` packets of together `bytes` bytes.
+#[inline(always)]
+pub(crate) fn leaving(
+    stat: &mut Stat,
+    settings: &Settings,
+    meta: &PacketMeta,
+    packets: u64,
     bytes: u64,
     now: u64,
-    expired: bool,
-    would: bool,
+) -> bool {
+    let enforce = settings.flags & SETTING_ENFORCE != 0;
+    let mut says = 0;
+    walk(&meta.dst, meta.ip_version, |entry, _| {
+        // SAFETY: the walk hands over pointers fresh from the maps.
+        let answer = unsafe { meet_leaving(entry, packets, bytes, now, says) };
+        if answer & SAYS == 0 {
+            return false;
+        }
+        says = answer;
+        !enforce || answer & SHADOW == 0
+    });
+    if says & SHADOW != 0 {
+        stat.add(Counter::EgressWouldDrop, packets);
+    }
+    says & SAYS != 0 && says & SHADOW == 0
 }
 
-impl Asked {
-    /// Exact entry first, then prefixes, longest first. Entries that expired or only simulate hide none shorter.
-    #[inline(always)]
-    fn blocked<K: Copy>(
-        &mut self,
-        exact: Option<*mut BlockEntry>,
-        prefixes: &LpmTrie<K, BlockEntry>,
-        source: K,
-        width: u32,
-    ) -> Verdict {
-        if let Some(entry) = exact {
-            // SAFETY: the pointer is fresh from the map.
-            if unsafe { self.meet(entry) } {
-                return Verdict::DropExact;
-            }
+/// Meets an entry on the way out; see [`meet`].
+///
+/// # Safety
+/// As [`meet`].
+#[inline(never)]
+unsafe fn meet_leaving(entry: *mut BlockEntry, packets: u64, bytes: u64, now: u64, said: u64) -> u64 {
+    let Some(settings) = SETTINGS.get(0) else { return 0 };
+    // SAFETY: as `meet`.
+    unsafe {
+        let stands = (*entry).action == ACTION_DROP && (*entry).flags & FLAG_EGRESS != 0;
+        if !stands || (*entry).standing(now) != Standing::Acts {
+            return 0;
         }
-        if !self.would || self.enforce {
-            let mut key = Key::new(width, source);
-            for _ in 0..PREFIX_TRIES {
-                let Some(entry) = longest(prefixes, &key) else { break };
-                // SAFETY: as above.
-                if unsafe { self.meet(entry) } {
-                    return Verdict::DropPrefix;
-                }
-                // SAFETY: as above.
-                let prefix_len = unsafe { (*entry).prefix_len };
-                if prefix_len == 0 || self.would && !self.enforce {
-                    break;
-                }
-                key.prefix_len = u32::from(prefix_len) - 1;
-            }
+        let shadow = settings.flags & SETTING_ENFORCE == 0 || (*entry).flags & FLAG_SHADOW != 0;
+        if shadow && said & SAYS != 0 {
+            return 0;
         }
-        if self.would { Verdict::WouldDrop } else { Verdict::Pass }
+        count(entry, !shadow, packets, bytes);
+        touch(entry, now);
+        forget(if shadow { SAYS | SHADOW } else { SAYS }, now)
     }
+}
 
-    /// Meets an entry: true if it drops the packet. Its counters move, the would-counters of one entry at most.
-    ///
-    /// # Safety
-    /// `entry` points to a map value; those stay readable and writable for the length of the program's run.
-    #[inline(always)]
-    unsafe fn meet(&mut self, entry: *mut BlockEntry) -> bool {
-        // SAFETY: the caller vouches for the pointer. Counters are only added to atomically; the hit times are single
-        // aligned stores, which the agent takes as hints; the rest is the agent's, and replaced as a whole.
-        unsafe {
-            if (*entry).action != ACTION_DROP {
-                return false;
+/// Shows `meet` every entry that covers an address, the exact one first, then prefixes from the longest on, until it
+/// has heard enough.
+#[inline(always)]
+fn walk(address: &Addr, ip_version: u8, mut meet: impl FnMut(*mut BlockEntry, bool) -> bool) {
+    let short = ip_version == 4;
+    let mut entry = if short {
+        BLOCK4.get_ptr_mut(v4(address))
+    } else {
+        BLOCK6.get_ptr_mut(address.0)
+    };
+    let mut width = if short { 32 } else { 128 };
+    for step in 0..=PREFIX_TRIES {
+        let exact = step == 0;
+        if let Some(entry) = entry {
+            if meet(entry, exact) {
+                return;
             }
-            let expires = (*entry).expires_ns;
-            if expires != NEVER_NS && self.now >= expires {
-                self.expired = true;
-                return false;
+            if !exact {
+                // SAFETY: the pointer is fresh from the map.
+                let prefix_len = unsafe { (*entry).prefix_len };
+                if prefix_len == 0 {
+                    return;
+                }
+                width = u32::from(prefix_len) - 1;
             }
-            let drops = self.enforce && (*entry).flags & FLAG_SHADOW == 0;
-            if !drops && self.would {
-                return false;
-            }
-            let (hits, octets) = if drops {
-                (&raw mut (*entry).hits, &raw mut (*entry).hit_bytes)
-            } else {
-                (&raw mut (*entry).would_hits, &raw mut (*entry).would_bytes)
-            };
-            atomic_add(hits, 1);
-            atomic_add(octets, self.bytes);
-            if (*entry).first_hit_ns == 0 {
-                (*entry).first_hit_ns = self.now;
-            }
-            if (*entry).last_hit_ns != self.now {
-                (*entry).last_hit_ns = self.now;
-            }
-            self.would |= !drops;
-            drops
+        } else if !exact {
+            return;
+        }
+        entry = if short {
+            longest(&BLOCK_NET4, &Key::new(width, v4(address)))
+        } else {
+            longest(&BLOCK_NET6, &Key::new(width, address.0))
+        };
+    }
+}
+
+/// Counts packets that an entry struck, or would have.
+///
+/// # Safety
+/// As [`meet`].
+#[inline(always)]
+unsafe fn count(entry: *mut BlockEntry, real: bool, packets: u64, bytes: u64) {
+    // SAFETY: as `meet`.
+    unsafe {
+        let (hits, octets) = if real {
+            (&raw mut (*entry).hits, &raw mut (*entry).hit_bytes)
+        } else {
+            (&raw mut (*entry).would_hits, &raw mut (*entry).would_bytes)
+        };
+        atomic_add(hits, packets);
+        atomic_add(octets, bytes);
+    }
+}
+
+/// Notes when an entry was met.
+///
+/// # Safety
+/// As [`meet`].
+#[inline(always)]
+unsafe fn touch(entry: *mut BlockEntry, now: u64) {
+    // SAFETY: as `meet`.
+    unsafe {
+        if (*entry).first_hit_ns == 0 {
+            (*entry).first_hit_ns = now;
+        }
+        if (*entry).last_hit_ns != now {
+            (*entry).last_hit_ns = now;
         }
     }
 }

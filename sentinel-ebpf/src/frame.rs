@@ -1,7 +1,8 @@
-//! The only unsafe read of packet memory: aligned 16-bit words between `data` and `data_end`.
+//! The only unsafe read of packet memory: 16-bit and 32-bit loads between `data` and `data_end`.
 //!
-//! Byte-wise reads would cost the parser twice as much, and the offsets the parser asks for are always even
-//! (see [`PacketView`]), so every read here is made of 16-bit words.
+//! Byte-wise reads would cost the parser twice as much. 32-bit words of headers lie at offsets that are aligned where the
+//! machine insists (`NET_IP_ALIGN`); elsewhere (x86-64, arm64) they may lie two bytes off, which Rust's own reads would
+//! not do, so the load is spelled out.
 
 use sentinel_common::packet::{PacketMeta, PacketView, ParseError, parse_ethernet_into};
 
@@ -29,20 +30,45 @@ impl Frame {
         (self.end - self.data) as u64
     }
 
-    /// `N` 16-bit words as they stand in memory.
+    /// The place of `N` 16-bit words, to be written; as they stand in memory.
     #[inline(always)]
-    fn raw<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
+    pub(crate) fn place<const N: usize>(&self, offset: usize) -> Option<*mut [u16; N]> {
+        Some(self.at(offset, 2 * N)? as *mut [u16; N])
+    }
+
+    /// Where `bytes` bytes from `offset` begin, if the frame has them.
+    #[inline(always)]
+    fn at(&self, offset: usize, bytes: usize) -> Option<usize> {
         if offset > MAX_OFFSET {
             return None;
         }
         let start = self.data + offset;
-        if start + 2 * N > self.end {
+        if start + bytes > self.end {
             return None;
         }
-        // SAFETY: `start .. start + 2 * N` lies between `data` and `data_end`, which the kernel keeps valid
-        // while the program runs; offsets are even and the kernel aligns frames to at least two bytes.
-        Some(unsafe { *(start as *const [u16; N]) })
+        Some(start)
     }
+}
+
+/// Loads 32 bits a constant number of bytes behind `start`.
+macro_rules! load {
+    ($start:expr, $behind:literal) => {{
+        #[cfg(target_arch = "bpf")]
+        {
+            let word: u64;
+            core::arch::asm!(
+                concat!("{0} = *(u32 *)({1} + ", $behind, ")"),
+                out(reg) word,
+                in(reg) $start,
+                options(pure, readonly, nostack)
+            );
+            word as u32
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        {
+            (($start + $behind) as *const u32).read_unaligned()
+        }
+    }};
 }
 
 /// Parses a frame into `meta`, and settles the outcome in memory.
@@ -59,37 +85,44 @@ pub(crate) fn parse(frame: Frame, meta: &mut PacketMeta) -> Result<(), ParseErro
 impl PacketView for Frame {
     #[inline(always)]
     fn u8(&self, offset: usize) -> Option<u8> {
-        let [first, second] = self.raw::<1>(offset & !1)?[0].to_ne_bytes();
+        let [first, second] = self.u16(offset & !1)?.to_be_bytes();
         Some(if offset & 1 == 0 { first } else { second })
     }
 
     #[inline(always)]
-    fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
-        self.raw::<N>(offset).map(|words| words.map(u16::from_be))
-    }
-
-    #[inline(always)]
     fn u16(&self, offset: usize) -> Option<u16> {
-        self.raw::<1>(offset).map(|[word]| u16::from_be(word))
+        let start = self.at(offset, 2)?;
+        // SAFETY: `start .. start + 2` lies between `data` and `data_end`, which the kernel keeps valid while the program
+        // runs; offsets are even and the kernel aligns frames to at least two bytes.
+        Some(u16::from_be(unsafe { *(start as *const u16) }))
     }
 
     #[inline(always)]
     fn u32(&self, offset: usize) -> Option<u32> {
-        self.raw::<2>(offset)
-            .map(|[high, low]| u32::from(u16::from_be(high)) << 16 | u32::from(u16::from_be(low)))
+        self.quads::<1>(offset).map(|[word]| u32::from_be(word))
     }
 
     #[inline(always)]
     fn octets4(&self, offset: usize) -> Option<[u8; 4]> {
-        let words = self.raw::<2>(offset)?;
-        // SAFETY: two u16 are four bytes, and any bytes are valid.
-        Some(unsafe { core::mem::transmute::<[u16; 2], [u8; 4]>(words) })
+        self.quads::<1>(offset).map(|[word]| word.to_ne_bytes())
     }
 
     #[inline(always)]
-    fn octets16(&self, offset: usize) -> Option<[u8; 16]> {
-        let words = self.raw::<8>(offset)?;
-        // SAFETY: eight u16 are sixteen bytes, and any bytes are valid.
-        Some(unsafe { core::mem::transmute::<[u16; 8], [u8; 16]>(words) })
+    fn quads<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        const { assert!(N <= 10) };
+        let start = self.at(offset, 4 * N)?;
+        let mut words = [0; N];
+        macro_rules! each {
+            ($($index:literal $behind:literal)*) => {
+                $(
+                    if N > $index {
+                        // SAFETY: `4 * N` bytes from `start` lie between `data` and `data_end`.
+                        words[$index] = unsafe { load!(start, $behind) };
+                    }
+                )*
+            };
+        }
+        each!(0 0 1 4 2 8 3 12 4 16 5 20 6 24 7 28 8 32 9 36);
+        Some(words)
     }
 }

@@ -1,38 +1,33 @@
 //! The order of decisions: settings, allow, the entries of decisions, feed lists, reflex, SYN cookies, pass.
 //!
-//! Native XDP sees packets as they arrive. Generic XDP comes after GRO has merged some, so packets count for less
+//! Native XDP sees packets as they arrive. Generic XDP and tc come after GRO has merged some, so packets count for less
 //! there; bytes are right.
 
 use crate::account;
 use crate::allow::allowed;
 use crate::entry;
-use crate::frame::{self, Frame};
+use crate::frame;
+use crate::hint;
+use crate::hook::Hook;
+use crate::list;
 use crate::maps::{SETTINGS, scratch};
 use crate::stat::Stat;
-use crate::verdict::xdp_code;
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
-use aya_ebpf::helpers::bpf_xdp_get_buff_len;
-use aya_ebpf::programs::XdpContext;
 use sentinel_common::flow::Direction;
+use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET};
 use sentinel_common::packet::{PacketMeta, ParseError};
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
 
-/// Body of the ingress programs; `FRAGS` where a frame may span buffers.
+/// Body of the ingress programs, wherever they hang.
 #[inline(always)]
-pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
-    let ifindex = ctx.ingress_ifindex() as u32;
+pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
+    let ifindex = hook.ifindex();
     let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), scratch(0)) else {
-        return XDP_PASS;
+        return H::code(Verdict::Pass);
     };
-    let frame = Frame::new(ctx.data(), ctx.data_end());
-    let bytes = if FRAGS {
-        // SAFETY: the context is the kernel's own.
-        unsafe { bpf_xdp_get_buff_len(ctx.ctx) }
-    } else {
-        frame.len()
-    };
+    let frame = hook.frame();
+    let bytes = hook.bytes(frame);
     if let Err(error) = frame::parse(frame, meta) {
         stat.count(match error {
             ParseError::NotIp => Counter::NotIp,
@@ -43,34 +38,50 @@ pub(crate) fn ingress<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         if error.hides_source() && settings.flags & SETTING_ENFORCE != 0 {
             stat.count(Counter::DropHidden);
             stat.add(Counter::DropHiddenBytes, bytes);
-            return XDP_DROP;
+            return H::code(Verdict::DropExact);
         }
         stat.count(Counter::PassOther);
         stat.add(Counter::PassOtherBytes, bytes);
-        return XDP_PASS;
+        return H::code(Verdict::Pass);
     }
     if meta.too_deep {
         stat.count(Counter::TooDeep);
     }
     let now = stat.now();
-    let verdict = judge(&mut stat, settings, meta, bytes, now);
+    let verdict = judge(&mut stat, settings, meta, bytes, ifindex, now);
+    if matches!(verdict, Verdict::Redirect) {
+        return hook.redirect(&mut stat, meta, bytes);
+    }
     count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
-    crate::debug::judged(ctx, meta, verdict);
+    if let Some(ctx) = hook.xdp() {
+        crate::debug::judged(ctx, meta, verdict);
+    }
     if !verdict.drops() {
         let allowed = Some(matches!(verdict, Verdict::PassAllowed));
         account::packet(&mut stat, settings, meta, Direction::Ingress, allowed, ifindex, now);
     }
-    xdp_code(verdict)
+    H::code(verdict)
 }
 
 /// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, SYN cookies, pass.
 #[inline(always)]
-fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> Verdict {
-    if allowed(&meta.src, meta.ip_version, now) {
+fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, ifindex: u32, now: u64) -> Verdict {
+    let hints = hint::of(settings, &meta.src, meta.ip_version);
+    if hints == 0 {
+        return Verdict::Pass;
+    }
+    if hints & HINT_ALLOW != 0 && allowed(&meta.src, meta.ip_version, now) {
         return Verdict::PassAllowed;
     }
-    entry::judge(stat, settings, meta, bytes, now)
+    let mut verdict = Verdict::Pass;
+    if hints & HINT_ENTRY != 0 {
+        verdict = entry::judge(stat, settings, meta, bytes, ifindex, now);
+    }
+    if matches!(verdict, Verdict::Pass) && hints & (HINT_LIST | HINT_LIST_NET) != 0 {
+        verdict = list::judge(stat, settings, meta, hints, bytes, now);
+    }
+    verdict
 }
 
 /// Counts a verdict: once by what became of the packet and its family, and once by reason.

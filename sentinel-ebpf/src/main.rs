@@ -27,29 +27,72 @@ mod emit;
 mod entry;
 mod frame;
 mod gate;
+mod hint;
+mod hook;
+mod limit;
+mod list;
 mod maps;
+mod redirect;
 mod stat;
 mod verdict;
+mod verifier;
 
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// Ingress.
 #[xdp]
 pub fn sentinel_xdp(ctx: XdpContext) -> u32 {
-    gate::ingress::<false>(&ctx)
+    gate::ingress(&hook::Xdp::<false>(&ctx)) as u32
 }
 
 /// Ingress for drivers that hand over multi-buffer frames (large MTU); needs Linux 5.18.
 #[xdp(frags)]
 pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
-    gate::ingress::<true>(&ctx)
+    gate::ingress(&hook::Xdp::<true>(&ctx)) as u32
 }
 
-/// Egress: accounts what goes out and always lets it go.
+/// Ingress where the XDP hook is another's, or not to be had: the same gate, later on the packet's way.
+#[classifier]
+pub fn sentinel_ingress(ctx: TcContext) -> i32 {
+    gate::ingress(&hook::Tc(&ctx))
+}
+
+/// Egress: accounts what goes out, and lets it go unless its destination is blocked.
 #[classifier]
 pub fn sentinel_egress(ctx: TcContext) -> i32 {
-    account::egress(&ctx)
+    account::egress::<false>(&ctx)
+}
+
+/// To the honeypot: what [`sentinel_xdp`] hands packets of redirected sources to.
+#[xdp]
+pub fn sentinel_redirect(ctx: XdpContext) -> u32 {
+    redirect::redirect::<false>(&ctx)
+}
+
+/// The same for [`sentinel_xdp_frags`].
+#[xdp(frags)]
+pub fn sentinel_redirect_frags(ctx: XdpContext) -> u32 {
+    redirect::redirect::<true>(&ctx)
+}
+
+/// Back from the honeypot: what [`sentinel_egress`] hands its answers to.
+#[classifier]
+pub fn sentinel_restore(ctx: TcContext) -> i32 {
+    redirect::restore(&ctx)
+}
+
+/// The floor of a passed packet: what the benchmark subtracts.
+#[xdp]
+pub fn floor_pass(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// The floor of a dropped packet.
+#[xdp]
+pub fn floor_drop(_ctx: XdpContext) -> u32 {
+    XDP_DROP
 }
 
 #[cfg(target_arch = "bpf")]

@@ -3,16 +3,22 @@
 //! Blocks and allows live in maps that fail loudly when full. Only flows are LRU: forgetting the oldest flow costs
 //! a little accuracy, forgetting a block would let an attacker back in unnoticed.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::bpf_map_lookup_elem;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use sentinel_common::entry::{AllowEntry, BlockEntry};
 use sentinel_common::flow::{FlowKey, FlowValue};
+use sentinel_common::hint::{WORDS4, WORDS6};
+use sentinel_common::list::{Bucket4, Bucket6, ListHits, MAX_LISTS, NetSlot, Standing};
 use sentinel_common::names::{
-    ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, MAX_INTERFACES, RING_BYTES, SLOT_TABLE,
+    ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, LIMIT_SETS, LIST_NET_CAPACITY, MAX_INTERFACES,
+    REDIRECT_CAPACITY, RING_BYTES, SLOT_TABLE, STAGES as STAGE_COUNT,
 };
 use sentinel_common::packet::PacketMeta;
+use sentinel_common::rate;
+use sentinel_common::redirect::{Honeypot, RedirectKey, Redirected};
 use sentinel_common::settings::Settings;
 use sentinel_common::stat::CpuBlock;
 
@@ -38,9 +44,44 @@ pub(crate) static BLOCK_NET4: LpmTrie<[u8; 4], BlockEntry> = LpmTrie::with_max_e
 pub(crate) static BLOCK_NET6: LpmTrie<[u8; 16], BlockEntry> = LpmTrie::with_max_entries(BLOCK_NET_CAPACITY, 0);
 
 #[map]
+pub(crate) static HINT4: Array<u64> = Array::with_max_entries(WORDS4, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static HINT6: Array<u64> = Array::with_max_entries(WORDS6, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LIST4: Array<Bucket4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LIST6: Array<Bucket6> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LIST_NET4: LpmTrie<[u8; 4], NetSlot> = LpmTrie::with_max_entries(LIST_NET_CAPACITY, 0);
+#[map]
+pub(crate) static LIST_NET6: LpmTrie<[u8; 16], NetSlot> = LpmTrie::with_max_entries(LIST_NET_CAPACITY, 0);
+#[map]
+pub(crate) static LISTS: Array<Standing> = Array::with_max_entries(2, 0);
+#[map]
+pub(crate) static LIST_HITS: PerCpuArray<ListHits> = PerCpuArray::with_max_entries(MAX_LISTS, 0);
+
+#[map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(FLOW_CAPACITY, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Buckets of addresses under rate-limited prefixes: see `sentinel_common::rate::Set` for what happens when it is full.
+#[map]
+pub(crate) static LIMITS: Array<rate::Set> = Array::with_max_entries(LIMIT_SETS, 0);
+
+#[map]
+pub(crate) static HONEYPOTS: Array<Honeypot> = Array::with_max_entries(2, 0);
+/// Conversations with the honeypot. LRU: a source that opens too many loses the oldest, whose answers then reach it
+/// under the honeypot's own port.
+#[map]
+pub(crate) static REDIRECTS: LruHashMap<RedirectKey, Redirected> = LruHashMap::with_max_entries(REDIRECT_CAPACITY, 0);
+/// Programs that packets are handed to, by `STAGE_*`; one array for each kind of program.
+#[map]
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(STAGE_COUNT, 0);
+#[map]
+pub(crate) static STAGES_FRAGS: ProgramArray = ProgramArray::with_max_entries(STAGE_COUNT, 0);
+#[map]
+pub(crate) static STAGES_EGRESS: ProgramArray = ProgramArray::with_max_entries(STAGE_COUNT, 0);
 
 /// Where a packet is parsed into: element 0 for ingress, 1 for egress. Nothing of it outlives the packet.
 ///
@@ -52,13 +93,32 @@ static SCRATCH: PerCpuArray<PacketMeta> = PerCpuArray::with_max_entries(2, 0);
 /// This CPU's record to parse a packet into, emptied.
 #[inline(always)]
 pub(crate) fn scratch(element: u32) -> Option<&'static mut PacketMeta> {
+    const { assert!(size_of::<PacketMeta>() == 72 && align_of::<PacketMeta>() == 8) };
     let meta = SCRATCH.get_ptr_mut(element)?;
-    // SAFETY: the element is this CPU's, and of one direction's program, which does not nest in itself. It is written
-    // before the reference is made, so that it holds a value.
+    let words = meta.cast::<u64>();
+    // SAFETY: the element is this CPU's, and of one direction's program, which does not nest in itself. Zeros are
+    // `PacketMeta::EMPTY`. Written word by word: the compiler would call a loop over bytes.
     unsafe {
-        meta.write(PacketMeta::EMPTY);
+        words.write_volatile(0);
+        words.add(1).write_volatile(0);
+        words.add(2).write_volatile(0);
+        words.add(3).write_volatile(0);
+        words.add(4).write_volatile(0);
+        words.add(5).write_volatile(0);
+        words.add(6).write_volatile(0);
+        words.add(7).write_volatile(0);
+        words.add(8).write_volatile(0);
         Some(&mut *meta)
     }
+}
+
+/// This CPU's record as the program before this one left it.
+#[inline(always)]
+pub(crate) fn parsed(element: u32) -> Option<&'static PacketMeta> {
+    let meta = SCRATCH.get_ptr(element)?;
+    // SAFETY: as above; the program that handed the packet over has written the record, or else it is zero, which is
+    // a value too.
+    Some(unsafe { &*meta })
 }
 
 /// The longest prefix that covers `key`, as a pointer: aya's own look-up gives a shared reference, through which

@@ -79,3 +79,22 @@ pub(crate) unsafe fn atomic_add(counter: *mut u64, n: u64) {
         AtomicU64::from_ptr(counter).fetch_add(n, Ordering::Relaxed);
     }
 }
+
+/// As [`atomic_add`], for 32 bits; it wraps.
+///
+/// # Safety
+/// `counter` points to an aligned `u32` in a map value.
+#[inline(always)]
+pub(crate) unsafe fn atomic_add32(counter: *mut u32, n: u32) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: as in `atomic_add`.
+    unsafe {
+        core::arch::asm!("lock *(u32 *)({0} + 0) += {1}", in(reg) counter, in(reg) u64::from(n), options(nostack));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller vouches for the pointer.
+    unsafe {
+        use core::sync::atomic::{AtomicU32, Ordering};
+        AtomicU32::from_ptr(counter).fetch_add(n, Ordering::Relaxed);
+    }
+}

@@ -1,6 +1,7 @@
-//! The one mapping from verdicts to XDP codes.
+//! The one mapping from verdicts to XDP and tc codes.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use sentinel_common::verdict::Verdict;
 
 /// The XDP code of a verdict.
@@ -8,4 +9,16 @@ use sentinel_common::verdict::Verdict;
 #[must_use]
 pub(crate) const fn xdp_code(verdict: Verdict) -> u32 {
     if verdict.drops() { XDP_DROP } else { XDP_PASS }
+}
+
+/// The tc code of a verdict. To pass is to have no opinion: whoever else hangs from the hook has a say.
+#[inline(always)]
+#[must_use]
+pub(crate) const fn tc_code(verdict: Verdict) -> i32 {
+    // What only XDP can rewrite goes nowhere else either.
+    if verdict.drops() || matches!(verdict, Verdict::Redirect) {
+        TC_ACT_SHOT
+    } else {
+        TC_ACT_UNSPEC
+    }
 }

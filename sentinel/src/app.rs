@@ -3,7 +3,7 @@
 use crate::api::{AppState, Doors};
 use crate::bus::Bus;
 use crate::config::{Config, Mode};
-use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Losses};
+use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Guard, Losses};
 use crate::decide::Judge;
 use crate::detect::Detectors;
 use crate::flow::FlowTable;
@@ -18,8 +18,8 @@ use crate::types::{Action, ActionStatus, Component, Condition, Decision, Decisio
 use anyhow::Context;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -53,6 +53,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let remembered = remembered(&store).await?;
     let loose = loose(&store, &remembered).await?;
     let (host, facts) = HostRoom::open().await?;
+    let links = facts.clone();
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
     let doors = Doors::take(config.api.listen, &config.api.socket).await?;
@@ -98,7 +99,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
     desk.protect().await;
     desk.restore(remembered, loose).await;
-    kernel.attach(&interfaces)?;
+    kernel.attach_present(&interfaces)?;
 
     let state = AppState {
         store: store.clone(),
@@ -129,15 +130,25 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ])
     };
 
+    let sweep = kernel.sweep();
+    let counters = kernel.counters();
+    let kernel = Arc::new(Mutex::new(kernel));
+    let guard = Guard {
+        kernel: Arc::clone(&kernel),
+        configured: config.kernel.interfaces.clone(),
+        facts: links,
+        gauges: Arc::clone(&gauges),
+    };
+
     let mut rooms = Rooms {
         set: JoinSet::new(),
         cancel: cancel.clone(),
     };
+    rooms.spawn("guard", guard.run(interfaces.clone(), cancel.clone()));
     rooms.spawn("ring", ring.run(ring_tx, cancel.clone()));
     rooms.spawn(
         "sensor",
-        XdpSensor::new(kernel.sweep().with_idle(config.flow.idle_timeout), Arc::clone(&metrics))
-            .run(ring_rx, records_tx),
+        XdpSensor::new(sweep.with_idle(config.flow.idle_timeout), Arc::clone(&metrics)).run(ring_rx, records_tx),
     );
     rooms.spawn(
         "analysis",
@@ -148,7 +159,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     rooms.spawn(
         "counting",
         Counting {
-            counters: kernel.counters(),
+            counters,
             gauges,
             losses: Box::new(losses),
             stats: stats_tx,
@@ -174,7 +185,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
 
     let outcome = rooms.until_over().await;
-    kernel.detach();
+    kernel.lock().unwrap_or_else(PoisonError::into_inner).detach();
     if config.kernel.pin {
         tracing::info!(pins = %config.kernel.pin_path.display(), "the pinned programs stay; blocks lapse on time");
     } else {

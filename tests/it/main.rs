@@ -8,6 +8,7 @@ mod benign;
 mod disk;
 mod expiry;
 mod guards;
+mod life;
 mod lifecycle;
 mod scene;
 mod simulation;

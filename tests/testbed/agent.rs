@@ -146,6 +146,14 @@ impl Agent {
         self.set(&["kernel", "pin_path"], json!(pins.join("sentinel")))
     }
 
+    /// From the next launch on the agent pins nothing.
+    ///
+    /// # Errors
+    /// When the settings cannot be rewritten.
+    pub fn unpin(&self) -> Result<()> {
+        self.set(&["kernel", "pin"], json!(false))
+    }
+
     /// Changes one setting for the next launch.
     fn set(&self, path: &[&str], value: Value) -> Result<()> {
         let mut settings: Value = serde_json::from_str(&std::fs::read_to_string(self.settings())?)?;

@@ -140,13 +140,23 @@ impl Network {
             v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(number)),
         };
         self.hosts.push(host.clone());
-        let port = format!("p{number}");
         ip(&["netns", "add", &ns])?;
         quiet(&ns)?;
         ip(&["-n", &ns, "link", "set", "lo", "up"])?;
+        self.wire(&host)?;
+        Ok(host)
+    }
+
+    /// Gives a host its interface, address and default routes (again).
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn wire(&self, host: &Host) -> Result<()> {
+        let number = host.v4.octets()[3];
+        let (ns, port) = (host.ns.as_str(), format!("p{number}"));
         ip(&[
             "-n",
-            &ns,
+            ns,
             "link",
             "add",
             "eth0",
@@ -160,19 +170,10 @@ impl Network {
         ])?;
         ip(&["-n", &self.bridge, "link", "set", &port, "master", "br0", "up"])?;
         host.address(number)?;
-        ip(&["-n", &ns, "link", "set", "eth0", "up"])?;
-        ip(&["-n", &ns, "route", "add", "default", "via", &GATEWAY.0.to_string()])?;
-        ip(&[
-            "-n",
-            &ns,
-            "-6",
-            "route",
-            "add",
-            "default",
-            "via",
-            &GATEWAY.1.to_string(),
-        ])?;
-        Ok(host)
+        ip(&["-n", ns, "link", "set", "eth0", "up"])?;
+        ip(&["-n", ns, "route", "add", "default", "via", &GATEWAY.0.to_string()])?;
+        ip(&["-n", ns, "-6", "route", "add", "default", "via", &GATEWAY.1.to_string()])?;
+        Ok(())
     }
 
     /// The namespace of the bridge; the gateway's addresses live there.

@@ -1,7 +1,8 @@
-//! Loops in a built kernel object.
+//! Loops in a built kernel object that old kernels refuse.
 //!
-//! Old kernels follow a loop only where they can count it to its end, and Linux 5.10 and 6.1 have refused loops that
-//! later ones take; booting them shows it a minute later. Here it shows at once: the programs have no loops at all.
+//! Linux 5.10 and 6.1 follow loops, but not one whose last instruction runs on into its first without a jump ("back-edge
+//! from insn N to N+1" of `check_cfg` in kernel/bpf/verifier.c). Where the compiler lays one out that way is not for the
+//! source to say, and booting those kernels shows it a minute later. Here it shows at once, by the same walk.
 //!
 //! The formats: ELF-64, little-endian (System V ABI), and BPF instructions (RFC 9669).
 
@@ -23,18 +24,16 @@ const JUMP: u8 = 0x05;
 const LONG_JUMP: u8 = 0x06;
 const LOAD_64: u8 = 0x18;
 
-/// An instruction that closes a loop.
+/// An instruction that closes a loop by running on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BackEdge {
-    /// The section it is in, which is named by the program's kind.
+    /// The section it is in, which is named by the program's kind, or `.text` for functions.
     pub(crate) section: String,
     /// Number of the instruction within it.
     pub(crate) at: usize,
-    /// Instructions it goes back.
-    pub(crate) by: i64,
 }
 
-/// Every loop in the programs of an object.
+/// Every such loop in the programs and functions of an object.
 ///
 /// # Errors
 /// When the bytes are no ELF object of the kind the BPF linker writes.
@@ -51,17 +50,12 @@ pub(crate) fn back_edges(object: &[u8]) -> Result<Vec<BackEdge>> {
         let header = section(object, table, index)?;
         if header.kind == PROGBITS && header.flags & EXECUTABLE != 0 {
             let name = name(object, names.offset + header.name)?;
-            // The compiler's own functions that copy and fill: loops of a known end, which every kernel follows.
-            if name == ".text" {
-                continue;
-            }
             let code = object
                 .get(header.offset..header.offset + header.size)
                 .context("a section lies outside the object")?;
-            found.extend(in_code(code).into_iter().map(|(at, by)| BackEdge {
+            found.extend(in_code(code).into_iter().map(|at| BackEdge {
                 section: name.clone(),
                 at,
-                by,
             }));
         }
     }
@@ -100,9 +94,9 @@ fn name(object: &[u8], at: usize) -> Result<String> {
     Ok(String::from_utf8_lossy(text).into_owned())
 }
 
-/// Where the instructions of a section close a loop: (number, how far back). A jump backwards that no path leads back
-/// from is none: compilers lay out code in any order.
-fn in_code(code: &[u8]) -> Vec<(usize, i64)> {
+/// Instructions that are no jumps and close a loop, found in the order the verifier walks: on first, then where a jump
+/// leads.
+fn in_code(code: &[u8]) -> Vec<usize> {
     let next = successors(code);
     let mut colour = vec![Colour::New; next.len()];
     let mut found = Vec::new();
@@ -114,14 +108,14 @@ fn in_code(code: &[u8]) -> Vec<(usize, i64)> {
         let mut path = vec![(start, 0)];
         colour[start] = Colour::OnPath;
         while let Some((at, followed)) = path.last_mut() {
-            let (from, to) = (*at, next[*at].get(*followed).copied());
+            let (from, to) = (*at, next[*at].to.get(*followed).copied());
             *followed += 1;
             match to.map(|to| (to, colour.get(to).copied())) {
                 Some((to, Some(Colour::New))) => {
                     colour[to] = Colour::OnPath;
                     path.push((to, 0));
                 }
-                Some((to, Some(Colour::OnPath))) => found.push((from, from as i64 - to as i64)),
+                Some((_, Some(Colour::OnPath))) if !next[from].jumps => found.push(from),
                 Some(_) => {}
                 None => {
                     colour[from] = Colour::Done;
@@ -140,23 +134,29 @@ enum Colour {
     Done,
 }
 
-/// What may be executed after each instruction. The second half of a long load is nothing by itself.
-fn successors(code: &[u8]) -> Vec<Vec<usize>> {
+/// What may be executed after an instruction, and whether it gets there by jumping.
+struct Next {
+    to: Vec<usize>,
+    jumps: bool,
+}
+
+/// The second half of a long load is nothing by itself.
+fn successors(code: &[u8]) -> Vec<Next> {
     let mut second_half = false;
+    let next = |jumps, to| Next { to, jumps };
     code.chunks_exact(INSTRUCTION)
         .enumerate()
         .map(|(at, bytes)| {
             if std::mem::take(&mut second_half) {
-                return Vec::new();
+                return next(false, Vec::new());
             }
             let opcode = bytes[0];
             second_half = opcode == LOAD_64;
-            let class = opcode & 0x07;
             if opcode == EXIT {
-                return Vec::new();
+                return next(true, Vec::new());
             }
-            if opcode == CALL || !matches!(class, CLASS_JMP | CLASS_JMP32) {
-                return vec![at + 1 + usize::from(second_half)];
+            if opcode == CALL || !matches!(opcode & 0x07, CLASS_JMP | CLASS_JMP32) {
+                return next(false, vec![at + 1 + usize::from(second_half)]);
             }
             let by = if opcode == LONG_JUMP {
                 i64::from(i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]))
@@ -165,7 +165,7 @@ fn successors(code: &[u8]) -> Vec<Vec<usize>> {
             };
             let target = usize::try_from(at as i64 + 1 + by).ok();
             let always = opcode == LONG_JUMP || opcode == JUMP;
-            target.into_iter().chain((!always).then_some(at + 1)).collect()
+            next(true, (!always).then_some(at + 1).into_iter().chain(target).collect())
         })
         .collect()
 }
@@ -175,21 +175,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loop_is_found_and_a_jump_backwards_alone_is_none() {
+    fn a_loop_that_runs_on_into_its_beginning_is_found() {
         let code: Vec<u8> = [
-            // Over the end, which stands in front, and back to it.
+            // Into the middle of the loop, whose beginning comes last.
             [JUMP, 0, 1, 0, 0, 0, 0, 0],
             [EXIT, 0, 0, 0, 0, 0, 0, 0],
-            // A load of two slots, whose second half looks like a jump backwards.
+            // 2: a load of two slots, whose second half looks like a jump backwards; 4: a call runs on into 5.
             [LOAD_64, 0, 0, 0, 1, 0, 0, 0],
             [JUMP, 0, 0xff, 0xff, 0, 0, 0, 0],
-            // A call with a negative number, a loop by a condition, and back to the end.
             [CALL, 0x10, 0, 0, 0xff, 0xff, 0xff, 0xff],
-            [0x15, 0, 0xfe, 0xff, 0, 0, 0, 0],
-            [LONG_JUMP, 0, 0, 0, 0xfa, 0xff, 0xff, 0xff],
+            // 5: out, or on to 6 and from there back to 2, by a jump.
+            [0x15, 0, 0xfb, 0xff, 0, 0, 0, 0],
+            [LONG_JUMP, 0, 0, 0, 0xfb, 0xff, 0xff, 0xff],
         ]
         .concat();
-        assert_eq!(in_code(&code), [(5, 1)]);
+        assert_eq!(in_code(&code), [0; 0], "every loop here is closed by a jump");
+        // Entered at 5 instead, the loop is closed by the call that runs on into it.
+        let entered = [[JUMP, 0, 4, 0, 0, 0, 0, 0].as_slice(), &code[INSTRUCTION..]].concat();
+        assert_eq!(in_code(&entered), [4]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
     Ok(object)
 }
 
-/// Refuses an object with jumps backwards: old kernels would.
+/// Refuses an object with loops that old kernels refuse.
 fn loops(built: &Path, opts: Options) -> Result<()> {
     if opts.kernel_debug {
         // What writes the diagnostics loops; they are for the kernel at hand.
@@ -134,12 +134,12 @@ fn loops(built: &Path, opts: Options) -> Result<()> {
     let found = backedge::back_edges(&bytes)?;
     let list: Vec<String> = found
         .iter()
-        .map(|edge| format!("{}: instruction {} goes back by {}", edge.section, edge.at, edge.by))
+        .map(|edge| format!("{}: instruction {}", edge.section, edge.at))
         .collect();
     ensure!(
         list.is_empty(),
-        "the kernel object has loops, of which old kernels (5.10, 6.1) refuse some; write them out, or bound them so \
-         that the compiler does (`llvm-objdump -S` shows where):\n  {}",
+        "Linux 5.10 and 6.1 refuse loops that run on into their beginning without a jump; write them out, or shape them \
+         otherwise (`llvm-objdump -S` shows where):\n  {}",
         list.join("\n  ")
     );
     Ok(())

@@ -23,7 +23,7 @@ pub const TCP_ACK: u8 = 0x10;
 /// TCP flag URG.
 pub const TCP_URG: u8 = 0x20;
 
-/// What detection needs to know of one packet. Host byte order, except addresses. 64 bytes.
+/// What detection needs to know of one packet. Host byte order, except addresses.
 ///
 /// Laid out as C does, because tests read the kernel's own.
 #[repr(C)]
@@ -61,6 +61,10 @@ pub struct PacketMeta {
     pub l3_len: u32,
     /// L4 payload by the headers' own account; bytes.
     pub payload_len: u32,
+    /// Where the IP header starts, bytes from the start of the frame.
+    pub l3_offset: u16,
+    /// Where the TCP or UDP header starts; 0 where its ports could not be read.
+    pub l4_offset: u16,
 }
 
 impl PacketMeta {
@@ -81,10 +85,10 @@ impl PacketMeta {
         tcp_ack: 0,
         l3_len: 0,
         payload_len: 0,
+        l3_offset: 0,
+        l4_offset: 0,
     };
 }
-
-const _: () = assert!(size_of::<PacketMeta>() == 64);
 
 /// Why a frame yielded no [`PacketMeta`]. Such frames are counted, and pass unless they hide their source
 /// ([`ParseError::hides_source`]).
@@ -113,8 +117,8 @@ impl ParseError {
     }
 }
 
-/// Bounded reads from a packet. Offsets are from the start of the Ethernet header and always even,
-/// so an implementation may read aligned 16-bit words.
+/// Bounded reads from a packet. Offsets are from the start of the Ethernet header and always even, and those of more
+/// than two bytes are two more than a multiple of four, which is what `NET_IP_ALIGN` aligns where it matters.
 pub trait PacketView {
     /// One byte.
     fn u8(&self, offset: usize) -> Option<u8>;
@@ -124,17 +128,15 @@ pub trait PacketView {
     fn u32(&self, offset: usize) -> Option<u32>;
     /// Four bytes as they stand.
     fn octets4(&self, offset: usize) -> Option<[u8; 4]>;
-    /// Sixteen bytes as they stand.
-    fn octets16(&self, offset: usize) -> Option<[u8; 16]>;
-    /// `N` words of two bytes, network order, as host integers; all of them or none. The parser reads headers with it:
-    /// one bound to check for the whole of it.
+    /// `N` words of four bytes as they stand; all of them or none. The parser reads headers with it: one bound to check
+    /// for the whole of it, and four bytes by one load where the view can.
     #[inline(always)]
-    fn words<const N: usize>(&self, offset: usize) -> Option<[u16; N]> {
-        let mut words = [0; N];
-        for (index, word) in words.iter_mut().enumerate() {
-            *word = self.u16(offset.checked_add(2 * index)?)?;
+    fn quads<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let mut quads = [0; N];
+        for (index, quad) in quads.iter_mut().enumerate() {
+            *quad = u32::from_ne_bytes(self.octets4(offset.checked_add(4 * index)?)?);
         }
-        Some(words)
+        Some(quads)
     }
 }
 
@@ -156,9 +158,5 @@ impl PacketView for &[u8] {
 
     fn octets4(&self, offset: usize) -> Option<[u8; 4]> {
         self.get(offset..offset.checked_add(4)?)?.try_into().ok()
-    }
-
-    fn octets16(&self, offset: usize) -> Option<[u8; 16]> {
-        self.get(offset..offset.checked_add(16)?)?.try_into().ok()
     }
 }

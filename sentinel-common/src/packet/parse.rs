@@ -56,60 +56,57 @@ pub fn parse_ethernet_into<V: PacketView>(view: &V, meta: &mut PacketMeta) -> Re
 /// IPv4, RFC 791.
 #[inline(always)]
 fn ipv4<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(), ParseError> {
-    let [first, total_len, _, fragment_word, ttl_proto] = view.words::<5>(l3).ok_or(ParseError::Truncated)?;
-    if first >> 12 != 4 {
+    let [first, second, third, src, dst] = view.quads::<5>(l3).ok_or(ParseError::Truncated)?;
+    let (first, second, third) = (u32::from_be(first), u32::from_be(second), u32::from_be(third));
+    if first >> 28 != 4 {
         return Err(ParseError::Malformed);
     }
-    let header_len = usize::from(first >> 8 & 0xf) * 4;
-    if header_len < 20 || usize::from(total_len) < header_len {
+    let header_len = (first >> 24 & 0xf) * 4;
+    let total_len = first & 0xffff;
+    if header_len < 20 || total_len < header_len {
         return Err(ParseError::Malformed);
     }
-    let src = view.octets4(l3 + 12).ok_or(ParseError::Truncated)?;
-    let dst = view.octets4(l3 + 16).ok_or(ParseError::Truncated)?;
-    meta.src = Addr::v4(src);
-    meta.dst = Addr::v4(dst);
-    meta.proto = (ttl_proto & 0xff) as u8;
+    meta.src = Addr::v4_word(src);
+    meta.dst = Addr::v4_word(dst);
+    meta.proto = (third >> 16) as u8;
     meta.ip_version = 4;
+    meta.l3_offset = l3 as u16;
     // More-fragments bit or a non-zero offset.
-    meta.fragment = fragment_word & 0x3fff != 0;
-    meta.later_fragment = fragment_word & 0x1fff != 0;
-    meta.l3_len = u32::from(total_len);
-    transport(view, l3 + header_len, u32::from(total_len) - header_len as u32, meta);
+    meta.fragment = second & 0x3fff != 0;
+    meta.later_fragment = second & 0x1fff != 0;
+    meta.l3_len = total_len;
+    transport(view, l3 + header_len as usize, total_len - header_len, meta);
     Ok(())
 }
 
 /// IPv6, RFC 8200, with a bounded walk over extension headers.
 #[inline(always)]
 fn ipv6<V: PacketView>(view: &V, l3: usize, meta: &mut PacketMeta) -> Result<(), ParseError> {
-    let [first, _, payload_len, next_hop] = view.words::<4>(l3).ok_or(ParseError::Truncated)?;
-    if first >> 12 != 6 {
+    let [first, second, s0, s1, s2, s3, d0, d1, d2, d3] = view.quads::<10>(l3).ok_or(ParseError::Truncated)?;
+    if u32::from_be(first) >> 28 != 6 {
         return Err(ParseError::Malformed);
     }
-    let src = view.octets16(l3 + 8).ok_or(ParseError::Truncated)?;
-    let dst = view.octets16(l3 + 24).ok_or(ParseError::Truncated)?;
-    if Addr(src).as_v4().is_some() || Addr(dst).as_v4().is_some() {
+    let (src, dst) = (Addr::from_words([s0, s1, s2, s3]), Addr::from_words([d0, d1, d2, d3]));
+    if src.is_v4() || dst.is_v4() {
         return Err(ParseError::Mapped);
     }
-    meta.src = Addr(src);
-    meta.dst = Addr(dst);
-    meta.proto = (next_hop >> 8) as u8;
+    let payload_len = u32::from_be(second) >> 16;
+    meta.src = src;
+    meta.dst = dst;
+    meta.proto = (u32::from_be(second) >> 8) as u8;
     meta.ip_version = 6;
-    meta.l3_len = u32::from(payload_len) + 40;
+    meta.l3_offset = l3 as u16;
+    meta.l3_len = payload_len + 40;
     let mut chain = Chain {
         view,
         meta,
         start: l3 + 40,
         offset: l3 + 40,
-        payload_len: usize::from(payload_len),
+        payload_len: payload_len as usize,
     };
     if chain.walk() {
         let (offset, extensions) = (chain.offset, (chain.offset - chain.start) as u32);
-        transport(
-            view,
-            offset,
-            u32::from(payload_len).saturating_sub(extensions),
-            chain.meta,
-        );
+        transport(view, offset, payload_len.saturating_sub(extensions), chain.meta);
     }
     Ok(())
 }
@@ -216,26 +213,29 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
     }
     match meta.proto {
         PROTO_TCP if l4_len >= 20 => {
-            let Some([src, dst, seq1, seq0, ack1, ack0, control]) = view.words::<7>(l4) else {
+            let Some([ports, seq, ack]) = view.quads::<3>(l4) else {
                 return;
             };
-            meta.src_port = src;
-            meta.dst_port = dst;
-            meta.tcp_seq = u32::from(seq1) << 16 | u32::from(seq0);
-            meta.tcp_ack = u32::from(ack1) << 16 | u32::from(ack0);
+            let Some(control) = view.u16(l4 + 12) else {
+                return;
+            };
+            meta.l4_offset = l4 as u16;
+            set_ports(meta, ports);
+            meta.tcp_seq = u32::from_be(seq);
+            meta.tcp_ack = u32::from_be(ack);
             meta.tcp_flags = (control & 0xff) as u8;
             meta.payload_len = l4_len.saturating_sub(u32::from(control >> 12) * 4);
         }
         PROTO_UDP if l4_len >= 8 => {
-            let Some([src, dst]) = view.words::<2>(l4) else {
+            let Some([ports]) = view.quads::<1>(l4) else {
                 return;
             };
-            meta.src_port = src;
-            meta.dst_port = dst;
+            meta.l4_offset = l4 as u16;
+            set_ports(meta, ports);
             meta.payload_len = l4_len.saturating_sub(8);
         }
         PROTO_ICMP | PROTO_ICMPV6 if l4_len >= 8 => {
-            let Some([kind_code]) = view.words::<1>(l4) else {
+            let Some(kind_code) = view.u16(l4) else {
                 return;
             };
             (meta.src_port, meta.dst_port) = icmp::ports(meta.proto, (kind_code >> 8) as u8, kind_code as u8);
@@ -243,4 +243,11 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
         }
         _ => {}
     }
+}
+
+#[inline(always)]
+const fn set_ports(meta: &mut PacketMeta, ports: u32) {
+    let ports = u32::from_be(ports);
+    meta.src_port = (ports >> 16) as u16;
+    meta.dst_port = ports as u16;
 }

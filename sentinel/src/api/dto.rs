@@ -133,7 +133,11 @@ pub(super) struct StatsDto {
 #[derive(Debug, Serialize)]
 struct InterfaceDto {
     name: String,
+    /// `native`, `generic`, `tc` or `none`.
     xdp_mode: &'static str,
+    /// Why it is not native.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<String>,
     egress: bool,
     counters: BTreeMap<&'static str, u64>,
 }
@@ -161,6 +165,7 @@ impl StatsDto {
                 .map(|i| InterfaceDto {
                     name: i.name.clone(),
                     xdp_mode: i.xdp_mode,
+                    fallback: i.fallback.clone(),
                     egress: i.egress,
                     counters: labelled(&|c| i.get(c)),
                 })

@@ -88,6 +88,8 @@ mod tests {
                 name: "eth0".into(),
                 xdp_mode: "native",
                 egress: false,
+                fallback: None,
+                trouble: None,
                 counters: [1; sentinel_common::stat::COUNTERS],
             }],
             ..Stats::default()

@@ -96,6 +96,8 @@ impl House {
                 name: "eth0".into(),
                 xdp_mode: "generic",
                 egress: true,
+                fallback: None,
+                trouble: None,
                 counters,
             }],
             maps: BTreeMap::from([
@@ -116,6 +118,7 @@ impl House {
             ]),
             flows_active: 412,
             sources_active: 57,
+            unprotected: Duration::ZERO,
             lost: BTreeMap::new(),
         }));
     }

@@ -2,9 +2,8 @@
 
 use super::Global;
 use super::exit::Failure;
-use super::output::Format;
-use crate::kernel::unpin;
-use crate::kernel::{KernelError, detach_leftovers};
+use super::output::{Format, escape_line};
+use crate::kernel::{KernelError, detach_leftovers, leftovers, unpin};
 use anyhow::anyhow;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -19,6 +18,10 @@ const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Only forget the pinned maps: pinned programs stay in force, by the maps they have, until the next `sentinel run`
+    /// has made its own
+    #[arg(long)]
+    maps: bool,
     /// How long the agent may take to end
     #[arg(long, default_value = "10s", value_parser = super::duration)]
     timeout: Duration,
@@ -32,29 +35,46 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         stop(pid, args.timeout)?;
     }
     let pins = &config.kernel.pin_path;
-    let unpinned = unpin(pins).map_err(|error| Failure::Runtime(error.into()))?;
-    let cleaned = match detach_leftovers() {
+    let unpinned = unpin(pins, !args.maps).map_err(|error| Failure::Runtime(error.into()))?;
+    let foreign = leftovers(pins).foreign;
+    for path in &foreign {
+        tracing::warn!(path = %path.display(), "is not ours, and was left alone");
+    }
+    let cleaned = match if args.maps { Ok(Vec::new()) } else { detach_leftovers() } {
         Ok(cleaned) => cleaned,
         Err(error @ KernelError::Capability { .. }) => return Err(Failure::Privilege(error.to_string())),
         Err(error) => return Err(error.into()),
     };
     if output.format() == Format::Json {
-        output.json(&json!({ "agent": agent.map(Pid::as_raw), "unpinned": unpinned, "cleaned": cleaned }));
+        output.json(
+            &json!({ "agent": agent.map(Pid::as_raw), "unpinned": unpinned, "cleaned": cleaned, "foreign": foreign }),
+        );
         return Ok(());
     }
     match agent {
         Some(pid) => output.line(&format!("The agent (process {pid}) ended.")),
         None => output.line("No agent is running."),
     }
-    if unpinned {
+    if unpinned && args.maps {
+        output.line(&format!(
+            "Forgot the maps pinned under {}; pinned programs stay in force until the next `sentinel run`.",
+            pins.display()
+        ));
+    } else if unpinned {
         output.line(&format!("Removed what was pinned under {}.", pins.display()));
     }
-    if !unpinned && cleaned.is_empty() {
+    for path in &foreign {
+        output.line(&escape_line(&format!(
+            "Left alone, for it is not ours: {}.",
+            path.display()
+        )));
+    }
+    if !args.maps && !unpinned && cleaned.is_empty() {
         output.line("Nothing of it is left in the kernel: its programs and blocks ended with it.");
     }
     if !cleaned.is_empty() {
         output.line(&format!(
-            "Removed the egress filter of a killed agent from {}.",
+            "Removed the tc filters of a killed agent from {}.",
             cleaned.join(", ")
         ));
     }

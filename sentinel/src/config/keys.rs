@@ -77,6 +77,11 @@ pub(super) const KEYS: &[Key] = &[
         |d| Slot::Bool(&mut d.config.kernel.egress),
     ),
     key(
+        "kernel.hook",
+        "Where packets are judged on their way in: `xdp`; `tc`; `auto` for tc where XDP is taken or cannot be had",
+        |d| Slot::Hook(&mut d.config.kernel.hook),
+    ),
+    key(
         "kernel.force_generic",
         "Forgo native XDP even where the driver has it",
         |d| Slot::Bool(&mut d.config.kernel.force_generic),
@@ -99,9 +104,29 @@ pub(super) const KEYS: &[Key] = &[
     key("kernel.block_net_capacity", "Elements of each prefix block map", |d| {
         Slot::U32(&mut d.config.kernel.block_net_capacity, 1..=4_194_304)
     }),
+    key(
+        "kernel.list_capacity",
+        "IPv4 addresses of all feeds' lists together; 32 bytes of kernel memory each",
+        |d| Slot::U32(&mut d.config.kernel.list_capacity, 1..=33_554_432),
+    ),
+    key(
+        "kernel.list6_capacity",
+        "IPv6 addresses, likewise; 64 bytes each",
+        |d| Slot::U32(&mut d.config.kernel.list6_capacity, 1..=16_777_216),
+    ),
+    key(
+        "kernel.list_net_capacity",
+        "Prefixes of all feeds' lists, for IPv4 and IPv6 each",
+        |d| Slot::U32(&mut d.config.kernel.list_net_capacity, 1..=4_194_304),
+    ),
     key("kernel.flow_capacity", "Elements of the kernel's flow map", |d| {
         Slot::U32(&mut d.config.kernel.flow_capacity, 1_024..=16_777_216)
     }),
+    key(
+        "kernel.redirect_capacity",
+        "Elements of the map of conversations with the honeypot",
+        |d| Slot::U32(&mut d.config.kernel.redirect_capacity, 1_024..=4_194_304),
+    ),
     key("kernel.ring_size", "Size of the ring buffer, a power of two", |d| {
         Slot::Size32(&mut d.config.kernel.ring_bytes, 65_536..=1_024 * MIB)
     }),

@@ -19,7 +19,7 @@ mod value;
 pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{
-    ApiConfig, BaselineConfig, BruteForceConfig, Config, DetectConfig, FlowConfig, KernelConfig, Mode,
+    ApiConfig, BaselineConfig, BruteForceConfig, Config, DetectConfig, FlowConfig, Hook, KernelConfig, Mode,
     PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
 };
 pub use schema::schema;

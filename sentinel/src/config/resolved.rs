@@ -14,6 +14,28 @@ pub enum Mode {
     Production,
 }
 
+/// Where packets are judged on their way in: `kernel.hook`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP, native or generic. An interface where another XDP program sits is refused.
+    Xdp,
+    /// XDP where it can be had, else tc ingress.
+    Auto,
+    /// tc ingress: later on the packet's way, beside whatever XDP programs there are.
+    Tc,
+}
+
+impl Hook {
+    /// The name used in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Auto => "auto",
+            Self::Tc => "tc",
+        }
+    }
+}
+
 /// Everything. Key names in `settings.yml` are the field paths here unless said otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -44,6 +66,8 @@ pub struct KernelConfig {
     pub interfaces: Vec<String>,
     /// Watch what goes out too, so that flows have two directions and handshakes are recognised.
     pub egress: bool,
+    /// Where packets are judged on their way in.
+    pub hook: Hook,
     /// Forgo native XDP even where the driver has it.
     pub force_generic: bool,
     /// Keep the programs attached when the agent ends: blocks stay in force until they lapse.
@@ -58,8 +82,16 @@ pub struct KernelConfig {
     pub block_capacity: u32,
     /// Elements of each prefix block map.
     pub block_net_capacity: u32,
+    /// IPv4 addresses of all feeds' lists together.
+    pub list_capacity: u32,
+    /// IPv6 addresses of all feeds' lists together.
+    pub list6_capacity: u32,
+    /// Prefixes of all feeds' lists together, for each family.
+    pub list_net_capacity: u32,
     /// Elements of the flow map.
     pub flow_capacity: u32,
+    /// Elements of the map of redirected conversations.
+    pub redirect_capacity: u32,
     /// Size of the ring, bytes, a power of two.
     pub ring_bytes: u32,
     /// How often the ring is read.
@@ -231,6 +263,7 @@ impl Default for Config {
             kernel: KernelConfig {
                 interfaces: Vec::new(),
                 egress: true,
+                hook: Hook::Xdp,
                 force_generic: false,
                 pin: false,
                 pin_path: "/sys/fs/bpf/sentinel".into(),
@@ -238,7 +271,11 @@ impl Default for Config {
                 event_budget: 100,
                 block_capacity: sentinel_common::names::BLOCK_CAPACITY,
                 block_net_capacity: sentinel_common::names::BLOCK_NET_CAPACITY,
+                list_capacity: sentinel_common::names::LIST_CAPACITY,
+                list6_capacity: sentinel_common::names::LIST6_CAPACITY,
+                list_net_capacity: sentinel_common::names::LIST_NET_CAPACITY,
                 flow_capacity: sentinel_common::names::FLOW_CAPACITY,
+                redirect_capacity: sentinel_common::names::REDIRECT_CAPACITY,
                 ring_bytes: sentinel_common::names::RING_BYTES,
                 poll_interval: Duration::from_millis(2),
             },

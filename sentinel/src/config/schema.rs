@@ -52,6 +52,7 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         }
         Slot::Time(value, _) => json!({ "type": "string", "pattern": DURATION, "default": show_duration(**value) }),
         Slot::Mode(_) => json!({ "enum": ["simulation", "production"], "default": "simulation" }),
+        Slot::Hook(value) => json!({ "enum": ["xdp", "auto", "tc"], "default": value.as_str() }),
         Slot::Action(value) => json!({ "enum": ["log_only", "block_ip"], "default": value.as_str() }),
         Slot::Path(value) => json!({ "type": "string", "minLength": 1, "default": **value }),
         Slot::Listen(value) => json!({ "type": "string", "default": value.to_string() }),

@@ -1,6 +1,6 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
-use super::resolved::Mode;
+use super::resolved::{Hook, Mode};
 use super::tree::Value;
 use crate::types::ActionKind;
 use ipnet::IpNet;
@@ -29,6 +29,8 @@ pub(super) enum Slot<'a> {
     Time(&'a mut Duration, RangeInclusive<Duration>),
     /// `simulation` or `production`.
     Mode(&'a mut Mode),
+    /// `xdp`, `auto` or `tc`.
+    Hook(&'a mut Hook),
     /// An action.
     Action(&'a mut ActionKind),
     /// A path.
@@ -172,6 +174,12 @@ impl Slot<'_> {
                     &[("simulation", Mode::Simulation), ("production", Mode::Production)],
                 )?;
             }
+            Self::Hook(to) => {
+                **to = choose(
+                    text,
+                    &[Hook::Xdp, Hook::Auto, Hook::Tc].map(|hook| (hook.as_str(), hook)),
+                )?;
+            }
             Self::Action(to) => {
                 **to = choose(
                     text,
@@ -249,6 +257,7 @@ impl Slot<'_> {
                 )
             }
             Self::Mode(_) => "`simulation` or `production`".into(),
+            Self::Hook(_) => "`xdp`, `auto` or `tc`".into(),
             Self::Action(_) => "`log_only` or `block_ip`".into(),
             Self::Path(_) => "the path of a file".into(),
             Self::Listen(_) => "a loopback address with a port".into(),

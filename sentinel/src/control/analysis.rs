@@ -15,13 +15,15 @@ use tokio::sync::mpsc;
 /// How often timeouts are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Sizes of the tables, for `/stats`; written by the analysis, read by whoever counts.
+/// Figures for `/stats`; written by the analysis and the guard, read by whoever counts.
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// Flows in the table.
     pub flows: AtomicU64,
     /// Sources with windows.
     pub sources: AtomicU64,
+    /// How long interfaces were there and unprotected, ns.
+    pub unprotected_ns: AtomicU64,
 }
 
 /// The room.

@@ -69,6 +69,7 @@ impl Counting {
             maps,
             flows_active: self.gauges.flows.load(Ordering::Relaxed),
             sources_active: self.gauges.sources.load(Ordering::Relaxed),
+            unprotected: Duration::from_nanos(self.gauges.unprotected_ns.load(Ordering::Relaxed)),
             lost: (self.losses)(),
         })
     }
@@ -79,21 +80,34 @@ impl Counting {
     }
 }
 
-/// Native everywhere is as it should be; generic works, slower, and is said.
+/// Native everywhere is as it should be; generic and tc work, slower, and are said unless asked for.
 fn kernel_condition(stats: &Stats) -> Condition {
-    let of_mode = |mode: &str| -> Vec<&str> {
-        stats
-            .interfaces
-            .iter()
-            .filter(|i| i.xdp_mode == mode)
-            .map(|i| i.name.as_str())
+    let unwanted = |mode: &str| -> Vec<String> {
+        let of_mode = stats.interfaces.iter().filter(|i| i.xdp_mode == mode && !i.wanted());
+        of_mode
+            .map(|i| {
+                i.fallback
+                    .as_ref()
+                    .map_or_else(|| i.name.clone(), |why| format!("{} ({why})", i.name))
+            })
             .collect()
     };
-    let (generic, none) = (of_mode("generic"), of_mode("none"));
-    if !none.is_empty() {
+    let troubles: Vec<_> = stats.interfaces.iter().filter_map(|i| i.trouble.as_ref()).collect();
+    if let Some(first) = troubles.first() {
+        let causes: Vec<&str> = troubles.iter().map(|trouble| trouble.cause.as_str()).collect();
         return Condition::Degraded {
-            cause: format!("no XDP program on {}", none.join(", ")),
-            mend: "restart sentinel; `sentinel doctor` tells what the interface allows".into(),
+            cause: causes.join("; "),
+            mend: first.mend.clone(),
+        };
+    }
+    let (on_tc, generic) = (unwanted("tc"), unwanted("generic"));
+    if !on_tc.is_empty() {
+        return Condition::Degraded {
+            cause: format!(
+                "packets are judged on tc, at a higher cost and without redirection to the honeypot, on {}",
+                on_tc.join(", ")
+            ),
+            mend: "free the interface's XDP hook and restart, or set `kernel.hook: tc` if this is wanted".into(),
         };
     }
     if !generic.is_empty() {
@@ -124,5 +138,59 @@ fn ring_condition(lost: u64) -> Condition {
     Condition::Degraded {
         cause: format!("{lost} flow records lost in the last second; enforcement is not affected"),
         mend: "raise `kernel.ring_size` or lower `kernel.event_budget`".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{InterfaceStats, Trouble};
+    use sentinel_common::stat::COUNTERS;
+
+    fn condition(mode: &'static str, fallback: Option<&str>, trouble: Option<Trouble>) -> Condition {
+        kernel_condition(&Stats {
+            interfaces: vec![InterfaceStats {
+                name: "eth0".into(),
+                xdp_mode: mode,
+                fallback: fallback.map(str::to_owned),
+                trouble,
+                egress: true,
+                counters: [0; COUNTERS],
+            }],
+            ..Stats::default()
+        })
+    }
+
+    #[test]
+    fn what_is_less_than_native_is_said_with_the_reason_unless_it_was_asked_for() {
+        for (mode, fallback) in [
+            ("native", None),
+            ("generic", Some("wanted: `kernel.force_generic: true`")),
+            ("tc", Some("wanted: `kernel.hook: tc`")),
+        ] {
+            let condition = condition(mode, fallback, None);
+            assert!(matches!(condition, Condition::Ok { .. }), "{condition:?}");
+        }
+        let gone = Trouble {
+            cause: "there is no interface `eth0`".into(),
+            mend: "plug it in".into(),
+        };
+        for (mode, fallback, trouble, says) in [
+            (
+                "generic",
+                Some("native: not supported"),
+                None,
+                "eth0 (native: not supported)",
+            ),
+            ("tc", Some("another XDP program"), None, "eth0 (another XDP program)"),
+            ("none", None, Some(gone), "no interface `eth0`"),
+        ] {
+            match condition(mode, fallback, trouble) {
+                Condition::Degraded { cause, mend } => {
+                    assert!(cause.contains(says) && !mend.is_empty(), "{cause}");
+                }
+                Condition::Ok { detail } => panic!("{detail}"),
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The loops that drive the pure rooms: records to alerts, alerts and commands to deeds, counters to a snapshot.
+//! The loops that drive the pure rooms: records to alerts, alerts and commands to deeds, counters to a snapshot,
+//! interfaces to attachments.
 //!
 //! In: flow records, host facts, commands. Out: orders to the responder, alerts, stored and told.
 //! Invariant: one desk decides and acts, one step after the other, so that what is decided, stored and enforced
@@ -8,7 +9,9 @@
 mod analysis;
 mod counting;
 mod desk;
+mod guard;
 
 pub use analysis::{Analysis, Gauges};
 pub use counting::{Counting, Losses};
 pub use desk::{Desk, DeskDeps};
+pub use guard::Guard;

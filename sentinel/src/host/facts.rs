@@ -2,7 +2,7 @@
 
 use crate::types::Protected;
 use ipnet::IpNet;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// What was found; ordered, so that two readings compare.
@@ -16,6 +16,8 @@ pub struct HostFacts {
     pub resolvers: BTreeSet<IpAddr>,
     /// Peers of the SSH sessions the agent was started from.
     pub operators: BTreeSet<IpAddr>,
+    /// Names of all interfaces, by index.
+    pub links: BTreeMap<u32, String>,
     /// Interface of the default route, IPv4 first.
     pub default_interface: Option<String>,
 }
@@ -88,7 +90,7 @@ mod tests {
             gateways: [ip].into(),
             resolvers: [ip].into(),
             operators: [ip].into(),
-            default_interface: None,
+            ..HostFacts::default()
         };
         let guards: Vec<String> = protected(&facts, &["203.0.113.7/24".parse().expect("a prefix")])
             .into_iter()

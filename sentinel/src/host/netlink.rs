@@ -77,12 +77,14 @@ pub(super) async fn read(handle: &Handle) -> Result<HostFacts, HostError> {
 
     let mut links = handle.link().get().execute();
     while let Some(link) = links.try_next().await.map_err(dump("links"))? {
+        let name = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        });
         if Some(link.header.index) == default_index {
-            facts.default_interface = link.attributes.iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some(name.clone()),
-                _ => None,
-            });
+            facts.default_interface.clone_from(&name);
         }
+        facts.links.extend(name.map(|name| (link.header.index, name)));
     }
 
     for path in RESOLV_CONFS {

@@ -1,31 +1,33 @@
-//! Attaches: XDP native, else generic with the reason kept; egress by tcx, else by clsact.
+//! Attaches to interfaces: ingress by XDP or tc as `kernel.hook` has it, egress by tc; follows interfaces that come
+//! and go.
 //!
 //! Unless pinning was asked for, attachments are links held by descriptors: they end with the process, however it
-//! ends. Only clsact filters
-//! (before Linux 6.6) are not; they are removed on drop, and by [`detach_leftovers`] after a `kill -9`.
+//! ends. Only clsact filters (before Linux 6.6) are not; they are removed on drop, and by
+//! [`detach_leftovers`](super::detach_leftovers) after a `kill -9`.
 
-use super::error::{KernelError, chain, errno};
-use super::load::{classifier, xdp};
-use super::pin::{self, Kind, Pins};
-use super::{Kernel, clsact, interface, probe};
-use aya::Ebpf;
-use aya::programs::links::{FdLink, LinkError, LinkOrder};
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_detach_program};
+use super::error::KernelError;
+use super::pin::{self, Kind};
+use super::slots::Carried;
+use super::tc::Direction;
+use super::{Kernel, clsact, interface, occupant, probe, tc, xdp};
+use crate::config::Hook;
+use crate::types::Trouble;
+use aya::programs::links::{FdLink, LinkError};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, XdpMode};
 use sentinel_common::names as n;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What is attached to one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Its name.
+    /// Its name, as configured.
     pub interface: String,
     /// Its index.
     pub ifindex: u32,
-    /// `native` or `generic`.
+    /// Where packets are judged on their way in: `native` or `generic` XDP, or `tc`.
     pub xdp_mode: &'static str,
-    /// Why not native, where it is generic.
+    /// Why not native, where it is not.
     pub fallback: Option<String>,
     /// Whether the egress program is attached.
     pub egress: bool,
@@ -33,43 +35,69 @@ pub struct Attachment {
     pub(super) slot: u32,
 }
 
-/// The list that attaching writes and [`Counters`](super::Counters) read.
-pub(super) type AttachedList = Arc<RwLock<Vec<Attachment>>>;
+/// What is attached, what ought to be and is not, and what was counted by what is gone.
+#[derive(Default)]
+pub(super) struct Watched {
+    pub(super) attached: Vec<Attachment>,
+    pub(super) missing: BTreeMap<String, Trouble>,
+    pub(super) carried: Carried,
+}
 
-/// Held links, in the order they were made.
+/// The list that attaching writes and [`Counters`](super::Counters) read.
+pub(super) type AttachedList = Arc<RwLock<Watched>>;
+
+/// What is held of one interface. Dropping it detaches, except what is pinned.
+#[derive(Default)]
+struct Holding {
+    ingress: Option<XdpLink>,
+    tc: Vec<tc::Held>,
+}
+
+/// Held links, by interface index.
 #[derive(Default)]
 pub(super) struct Links {
-    xdp: Vec<XdpLink>,
-    egress: Vec<SchedClassifierLink>,
-    clsact: Vec<String>,
-    attached: AttachedList,
+    held: BTreeMap<u32, (String, Holding)>,
+    /// Interfaces whose XDP hook was found taken: asking whose costs a walk over all processes, so it is done once.
+    taken: BTreeSet<String>,
+    watched: AttachedList,
 }
 
 impl Links {
     pub(super) fn attached(&self) -> AttachedList {
-        Arc::clone(&self.attached)
+        Arc::clone(&self.watched)
     }
 
-    fn clear(&mut self) {
-        self.xdp.clear();
-        self.egress.clear();
-        for interface in self.clsact.drain(..) {
+    fn let_go(&mut self, ifindex: u32) {
+        let Some((interface, holding)) = self.held.remove(&ifindex) else {
+            return;
+        };
+        let clsact = holding.tc.iter().any(|held| held.clsact);
+        drop(holding);
+        if clsact {
             // Only one of our own making goes, and only if nobody else uses it.
             let _ = clsact::remove(&interface);
         }
-        self.attached.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn clear(&mut self) {
+        for ifindex in self.held.keys().copied().collect::<Vec<_>>() {
+            self.let_go(ifindex);
+        }
+        let mut watched = self.watched.write().unwrap_or_else(PoisonError::into_inner);
+        watched.attached.clear();
+        watched.missing.clear();
     }
 }
 
-/// `native`, `generic`, both, or `not attached`, for outcomes.
-pub(super) fn mode(attached: &AttachedList) -> &'static str {
-    let attached = attached.read().unwrap_or_else(PoisonError::into_inner);
-    let has = |mode| attached.iter().any(|one| one.xdp_mode == mode);
-    match (has("native"), has("generic")) {
-        (true, true) => "native and generic",
-        (true, false) => "native",
-        (false, true) => "generic",
-        (false, false) => "not attached",
+/// Where packets are judged, over all interfaces: `native`, `native and tc`, `not attached`; for outcomes.
+pub(super) fn mode(watched: &AttachedList) -> String {
+    let watched = watched.read().unwrap_or_else(PoisonError::into_inner);
+    let has = |mode: &&str| watched.attached.iter().any(|one| one.xdp_mode == *mode);
+    let modes: Vec<&str> = ["native", "generic", "tc"].into_iter().filter(has).collect();
+    if modes.is_empty() {
+        "not attached".to_owned()
+    } else {
+        modes.join(" and ")
     }
 }
 
@@ -88,7 +116,30 @@ impl Kernel {
         self.attach_with(interfaces, probe::tcx())
     }
 
-    /// As [`Kernel::attach`], with the egress hook of older kernels where `tcx` is false.
+    /// As [`Kernel::attach`] for those of the interfaces that exist; the others are attached when they come (see
+    /// [`Kernel::tend`]).
+    ///
+    /// # Errors
+    /// As [`Kernel::attach`]; also where none of them exists.
+    pub fn attach_present(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
+        let (there, absent): (Vec<_>, Vec<_>) = interfaces
+            .iter()
+            .cloned()
+            .partition(|name| interface::index(name).is_ok());
+        if there.is_empty() {
+            return self.attach(interfaces);
+        }
+        self.attach(&there)?;
+        let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
+        for name in absent {
+            tracing::warn!(interface = name, existing = ?interface::names(), "does not exist; attached when it comes");
+            let trouble = gone(&name);
+            watched.missing.insert(name, trouble);
+        }
+        Ok(())
+    }
+
+    /// As [`Kernel::attach`], with the tc hooks of older kernels where `tcx` is false.
     ///
     /// # Errors
     /// As [`Kernel::attach`].
@@ -104,36 +155,168 @@ impl Kernel {
                 return Err(error);
             }
         }
-        if let Some(pins) = &self.pins {
-            let watched: Vec<u32> = self.attached().iter().map(|one| one.ifindex).collect();
-            pins.prune(&watched);
-        }
-        Ok(())
+        self.slots.forget_untaken();
+        self.settle()
     }
 
     /// Detaches everything that is not pinned. Maps, and what is in them, stay until the [`Kernel`] and the pinned
     /// programs go.
     pub fn detach(&mut self) {
         self.links.clear();
+        self.slots.let_go();
     }
 
     /// What is attached where, and how.
     pub fn attached(&self) -> Vec<Attachment> {
-        self.links
-            .attached
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let watched = self.links.watched.read().unwrap_or_else(PoisonError::into_inner);
+        watched.attached.clone()
+    }
+
+    /// Brings what is attached in line with the interfaces there are: attaches to those among `wanted` that came or
+    /// came back, lets go of those that went or are no longer wanted. Returns how each wanted one is.
+    ///
+    /// An interface that was renamed stays protected under its index, until another takes its name.
+    pub fn tend(&mut self, wanted: &[String]) -> Vec<Tended> {
+        let mut lost = false;
+        for one in self.attached() {
+            if !self.lives(&one) {
+                self.release(&one);
+                lost = true;
+            }
+        }
+        let looks: Vec<Tended> = wanted.iter().map(|name| self.tend_one(name)).collect();
+        for one in self.attached() {
+            if !wanted.contains(&one.interface) {
+                tracing::info!(interface = one.interface, "no longer watched");
+                self.release(&one);
+                lost = true;
+            }
+        }
+        let moved = lost || looks.iter().any(|look| look.state == State::Came);
+        if moved && let Err(error) = self.settle() {
+            tracing::warn!(%error, "the pins are not in order");
+        }
+        looks
+    }
+
+    fn tend_one(&mut self, name: &str) -> Tended {
+        let tended = |state| Tended {
+            interface: name.to_owned(),
+            state,
+        };
+        let index = interface::index(name).ok();
+        let before = self.attached().into_iter().find(|one| one.interface == name);
+        let (state, trouble) = match (before, index) {
+            (Some(one), Some(index)) if one.ifindex == index => (State::Attached, None),
+            (Some(one), None) => (State::Attached, Some(renamed(&one))),
+            (_, None) => {
+                self.links.taken.remove(name);
+                (State::Absent, Some(gone(name)))
+            }
+            (None, Some(_)) if self.links.taken.contains(name) && !occupant::xdp_ids(name).is_empty() => {
+                return tended(State::Refused);
+            }
+            (before, Some(_)) => {
+                if let Some(one) = before {
+                    self.release(&one);
+                }
+                self.links.taken.remove(name);
+                match self.attach_one(name, probe::tcx()) {
+                    Ok(()) => (State::Came, None),
+                    Err(error) => {
+                        if matches!(error, KernelError::ForeignXdp { .. }) {
+                            self.links.taken.insert(name.to_owned());
+                        }
+                        (State::Refused, Some(refused(name, &error)))
+                    }
+                }
+            }
+        };
+        let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
+        let known = watched.missing.get(name);
+        match trouble {
+            Some(trouble) if known != Some(&trouble) => {
+                tracing::warn!(
+                    interface = name,
+                    cause = trouble.cause,
+                    mend = trouble.mend,
+                    "interface"
+                );
+                watched.missing.insert(name.to_owned(), trouble);
+            }
+            Some(_) => {}
+            None => {
+                watched.missing.remove(name);
+            }
+        }
+        tended(state)
+    }
+
+    /// Whether an attachment still does its work: its interface is there, and so is our program.
+    fn lives(&self, one: &Attachment) -> bool {
+        let Some(name) = interface::name(one.ifindex) else {
+            return false;
+        };
+        if one.xdp_mode == "tc" {
+            return true;
+        }
+        let ours = self.xdp_programs();
+        // The interface may go between the two questions; then the next look says so.
+        let there = occupant::xdp_ids(&name);
+        there.iter().any(|(_, id)| ours.contains(id)) || ours.is_empty()
+    }
+
+    fn release(&mut self, one: &Attachment) {
+        self.links.let_go(one.ifindex);
+        if let Some(pins) = &self.pins {
+            pins.drop_all(one.ifindex);
+        }
+        // Held over the reading of the counters and their end, so that nobody sees them twice or not at all.
+        let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(counted) = self.counters.slot(one.slot) {
+            let sums = watched.carried.entry(one.interface.clone()).or_insert([0; _]);
+            for (sum, counted) in sums.iter_mut().zip(counted) {
+                *sum += counted;
+            }
+        }
+        self.slots.release(one.slot);
+        watched.attached.retain(|other| other.ifindex != one.ifindex);
+    }
+
+    /// Pins say what is watched now, and the maps of this run bear their names.
+    fn settle(&mut self) -> Result<(), KernelError> {
+        let watched: Vec<u32> = self.attached().iter().map(|one| one.ifindex).collect();
+        if let Some(pins) = &self.pins {
+            pins.prune(&watched);
+        }
+        let owners = self.slots.owners();
+        self.takeover
+            .as_mut()
+            .map_or(Ok(()), |takeover| takeover.commit(owners))
     }
 
     fn attach_one(&mut self, name: &str, tcx: bool) -> Result<(), KernelError> {
         let ifindex = interface::index(name)?;
         interface::require_ethernet(name)?;
         let slot = self.slot(name, ifindex)?;
-        let (xdp_mode, fallback) = self.attach_ingress(name, ifindex)?;
-        if self.config.egress {
-            self.attach_egress(name, ifindex, tcx)?;
-        }
+        let mut holding = Holding::default();
+        let attached = self.attach_ingress(name, ifindex, tcx, &mut holding).and_then(|mode| {
+            if self.config.egress {
+                let pins = self.pins.as_ref();
+                let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;
+                holding.tc.push(held);
+            }
+            Ok(mode)
+        });
+        self.links.held.insert(ifindex, (name.to_owned(), holding));
+        let (xdp_mode, fallback) = match attached {
+            Ok(mode) => mode,
+            Err(error) => {
+                self.links.let_go(ifindex);
+                self.slots.release(slot);
+                return Err(error);
+            }
+        };
         let attachment = Attachment {
             interface: name.to_owned(),
             ifindex,
@@ -142,48 +325,21 @@ impl Kernel {
             egress: self.config.egress,
             slot,
         };
-        self.links
-            .attached
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(attachment);
+        tracing::info!(
+            interface = name,
+            ifindex,
+            mode = xdp_mode,
+            fallback = attachment.fallback,
+            "attached"
+        );
+        let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
+        watched.attached.push(attachment);
         Ok(())
-    }
-
-    /// Takes over a pinned link, or attaches anew; pins where that was asked for.
-    fn attach_ingress(&mut self, name: &str, ifindex: u32) -> Result<(&'static str, Option<String>), KernelError> {
-        if let Some(pins) = &self.pins {
-            for mode in ["native", "generic"] {
-                if swap_xdp(&mut self.ebpf, pins, Kind::Xdp(mode), ifindex)? {
-                    let fallback = (mode == "generic").then(|| "taken over from the run before".to_owned());
-                    return Ok((mode, fallback));
-                }
-            }
-        } else if pin::left_behind(&self.config.pin_path, name) {
-            let path = self.config.pin_path.display().to_string();
-            return Err(KernelError::Pinned {
-                interface: name.to_owned(),
-                path,
-            });
-        }
-        let (link, mode, fallback) = attach_xdp(&mut self.ebpf, name, self.config.force_generic)?;
-        match &self.pins {
-            Some(pins) => pins.keep(pinnable(link)?, Kind::Xdp(mode), ifindex)?,
-            None => self.links.xdp.push(link),
-        }
-        Ok((mode, fallback))
     }
 
     /// Gives the interface its own element of the counters.
     fn slot(&mut self, name: &str, ifindex: u32) -> Result<u32, KernelError> {
         let attached = self.attached();
-        let slot = attached.len() as u32;
-        if slot >= n::MAX_INTERFACES {
-            return Err(KernelError::TooManyInterfaces {
-                wanted: attached.len() + 1,
-                max: n::MAX_INTERFACES,
-            });
-        }
         let element = ifindex % n::SLOT_TABLE;
         if let Some(other) = attached.iter().find(|one| one.ifindex % n::SLOT_TABLE == element) {
             return Err(KernelError::SlotTaken {
@@ -192,57 +348,131 @@ impl Kernel {
                 table: n::SLOT_TABLE,
             });
         }
-        self.slots
-            .set(element, slot, 0)
-            .map_err(|error| KernelError::map(n::MAP_SLOTS, &error))?;
-        Ok(slot)
+        self.slots.take(ifindex)
     }
 
-    fn attach_egress(&mut self, name: &str, ifindex: u32, tcx: bool) -> Result<(), KernelError> {
-        let failed = |cause: String| KernelError::Egress {
-            interface: name.to_owned(),
-            cause,
-        };
-        let pins = self.pins.as_ref().filter(|_| tcx);
-        let program = classifier(&mut self.ebpf, n::PROG_EGRESS)?;
-        if let Some(pins) = pins
-            && swap_egress(program, pins, ifindex)?
-        {
-            return Ok(());
+    /// XDP or tc, as configured and as can be had.
+    fn attach_ingress(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        tcx: bool,
+        holding: &mut Holding,
+    ) -> Result<(&'static str, Option<String>), KernelError> {
+        if self.pins.is_none() && pin::left_behind(&self.config.pin_path, name) {
+            let path = self.config.pin_path.display().to_string();
+            return Err(KernelError::Pinned {
+                interface: name.to_owned(),
+                path,
+            });
         }
-        if !tcx {
-            // A filter that an agent before this one left behind would count everything twice.
-            let _ = qdisc_detach_program(name, TcAttachType::Egress, n::PROG_EGRESS);
-        }
-        let options = if tcx {
-            TcAttachOptions::TcxOrder(LinkOrder::default())
+        let why = if self.config.hook == Hook::Tc {
+            "wanted: `kernel.hook: tc`".to_owned()
         } else {
-            if clsact::add(name).map_err(|error| failed(chain(&error)))? && self.pins.is_none() {
-                self.links.clsact.push(name.to_owned());
+            match self.attach_xdp(name, ifindex, holding) {
+                Err(error @ (KernelError::ForeignXdp { .. } | KernelError::Xdp { .. }))
+                    if self.config.hook == Hook::Auto =>
+                {
+                    error.to_string()
+                }
+                attached => {
+                    // Where an earlier agent judged on tc there are two now, for a moment.
+                    self.leave(name, ifindex, &[Kind::Ingress], tcx);
+                    return attached;
+                }
             }
-            TcAttachOptions::Netlink(NlOptions::default())
         };
-        let link = attach_tc(program, name, options).map_err(|error| match errno(&error) {
-            Some(libc::EPERM) => KernelError::permission("attaching to tc"),
-            _ => failed(chain(&error)),
-        })?;
-        match pins {
-            Some(pins) => pins.keep(pinnable(link)?, Kind::Egress, ifindex),
-            // Kept by the filter itself; only the handle is let go.
-            None if self.pins.is_some() => {
-                std::mem::forget(link);
-                Ok(())
-            }
-            None => {
-                self.links.egress.push(link);
-                Ok(())
+        let held = tc::attach(&mut self.ebpf, self.pins.as_ref(), Direction::In, name, ifindex, tcx)?;
+        holding.tc.push(held);
+        self.leave(name, ifindex, &[Kind::Native, Kind::Generic], tcx);
+        Ok(("tc", Some(why)))
+    }
+
+    /// Takes down what an earlier agent pinned on hooks that are not used any more, now that another is.
+    fn leave(&self, name: &str, ifindex: u32, hooks: &[Kind], tcx: bool) {
+        let Some(pins) = &self.pins else { return };
+        for kind in hooks {
+            pins.drop_pin(*kind, ifindex);
+        }
+        if !tcx && hooks.contains(&Kind::Ingress) {
+            tc::remove_filter(name, Direction::In);
+        }
+    }
+
+    /// Takes over a pinned XDP link, or attaches anew; pins where that was asked for.
+    fn attach_xdp(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        holding: &mut Holding,
+    ) -> Result<(&'static str, Option<String>), KernelError> {
+        if let Some(pins) = &self.pins {
+            for (kind, mode) in [(Kind::Native, "native"), (Kind::Generic, "generic")] {
+                if xdp::swap(&mut self.ebpf, pins, kind, ifindex)? {
+                    let fallback = (mode == "generic").then(|| "taken over from the run before".to_owned());
+                    return Ok((mode, fallback));
+                }
             }
         }
+        let (link, mode, fallback) = xdp::attach(&mut self.ebpf, name, self.config.force_generic)?;
+        let kind = if mode == "native" { Kind::Native } else { Kind::Generic };
+        match &self.pins {
+            Some(pins) => pins.keep(pinnable(link)?, kind, ifindex)?,
+            None => holding.ingress = Some(link),
+        }
+        Ok((mode, fallback))
+    }
+}
+
+/// How a wanted interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tended {
+    /// Its name.
+    pub interface: String,
+    /// What was found or done.
+    pub state: State,
+}
+
+/// What [`Kernel::tend`] found or did about an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Attached, as before.
+    Attached,
+    /// There is no such interface.
+    Absent,
+    /// It was not attached, and is now.
+    Came,
+    /// It is there, and attaching failed.
+    Refused,
+}
+
+fn gone(name: &str) -> Trouble {
+    Trouble {
+        cause: format!("there is no interface `{name}`, so nothing of it is judged"),
+        mend: "it is attached when it comes; take it off `kernel.interfaces` if it is gone for good".to_owned(),
+    }
+}
+
+fn renamed(one: &Attachment) -> Trouble {
+    let now = interface::name(one.ifindex).unwrap_or_default();
+    Trouble {
+        cause: format!(
+            "{} was renamed to {now}; it stays protected until the agent ends",
+            one.interface
+        ),
+        mend: format!("put `{now}` into `kernel.interfaces`, or rename it back"),
+    }
+}
+
+fn refused(name: &str, error: &KernelError) -> Trouble {
+    Trouble {
+        cause: format!("{name} is there and unprotected: {error}"),
+        mend: "tried again every second".to_owned(),
     }
 }
 
 /// The descriptor behind a link. Before Linux 5.9 XDP is attached without one, and cannot be pinned.
-fn pinnable<L>(link: L) -> Result<FdLink, KernelError>
+pub(super) fn pinnable<L>(link: L) -> Result<FdLink, KernelError>
 where
     FdLink: TryFrom<L, Error = LinkError>,
 {
@@ -250,164 +480,4 @@ where
         call: "pinning".to_owned(),
         source: std::io::Error::other("this kernel attaches without links; set `kernel.pin: false`"),
     })
-}
-
-/// Swaps our program into a pinned XDP link; false if there is none, or it is of no use any more.
-fn swap_xdp(ebpf: &mut Ebpf, pins: &Pins, kind: Kind, ifindex: u32) -> Result<bool, KernelError> {
-    for name in [n::PROG_XDP, n::PROG_XDP_FRAGS] {
-        let Some(link) = pins.find(kind, ifindex)? else { break };
-        let program = xdp(ebpf, name)?;
-        if program.fd().is_err() && program.load().is_err() {
-            continue;
-        }
-        let swapped = XdpLink::try_from(link).ok().and_then(|link| {
-            let id = program.attach_to_link(link).ok()?;
-            program.take_link(id).ok()
-        });
-        if swapped.is_some() {
-            return Ok(true);
-        }
-    }
-    // What is pinned is of no use: a new attachment takes its place.
-    pins.drop_pin(kind, ifindex);
-    Ok(false)
-}
-
-/// As [`swap_xdp`], for egress.
-fn swap_egress(program: &mut SchedClassifier, pins: &Pins, ifindex: u32) -> Result<bool, KernelError> {
-    let Some(link) = pins.find(Kind::Egress, ifindex)? else {
-        return Ok(false);
-    };
-    let swapped = SchedClassifierLink::try_from(link).ok().and_then(|link| {
-        let id = program.attach_to_link(link).ok()?;
-        program.take_link(id).ok()
-    });
-    if swapped.is_none() {
-        pins.drop_pin(Kind::Egress, ifindex);
-    }
-    Ok(swapped.is_some())
-}
-
-fn attach_tc(
-    program: &mut SchedClassifier,
-    name: &str,
-    options: TcAttachOptions,
-) -> Result<SchedClassifierLink, ProgramError> {
-    let id = program.attach_with_options(name, TcAttachType::Egress, options)?;
-    program.take_link(id)
-}
-
-/// Native, native for multi-buffer frames, generic: the first that works.
-fn attach_xdp(
-    ebpf: &mut Ebpf,
-    name: &str,
-    force_generic: bool,
-) -> Result<(XdpLink, &'static str, Option<String>), KernelError> {
-    let mut attempts = Vec::new();
-    if force_generic {
-        attempts.push("native: not wanted (`kernel.force_generic`)".to_owned());
-    } else {
-        let frags = probe::multi_buffer().then_some(n::PROG_XDP_FRAGS);
-        for program in std::iter::once(n::PROG_XDP).chain(frags) {
-            match attempt(ebpf, name, program, XdpMode::Driver)? {
-                Ok(link) => return Ok((link, "native", None)),
-                Err(cause) => {
-                    attempts.push(format!("native: {cause}"));
-                    if cause.code == Some(libc::EOPNOTSUPP) {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-    match attempt(ebpf, name, n::PROG_XDP, XdpMode::Skb)? {
-        Ok(link) => Ok((link, "generic", Some(attempts.join("; ")))),
-        Err(cause) => {
-            attempts.push(format!("generic: {cause}"));
-            Err(KernelError::Xdp {
-                interface: name.to_owned(),
-                attempts: attempts.join("; "),
-            })
-        }
-    }
-}
-
-/// Why one mode did not work.
-struct Cause {
-    code: Option<i32>,
-    text: String,
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mend = match self.code {
-            Some(libc::EOPNOTSUPP) => " (the driver has no native XDP)",
-            Some(libc::ERANGE | libc::EINVAL) => {
-                " (often the MTU, or LRO: `ip link set dev … mtu 1500`, `ethtool -K … lro off`)"
-            }
-            _ => "",
-        };
-        write!(f, "{}{mend}", self.text)
-    }
-}
-
-/// One mode. The outer error is one that no other mode would mend.
-fn attempt(ebpf: &mut Ebpf, name: &str, program: &str, mode: XdpMode) -> Result<Result<XdpLink, Cause>, KernelError> {
-    let xdp = xdp(ebpf, program)?;
-    if xdp.fd().is_err()
-        && let Err(error) = xdp.load()
-    {
-        let text = format!("{program}: {}", KernelError::program(program, error));
-        return Ok(Err(Cause { code: None, text }));
-    }
-    let error = match xdp.attach(name, mode).and_then(|id| xdp.take_link(id)) {
-        Ok(link) => return Ok(Ok(link)),
-        Err(error) => error,
-    };
-    let code = errno(&error);
-    match code {
-        Some(libc::EPERM) => Err(KernelError::permission("attaching XDP")),
-        Some(libc::ENODEV) => Err(interface::index(name).err().unwrap_or_else(|| KernelError::Xdp {
-            interface: name.to_owned(),
-            attempts: chain(&error),
-        })),
-        Some(libc::EBUSY | libc::EEXIST) => Err(KernelError::ForeignXdp {
-            interface: name.to_owned(),
-            cause: chain(&error),
-        }),
-        _ => Ok(Err(Cause {
-            code,
-            text: chain(&error),
-        })),
-    }
-}
-
-/// Removes what a killed agent may have left: our filters on clsact hooks. Links are gone with their process.
-/// Returns the interfaces that were cleaned.
-///
-/// # Errors
-/// [`KernelError::System`] when a filter is there and cannot be removed.
-pub fn detach_leftovers() -> Result<Vec<String>, KernelError> {
-    let mut cleaned = Vec::new();
-    for name in interface::names() {
-        match qdisc_detach_program(&name, TcAttachType::Egress, n::PROG_EGRESS) {
-            Ok(()) => {
-                let _ = clsact::remove(&name);
-                cleaned.push(name);
-            }
-            Err(TcError::IoError(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => match errno(&error) {
-                // No clsact there, which is the usual case, or the interface went away meanwhile.
-                Some(libc::EINVAL | libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP) => {}
-                Some(libc::EPERM) => return Err(KernelError::permission("detaching from tc")),
-                code => {
-                    return Err(KernelError::System {
-                        call: format!("detaching from {name}: {}", chain(&error)),
-                        source: std::io::Error::from_raw_os_error(code.unwrap_or(libc::EIO)),
-                    });
-                }
-            },
-        }
-    }
-    Ok(cleaned)
 }

@@ -1,8 +1,8 @@
 //! The clsact queueing discipline, which tc programs hang from before Linux 6.6.
 
 use super::interface;
+use super::netlink::exchange;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Adds it; false where it is there already.
 ///
@@ -35,12 +35,8 @@ pub(super) fn remove(interface: &str) -> io::Result<()> {
 fn filters(interface: &str) -> io::Result<bool> {
     for parent in [INGRESS, EGRESS] {
         let message = Message::new(interface, libc::RTM_GETTFILTER, libc::NLM_F_DUMP as u16, 0, parent)?;
-        let answer = talk(&message)?;
-        // A dump with nothing in it begins with its end.
-        if answer
-            .first()
-            .is_some_and(|header| header.nlmsg_type == libc::RTM_NEWTFILTER)
-        {
+        let answer = exchange(message.bytes(), true)?;
+        if answer.iter().any(|(kind, _)| *kind == libc::RTM_NEWTFILTER) {
             return Ok(true);
         }
     }
@@ -105,62 +101,15 @@ impl Message {
             name: *b"clsact\0\0",
         })
     }
+
+    fn bytes(&self) -> &[u8] {
+        let len = (self.header.nlmsg_len as usize).min(size_of::<Self>());
+        // SAFETY: integers without padding between them, `len` of which are asked for.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(self).cast(), len) }
+    }
 }
 
 fn request(interface: &str, kind: u16, flags: u16) -> io::Result<()> {
     let message = Message::new(interface, kind, libc::NLM_F_ACK as u16 | flags, HANDLE, CLSACT)?;
-    talk(&message).map(drop)
-}
-
-/// Sends a request and returns the headers of the first datagram of the answer.
-///
-/// # Errors
-/// The kernel's, also where it is the answer.
-fn talk(message: &Message) -> io::Result<Vec<libc::nlmsghdr>> {
-    const HEADER: usize = size_of::<libc::nlmsghdr>();
-    let mut answer = vec![0u8; 32 * 1024];
-    // SAFETY: plain socket calls on a descriptor of our own, with buffers that outlive them.
-    let got = unsafe {
-        let fd = libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            libc::NETLINK_ROUTE,
-        );
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let socket = OwnedFd::from_raw_fd(fd);
-        let sent = libc::send(
-            socket.as_raw_fd(),
-            std::ptr::from_ref(message).cast(),
-            message.header.nlmsg_len as usize,
-            0,
-        );
-        if sent < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        libc::recv(socket.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0)
-    };
-    if got < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    answer.truncate(got as usize);
-    let mut headers = Vec::new();
-    let mut rest = answer.as_slice();
-    while rest.len() >= HEADER {
-        // SAFETY: there are enough bytes, the read is unaligned, and any bytes are a header.
-        let header = unsafe { rest.as_ptr().cast::<libc::nlmsghdr>().read_unaligned() };
-        if i32::from(header.nlmsg_type) == libc::NLMSG_ERROR {
-            // An acknowledgement is an error number of zero.
-            let code = rest.get(HEADER..HEADER + 4).and_then(|bytes| bytes.try_into().ok());
-            match code.map_or(libc::EPROTO, |bytes| -i32::from_ne_bytes(bytes)) {
-                0 => {}
-                code => return Err(io::Error::from_raw_os_error(code)),
-            }
-        }
-        headers.push(header);
-        let step = (header.nlmsg_len as usize).max(HEADER).next_multiple_of(4);
-        rest = rest.get(step..).unwrap_or_default();
-    }
-    Ok(headers)
+    exchange(message.bytes(), false).map(drop)
 }

@@ -71,11 +71,15 @@ pub enum KernelError {
     },
     /// Another XDP program sits on the interface.
     #[error(
-        "another XDP program is attached to {interface}; `ip -d link show {interface}` names it, `ip link set dev {interface} xdp off` removes it ({cause})"
+        "another XDP program is attached to {interface}: {whose}; {mend}, or set `kernel.hook: auto` to judge its packets on tc instead ({cause})"
     )]
     ForeignXdp {
         /// The interface.
         interface: String,
+        /// Which, and who loaded and holds it.
+        whose: String,
+        /// How to be rid of it.
+        mend: String,
         /// The kernel's words.
         cause: String,
     },
@@ -95,13 +99,70 @@ pub enum KernelError {
         /// Where it should be.
         path: String,
     },
+    /// What is pinned was made by an agent that spells entries differently.
+    #[error(
+        "the maps pinned under {path} were made by {theirs}, and this is {ours}{map}; they cannot be read as ours. `sentinel detach --maps` forgets them and keeps the old programs in force until the next `sentinel run` has put every decision into maps of its own (counters begin anew); `sentinel detach` gives up programs and blocks at once; or go on with the old binary"
+    )]
+    PinnedLayout {
+        /// Where they are.
+        path: String,
+        /// Version, layout and policy of who made them.
+        theirs: String,
+        /// Of this agent.
+        ours: String,
+        /// The map that differs, where it is one.
+        map: String,
+    },
+    /// Something that is not ours stands where pins go.
+    #[error("{path} is not ours: {what}; move it away, or set `kernel.pin_path` to a directory of the agent's own")]
+    ForeignPins {
+        /// The file or directory.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Entries in force do not fit into the capacity that is asked for.
+    #[error(
+        "map {map} was made for {old} entries and holds more than the {wanted} that are asked for; raise the capacity again (`kernel.block_capacity`, `kernel.block_net_capacity`), or take entries back first"
+    )]
+    Shrunk {
+        /// The map.
+        map: String,
+        /// Its capacity.
+        old: u32,
+        /// The one asked for.
+        wanted: u32,
+    },
+    /// The kernel knows nothing of a helper or program type that the programs need.
+    #[error(
+        "this kernel is too old for `{program}`: it lacks {what}; boot one from Linux 5.10 on (`sentinel doctor` tells what this one offers)"
+    )]
+    TooOld {
+        /// The program.
+        program: String,
+        /// The verifier's words.
+        what: String,
+    },
+    /// The kernel has no bpf(2).
+    #[error("this kernel has no bpf(2); boot one with CONFIG_BPF_SYSCALL (every distribution's has it)")]
+    NoBpf,
     /// No XDP mode worked.
-    #[error("XDP cannot be attached to {interface} in any mode: {attempts}")]
+    #[error(
+        "XDP cannot be attached to {interface} in any mode: {attempts}; `kernel.hook: auto` judges its packets on tc instead"
+    )]
     Xdp {
         /// The interface.
         interface: String,
         /// What each mode said, with the mend where one is known.
         attempts: String,
+    },
+    /// The ingress program could not be attached to tc.
+    #[error("the ingress program cannot be attached to tc on {interface}: {cause}")]
+    Ingress {
+        /// The interface.
+        interface: String,
+        /// The kernel's words.
+        cause: String,
     },
     /// The egress program could not be attached.
     #[error("the egress program cannot be attached to {interface}: {cause}; `kernel.egress: false` goes without")]
@@ -155,6 +216,12 @@ pub enum KernelError {
         /// What is missing or does not fit.
         what: String,
     },
+    /// Sources cannot be redirected to this honeypot.
+    #[error("nothing can be redirected to the honeypot: {cause}")]
+    Honeypot {
+        /// Why, and the mend where one is known.
+        cause: String,
+    },
     /// Anything else.
     #[error("{call}: {source}")]
     System {
@@ -197,6 +264,13 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// What a verifier's log says that the kernel does not know at all.
+fn unknown_to_kernel(log: &str) -> Option<String> {
+    const SIGNS: [&str; 3] = ["unknown func", "invalid func", "unknown opcode"];
+    let line = log.lines().find(|line| SIGNS.iter().any(|sign| line.contains(sign)))?;
+    Some(format!("what the verifier calls \"{}\"", line.trim()))
+}
+
 impl KernelError {
     /// From the loading of the object, which creates the maps.
     pub(super) fn load(error: EbpfError) -> Self {
@@ -205,6 +279,7 @@ impl KernelError {
             EbpfError::ProgramError(error) => Self::program("?", error),
             other => match errno(&other) {
                 Some(libc::EPERM) => Self::permission("bpf(2)"),
+                Some(libc::ENOSYS) => Self::NoBpf,
                 _ => Self::Object { what: chain(&other) },
             },
         }
@@ -218,8 +293,15 @@ impl KernelError {
                 Some(libc::ENOMEM) => Self::Memory {
                     map: "a program".into(),
                 },
+                Some(libc::ENOSYS) => Self::NoBpf,
                 _ => {
                     let log = verifier_log.to_string();
+                    if let Some(what) = unknown_to_kernel(&log) {
+                        return Self::TooOld {
+                            program: name.to_owned(),
+                            what,
+                        };
+                    }
                     let lines: Vec<_> = log.lines().collect();
                     let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
                     Self::Verifier {
@@ -251,6 +333,7 @@ impl KernelError {
         match errno(error) {
             Some(libc::EPERM) => Self::permission(&format!("map {name}")),
             Some(libc::ENOMEM) => Self::Memory { map: name.to_owned() },
+            Some(libc::ENOSYS) => Self::NoBpf,
             Some(libc::E2BIG) if matches!(error, MapError::CreateError { .. }) => Self::Memory { map: name.to_owned() },
             _ => Self::Map {
                 map: name.to_owned(),
@@ -267,5 +350,40 @@ impl KernelError {
                 missing: missing.join(" and "),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(code: i32) -> KernelError {
+        let error = MapError::CreateError {
+            name: "BLOCK4".into(),
+            io_error: io::Error::from_raw_os_error(code),
+        };
+        KernelError::map("?", &error)
+    }
+
+    #[test]
+    fn what_kernels_answer_is_told_with_the_mend() {
+        for (error, mends) in [
+            (create(libc::ENOMEM), ["BLOCK4", "kernel.*_capacity", "memory limit"]),
+            (create(libc::E2BIG), ["BLOCK4", "kernel.*_capacity", "memory limit"]),
+            (create(libc::ENOSYS), ["CONFIG_BPF_SYSCALL", "boot", "bpf(2)"]),
+        ] {
+            let text = error.to_string();
+            assert!(mends.iter().all(|mend| text.contains(mend)), "{text}");
+        }
+        let log = "0: R1=ctx\n5: (85) call unknown#189\ninvalid func unknown#189\nprocessed 6 insns";
+        let old = unknown_to_kernel(log).expect("said");
+        assert!(old.contains("invalid func unknown#189"), "{old}");
+        assert_eq!(unknown_to_kernel("R1 invalid mem access 'inv'"), None);
+        let text = KernelError::TooOld {
+            program: "sentinel_xdp".into(),
+            what: old,
+        }
+        .to_string();
+        assert!(text.contains("5.10") && text.contains("sentinel doctor"), "{text}");
     }
 }

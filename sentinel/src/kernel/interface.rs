@@ -15,6 +15,14 @@ pub(super) fn index(name: &str) -> Result<u32, KernelError> {
     })
 }
 
+/// The name an index has now, if there is such an interface.
+pub(super) fn name(index: u32) -> Option<String> {
+    let all = if_nameindex().ok()?;
+    all.iter()
+        .find(|one| one.index() == index)
+        .map(|one| one.name().to_string_lossy().into_owned())
+}
+
 /// The names of all interfaces of this network namespace.
 pub(super) fn names() -> Vec<String> {
     let Ok(all) = if_nameindex() else { return Vec::new() };

@@ -1,20 +1,25 @@
 //! Loads the object: checks capacities, sizes and creates the maps, fills the settings.
 
 use super::counters::Counters;
-use super::error::KernelError;
-use super::maps::{BlockMaps, Shared};
+use super::error::{KernelError, chain};
+use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
 use super::ring::RingReader;
+use super::settings::{self, SettingsMap};
+use super::slots::Slots;
+use super::stages::Stages;
 use super::sweep::FlowSweep;
+use super::takeover::{Spec, Takeover};
 use super::{attach, probe};
 use crate::config::{KernelConfig, Mode};
-use aya::maps::{Array, Map, MapData, RingBuf};
+use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, Settings};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The kernel object, aligned as an ELF reader wants it; empty if it was not built.
@@ -30,14 +35,16 @@ pub struct Kernel {
     pub(super) ebpf: Ebpf,
     pub(super) config: KernelConfig,
     pub(super) shared: Arc<Shared>,
-    pub(super) slots: Array<MapData, u32>,
+    pub(super) slots: Slots,
     pub(super) links: attach::Links,
     pub(super) pins: Option<Pins>,
-    settings: Mutex<Array<MapData, Settings>>,
+    pub(super) takeover: Option<Takeover>,
+    settings: Arc<SettingsMap>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
     pub(super) flows: Arc<MapData>,
-    counters: Counters,
+    pub(super) counters: Counters,
+    pub(super) stages: Stages,
 }
 
 impl Kernel {
@@ -52,17 +59,22 @@ impl Kernel {
         check(config)?;
         let pins = config.pin.then(|| Pins::open(&config.pin_path)).transpose()?;
         raise_memlock();
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries(n::MAP_BLOCK4, config.block_capacity)
-            .map_max_entries(n::MAP_BLOCK6, config.block_capacity)
-            .map_max_entries(n::MAP_BLOCK_NET4, with_spare(config.block_net_capacity))
-            .map_max_entries(n::MAP_BLOCK_NET6, with_spare(config.block_net_capacity))
-            .map_max_entries(n::MAP_ALLOW4, with_spare(n::ALLOW_CAPACITY))
-            .map_max_entries(n::MAP_ALLOW6, with_spare(n::ALLOW_CAPACITY))
-            .map_max_entries(n::MAP_FLOWS, config.flow_capacity)
-            .map_max_entries(n::MAP_EVENTS, config.ring_bytes)
-            .load(OBJECT)
-            .map_err(KernelError::load)?;
+        let capacities = capacities(config);
+        let takeover = pins
+            .as_ref()
+            .map(|pins| Takeover::plan(pins.maps(), &specs(&capacities)?))
+            .transpose()?;
+        let mut loader = EbpfLoader::new();
+        for (name, entries) in &capacities {
+            loader.map_max_entries(name, *entries);
+        }
+        for (name, path) in takeover.iter().flat_map(Takeover::paths) {
+            loader.map_pin_path(name, path);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(KernelError::load)?;
+        if let Some(takeover) = &takeover {
+            takeover.fill()?;
+        }
         xdp(&mut ebpf, n::PROG_XDP)?
             .load()
             .map_err(|error| KernelError::program(n::PROG_XDP, error))?;
@@ -72,23 +84,38 @@ impl Kernel {
                 .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
 
-        let mut settings: Array<_, Settings> = take(&mut ebpf, n::MAP_SETTINGS)?;
+        let stages = Stages::load(&mut ebpf, config)?;
+
+        let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
+        let before = takeover
+            .as_ref()
+            .and_then(Takeover::inherited)
+            .copied()
+            .unwrap_or_default();
         let initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
+            // What is in the maps of an earlier agent was put there by its seed and stands at its versions.
+            seed: if before.seed == 0 {
+                settings::seed()
+            } else {
+                before.seed
+            },
+            list_versions: before.list_versions,
+            list4_mask: list_buckets(config.list_capacity) - 1,
+            list6_mask: list_buckets(config.list6_capacity) - 1,
             ..Settings::default()
         };
-        settings
-            .set(0, initial, 0)
-            .map_err(|error| KernelError::map(n::MAP_SETTINGS, &error))?;
+        settings.change(|settings| *settings = initial)?;
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
-        let slots = take(&mut ebpf, n::MAP_SLOTS)?;
+        let owners = takeover.as_ref().map(Takeover::slots).unwrap_or_default();
+        let slots = Slots::new(take(&mut ebpf, n::MAP_SLOTS)?, descriptor(&ebpf, n::MAP_STATS)?, owners);
         let stats = take(&mut ebpf, n::MAP_STATS)?;
         let Some(Map::LruHashMap(flows)) = ebpf.take_map(n::MAP_FLOWS) else {
             return Err(missing(n::MAP_FLOWS));
         };
-        let shared = Arc::new(Shared::new(&mut ebpf, config)?);
+        let shared = Arc::new(Shared::new(&mut ebpf, config, &settings)?);
         let links = attach::Links::default();
         let counters = Counters::new(stats, Arc::clone(&shared), links.attached());
         Ok(Self {
@@ -98,17 +125,24 @@ impl Kernel {
             slots,
             links,
             pins,
-            settings: Mutex::new(settings),
+            takeover,
+            settings,
             ring: Some(ring),
             ring_lost: Arc::default(),
             flows: Arc::new(flows),
             counters,
+            stages,
         })
     }
 
     /// The only writer of the block and allow maps.
     pub fn blocks(&self) -> BlockMaps {
         BlockMaps::new(Arc::clone(&self.shared), self.links.attached())
+    }
+
+    /// The only writer of the feeds' lists.
+    pub fn lists(&self) -> ListMaps {
+        ListMaps::new(Arc::clone(&self.shared))
     }
 
     /// The ring's reader. There is one ring: a second reader finds nothing to read.
@@ -151,14 +185,88 @@ impl Kernel {
         })
     }
 
+    /// Ids of our XDP programs that are loaded.
+    pub(super) fn xdp_programs(&self) -> Vec<u32> {
+        let ids = [n::PROG_XDP, n::PROG_XDP_FRAGS].into_iter().filter_map(|name| {
+            let program: &Xdp = self.ebpf.program(name)?.try_into().ok()?;
+            program.info().ok().map(|info| info.id())
+        });
+        ids.collect()
+    }
+
     /// Changes the settings of the running programs.
     pub(super) fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), KernelError> {
-        let mut map = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |error| KernelError::map(n::MAP_SETTINGS, &error);
-        let mut settings = map.get(&0, 0).map_err(failed)?;
-        change(&mut settings);
-        map.set(0, settings, 0).map_err(failed)
+        self.settings.change(change)
     }
+}
+
+/// The object with maps as small as they come, for programs that read none.
+pub(super) fn bare() -> Result<Ebpf, KernelError> {
+    if !has_object() {
+        return Err(KernelError::NoObject);
+    }
+    let mut loader = EbpfLoader::new();
+    let page = probe::page_size();
+    for (name, _) in capacities(&crate::config::Config::default().kernel) {
+        loader.map_max_entries(name, if name == n::MAP_EVENTS { page } else { 1 });
+    }
+    loader.load(OBJECT).map_err(KernelError::load)
+}
+
+/// The capacities that the configuration asks for, of the maps that have no fixed one.
+fn capacities(config: &KernelConfig) -> Vec<(&'static str, u32)> {
+    vec![
+        (n::MAP_BLOCK4, config.block_capacity),
+        (n::MAP_BLOCK6, config.block_capacity),
+        (n::MAP_BLOCK_NET4, with_spare(config.block_net_capacity)),
+        (n::MAP_BLOCK_NET6, with_spare(config.block_net_capacity)),
+        (n::MAP_ALLOW4, with_spare(n::ALLOW_CAPACITY)),
+        (n::MAP_ALLOW6, with_spare(n::ALLOW_CAPACITY)),
+        (n::MAP_LIST4, list_buckets(config.list_capacity)),
+        (n::MAP_LIST6, list_buckets(config.list6_capacity)),
+        (n::MAP_LIST_NET4, with_spare(config.list_net_capacity)),
+        (n::MAP_LIST_NET6, with_spare(config.list_net_capacity)),
+        (n::MAP_FLOWS, config.flow_capacity),
+        (n::MAP_EVENTS, config.ring_bytes),
+        (n::MAP_REDIRECTS, config.redirect_capacity),
+    ]
+}
+
+/// The maps as the object defines them, with those capacities.
+fn specs(capacities: &[(&str, u32)]) -> Result<Vec<Spec>, KernelError> {
+    let object = aya_obj::Object::parse(OBJECT).map_err(|error| KernelError::Object { what: chain(&error) })?;
+    let spec = |(name, map): (String, aya_obj::Map)| Spec {
+        kind: map.map_type(),
+        key_size: map.key_size(),
+        value_size: map.value_size(),
+        max_entries: capacities
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map_or_else(|| map.max_entries(), |(_, entries)| *entries),
+        flags: map.map_flags(),
+        name,
+    };
+    Ok(object.maps.into_iter().map(spec).collect())
+}
+
+/// Names of the object's maps; none where there is no object.
+pub(super) fn map_names() -> Vec<String> {
+    specs(&[]).map_or_else(
+        |_| Vec::new(),
+        |specs| specs.into_iter().map(|spec| spec.name).collect(),
+    )
+}
+
+/// A descriptor of a map of the object, of our own.
+fn descriptor(ebpf: &Ebpf, name: &str) -> Result<OwnedFd, KernelError> {
+    let Some(Map::PerCpuArray(data)) = ebpf.map(name) else {
+        return Err(missing(name));
+    };
+    let failed = |source| KernelError::System {
+        call: format!("duplicating the descriptor of {name}"),
+        source,
+    };
+    data.fd().as_fd().try_clone_to_owned().map_err(failed)
 }
 
 /// An XDP program of the object.
@@ -184,7 +292,7 @@ pub(super) fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(
     })
 }
 
-fn missing(what: &str) -> KernelError {
+pub(super) fn missing(what: &str) -> KernelError {
     KernelError::Object {
         what: format!("{what} is missing"),
     }
@@ -194,6 +302,11 @@ fn missing(what: &str) -> KernelError {
 /// it gets one more than the writer ever fills.
 const fn with_spare(capacity: u32) -> u32 {
     capacity.saturating_add(1)
+}
+
+/// Buckets of four for a table of exact addresses: a power of two, half full at capacity.
+pub(super) fn list_buckets(capacity: u32) -> u32 {
+    capacity.div_ceil(2).next_power_of_two()
 }
 
 /// Capacities the kernel would refuse with a bare EINVAL.
@@ -209,7 +322,11 @@ fn check(config: &KernelConfig) -> Result<(), KernelError> {
     for (key, value) in [
         ("block_capacity", config.block_capacity),
         ("block_net_capacity", config.block_net_capacity),
+        ("list_capacity", config.list_capacity),
+        ("list6_capacity", config.list6_capacity),
+        ("list_net_capacity", config.list_net_capacity),
         ("flow_capacity", config.flow_capacity),
+        ("redirect_capacity", config.redirect_capacity),
     ] {
         if value == 0 {
             return Err(KernelError::Capacity {

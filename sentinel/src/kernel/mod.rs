@@ -2,7 +2,7 @@
 //!
 //! In: [`crate::config::KernelConfig`], block and allow entries. Out: flow records, counters, the [`Enforcer`].
 //! Invariant: unless `kernel.pin` is set nothing is pinned and every attachment goes with the process; no capacity is
-//! exceeded silently.
+//! exceeded silently; programs, pins and files of others are never touched.
 //! Deliberately elsewhere: what a flow means (`flow`), what is blocked (`decide`), when (`respond`).
 //!
 //! [`Enforcer`]: crate::respond::Enforcer
@@ -17,21 +17,33 @@ mod load;
 #[cfg(feature = "kernel-debug")]
 mod log;
 mod maps;
+mod mmap;
+mod netlink;
+mod occupant;
 mod pin;
 pub mod probe;
+mod rawmap;
 mod ring;
+mod settings;
+mod slots;
+mod stages;
 mod sweep;
 mod sys;
+mod takeover;
+mod tc;
 pub mod testrun;
+mod xdp;
 
-pub use attach::{Attachment, detach_leftovers};
+pub use attach::{Attachment, State, Tended};
 pub use counters::Counters;
 pub use decode::{DecodeError, Record, decode};
 pub use error::KernelError;
 pub use load::Kernel;
 #[cfg(feature = "kernel-debug")]
 pub use log::KernelLog;
-pub use maps::BlockMaps;
-pub use pin::unpin;
+pub use maps::{BlockMaps, ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Listed};
+pub use occupant::{Occupant, on_tc, on_xdp};
+pub use pin::{Leftovers, in_bpffs, leftovers, unpin};
 pub use ring::RingReader;
 pub use sweep::FlowSweep;
+pub use tc::detach_leftovers;

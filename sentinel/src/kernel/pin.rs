@@ -1,73 +1,112 @@
-//! Pinned attachments: links kept in bpffs, so that the programs outlive the agent.
+//! Where what outlives the agent is kept: `links/` and `maps/` in a directory of a bpffs.
 //!
-//! One file per attachment, `<kind>-<mode>-<ifindex>`. A new agent swaps its program into the pinned link
-//! (`BPF_LINK_UPDATE`, Linux 5.7): between the old program and the new one no packet goes unjudged.
+//! One file per attachment, `<hook>-<ifindex>`. A new agent swaps its program into the pinned link
+//! (`BPF_LINK_UPDATE`, Linux 5.7): between the old program and the new one no packet goes unjudged. What becomes of
+//! the maps is told in `takeover`. Files that are not ours are never touched.
 
 use super::error::{KernelError, chain};
-use super::interface;
+use super::{interface, load, takeover};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// What a pinned link attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Ingress, in a native or generic mode.
-    Xdp(&'static str),
-    /// Egress.
+    /// XDP, native.
+    Native,
+    /// XDP, generic.
+    Generic,
+    /// tcx ingress.
+    Ingress,
+    /// tcx egress.
     Egress,
 }
 
-/// A directory of pinned links.
+impl Kind {
+    pub(super) const ALL: [Self; 4] = [Self::Native, Self::Generic, Self::Ingress, Self::Egress];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "xdp-native",
+            Self::Generic => "xdp-generic",
+            Self::Ingress => "tcx-ingress",
+            Self::Egress => "tcx-egress",
+        }
+    }
+}
+
+/// A directory of pins.
 #[derive(Clone, Debug)]
 pub(super) struct Pins {
     directory: PathBuf,
 }
 
 impl Pins {
-    /// The directory, made where it is missing.
+    /// The directory, made where it is missing, for our user alone.
     ///
     /// # Errors
-    /// [`KernelError::NoBpffs`] where it does not lie in a bpffs; [`KernelError::System`] where it cannot be made.
+    /// [`KernelError::NoBpffs`] where it does not lie in a bpffs; [`KernelError::ForeignPins`] where it belongs to
+    /// somebody else; [`KernelError::System`] where it cannot be made.
     pub(super) fn open(directory: &Path) -> Result<Self, KernelError> {
-        let failed = |source| KernelError::System {
-            call: format!("making {}", directory.display()),
-            source,
-        };
         let parent = directory.parent().unwrap_or(directory);
-        let bpffs = statfs(parent).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC);
-        if !bpffs {
+        if !in_bpffs(directory) {
             return Err(KernelError::NoBpffs {
                 path: parent.display().to_string(),
             });
         }
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(error)),
-            _ => Ok(Self {
-                directory: directory.into(),
-            }),
+        let pins = Self {
+            directory: directory.into(),
+        };
+        for directory in [directory.to_owned(), pins.links(), pins.maps()] {
+            let failed = |source| KernelError::System {
+                call: format!("making {}", directory.display()),
+                source,
+            };
+            match fs::DirBuilder::new().mode(0o700).create(&directory) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed(error)),
+                _ => {}
+            }
+            let owner = fs::symlink_metadata(&directory).map_err(failed)?;
+            if owner.uid() != nix::unistd::geteuid().as_raw() || !owner.is_dir() || owner.mode() & 0o022 != 0 {
+                return Err(KernelError::ForeignPins {
+                    path: directory.display().to_string(),
+                    what: "it is not a directory that our user alone can write to".to_owned(),
+                });
+            }
         }
+        Ok(pins)
+    }
+
+    fn links(&self) -> PathBuf {
+        self.directory.join("links")
+    }
+
+    /// Where the maps are.
+    pub(super) fn maps(&self) -> PathBuf {
+        self.directory.join("maps")
     }
 
     fn path(&self, kind: Kind, ifindex: u32) -> PathBuf {
-        self.directory.join(match kind {
-            Kind::Xdp(mode) => format!("xdp-{mode}-{ifindex}"),
-            Kind::Egress => format!("egress-tcx-{ifindex}"),
-        })
+        self.links().join(format!("{}-{ifindex}", kind.name()))
     }
 
     /// The link an earlier agent pinned, if it did.
     ///
     /// # Errors
-    /// [`KernelError::System`] where it is there and cannot be opened.
+    /// [`KernelError::ForeignPins`] where it is there and is no link of ours to open.
     pub(super) fn find(&self, kind: Kind, ifindex: u32) -> Result<Option<FdLink>, KernelError> {
         let path = self.path(kind, ifindex);
         match PinnedLink::from_pin(&path) {
             Ok(link) => Ok(Some(FdLink::from(link))),
             Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(broken(&path, &error)),
+            Err(error) => Err(KernelError::ForeignPins {
+                path: path.display().to_string(),
+                what: format!("it is no attachment ({})", chain(&error)),
+            }),
         }
     }
 
@@ -77,7 +116,10 @@ impl Pins {
     /// [`KernelError::System`] where the file cannot be made.
     pub(super) fn keep(&self, link: FdLink, kind: Kind, ifindex: u32) -> Result<(), KernelError> {
         let path = self.path(kind, ifindex);
-        link.pin(&path).map(drop).map_err(|error| broken(&path, &error))
+        link.pin(&path).map(drop).map_err(|error| KernelError::System {
+            call: format!("pinning {}", path.display()),
+            source: std::io::Error::other(chain(&error)),
+        })
     }
 
     /// Removes a pin; the attachment goes with its last holder.
@@ -85,21 +127,43 @@ impl Pins {
         let _ = fs::remove_file(self.path(kind, ifindex));
     }
 
+    /// Removes every pin of an interface.
+    pub(super) fn drop_all(&self, ifindex: u32) {
+        for kind in Kind::ALL {
+            self.drop_pin(kind, ifindex);
+        }
+    }
+
     /// Removes the pins of interfaces that are not among `watched`: gone, re-created, or no longer asked for.
     pub(super) fn prune(&self, watched: &[u32]) {
-        let Ok(files) = fs::read_dir(&self.directory) else {
-            return;
-        };
-        for file in files.flatten() {
-            let name = file.file_name();
-            let index = name
-                .to_str()
-                .and_then(|name| name.rsplit('-').next()?.parse::<u32>().ok());
-            if index.is_none_or(|index| !watched.contains(&index)) {
-                let _ = fs::remove_file(file.path());
+        for (path, ifindex) in self.ours() {
+            if !watched.contains(&ifindex) {
+                let _ = fs::remove_file(path);
             }
         }
     }
+
+    /// The pinned links that are ours by name, each with its interface's index.
+    fn ours(&self) -> Vec<(PathBuf, u32)> {
+        let files = fs::read_dir(self.links()).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| Some((file.path(), ifindex_of(file.file_name().to_str()?)?)))
+            .collect()
+    }
+}
+
+/// Whether a directory lies, or would lie, in a bpffs.
+pub fn in_bpffs(directory: &Path) -> bool {
+    let parent = directory.parent().unwrap_or(directory);
+    statfs(parent).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// The interface index in the name of a pinned link, if it is one of ours.
+fn ifindex_of(name: &str) -> Option<u32> {
+    Kind::ALL.iter().find_map(|kind| {
+        let index = name.strip_prefix(kind.name())?.strip_prefix('-')?;
+        index.parse().ok()
+    })
 }
 
 /// Whether an earlier agent left pinned attachments on an interface.
@@ -110,30 +174,120 @@ pub(super) fn left_behind(directory: &Path, name: &str) -> bool {
     let pins = Pins {
         directory: directory.into(),
     };
-    ["native", "generic"]
+    [Kind::Native, Kind::Generic, Kind::Ingress]
         .iter()
-        .any(|mode| pins.path(Kind::Xdp(mode), ifindex).exists())
+        .any(|kind| pins.path(*kind, ifindex).exists())
 }
 
-fn broken(path: &Path, error: &(dyn std::error::Error + 'static)) -> KernelError {
-    let source = std::io::Error::other(chain(error));
-    KernelError::System {
-        call: format!("{} (`sentinel detach` removes what is pinned)", path.display()),
-        source,
+/// What stands in a directory of pins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Indexes of the interfaces with pinned attachments, in order.
+    pub interfaces: Vec<u32>,
+    /// Names of pinned maps of ours.
+    pub maps: Vec<String>,
+    /// Agent, layout and policy that the maps' header names, if there is one that can be read.
+    pub made_by: Option<(String, u64, u32)>,
+    /// Whether this agent can take the maps over.
+    pub fits: bool,
+    /// Files that are not ours.
+    pub foreign: Vec<PathBuf>,
+}
+
+/// Looks at a directory of pins without changing anything.
+pub fn leftovers(directory: &Path) -> Leftovers {
+    let pins = Pins {
+        directory: directory.into(),
+    };
+    let mut found = Leftovers::default();
+    for (_, ifindex) in pins.ours() {
+        if !found.interfaces.contains(&ifindex) {
+            found.interfaces.push(ifindex);
+        }
     }
+    found.interfaces.sort_unstable();
+    let header = takeover::header(&pins.maps()).ok().flatten();
+    found.fits = header.as_ref().is_none_or(takeover::fits);
+    found.made_by = header.map(|header| (header.agent().to_owned(), header.layout, header.policy));
+    let names = load::map_names();
+    let listed = |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten();
+    for file in listed(pins.maps()) {
+        match takeover::owned(&file.path(), &names, found.made_by.is_some()) {
+            Some(name) => found.maps.push(name),
+            None => found.foreign.push(file.path()),
+        }
+    }
+    found.maps.sort();
+    found.maps.dedup();
+    let strange = |file: &fs::DirEntry| file.file_name().to_str().and_then(ifindex_of).is_none();
+    found
+        .foreign
+        .extend(listed(pins.links()).filter(strange).map(|f| f.path()));
+    let strange = |file: &fs::DirEntry| file.path() != pins.links() && file.path() != pins.maps();
+    found
+        .foreign
+        .extend(listed(directory.to_owned()).filter(strange).map(|f| f.path()));
+    found
 }
 
-/// Removes everything pinned under `directory`; returns whether there was anything.
+/// Removes what agents pinned under `directory`, programs only with `links`; directories go if nothing foreign is in
+/// them. Returns whether there was anything.
 ///
 /// # Errors
-/// [`KernelError::System`] where something is there and cannot be removed.
-pub fn unpin(directory: &Path) -> Result<bool, KernelError> {
-    match fs::remove_dir_all(directory) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(KernelError::System {
-            call: format!("removing {}", directory.display()),
-            source,
-        }),
+/// [`KernelError::System`] where something of ours cannot be removed.
+pub fn unpin(directory: &Path, links: bool) -> Result<bool, KernelError> {
+    let pins = Pins {
+        directory: directory.into(),
+    };
+    let names = load::map_names();
+    let headed = takeover::header(&pins.maps()).is_ok_and(|header| header.is_some());
+    let mut ours: Vec<PathBuf> = Vec::new();
+    if links {
+        ours.extend(pins.ours().into_iter().map(|(path, _)| path));
+    }
+    let maps = fs::read_dir(pins.maps()).into_iter().flatten().flatten();
+    ours.extend(
+        maps.map(|file| file.path())
+            .filter(|path| takeover::owned(path, &names, headed).is_some()),
+    );
+    // The header goes last: without it the rest would not be known as ours.
+    ours.sort_by_key(|path| path.ends_with(sentinel_common::names::MAP_HEADER));
+    for path in &ours {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(KernelError::System {
+                    call: format!("removing {}", path.display()),
+                    source: error,
+                });
+            }
+            _ => {}
+        }
+    }
+    for directory in [pins.maps(), pins.links(), directory.to_owned()] {
+        // One that is not empty stays, with what is not ours in it.
+        let _ = fs::remove_dir(directory);
+    }
+    Ok(!ours.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_ours_are_ours() {
+        for kind in Kind::ALL {
+            assert_eq!(ifindex_of(&format!("{}-17", kind.name())), Some(17));
+        }
+        for foreign in [
+            "xdp-native",
+            "xdp-native-",
+            "xdp-native-x",
+            "xdp-17",
+            "other",
+            "tcx-egress-1-2",
+        ] {
+            assert_eq!(ifindex_of(foreign), None, "{foreign}");
+        }
     }
 }

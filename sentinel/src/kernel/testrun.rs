@@ -5,15 +5,35 @@ use super::error::KernelError;
 use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::maps::PerCpuArray;
-use aya::programs::{TestRun, TestRunOptions};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::names::{MAP_SCRATCH, PROG_EGRESS};
+use sentinel_common::names::{MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::stat::COUNTERS;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
+
+/// An empty XDP program that passes, attached as somebody else's would be: an object and a link of its own.
+pub struct Floor(#[expect(dead_code, reason = "held for its end")] aya::Ebpf);
+
+impl Floor {
+    /// Attaches it, native.
+    ///
+    /// # Errors
+    /// [`KernelError`] when it cannot be loaded or attached.
+    pub fn attach(interface: &str) -> Result<Self, KernelError> {
+        let mut ebpf = super::load::bare()?;
+        let failed = |error| KernelError::program(PROG_FLOOR_PASS, error);
+        let program = xdp(&mut ebpf, PROG_FLOOR_PASS)?;
+        program.load().map_err(failed)?;
+        program
+            .attach(interface, aya::programs::XdpMode::Driver)
+            .map_err(failed)?;
+        Ok(Self(ebpf))
+    }
+}
 
 /// What a program answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +69,74 @@ impl Kernel {
         })
     }
 
+    /// As [`Kernel::test_run`], of a program that is loaded: several threads may run one at a time.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the program is not loaded, or as there.
+    pub fn test_rerun(&self, program: &str, frame: &[u8], repeat: u32) -> Result<Answer, KernelError> {
+        let missing = || KernelError::Object {
+            what: format!("{program} is missing"),
+        };
+        let xdp: &Xdp = self
+            .ebpf
+            .program(program)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(missing)?;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = xdp
+            .test_run(options)
+            .map_err(|error| KernelError::program(program, error))?;
+        Ok(Answer {
+            code: result.return_value,
+            each: result.duration,
+        })
+    }
+
+    /// Runs an XDP program of the object once and returns the frame as it left it, whose length it must not change.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_output(&mut self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+        let failed = |error| KernelError::program(program, error);
+        let xdp = xdp(&mut self.ebpf, program)?;
+        if xdp.fd().is_err() {
+            xdp.load().map_err(failed)?;
+        }
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let code = xdp.test_run(options).map_err(failed)?.return_value;
+        Ok((code, out))
+    }
+
+    /// Runs the egress program once on a frame, as on one that leaves by the loopback interface of this namespace;
+    /// returns its tc code and the frame as it left it.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_run`].
+    pub fn test_egress(&mut self, frame: &[u8]) -> Result<(i32, Vec<u8>), KernelError> {
+        let failed = |error| KernelError::program(PROG_EGRESS, error);
+        let egress = classifier(&mut self.ebpf, PROG_EGRESS)?;
+        if egress.fd().is_err() {
+            egress.load().map_err(failed)?;
+        }
+        let mut out = vec![0; frame.len()];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let code = egress.test_run(options).map_err(failed)?.return_value;
+        Ok((code.cast_signed(), out))
+    }
+
     /// Instructions the verifier walked to accept a program, which is loaded first, where it is not; `None` before
     /// Linux 5.16, which does not tell. Its limit is a million.
     ///
@@ -56,7 +144,7 @@ impl Kernel {
     /// [`KernelError`] when the program cannot be loaded.
     pub fn verifier_cost(&mut self, program: &str) -> Result<Option<u32>, KernelError> {
         let failed = |error| KernelError::program(program, error);
-        let info = if program == PROG_EGRESS {
+        let info = if [PROG_EGRESS, PROG_INGRESS, PROG_RESTORE].contains(&program) {
             let egress = classifier(&mut self.ebpf, program)?;
             if egress.fd().is_err() {
                 egress.load().map_err(failed)?;
@@ -161,5 +249,24 @@ impl Kernel {
     /// [`KernelError::Map`].
     pub fn test_counters(&self) -> Result<[u64; COUNTERS], KernelError> {
         self.counters().slot(0)
+    }
+
+    /// Cells of the hints in which each bit is set: allow, entry, list, list prefix.
+    pub fn test_hinted(&self) -> [u64; 4] {
+        self.shared.hinted()
+    }
+
+    /// Whether flows are accounted from the next packet on: what they cost is measured apart.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_account(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_FLOWS
+            } else {
+                settings.flags & !SETTING_FLOWS
+            };
+        })
     }
 }

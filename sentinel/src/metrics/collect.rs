@@ -64,6 +64,7 @@ const NOTED: &[(&str, Counter)] = &[
     ("reflex_raised", Counter::ReflexRaised),
     ("returned", Counter::Returned),
     ("cookie_valid", Counter::CookieValid),
+    ("limit_shared", Counter::LimitShared),
 ];
 
 /// Flows of the kernel's table.
@@ -105,6 +106,11 @@ impl Collector for StatsCollector {
         let stats = Arc::clone(&self.stats.borrow());
         let mut out = Out(encoder);
         traffic(&mut out, &stats.interfaces)?;
+        out.seconds(
+            "interface_unprotected_seconds",
+            "Time interfaces were there and unprotected, at most, summed over them",
+            stats.unprotected,
+        )?;
         kernel(&mut out, &stats)?;
         out.gauges("flows_active", "Flows in the agent's table", [([], stats.flows_active)])?;
         out.gauges(
@@ -163,8 +169,16 @@ fn traffic(out: &mut Out<'_>, interfaces: &[InterfaceStats]) -> Result<(), Error
         .map(|i| ([("interface", i.name.as_str()), ("mode", i.xdp_mode)], 1));
     out.gauges(
         "xdp_mode",
-        "How the program is attached: native, generic or none",
+        "How the ingress program is attached: native or generic XDP, tc, or none",
         modes,
+    )?;
+    let attached = interfaces
+        .iter()
+        .map(|i| ([("interface", i.name.as_str())], u64::from(i.xdp_mode != "none")));
+    out.gauges(
+        "interface_attached",
+        "1 where the interface's packets are judged, 0 where they ought to be and are not",
+        attached,
     )
 }
 
@@ -232,6 +246,12 @@ impl Out<'_> {
     ) -> Result<(), Error> {
         let family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         write(family, rows, ConstCounter::new)
+    }
+
+    /// One counter of seconds; its name is written with `_total`.
+    fn seconds(&mut self, name: &str, help: &str, value: std::time::Duration) -> Result<(), Error> {
+        let family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value.as_secs_f64()).encode(family)
     }
 
     fn gauges<'l, const N: usize>(

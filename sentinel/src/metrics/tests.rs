@@ -15,6 +15,8 @@ fn stats() -> Stats {
             name: "eth7".into(),
             xdp_mode: "generic",
             egress: true,
+            fallback: None,
+            trouble: None,
             counters,
         }],
         maps: BTreeMap::from([(

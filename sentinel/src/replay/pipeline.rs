@@ -329,9 +329,12 @@ impl Pipeline {
     }
 
     fn pass(&mut self, packet: &PacketMeta, direction: Direction, wire_len: u32, now: Ktime) -> Verdict {
-        let (verdict, by) = self.gate.judge(packet.src, u64::from(wire_len), now.0);
+        let (verdict, by) = self.gate.judge(packet, u64::from(wire_len), now.0);
         *self.summary.verdicts.entry(verdict.as_str()).or_default() += 1;
-        if let Some(target) = by {
+        // What goes to the honeypot is neither dropped nor would be.
+        if let Some(target) = by
+            && verdict != Verdict::Redirect
+        {
             self.drop_event(packet, direction, target, verdict, self.clock.wall(now));
         }
         verdict

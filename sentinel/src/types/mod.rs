@@ -21,5 +21,5 @@ pub use health::{Component, Condition, Health};
 pub use ids::{ActionId, AlertId, DecisionId, Mint};
 pub use net::canonical;
 pub use protected::{Hits, Protected};
-pub use stats::{InterfaceStats, MapUse, Stats};
+pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
 pub use time::{Clock, Ktime, Timestamp};

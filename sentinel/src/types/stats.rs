@@ -4,14 +4,28 @@ use super::Timestamp;
 use sentinel_common::stat::{COUNTERS, Counter};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Something that does not work, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// What is wrong.
+    pub cause: String,
+    /// What the operator can do.
+    pub mend: String,
+}
 
 /// Kernel counters of one interface, summed over CPUs.
 #[derive(Clone, Debug)]
 pub struct InterfaceStats {
     /// Interface name.
     pub name: String,
-    /// `native`, `generic` or `none`.
+    /// `native`, `generic`, `tc` or `none`.
     pub xdp_mode: &'static str,
+    /// Why it is not native, where it is not.
+    pub fallback: Option<String>,
+    /// What is wrong with it: it is gone, or cannot be attached to.
+    pub trouble: Option<Trouble>,
     /// Whether the egress program is attached.
     pub egress: bool,
     /// Indexed by [`Counter`].
@@ -19,6 +33,11 @@ pub struct InterfaceStats {
 }
 
 impl InterfaceStats {
+    /// Whether the configuration asked for the way it is attached, where that is not native.
+    pub fn wanted(&self) -> bool {
+        self.fallback.as_deref().is_some_and(|why| why.starts_with("wanted"))
+    }
+
     /// One counter.
     pub fn get(&self, counter: Counter) -> u64 {
         self.counters[counter as usize]
@@ -47,6 +66,8 @@ pub struct Stats {
     pub flows_active: u64,
     /// Sources in the agent's windows.
     pub sources_active: u64,
+    /// How long interfaces were there and unprotected, at most, summed over them.
+    pub unprotected: Duration,
     /// Items dropped on the way, by (stage, reason).
     pub lost: BTreeMap<(&'static str, &'static str), u64>,
 }

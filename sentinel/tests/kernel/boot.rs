@@ -1,12 +1,16 @@
 //! The whole path in one go, on whatever kernel this is: what `cargo xtask test-kernels` boots each kernel for. It tells
 //! what it saw in one line that the task reads.
 
+use super::life::{Bpffs, pinned};
 use super::pair::{Pair, block, records};
 use super::*;
+use sentinel::config::Hook;
 use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
-use sentinel_common::names::{PROG_EGRESS, PROG_XDP, PROG_XDP_FRAGS};
+use sentinel_common::names::{
+    PROG_EGRESS, PROG_INGRESS, PROG_REDIRECT, PROG_REDIRECT_FRAGS, PROG_RESTORE, PROG_XDP, PROG_XDP_FRAGS,
+};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -84,13 +88,15 @@ struct Programs {
 fn programs(kernel: &mut Kernel) -> Programs {
     let mut all = Programs::default();
     // Whether a kernel takes a program is known beforehand: one it should take and refuses fails.
+    let frags = (!probe::multi_buffer()).then_some("multi-buffer frames need Linux 5.18");
     let wanted = [
         (PROG_XDP, None),
-        (
-            PROG_XDP_FRAGS,
-            (!probe::multi_buffer()).then_some("multi-buffer frames need Linux 5.18"),
-        ),
+        (PROG_XDP_FRAGS, frags),
+        (PROG_INGRESS, None),
         (PROG_EGRESS, None),
+        (PROG_REDIRECT, None),
+        (PROG_REDIRECT_FRAGS, frags),
+        (PROG_RESTORE, None),
     ];
     for (program, lacking) in wanted {
         if let Some(why) = lacking {
@@ -100,6 +106,37 @@ fn programs(kernel: &mut Kernel) -> Programs {
         }
     }
     all
+}
+
+/// A pinned agent ends and another takes over what it left: the block holds throughout, with its hits.
+fn upgrade() {
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let _sink = Pair::inside(&pair.near, || UdpSocket::bind("10.99.0.1:7101").unwrap());
+    let start = || {
+        let mut kernel = Kernel::load(&pinned(&bpffs), Mode::Production).unwrap();
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+        kernel
+    };
+    let far = "10.99.0.2/32".parse().unwrap();
+    let before = start();
+    assert_eq!(burst(&before, &pair), (0, BURST), "nothing is listed");
+    before.blocks().put_block(far, &block()).unwrap();
+    let watching = before.counters();
+    drop(before);
+    let dropped = watching.of_slot(0).unwrap()[Counter::DropV4 as usize];
+    let socket = Pair::inside(&pair.far, || UdpSocket::bind("10.99.0.2:7100").unwrap());
+    for n in 0..BURST {
+        socket.send_to(&n.to_be_bytes(), "10.99.0.1:7101").unwrap();
+    }
+    drop(socket);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while watching.of_slot(0).unwrap()[Counter::DropV4 as usize] < dropped + BURST {
+        assert!(Instant::now() < deadline, "the dead agent's block does not hold");
+        std::thread::yield_now();
+    }
+    let after = start();
+    assert_eq!(burst(&after, &pair), (BURST, 0), "the block was taken over");
+    assert_eq!(after.blocks().get_block(far).unwrap().unwrap().hits, 2 * BURST);
 }
 
 #[tokio::test]
@@ -143,6 +180,15 @@ async fn this_kernel_does_it_all() {
     };
     let mut kernel = Kernel::load(&generic_only, Mode::Production).unwrap();
     let generic = enforces(&mut kernel, &Pair::new());
+    drop(kernel);
+    let on_tc = KernelConfig {
+        hook: Hook::Tc,
+        ..config()
+    };
+    let mut kernel = Kernel::load(&on_tc, Mode::Production).unwrap();
+    assert_eq!(enforces(&mut kernel, &Pair::new()), "tc");
+    drop(kernel);
+    upgrade();
     let report = serde_json::json!({
         "native": native,
         "generic": generic,

@@ -311,7 +311,7 @@ fn attach_errors_say_what_to_do() {
         assert!(matches!(error, KernelError::ForeignXdp { .. }), "{error}");
         let text = error.to_string();
         assert!(
-            text.contains("another XDP program") && text.contains("xdp off"),
+            text.contains("another XDP program") && text.contains("sentinel_xdp") && text.contains("sentinel detach"),
             "{text}"
         );
     });

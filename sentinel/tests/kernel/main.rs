@@ -2,13 +2,21 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accounting;
+mod actions;
 mod boot;
+mod decoy;
 mod frames;
+mod hints;
+mod interfaces;
+mod life;
+mod limits;
+mod lists;
 mod live;
 mod loss;
 mod matrix;
 mod pair;
 mod parity;
+mod redirect;
 mod shapes;
 mod verdicts;
 
@@ -54,6 +62,7 @@ const fn sendable<T: Send + 'static>() {}
 const _: () = {
     sendable::<Kernel>();
     sendable::<sentinel::kernel::BlockMaps>();
+    sendable::<sentinel::kernel::ListMaps>();
     sendable::<sentinel::kernel::RingReader>();
     sendable::<sentinel::kernel::FlowSweep>();
     sendable::<sentinel::kernel::Counters>();

@@ -37,17 +37,24 @@ impl Pair {
         };
         ip(&format!("netns add {}", pair.near));
         ip(&format!("netns add {}", pair.far));
-        ip(&format!(
-            "-n {} link add veth0 type veth peer name veth0 netns {}",
-            pair.near, pair.far
-        ));
-        for (ns, host) in [(&pair.near, 1), (&pair.far, 2)] {
-            ip(&format!("-n {ns} addr add 10.99.0.{host}/24 dev veth0"));
-            ip(&format!("-n {ns} addr add fd99::{host}/64 dev veth0 nodad"));
+        pair.wire();
+        for ns in [&pair.near, &pair.far] {
             ip(&format!("-n {ns} link set lo up"));
-            ip(&format!("-n {ns} link set veth0 up"));
         }
         pair
+    }
+
+    /// Makes the veth pair (again), with its addresses.
+    pub(crate) fn wire(&self) {
+        ip(&format!(
+            "-n {} link add veth0 type veth peer name veth0 netns {}",
+            self.near, self.far
+        ));
+        for (ns, host) in [(&self.near, 1), (&self.far, 2)] {
+            ip(&format!("-n {ns} addr add 10.99.0.{host}/24 dev veth0"));
+            ip(&format!("-n {ns} addr add fd99::{host}/64 dev veth0 nodad"));
+            ip(&format!("-n {ns} link set veth0 up"));
+        }
     }
 
     /// Runs a closure inside a namespace, on a thread of its own.
@@ -78,6 +85,11 @@ impl Drop for Pair {
             let _ = Command::new("ip").args(["netns", "del", ns]).status();
         }
     }
+}
+
+/// The far end, as an exact target.
+pub(crate) fn far() -> ipnet::IpNet {
+    "10.99.0.2/32".parse().unwrap()
 }
 
 pub(crate) fn block() -> BlockEntry {

@@ -338,7 +338,7 @@ function showKernel(stats) {
   if (stats.interfaces.length && list.dataset.text !== text) {
     list.dataset.text = text;
     list.replaceChildren(...stats.interfaces.map((i) => {
-      const chip = make("span", "chip", i.xdp_mode === "none" ? "not attached" : `XDP ${i.xdp_mode}`);
+      const chip = make("span", "chip", i.xdp_mode === "none" ? "not attached" : i.xdp_mode === "tc" ? "tc ingress" : `XDP ${i.xdp_mode}`);
       chip.dataset.kind = i.xdp_mode === "native" ? "enforced" : i.xdp_mode === "none" ? "failed" : "vetoed";
       return make("li", "line", make("span", "address", i.name), chip, make("span", "quiet", i.egress ? "both directions" : "incoming only"));
     }));

@@ -5,6 +5,7 @@
 //! runs (`GET /health`).
 
 mod host;
+mod interfaces;
 mod places;
 
 use super::Global;

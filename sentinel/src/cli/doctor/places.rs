@@ -1,18 +1,16 @@
-//! The places the configuration names: interfaces, database, port, socket.
+//! The places the configuration names: database, port, socket; interfaces and pins in a file of their own.
 
-use super::Finding;
+use super::{Finding, interfaces};
 use crate::config::{Config, Mode};
-use crate::kernel::probe;
 use crate::store::Store;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
-use std::fs::read_to_string;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    let mut out = interfaces(config);
+    let mut out = interfaces::findings(config);
     let agent = UnixStream::connect(&config.api.socket).is_ok();
     out.push(database(&config.store.path));
     out.push(if agent {
@@ -26,85 +24,6 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         Mode::Simulation => Finding::pass("mode", "simulation: nothing is dropped"),
     });
     out
-}
-
-fn interfaces(config: &Config) -> Vec<Finding> {
-    let mut names = config.kernel.interfaces.clone();
-    if names.is_empty() {
-        names.extend(default_interface());
-    }
-    if names.is_empty() {
-        return vec![Finding::fail(
-            "interface",
-            "there is no default route, so `auto` finds none",
-            "name the interfaces: kernel.interfaces: [eth0]",
-        )];
-    }
-    names.iter().map(|name| interface(name)).collect()
-}
-
-fn interface(name: &str) -> Finding {
-    let check = format!("interface {name}");
-    let dir = Path::new("/sys/class/net").join(name);
-    if !dir.exists() {
-        let known: Vec<_> = std::fs::read_dir("/sys/class/net")
-            .map(|entries| {
-                entries
-                    .flatten()
-                    .map(|e| e.file_name().to_string_lossy().into_owned())
-                    .collect()
-            })
-            .unwrap_or_default();
-        return Finding::fail(
-            check,
-            "does not exist",
-            format!("name one of {} in kernel.interfaces", known.join(", ")),
-        );
-    }
-    let xdp = probe::xdp_support(name);
-    let mtu = xdp.mtu.map_or("?".to_owned(), |mtu| mtu.to_string());
-    let large = if xdp.large_mtu { ", multi-buffer frames" } else { "" };
-    let head = format!(
-        "driver {}, MTU {mtu}{large}",
-        xdp.driver.as_deref().unwrap_or("unknown")
-    );
-    match xdp.native {
-        Some(true) if xdp.large_mtu && !probe::multi_buffer() => Finding::warn(
-            check,
-            format!("{head}: generic XDP, for this kernel has no native one for multi-buffer frames (5.18 has)"),
-            format!("it works and costs more per packet; `ip link set {name} mtu 1500` or a newer kernel avoids that"),
-        ),
-        Some(true) => Finding::pass(check, format!("{head}: native XDP expected")),
-        Some(false) => Finding::warn(
-            check,
-            format!("{head}: generic XDP"),
-            "it works and costs more per packet; a driver with native XDP avoids that",
-        ),
-        None => Finding::warn(
-            check,
-            format!("{head}: attaching will tell whether XDP is native"),
-            "GET /health and sentinel_xdp_packets_total say which mode it became",
-        ),
-    }
-}
-
-/// The interface of the default route, IPv4 before IPv6.
-fn default_interface() -> Option<String> {
-    let v4 = read_to_string("/proc/net/route").unwrap_or_default();
-    let v4 = v4.lines().skip(1).filter_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        (fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000")).then(|| fields[0].to_owned())
-    });
-    let v6 = read_to_string("/proc/net/ipv6_route").unwrap_or_default();
-    let v6 = v6.lines().filter_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let default = fields.first().is_some_and(|net| net.bytes().all(|b| b == b'0')) && fields.get(1) == Some(&"00");
-        fields
-            .get(9)
-            .filter(|name| default && **name != "lo")
-            .map(|name| (*name).to_owned())
-    });
-    v4.chain(v6).next()
 }
 
 /// Whether the database can be made, or is one that this release reads and may write.
@@ -207,6 +126,5 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "").expect("written");
         assert_eq!(writable("database", &file.join("c.db")).level, Level::Fail);
-        assert_eq!(interface("sntl-none").level, Level::Fail);
     }
 }

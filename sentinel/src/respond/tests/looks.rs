@@ -4,12 +4,16 @@ use super::rig::{Bench, at, block, net, protected};
 use crate::respond::HitTable;
 use crate::types::*;
 use sentinel_common::addr::Addr;
+use sentinel_common::packet::PacketMeta;
 use std::net::IpAddr;
 use std::time::Duration;
 
 fn packet(bench: &Bench, source: &str, now: u64) {
-    let source = Addr::from(source.parse::<IpAddr>().unwrap());
-    let _ = bench.rig.inside().gate.judge(source, 60, now);
+    let packet = PacketMeta {
+        src: Addr::from(source.parse::<IpAddr>().unwrap()),
+        ..PacketMeta::EMPTY
+    };
+    let _ = bench.rig.inside().gate.judge(&packet, 60, now);
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ impl Sides {
         if meta.too_deep {
             moves.insert("too_deep", 1);
         }
-        let (verdict, _) = self.model.judge(meta.src, bytes, 2);
+        let (verdict, _) = self.model.judge(meta, bytes, 2);
         let (packets, octets) = match (verdict.drops(), meta.ip_version == 4) {
             (true, true) => ("drop_v4", "drop_v4_bytes"),
             (true, false) => ("drop_v6", "drop_v6_bytes"),

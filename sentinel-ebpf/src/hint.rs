@@ -1,0 +1,31 @@
+//! Reads the hints of an address: on the way of a packet nobody listed, the only question asked of the lists.
+
+use crate::maps::{HINT4, HINT6};
+use aya_ebpf::maps::Array;
+use sentinel_common::addr::Addr;
+use sentinel_common::hint::{HINT_ALL, cell4, cell6_long, cell6_middle, cell6_short, high64, low32, place};
+use sentinel_common::settings::Settings;
+
+/// The `HINT_*` bits of an address: what may be listed there.
+#[inline(always)]
+pub(crate) fn of(settings: &Settings, address: &Addr, ip_version: u8) -> u32 {
+    if ip_version == 4 {
+        return cell(&HINT4, cell4(low32(address)));
+    }
+    let high = high64(address);
+    cell(&HINT6, cell6_short(high))
+        | cell(&HINT6, cell6_middle(high, settings.seed))
+        | cell(&HINT6, cell6_long(high, settings.seed))
+}
+
+#[inline(always)]
+fn cell(map: &Array<u64>, cell: u32) -> u32 {
+    let (word, shift) = place(cell);
+    // Every cell has its word; where it had none, what is listed would have to be looked up.
+    let Some(word) = map.get_ptr(word) else {
+        return HINT_ALL;
+    };
+    // SAFETY: the pointer is fresh from the map; the agent stores whole words.
+    let word = unsafe { word.read_volatile() };
+    (word >> shift) as u32 & HINT_ALL
+}

@@ -1,0 +1,117 @@
+//! The places a packet can be met on its way in: XDP, XDP for multi-buffer frames, tc.
+
+use crate::frame::Frame;
+use crate::redirect;
+use crate::stat::Stat;
+use crate::verdict::{tc_code, xdp_code};
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use sentinel_common::packet::PacketMeta;
+use sentinel_common::verdict::Verdict;
+
+/// Bytes that tc must have in one piece: what the parser reads of any real chain of headers.
+const LINEAR: u32 = 256;
+
+/// A packet that comes in, wherever it is met.
+pub(crate) trait Hook {
+    /// Interface it came in on.
+    fn ifindex(&self) -> u32;
+    /// Its linear part, from the Ethernet header on.
+    fn frame(&self) -> Frame;
+    /// Length of the whole frame, bytes.
+    fn bytes(&self, frame: Frame) -> u64;
+    /// The XDP context, for what only XDP can do (rewriting into another frame, answering); `None` on tc.
+    #[cfg_attr(
+        not(feature = "kernel-debug"),
+        expect(dead_code, reason = "for what only XDP can do")
+    )]
+    fn xdp(&self) -> Option<&XdpContext>;
+    /// Sends a packet on to the honeypot; where that cannot be done, drops and counts it.
+    fn redirect(&self, stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> i32;
+    /// The hook's code of a verdict.
+    fn code(verdict: Verdict) -> i32;
+}
+
+/// XDP; `FRAGS` where a frame may span buffers.
+pub(crate) struct Xdp<'a, const FRAGS: bool>(pub(crate) &'a XdpContext);
+
+impl<const FRAGS: bool> Hook for Xdp<'_, FRAGS> {
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        self.0.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn frame(&self) -> Frame {
+        Frame::new(self.0.data(), self.0.data_end())
+    }
+
+    #[inline(always)]
+    fn bytes(&self, frame: Frame) -> u64 {
+        if FRAGS {
+            // SAFETY: the context is the kernel's own.
+            unsafe { bpf_xdp_get_buff_len(self.0.ctx) }
+        } else {
+            frame.len()
+        }
+    }
+
+    #[inline(always)]
+    fn xdp(&self) -> Option<&XdpContext> {
+        Some(self.0)
+    }
+
+    #[inline(always)]
+    fn redirect(&self, stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> i32 {
+        redirect::hand_over::<FRAGS>(self.0, stat, meta, bytes) as i32
+    }
+
+    #[inline(always)]
+    fn code(verdict: Verdict) -> i32 {
+        xdp_code(verdict) as i32
+    }
+}
+
+/// tc ingress: after GRO, with an outer VLAN tag already taken off.
+pub(crate) struct Tc<'a>(pub(crate) &'a TcContext);
+
+impl Hook for Tc<'_> {
+    #[inline(always)]
+    fn ifindex(&self) -> u32 {
+        // SAFETY: the context is the kernel's and valid for the length of the program.
+        unsafe { (*self.0.skb.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn frame(&self) -> Frame {
+        let linear = (self.0.data_end() - self.0.data()) as u32;
+        if linear < LINEAR && linear < self.0.len() {
+            // Drivers may leave all but the Ethernet header in pages. A packet that cannot be gathered is judged by
+            // what is there.
+            let _ = self.0.pull_data(LINEAR.min(self.0.len()));
+        }
+        Frame::new(self.0.data(), self.0.data_end())
+    }
+
+    #[inline(always)]
+    fn bytes(&self, _frame: Frame) -> u64 {
+        u64::from(self.0.len())
+    }
+
+    #[inline(always)]
+    fn xdp(&self) -> Option<&XdpContext> {
+        None
+    }
+
+    #[inline(always)]
+    fn redirect(&self, stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> i32 {
+        // The program that rewrites is XDP's.
+        redirect::failed(stat, meta, bytes);
+        tc_code(Verdict::DropExact)
+    }
+
+    #[inline(always)]
+    fn code(verdict: Verdict) -> i32 {
+        tc_code(verdict)
+    }
+}

@@ -1,0 +1,267 @@
+//! The hints' only writer: sets a bit where something is listed, clears it where nothing is any more.
+//!
+//! Each bit has one owner (the allowlist, the decisions' entries, the feeds' addresses, the feeds' prefixes), which
+//! serialises its own changes; words are shared, so every store is atomic.
+
+use super::stretch::{self, Stretch};
+use crate::kernel::error::KernelError;
+use crate::kernel::mmap::Mapped;
+use aya::maps::{Map, MapData};
+use ipnet::IpNet;
+use sentinel_common::hint::{CELLS4, WORDS4, WORDS6, cell6_long, cell6_middle, cell6_short, place};
+use sentinel_common::names::{MAP_HINT4, MAP_HINT6};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One bit in each of the sixteen cells of a word.
+const EACH: u64 = 0x1111_1111_1111_1111;
+/// Cells in a word.
+const CELLS: u32 = 16;
+
+/// The cells of both families, in the kernel's memory.
+pub(super) struct Hints {
+    four: Mapped,
+    six: Mapped,
+    /// Programs that are loaded later name the maps by their descriptors.
+    _maps: [MapData; 2],
+    pub(super) seed: u64,
+}
+
+impl Hints {
+    pub(super) fn new(four: MapData, six: MapData, seed: u64) -> Result<Self, KernelError> {
+        let map = |map: &MapData, words: u32, name: &str| {
+            Mapped::new(map.fd().as_fd(), words as usize * 8).map_err(|source| KernelError::System {
+                call: format!("mapping {name}"),
+                source,
+            })
+        };
+        Ok(Self {
+            four: map(&four, WORDS4, MAP_HINT4)?,
+            six: map(&six, WORDS6, MAP_HINT6)?,
+            _maps: [four, six],
+            seed,
+        })
+    }
+
+    fn words(&self, v6: bool) -> &[AtomicU64] {
+        if v6 { self.six.words() } else { self.four.words() }
+    }
+
+    pub(super) fn stretch(&self, net: IpNet) -> Stretch {
+        stretch::of(net, self.seed)
+    }
+
+    /// Sets `bit` in every cell of a stretch. What it tells of must be written before.
+    pub(super) fn set(&self, stretch: &Stretch, bit: u32) {
+        each_word(&stretch.cells, |word, cells| {
+            self.words(stretch.v6)[word].fetch_or(cells * u64::from(bit), Ordering::Release);
+        });
+    }
+
+    /// Clears `bit` in every cell of a stretch.
+    fn clear(&self, stretch: &Stretch, bit: u32) {
+        each_word(&stretch.cells, |word, cells| {
+            self.words(stretch.v6)[word].fetch_and(!(cells * u64::from(bit)), Ordering::Release);
+        });
+    }
+
+    /// Sets `bit` in some cells of one family.
+    pub(super) fn set_cells(&self, v6: bool, cells: impl IntoIterator<Item = u32>, bit: u32) {
+        let words = self.words(v6);
+        for cell in cells {
+            let (word, shift) = place(cell);
+            words[word as usize].fetch_or(u64::from(bit) << shift, Ordering::Release);
+        }
+    }
+
+    /// Whether a packet from an exact address finds `bit` in any of the cells it asks.
+    pub(super) fn packet_has(&self, address: IpNet, bit: u32) -> bool {
+        match address {
+            IpNet::V4(_) => self.has(&self.stretch(address), bit),
+            IpNet::V6(net) => {
+                let high = (net.addr().to_bits() >> 64) as u64;
+                let cells = [
+                    cell6_short(high),
+                    cell6_middle(high, self.seed),
+                    cell6_long(high, self.seed),
+                ];
+                cells.into_iter().any(|cell| {
+                    let (word, shift) = place(cell);
+                    self.six.words()[word as usize].load(Ordering::Acquire) >> shift & u64::from(bit) != 0
+                })
+            }
+        }
+    }
+
+    /// Clears `bit` in some cells of one family.
+    pub(super) fn clear_cells(&self, v6: bool, cells: impl IntoIterator<Item = u32>, bit: u32) {
+        let words = self.words(v6);
+        for cell in cells {
+            let (word, shift) = place(cell);
+            words[word as usize].fetch_and(!(u64::from(bit) << shift), Ordering::Release);
+        }
+    }
+
+    /// Whether every cell of a stretch has `bit`: without it packets pass by what is listed there.
+    pub(super) fn has(&self, stretch: &Stretch, bit: u32) -> bool {
+        let mut all = true;
+        each_word(&stretch.cells, |word, cells| {
+            let wanted = cells * u64::from(bit);
+            all &= self.words(stretch.v6)[word].load(Ordering::Acquire) & wanted == wanted;
+        });
+        all
+    }
+
+    /// Cells that have `bit`, of both families.
+    pub(super) fn count(&self, bit: u32) -> u64 {
+        let count = |words: &[AtomicU64]| -> u64 {
+            words
+                .iter()
+                .map(|word| u64::from((word.load(Ordering::Relaxed) & (EACH * u64::from(bit))).count_ones()))
+                .sum()
+        };
+        count(self.four.words()) + count(self.six.words())
+    }
+}
+
+/// Calls with each word of a stretch, and one bit for each of its cells that belongs to it.
+fn each_word(cells: &Range<u32>, mut call: impl FnMut(usize, u64)) {
+    let mut cell = cells.start;
+    while cell < cells.end {
+        let (word, shift) = place(cell);
+        let here = (CELLS - cell % CELLS).min(cells.end - cell);
+        let mask = if here == CELLS {
+            EACH
+        } else {
+            EACH & ((1 << (4 * here)) - 1)
+        };
+        call(word as usize, mask << shift);
+        cell += here;
+    }
+}
+
+/// Which cells of one bit are in use, by how many. What touches many cells is kept as it is, not cell by cell.
+pub(super) struct Cells {
+    bit: u32,
+    single: [HashMap<u32, u32>; 2],
+    wide: BTreeSet<(bool, u32, u32)>,
+}
+
+impl Cells {
+    pub(super) fn new(bit: u32) -> Self {
+        Self {
+            bit,
+            single: Default::default(),
+            wide: BTreeSet::new(),
+        }
+    }
+
+    /// Something new is listed at `net`; no two are the same.
+    pub(super) fn add(&mut self, hints: &Hints, net: IpNet) {
+        let stretch = hints.stretch(net);
+        let Range { start, end } = stretch.cells;
+        if end - start == 1 {
+            *self.single[usize::from(stretch.v6)].entry(start).or_default() += 1;
+        } else {
+            self.wide.insert((stretch.v6, start, end));
+        }
+        hints.set(&stretch, self.bit);
+    }
+
+    /// What was listed at `net` is gone: the bit goes where nothing else is.
+    pub(super) fn remove(&mut self, hints: &Hints, net: IpNet) {
+        let stretch = hints.stretch(net);
+        let Range { start, end } = stretch.cells;
+        let single = &mut self.single[usize::from(stretch.v6)];
+        if end - start == 1 {
+            if let Some(count) = single.get_mut(&start) {
+                *count -= 1;
+                if *count > 0 {
+                    return;
+                }
+                single.remove(&start);
+            }
+            if !self.covered(stretch.v6, start, 1) {
+                hints.clear(&stretch, self.bit);
+            }
+            return;
+        }
+        self.wide.remove(&(stretch.v6, start, end));
+        if self.covered(stretch.v6, start, end - start) {
+            return;
+        }
+        // Prefixes nest or lie apart: what is left of this one is what those within it do not cover.
+        let mut gaps = Vec::new();
+        let mut from = start;
+        for &(_, first, behind) in self.wide.range((stretch.v6, start, 0)..(stretch.v6, end, 0)) {
+            if behind > from {
+                gaps.push(from..first.max(from));
+                from = behind;
+            }
+        }
+        gaps.push(from..end);
+        let single = &self.single[usize::from(stretch.v6)];
+        for gap in gaps {
+            if single.len() < gap.len() {
+                let mut used: Vec<u32> = single.keys().copied().filter(|cell| gap.contains(cell)).collect();
+                used.sort_unstable();
+                let mut from = gap.start;
+                for cell in used.into_iter().chain([gap.end]) {
+                    hints.clear(
+                        &Stretch {
+                            v6: stretch.v6,
+                            cells: from..cell,
+                        },
+                        self.bit,
+                    );
+                    from = cell + 1;
+                }
+            } else {
+                let unused = gap.filter(|cell| !single.contains_key(cell));
+                hints.clear_cells(stretch.v6, unused, self.bit);
+            }
+        }
+    }
+
+    /// Whether something wider than `cells` covers the stretch of that many from `start`.
+    fn covered(&self, v6: bool, start: u32, cells: u32) -> bool {
+        let mut size = cells.saturating_mul(2);
+        while size <= CELLS4 {
+            let from = start & !(size - 1);
+            if self.wide.contains(&(v6, from, from + size)) {
+                return true;
+            }
+            size *= 2;
+        }
+        false
+    }
+}
+
+/// The data of a mappable array.
+pub(super) fn array(map: Map) -> Option<MapData> {
+    match map {
+        Map::Array(data) => Some(data),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(cells: Range<u32>) -> Vec<(usize, u64)> {
+        let mut out = Vec::new();
+        each_word(&cells, |word, mask| out.push((word, mask)));
+        out
+    }
+
+    #[test]
+    fn a_stretch_is_whole_words_and_two_parts() {
+        assert_eq!(words(5..6), [(0, 1 << 20)]);
+        assert_eq!(words(0..16), [(0, EACH)]);
+        assert_eq!(words(15..33), [(0, 1 << 60), (1, EACH), (2, 1)]);
+        assert_eq!(words(7..7), []);
+    }
+}

@@ -1,0 +1,199 @@
+//! A kernel map that fails loudly when it is full, its capacity, and how much of it is used.
+
+use crate::kernel::error::{KernelError, chain, errno};
+use crate::kernel::load::take;
+use crate::respond::EnforceError;
+use crate::types::MapUse;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{HashMap, MapData, MapError};
+use aya::{Ebpf, Pod};
+use sentinel_common::entry::{AllowEntry, BlockEntry};
+use sentinel_common::list::NetSlot;
+
+/// `BPF_NOEXIST`: create, do not replace.
+const NO_EXIST: u64 = 1;
+
+pub(super) type Pairs<K, V> = Vec<(K, V)>;
+
+/// A kernel map that fails loudly when it is full.
+pub(super) trait Store {
+    type Key: Pod;
+    type Value: Pod;
+    fn get(&self, key: &Self::Key) -> Result<Option<Self::Value>, MapError>;
+    fn set(&mut self, key: &Self::Key, value: &Self::Value, flags: u64) -> Result<(), MapError>;
+    fn unset(&mut self, key: &Self::Key) -> Result<(), MapError>;
+    fn all(&self) -> Result<Pairs<Self::Key, Self::Value>, MapError>;
+}
+
+impl<K: Pod, V: Pod> Store for HashMap<MapData, K, V> {
+    type Key = K;
+    type Value = V;
+
+    fn get(&self, key: &K) -> Result<Option<V>, MapError> {
+        found(Self::get(self, key, 0))
+    }
+
+    fn set(&mut self, key: &K, value: &V, flags: u64) -> Result<(), MapError> {
+        self.insert(key, value, flags)
+    }
+
+    fn unset(&mut self, key: &K) -> Result<(), MapError> {
+        self.remove(key)
+    }
+
+    fn all(&self) -> Result<Pairs<K, V>, MapError> {
+        self.iter().collect()
+    }
+}
+
+/// An entry that knows the prefix it stands for.
+pub(super) trait Prefixed: Pod {
+    fn prefix_len(&self) -> u8;
+}
+
+impl Prefixed for BlockEntry {
+    fn prefix_len(&self) -> u8 {
+        self.prefix_len
+    }
+}
+
+impl Prefixed for AllowEntry {
+    fn prefix_len(&self) -> u8 {
+        self.prefix_len
+    }
+}
+
+impl Prefixed for NetSlot {
+    fn prefix_len(&self) -> u8 {
+        self.prefix_len as u8
+    }
+}
+
+impl<K: Pod, V: Prefixed> Store for LpmTrie<MapData, K, V> {
+    type Key = Key<K>;
+    type Value = V;
+
+    /// A trie answers with the longest prefix that covers the key; only the very same prefix counts here.
+    fn get(&self, key: &Key<K>) -> Result<Option<V>, MapError> {
+        let entry = found(Self::get(self, key, 0))?;
+        Ok(entry.filter(|entry| u32::from(entry.prefix_len()) == key.prefix_len()))
+    }
+
+    fn set(&mut self, key: &Key<K>, value: &V, flags: u64) -> Result<(), MapError> {
+        self.insert(key, value, flags)
+    }
+
+    fn unset(&mut self, key: &Key<K>) -> Result<(), MapError> {
+        self.remove(key)
+    }
+
+    fn all(&self) -> Result<Pairs<Key<K>, V>, MapError> {
+        self.iter().collect()
+    }
+}
+
+fn found<V>(answer: Result<V, MapError>) -> Result<Option<V>, MapError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A map, its name, its capacity and how much of it is used.
+pub(super) struct Table<M> {
+    map: M,
+    pub(super) name: &'static str,
+    pub(super) capacity: u32,
+    used: u64,
+}
+
+impl<M: Store> Table<M> {
+    fn failed(&self, error: &MapError) -> EnforceError {
+        match errno(error) {
+            Some(libc::E2BIG | libc::ENOSPC) => self.full(),
+            _ => EnforceError::Kernel {
+                map: self.name,
+                cause: chain(error),
+            },
+        }
+    }
+
+    const fn full(&self) -> EnforceError {
+        EnforceError::Full {
+            map: self.name,
+            capacity: self.capacity,
+        }
+    }
+
+    pub(super) fn get(&self, key: &M::Key) -> Result<Option<M::Value>, EnforceError> {
+        self.map.get(key).map_err(|error| self.failed(&error))
+    }
+
+    /// Writes what `merge` makes of the value that is there; says whether there was none.
+    pub(super) fn put(
+        &mut self,
+        key: &M::Key,
+        merge: impl Fn(Option<M::Value>) -> M::Value,
+    ) -> Result<bool, EnforceError> {
+        // The kernel's maps of prefixes hold one more, for renewals.
+        if self.used < u64::from(self.capacity) {
+            match self.map.set(key, &merge(None), NO_EXIST) {
+                Ok(()) => {
+                    self.used += 1;
+                    return Ok(true);
+                }
+                Err(error) if errno(&error) == Some(libc::EEXIST) => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        let Some(old) = self.get(key)? else {
+            return Err(self.full());
+        };
+        self.map
+            .set(key, &merge(Some(old)), 0)
+            .map_err(|error| self.failed(&error))?;
+        Ok(false)
+    }
+
+    pub(super) fn delete(&mut self, key: &M::Key) -> Result<Option<M::Value>, EnforceError> {
+        let Some(old) = self.get(key)? else { return Ok(None) };
+        match self.map.unset(key) {
+            Ok(()) => {}
+            Err(error) if errno(&error) == Some(libc::ENOENT) => return Ok(None),
+            Err(error) => return Err(self.failed(&error)),
+        }
+        self.used = self.used.saturating_sub(1);
+        Ok(Some(old))
+    }
+
+    pub(super) fn all(&self) -> Result<Pairs<M::Key, M::Value>, EnforceError> {
+        self.map.all().map_err(|error| self.failed(&error))
+    }
+
+    pub(super) fn usage(&self) -> (String, MapUse) {
+        let usage = MapUse {
+            entries: self.used,
+            capacity: u64::from(self.capacity),
+        };
+        (self.name.to_owned(), usage)
+    }
+}
+
+pub(super) fn table<M: Store + TryFrom<aya::maps::Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    capacity: u32,
+) -> Result<Table<M>, KernelError> {
+    let map: M = take(ebpf, name)?;
+    let mut table = Table {
+        map,
+        name,
+        capacity,
+        used: 0,
+    };
+    // A map that an earlier agent pinned already holds some.
+    table.used = table.map.all().map_err(|error| KernelError::map(name, &error))?.len() as u64;
+    Ok(table)
+}

@@ -1,0 +1,132 @@
+//! One question to rtnetlink(7) and its answer, synchronously: for what is asked while attaching.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Length of `struct nlmsghdr`.
+pub(super) const HEADER: usize = size_of::<libc::nlmsghdr>();
+/// Largest datagram the kernel answers with.
+const DATAGRAM: usize = 64 * 1024;
+/// Messages of one answer; a dump that is longer is cut.
+const MESSAGES: usize = 4096;
+
+/// A message of an answer: its type, and what follows its header.
+pub(super) type Message = (u16, Vec<u8>);
+
+/// Sends a request (header included) and returns the messages of the answer: all of a dump, else those of the first
+/// datagram. An acknowledgement is no message.
+///
+/// # Errors
+/// The kernel's, also where it is the answer.
+pub(super) fn exchange(request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
+    // SAFETY: a plain socket call; the descriptor is ours from here on.
+    let socket = unsafe {
+        let fd = libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            libc::NETLINK_ROUTE,
+        );
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    // SAFETY: the buffer is valid for its length until the call returns.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) };
+    if sent < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut messages = Vec::new();
+    let mut datagram = vec![0u8; DATAGRAM];
+    loop {
+        // SAFETY: as above.
+        let got = unsafe { libc::recv(socket.as_raw_fd(), datagram.as_mut_ptr().cast(), datagram.len(), 0) };
+        if got < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let done = take(datagram.get(..got as usize).unwrap_or_default(), &mut messages)?;
+        if done || !dump || got == 0 || messages.len() >= MESSAGES {
+            return Ok(messages);
+        }
+    }
+}
+
+/// Splits a datagram; true when it says that nothing follows.
+fn take(mut rest: &[u8], messages: &mut Vec<Message>) -> io::Result<bool> {
+    while let Some((header, _)) = rest.split_at_checked(HEADER) {
+        let (len, kind) = (word(header, 0) as usize, half(header, 4));
+        let body = rest.get(HEADER..len).unwrap_or_default();
+        match i32::from(kind) {
+            libc::NLMSG_DONE => return Ok(true),
+            libc::NLMSG_ERROR => match (word(body, 0) as i32).wrapping_neg() {
+                0 => {}
+                code => return Err(io::Error::from_raw_os_error(code)),
+            },
+            _ => messages.push((kind, body.to_vec())),
+        }
+        rest = rest.get(len.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// The attributes behind `skip` bytes of a fixed header: their types, without flags, and contents.
+pub(super) fn attributes(body: &[u8], skip: usize) -> Vec<(u16, &[u8])> {
+    let mut found = Vec::new();
+    let mut rest = body.get(skip..).unwrap_or_default();
+    while rest.len() >= 4 {
+        let len = usize::from(half(rest, 0));
+        if len < 4 {
+            break;
+        }
+        found.push((half(rest, 2) & 0x3fff, rest.get(4..len).unwrap_or_default()));
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
+}
+
+/// A 32-bit word in host order; 0 where there is none.
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
+    let four = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+    four.map_or(0, u32::from_ne_bytes)
+}
+
+/// A 16-bit word in host order; 0 where there is none.
+fn half(bytes: &[u8], at: usize) -> u16 {
+    let two = bytes.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
+    two.map_or(0, u16::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of that type.
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut out = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
+        out.extend(kind.to_ne_bytes());
+        out.extend([0; 10]);
+        out.extend(body);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
+
+    #[test]
+    fn answers_are_split_and_cut_ones_are_no_panic() {
+        let mut datagram = message(16, &[1, 2, 3]);
+        datagram.extend(message(16, &[4]));
+        datagram.extend(message(libc::NLMSG_DONE as u16, &[0; 4]));
+        for len in 0..=datagram.len() {
+            let mut got = Vec::new();
+            let done = take(&datagram[..len], &mut got).expect("no error in it");
+            assert_eq!(done, len >= 40 + HEADER, "{len}");
+            if done {
+                assert_eq!(got, [(16, vec![1, 2, 3]), (16, vec![4])]);
+            }
+        }
+        let refused = message(libc::NLMSG_ERROR as u16, &(-libc::EPERM).to_ne_bytes());
+        let error = take(&refused, &mut Vec::new()).expect_err("refused");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        assert!(attributes(&[8, 0, 1, 0x80, 7, 0, 0, 0, 9, 0], 0) == [(1, &[7u8, 0, 0, 0][..])]);
+        assert_eq!(attributes(&[0; 16], 0), []);
+    }
+}

@@ -1,0 +1,340 @@
+//! Taking over the maps of the agent before, so that a restart forgets nothing and leaves no packet unjudged.
+//!
+//! A header is pinned first and read first: maps of another layout or meaning are refused. Then every map has one of
+//! three fates. *Kept*: the pinned map itself goes on (blocks, allows, lists, counters), or, where its capacity was
+//! changed, a new one with the old one's entries in it. *Renewed*: pinned, and made anew at each start, so that it
+//! changes together with the programs that read it. *Private*: not pinned; begins empty with each agent. New maps are
+//! pinned beside the old ones and take their names once the new programs are attached.
+
+use super::error::{KernelError, chain};
+use super::rawmap;
+use aya::maps::{Array, Map, MapData, MapError, MapInfo};
+use sentinel_common::names as n;
+use sentinel_common::pin::PinHeader;
+use sentinel_common::settings::Settings;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+/// `BPF_MAP_TYPE_*` of `linux/bpf.h`.
+const HASH: u32 = 1;
+const PROG_ARRAY: u32 = 3;
+const LPM_TRIE: u32 = 11;
+
+/// Maps that begin empty with each agent: the ring, whose reader died with what it had not read; flows, which the new
+/// agent's table would take for new ones with a past; and scratch space.
+const PRIVATE: &[&str] = &[n::MAP_EVENTS, n::MAP_FLOWS, n::MAP_SCRATCH, "AYA_LOGS"];
+/// Maps that are written before the programs that read them are attached. So are all program arrays, which the kernel
+/// empties when nobody holds them: pinned, they outlive the agent.
+const RENEWED: &[&str] = &[n::MAP_SETTINGS];
+
+/// What becomes of a map when an agent starts with `kernel.pin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Renewed,
+    Private,
+}
+
+fn fate(name: &str, kind: u32) -> Fate {
+    if name.starts_with('.') || PRIVATE.contains(&name) {
+        Fate::Private
+    } else if RENEWED.contains(&name) || kind == PROG_ARRAY {
+        Fate::Renewed
+    } else {
+        Fate::Kept
+    }
+}
+
+/// A map as the object defines it, with the capacity the configuration asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Spec {
+    pub(super) name: String,
+    pub(super) kind: u32,
+    pub(super) key_size: u32,
+    pub(super) value_size: u32,
+    pub(super) max_entries: u32,
+    pub(super) flags: u32,
+}
+
+/// An old map whose entries go into the one that is made at its place.
+struct Move {
+    name: String,
+    old: MapData,
+    key_size: u32,
+    value_size: u32,
+    capacities: (u32, u32),
+}
+
+/// A takeover under way: from before the maps are made until the programs are attached.
+pub(super) struct Takeover {
+    maps: PathBuf,
+    header: PinHeader,
+    /// Whether there was an agent before.
+    continues: bool,
+    /// Where each map is pinned while the takeover is under way.
+    paths: Vec<(String, PathBuf)>,
+    moves: Vec<Move>,
+    /// Settings of the run before.
+    inherited: Option<Settings>,
+}
+
+impl Takeover {
+    /// Reads what is there and decides about every map; nothing of the old agent's is changed.
+    ///
+    /// # Errors
+    /// [`KernelError::PinnedLayout`], [`KernelError::ForeignPins`]; [`KernelError::System`] where bpffs refuses.
+    pub(super) fn plan(maps: PathBuf, specs: &[Spec]) -> Result<Self, KernelError> {
+        let own = PinHeader::new(env!("CARGO_PKG_VERSION"));
+        let found = header(&maps)?;
+        if let Some(other) = found.filter(|other| !own.fits(other)) {
+            return Err(layout(&maps, &other, None));
+        }
+        let mut plan = Self {
+            header: found.unwrap_or(own),
+            continues: found.is_some(),
+            paths: Vec::new(),
+            moves: Vec::new(),
+            inherited: None,
+            maps,
+        };
+        for spec in specs {
+            plan.add(spec)?;
+        }
+        if plan.continues {
+            let path = plan.maps.join(n::MAP_SETTINGS);
+            plan.inherited = element::<Settings>(&path).ok().flatten();
+        } else {
+            plan.create_header()?;
+        }
+        Ok(plan)
+    }
+
+    fn add(&mut self, spec: &Spec) -> Result<(), KernelError> {
+        let fate = fate(&spec.name, spec.kind);
+        if fate == Fate::Private {
+            return Ok(());
+        }
+        let path = self.maps.join(&spec.name);
+        let fresh = self.maps.join(format!("{}-new", spec.name));
+        // What a takeover that was cut short left may be in use by programs it attached.
+        rename(&fresh, &self.maps.join(format!("{}-old", spec.name)))?;
+        let Some(info) = pinned(&path)? else {
+            self.paths.push((spec.name.clone(), path));
+            return Ok(());
+        };
+        if !self.continues {
+            return Err(KernelError::ForeignPins {
+                path: path.display().to_string(),
+                what: format!("there is no {} beside it, which an agent pins first", n::MAP_HEADER),
+            });
+        }
+        let kind = info.map_type().map_or(0, |kind| kind as u32);
+        let same = kind == spec.kind
+            && info.key_size() == spec.key_size
+            && info.value_size() == spec.value_size
+            && info.map_flags() == spec.flags;
+        if !same {
+            return Err(layout(&self.maps, &self.header, Some(&spec.name)));
+        }
+        if fate == Fate::Kept && info.max_entries() == spec.max_entries {
+            self.paths.push((spec.name.clone(), path));
+            return Ok(());
+        }
+        if fate == Fate::Kept && !matches!(kind, HASH | LPM_TRIE) {
+            tracing::info!(map = spec.name, "capacity changed, begins empty");
+        } else if fate == Fate::Kept {
+            self.moves.push(Move {
+                name: spec.name.clone(),
+                old: MapData::from_pin(&path).map_err(|error| broken(&path, &error))?,
+                key_size: spec.key_size,
+                value_size: spec.value_size,
+                capacities: (info.max_entries(), spec.max_entries),
+            });
+        }
+        self.paths.push((spec.name.clone(), fresh));
+        Ok(())
+    }
+
+    fn create_header(&self) -> Result<(), KernelError> {
+        let path = self.maps.join(n::MAP_HEADER);
+        let failed = |error: &MapError| KernelError::map(n::MAP_HEADER, error);
+        let mut map = Array::<MapData, PinHeader>::create(1, 0).map_err(|error| failed(&error))?;
+        map.set(0, self.header, 0).map_err(|error| failed(&error))?;
+        map.pin(&path).map_err(|error| broken(&path, &error))
+    }
+
+    /// Where the loader finds each map, or pins the new one.
+    pub(super) fn paths(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.paths.iter().map(|(name, path)| (name.as_str(), path.as_path()))
+    }
+
+    /// Fills the maps that were made with another capacity than the old ones had. Entries keep their counters; what
+    /// the old programs count from here until they are replaced is lost to those of moved maps.
+    ///
+    /// # Errors
+    /// [`KernelError::Shrunk`] where the entries do not fit; [`KernelError::Map`] where the kernel refuses.
+    pub(super) fn fill(&self) -> Result<(), KernelError> {
+        for one in &self.moves {
+            let path = self.maps.join(format!("{}-new", one.name));
+            let new = MapData::from_pin(&path).map_err(|error| broken(&path, &error))?;
+            let (key_size, value_size) = (one.key_size as usize, one.value_size as usize);
+            let (old, wanted) = one.capacities;
+            match rawmap::copy(one.old.fd().as_fd(), new.fd().as_fd(), key_size, value_size) {
+                Ok(entries) => {
+                    tracing::info!(
+                        map = one.name,
+                        entries,
+                        from = old,
+                        to = wanted,
+                        "capacity changed, entries kept"
+                    );
+                }
+                Err(error) if matches!(error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) => {
+                    return Err(KernelError::Shrunk {
+                        map: one.name.clone(),
+                        old,
+                        wanted,
+                    });
+                }
+                Err(error) => {
+                    return Err(KernelError::Map {
+                        map: one.name.clone(),
+                        cause: format!("its entries cannot be moved: {error}"),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Settings of the agent before. What describes kept maps (their seed, sizes and versions) has to go on with them.
+    pub(super) const fn inherited(&self) -> Option<&Settings> {
+        self.inherited.as_ref()
+    }
+
+    /// Which interface counted in which slot.
+    pub(super) const fn slots(&self) -> [u32; n::MAX_INTERFACES as usize] {
+        self.header.slots
+    }
+
+    /// The new programs are attached: the new maps take the old ones' names, and the header says who they are.
+    ///
+    /// # Errors
+    /// [`KernelError::System`] where bpffs refuses; the programs work all the same.
+    pub(super) fn commit(&mut self, slots: [u32; n::MAX_INTERFACES as usize]) -> Result<(), KernelError> {
+        for (name, path) in &mut self.paths {
+            let settled = self.maps.join(name.as_str());
+            if *path != settled {
+                rename(path, &settled)?;
+                *path = settled;
+            }
+            let _ = fs::remove_file(self.maps.join(format!("{name}-old")));
+        }
+        self.moves.clear();
+        self.header = PinHeader {
+            slots,
+            ..PinHeader::new(env!("CARGO_PKG_VERSION"))
+        };
+        let path = self.maps.join(n::MAP_HEADER);
+        let failed = |error: &MapError| broken(&path, error);
+        let data = MapData::from_pin(&path).map_err(|error| failed(&error))?;
+        let mut map = Array::<_, PinHeader>::try_from(Map::Array(data)).map_err(|error| failed(&error))?;
+        map.set(0, self.header, 0).map_err(|error| failed(&error))
+    }
+}
+
+/// The header pinned among `maps`, if there is one.
+///
+/// # Errors
+/// [`KernelError::ForeignPins`] where what is there is none.
+pub(super) fn header(maps: &Path) -> Result<Option<PinHeader>, KernelError> {
+    let path = maps.join(n::MAP_HEADER);
+    let found = element::<PinHeader>(&path)?;
+    if found.is_some_and(|header| header.magic != sentinel_common::pin::MAGIC) {
+        return Err(KernelError::ForeignPins {
+            path: path.display().to_string(),
+            what: "it is no header of ours".to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+/// Whether this agent can take over the maps behind a header.
+pub(super) fn fits(header: &PinHeader) -> bool {
+    PinHeader::new("").fits(header)
+}
+
+/// The name of the map behind a file in `maps/`, if it is ours: a map, named as one of the object's (or as one that takes
+/// or left its place), beside a header.
+pub(super) fn owned(path: &Path, names: &[String], headed: bool) -> Option<String> {
+    let file = path.file_name()?.to_str()?;
+    let name = file.trim_end_matches("-new").trim_end_matches("-old");
+    let known = name == n::MAP_HEADER || names.iter().any(|own| own == name);
+    (headed && known && MapInfo::from_pin(path).is_ok()).then(|| name.to_owned())
+}
+
+/// What is pinned at `path`; `None` for nothing.
+fn pinned(path: &Path) -> Result<Option<MapInfo>, KernelError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let foreign = |error: MapError| KernelError::ForeignPins {
+        path: path.display().to_string(),
+        what: format!("it is no map ({})", chain(&error)),
+    };
+    MapInfo::from_pin(path).map(Some).map_err(foreign)
+}
+
+/// The one element of a pinned array.
+fn element<T: aya::Pod>(path: &Path) -> Result<Option<T>, KernelError> {
+    let Some(info) = pinned(path)? else { return Ok(None) };
+    let foreign = |what: &str| KernelError::ForeignPins {
+        path: path.display().to_string(),
+        what: what.to_owned(),
+    };
+    if info.value_size() as usize != size_of::<T>() {
+        return Err(foreign(
+            "its value has another size: another version of sentinel made it, or another program",
+        ));
+    }
+    let data = MapData::from_pin(path).map_err(|error| broken(path, &error))?;
+    let map = Array::<_, T>::try_from(Map::Array(data)).map_err(|_| foreign("it is no array"))?;
+    map.get(&0, 0).map(Some).map_err(|_| foreign("it cannot be read"))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), KernelError> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(KernelError::System {
+            call: format!("renaming {}", from.display()),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn layout(maps: &Path, other: &PinHeader, map: Option<&str>) -> KernelError {
+    let own = PinHeader::new(env!("CARGO_PKG_VERSION"));
+    let version = |header: &PinHeader| {
+        format!(
+            "sentinel {} (layout {:016x}, policy {})",
+            header.agent(),
+            header.layout,
+            header.policy
+        )
+    };
+    KernelError::PinnedLayout {
+        path: maps.display().to_string(),
+        theirs: version(other),
+        ours: version(&own),
+        map: map.map_or(String::new(), |map| format!(": {map} has another shape")),
+    }
+}
+
+fn broken(path: &Path, error: &(dyn std::error::Error + 'static)) -> KernelError {
+    KernelError::System {
+        call: format!("{} (`sentinel detach` removes what is pinned)", path.display()),
+        source: std::io::Error::other(chain(error)),
+    }
+}

@@ -1,0 +1,170 @@
+//! Attaching to tc: tcx links from Linux 6.6 on, filters on a clsact qdisc before.
+
+use super::error::{KernelError, chain, errno};
+use super::load::classifier;
+use super::pin::{Kind, Pins};
+use super::{clsact, interface};
+use aya::Ebpf;
+use aya::programs::links::LinkOrder;
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_detach_program};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+use sentinel_common::names as n;
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    In,
+    Out,
+}
+
+impl Direction {
+    const fn hook(self) -> TcAttachType {
+        match self {
+            Self::In => TcAttachType::Ingress,
+            Self::Out => TcAttachType::Egress,
+        }
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::In => n::PROG_INGRESS,
+            Self::Out => n::PROG_EGRESS,
+        }
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::In => Kind::Ingress,
+            Self::Out => Kind::Egress,
+        }
+    }
+
+    fn failed(self, name: &str, cause: String) -> KernelError {
+        let interface = name.to_owned();
+        match self {
+            Self::In => KernelError::Ingress { interface, cause },
+            Self::Out => KernelError::Egress { interface, cause },
+        }
+    }
+}
+
+/// What attaching left in our hands.
+#[derive(Default)]
+pub(super) struct Held {
+    /// The link, unless it is pinned or the filter keeps itself.
+    pub(super) link: Option<SchedClassifierLink>,
+    /// Whether the clsact qdisc is of our making, and goes with us.
+    pub(super) clsact: bool,
+}
+
+/// Attaches one direction, or swaps our program into what an earlier agent pinned.
+///
+/// Before Linux 6.6 a pinned filter cannot be swapped: the new one is attached after the old one went.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    pins: Option<&Pins>,
+    direction: Direction,
+    name: &str,
+    ifindex: u32,
+    tcx: bool,
+) -> Result<Held, KernelError> {
+    let failed = |cause: String| direction.failed(name, cause);
+    let program = classifier(ebpf, direction.program())?;
+    if program.fd().is_err() {
+        program
+            .load()
+            .map_err(|error| KernelError::program(direction.program(), error))?;
+    }
+    let links = pins.filter(|_| tcx);
+    if let Some(pins) = links
+        && swap(program, pins, direction.kind(), ifindex)?
+    {
+        return Ok(Held::default());
+    }
+    let mut held = Held::default();
+    let options = if tcx {
+        TcAttachOptions::TcxOrder(LinkOrder::default())
+    } else {
+        // A filter that an agent before this one left behind would count everything twice.
+        let _ = qdisc_detach_program(name, direction.hook(), direction.program());
+        held.clsact = clsact::add(name).map_err(|error| failed(chain(&error)))? && pins.is_none();
+        TcAttachOptions::Netlink(NlOptions::default())
+    };
+    let link = attach_new(program, direction, name, options).map_err(|error| match errno(&error) {
+        Some(libc::EPERM) => KernelError::permission("attaching to tc"),
+        _ => failed(chain(&error)),
+    })?;
+    match (links, pins) {
+        (Some(pins), _) => pins.keep(super::attach::pinnable(link)?, direction.kind(), ifindex)?,
+        // Kept by the filter itself; only the handle is let go.
+        (None, Some(_)) => std::mem::forget(link),
+        (None, None) => held.link = Some(link),
+    }
+    Ok(held)
+}
+
+/// Removes our filter of one direction from a clsact hook, if it is there.
+pub(super) fn remove_filter(name: &str, direction: Direction) {
+    let _ = qdisc_detach_program(name, direction.hook(), direction.program());
+}
+
+fn attach_new(
+    program: &mut SchedClassifier,
+    direction: Direction,
+    name: &str,
+    options: TcAttachOptions,
+) -> Result<SchedClassifierLink, ProgramError> {
+    let id = program.attach_with_options(name, direction.hook(), options)?;
+    program.take_link(id)
+}
+
+/// Swaps our program into a pinned tcx link; false if there is none, or it is of no use any more.
+fn swap(program: &mut SchedClassifier, pins: &Pins, kind: Kind, ifindex: u32) -> Result<bool, KernelError> {
+    let Some(link) = pins.find(kind, ifindex)? else {
+        return Ok(false);
+    };
+    let swapped = SchedClassifierLink::try_from(link).ok().and_then(|link| {
+        let id = program.attach_to_link(link).ok()?;
+        program.take_link(id).ok()
+    });
+    if swapped.is_none() {
+        pins.drop_pin(kind, ifindex);
+    }
+    Ok(swapped.is_some())
+}
+
+/// Removes what a killed agent may have left: our filters on clsact hooks. Links are gone with their process.
+/// Returns the interfaces that were cleaned.
+///
+/// # Errors
+/// [`KernelError::System`] when a filter is there and cannot be removed.
+pub fn detach_leftovers() -> Result<Vec<String>, KernelError> {
+    let mut cleaned = Vec::new();
+    for name in interface::names() {
+        let mut found = false;
+        for direction in [Direction::In, Direction::Out] {
+            found |= detach_leftover(&name, direction)?;
+        }
+        if found {
+            let _ = clsact::remove(&name);
+            cleaned.push(name);
+        }
+    }
+    Ok(cleaned)
+}
+
+fn detach_leftover(name: &str, direction: Direction) -> Result<bool, KernelError> {
+    match qdisc_detach_program(name, direction.hook(), direction.program()) {
+        Ok(()) => Ok(true),
+        Err(TcError::IoError(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => match errno(&error) {
+            // No clsact there, which is the usual case, or the interface went away meanwhile.
+            Some(libc::EINVAL | libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP) => Ok(false),
+            Some(libc::EPERM) => Err(KernelError::permission("detaching from tc")),
+            code => Err(KernelError::System {
+                call: format!("detaching from {name}: {}", chain(&error)),
+                source: std::io::Error::from_raw_os_error(code.unwrap_or(libc::EIO)),
+            }),
+        },
+    }
+}

@@ -1,0 +1,470 @@
+//! What outlives an agent: pinned programs and maps, taken over by the next one or refused by it.
+
+use super::pair::{Pair, block, far};
+use super::*;
+use sentinel::config::Hook;
+use sentinel::kernel::{leftovers, on_tc, on_xdp, unpin};
+use sentinel::respond::Enforcer;
+use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
+use sentinel_common::names as n;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A bpffs of a test's own, seen by nobody else by its path.
+pub(crate) struct Bpffs(tempfile::TempDir);
+
+impl Bpffs {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "bpf", "bpf"])
+            .arg(dir.path())
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        Self(dir)
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.0.path().join("sentinel")
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+pub(crate) fn pinned(bpffs: &Bpffs) -> KernelConfig {
+    KernelConfig {
+        pin: true,
+        pin_path: bpffs.pins(),
+        ..config()
+    }
+}
+
+/// A steady rate of datagrams from `far` to `near`, and how many of them the receiver's stack was handed.
+struct Stream {
+    stop: AtomicBool,
+    sent: AtomicU64,
+    got: AtomicU64,
+}
+
+impl Stream {
+    const fn new() -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            got: AtomicU64::new(0),
+        }
+    }
+
+    /// Sends and receives beside `work`, at about 10,000 datagrams a second.
+    fn beside<T: Send>(&self, pair: &Pair, work: impl FnOnce() -> T + Send) -> T {
+        let sink = Pair::inside(&pair.near, || UdpSocket::bind("10.99.0.1:7301").unwrap());
+        sink.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let source = Pair::inside(&pair.far, || UdpSocket::bind("10.99.0.2:7300").unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !self.stop.load(Ordering::Relaxed) {
+                    if source.send_to(&[7; 32], "10.99.0.1:7301").is_ok() {
+                        self.sent.fetch_add(1, Ordering::Relaxed);
+                    }
+                    std::thread::sleep(Duration::from_micros(50));
+                }
+            });
+            scope.spawn(|| {
+                while !self.stop.load(Ordering::Relaxed) {
+                    if sink.recv(&mut [0; 64]).is_ok() {
+                        self.got.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            let done = work();
+            self.stop.store(true, Ordering::Relaxed);
+            done
+        })
+    }
+
+    fn wait(counter: &AtomicU64, more: u64) {
+        let (start, begin) = (counter.load(Ordering::Relaxed), Instant::now());
+        while counter.load(Ordering::Relaxed) < start + more {
+            assert!(begin.elapsed() < Duration::from_secs(20), "the stream dried up");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// F3: an agent that pins is replaced 25 times under traffic of a blocked source; nothing of it passes, and the entry
+/// and the counters of the interface go on.
+#[test]
+fn hot_upgrades_let_nothing_through_and_keep_what_was_counted() {
+    const UPGRADES: u64 = 25;
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let config = pinned(&bpffs);
+    let start = || {
+        let mut kernel = Kernel::load(&config, Mode::Production).unwrap();
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+        kernel
+    };
+    let mut agent = start();
+    let stream = Stream::new();
+    let agent = stream.beside(&pair, || {
+        // Positive control: before the block they pass.
+        Stream::wait(&stream.got, 200);
+        let entry = BlockEntry {
+            decision: [9; 16],
+            ..block()
+        };
+        agent.blocks().put_block(far(), &entry).unwrap();
+        // What was on its way when the block came is read first.
+        std::thread::sleep(Duration::from_millis(50));
+        let (passed, sent) = (stream.got.load(Ordering::Relaxed), stream.sent.load(Ordering::Relaxed));
+        for _ in 0..UPGRADES {
+            Stream::wait(&stream.sent, 20);
+            // The one before ends, as by SIGTERM; its programs go on judging until the next has swapped them.
+            drop(agent);
+            Stream::wait(&stream.sent, 20);
+            agent = start();
+        }
+        Stream::wait(&stream.sent, 20);
+        let leaked = stream.got.load(Ordering::Relaxed) - passed;
+        let tried = stream.sent.load(Ordering::Relaxed) - sent;
+        println!("{UPGRADES} upgrades: {tried} datagrams of a blocked source, {leaked} passed");
+        assert_eq!(leaked, 0);
+
+        let mut blocks = agent.blocks();
+        let kept = blocks.get_block(far()).unwrap().unwrap();
+        assert!(
+            kept.same_order(&BlockEntry {
+                prefix_len: 32,
+                ..entry
+            }),
+            "{kept:?}"
+        );
+        assert!(kept.hits >= tried, "an upgrade forgot hits: {} of {tried}", kept.hits);
+        let counters = agent.counters().read().unwrap().0;
+        let dropped = counters[0].get(Counter::DropExact);
+        assert!(dropped >= tried, "an upgrade forgot counters: {dropped} of {tried}");
+        let usage = agent.counters().read().unwrap().1;
+        assert_eq!(
+            usage[n::MAP_BLOCK4].entries,
+            1,
+            "a map that was taken over is not empty"
+        );
+        // And after it, they pass again.
+        blocks.delete_block(far()).unwrap();
+        Stream::wait(&stream.got, 200);
+        agent
+    });
+    drop(agent);
+    assert!(unpin(&bpffs.pins(), true).unwrap());
+    assert!(!bpffs.pins().exists(), "{:?}", leftovers(&bpffs.pins()));
+}
+
+#[test]
+fn a_changed_capacity_keeps_what_is_in_force_and_one_too_small_is_refused() {
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let start = |config: &KernelConfig| {
+        let mut kernel = Kernel::load(config, Mode::Production)?;
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()]))?;
+        Ok::<_, KernelError>(kernel)
+    };
+    let agent = start(&pinned(&bpffs)).unwrap();
+    let mut blocks = agent.blocks();
+    let nets = (1..=100u8).map(|n| format!("198.51.100.{n}/32").parse().unwrap());
+    let all: Vec<ipnet::IpNet> = nets.chain([far(), "203.0.113.0/24".parse().unwrap()]).collect();
+    for net in &all {
+        blocks.put_block(*net, &block()).unwrap();
+    }
+    let allow = AllowEntry {
+        expires_ns: NEVER_NS,
+        ..AllowEntry::default()
+    };
+    blocks.put_allow("192.0.2.0/24".parse().unwrap(), &allow).unwrap();
+    assert!(!pair.ping("10.99.0.1"));
+    drop((agent, blocks));
+
+    let small = KernelConfig {
+        block_capacity: 50,
+        ..pinned(&bpffs)
+    };
+    let error = start(&small).err().unwrap();
+    assert!(
+        matches!(&error, KernelError::Shrunk { map, .. } if map == n::MAP_BLOCK4),
+        "{error}"
+    );
+    assert!(error.to_string().contains("kernel.block_capacity"), "{error}");
+    assert!(!pair.ping("10.99.0.1"), "a refused start changed what is in force");
+
+    for capacity in [1024, 128] {
+        let other = KernelConfig {
+            block_capacity: capacity,
+            block_net_capacity: capacity,
+            ..pinned(&bpffs)
+        };
+        let agent = start(&other).unwrap();
+        let usage = agent.counters().read().unwrap().1;
+        assert_eq!(
+            (usage[n::MAP_BLOCK4].entries, usage[n::MAP_BLOCK_NET4].entries),
+            (101, 1)
+        );
+        assert_eq!(usage[n::MAP_BLOCK4].capacity, u64::from(capacity));
+        let blocks = agent.blocks();
+        for net in &all {
+            assert!(blocks.get_block(*net).unwrap().is_some(), "{net}");
+        }
+        assert_eq!(blocks.list_allows().unwrap().len(), 1);
+        let hits = blocks.get_block(far()).unwrap().unwrap().hits;
+        assert!(hits >= 2 && !pair.ping("10.99.0.1"), "{hits}");
+        assert!(
+            blocks.get_block(far()).unwrap().unwrap().hits > hits,
+            "another map is read than written"
+        );
+        let strange = leftovers(&bpffs.pins()).foreign;
+        assert_eq!(strange, Vec::<PathBuf>::new());
+    }
+}
+
+fn bpftool(args: &[&str]) {
+    let out = Command::new("bpftool").args(args).output().unwrap();
+    assert!(out.status.success(), "{args:?}: {out:?}");
+}
+
+#[test]
+fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let config = pinned(&bpffs);
+    let text = |path: &Path| path.display().to_string();
+    let start = || {
+        let mut kernel = Kernel::load(&config, Mode::Production)?;
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()]))?;
+        Ok::<_, KernelError>(kernel)
+    };
+    let agent = start().unwrap();
+    agent.blocks().put_block(far(), &block()).unwrap();
+    drop(agent);
+    let found = leftovers(&bpffs.pins());
+    assert!(
+        found.fits && found.made_by.is_some() && found.interfaces.len() == 1,
+        "{found:?}"
+    );
+    assert!(
+        found.maps.contains(&n::MAP_BLOCK4.to_owned()) && found.foreign.is_empty(),
+        "{found:?}"
+    );
+    assert!(!found.maps.contains(&n::MAP_EVENTS.to_owned()), "{found:?}");
+
+    // Another layout: the first byte of the layout in the header is changed.
+    let header = bpffs.pins().join("maps/HEADER");
+    let made = sentinel_common::pin::PinHeader::new("0.0.7");
+    let mut bytes: Vec<String> = Vec::new();
+    bytes.extend(made.magic.to_ne_bytes().map(|b| b.to_string()));
+    bytes.extend((made.layout ^ 1).to_ne_bytes().map(|b| b.to_string()));
+    bytes.extend(made.policy.to_ne_bytes().map(|b| b.to_string()));
+    bytes.extend([0u8; 68].map(|b| b.to_string()));
+    bytes.extend(made.agent.map(|b| b.to_string()));
+    let mut update = vec!["map", "update", "pinned"];
+    let path = text(&header);
+    update.extend([path.as_str(), "key", "0", "0", "0", "0", "value"]);
+    update.extend(bytes.iter().map(String::as_str));
+    bpftool(&update);
+    let error = start().err().unwrap();
+    assert!(matches!(error, KernelError::PinnedLayout { .. }), "{error}");
+    let said = error.to_string();
+    for part in ["0.0.7", env!("CARGO_PKG_VERSION"), "layout", "sentinel detach"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!leftovers(&bpffs.pins()).fits);
+    assert!(!pair.ping("10.99.0.1"), "a refused start changed what is in force");
+
+    // The way out that leaves no gap: forget the maps, keep the programs.
+    assert!(unpin(&bpffs.pins(), false).unwrap());
+    assert!(!pair.ping("10.99.0.1"), "the old programs still judge by the old maps");
+    let agent = {
+        let mut kernel = Kernel::load(&config, Mode::Production).unwrap();
+        kernel.blocks().put_block(far(), &block()).unwrap();
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+        kernel
+    };
+    assert!(!pair.ping("10.99.0.1"));
+    drop(agent);
+
+    // A foreign map beside ours is nobody's business of ours; one in the place of ours is refused.
+    let other = bpffs.pins().join("maps/other");
+    bpftool(&[
+        "map",
+        "create",
+        &text(&other),
+        "type",
+        "hash",
+        "key",
+        "4",
+        "value",
+        "4",
+        "entries",
+        "1",
+        "name",
+        "mine",
+    ]);
+    drop(start().unwrap());
+    assert_eq!(leftovers(&bpffs.pins()).foreign, std::slice::from_ref(&other));
+    let allow6 = bpffs.pins().join("maps/ALLOW6");
+    std::fs::remove_file(&allow6).unwrap();
+    bpftool(&[
+        "map",
+        "create",
+        &text(&allow6),
+        "type",
+        "hash",
+        "key",
+        "4",
+        "value",
+        "4",
+        "entries",
+        "1",
+        "name",
+        "x",
+    ]);
+    let error = start().err().unwrap();
+    assert!(matches!(error, KernelError::PinnedLayout { .. }), "{error}");
+    assert!(error.to_string().contains("ALLOW6"), "{error}");
+
+    assert!(unpin(&bpffs.pins(), true).unwrap());
+    assert!(other.exists() && !header.exists(), "{:?}", leftovers(&bpffs.pins()));
+    assert!(pair.ping("10.99.0.1"), "detached");
+
+    // Maps without a header were never an agent's.
+    bpftool(&[
+        "map",
+        "create",
+        &text(&allow6),
+        "type",
+        "hash",
+        "key",
+        "4",
+        "value",
+        "4",
+        "entries",
+        "1",
+        "name",
+        "x",
+    ]);
+    let error = start().err().unwrap();
+    assert!(matches!(error, KernelError::ForeignPins { .. }), "{error}");
+    assert!(error.to_string().contains("kernel.pin_path"), "{error}");
+    assert!(!unpin(&bpffs.pins(), true).unwrap());
+    assert!(other.exists() && allow6.exists());
+}
+
+#[test]
+fn an_upgrade_may_change_the_hook_without_a_gap() {
+    if kernel(&config(), Mode::Simulation).is_none() || !probe::tcx() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let start = |hook| {
+        let config = KernelConfig { hook, ..pinned(&bpffs) };
+        let mut kernel = Kernel::load(&config, Mode::Production).unwrap();
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+        kernel
+    };
+    let mut agent = start(Hook::Xdp);
+    let stream = Stream::new();
+    stream.beside(&pair, || {
+        Stream::wait(&stream.got, 100);
+        agent.blocks().put_block(far(), &block()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let passed = stream.got.load(Ordering::Relaxed);
+        for hook in [Hook::Tc, Hook::Auto, Hook::Tc, Hook::Xdp] {
+            Stream::wait(&stream.sent, 20);
+            drop(agent);
+            agent = start(hook);
+            let mode = if hook == Hook::Tc { "tc" } else { "native" };
+            assert_eq!(agent.attached()[0].xdp_mode, mode);
+            let there = Pair::inside(&pair.near, || (on_xdp("veth0").len(), on_tc("veth0").len()));
+            assert_eq!(there, if hook == Hook::Tc { (0, 1) } else { (1, 0) });
+        }
+        Stream::wait(&stream.sent, 20);
+        assert_eq!(stream.got.load(Ordering::Relaxed), passed);
+    });
+}
+
+/// A memory cgroup of a test's own, of either version.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(bytes: u64) -> Option<Self> {
+        for (root, limit) in [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ] {
+            let dir = Path::new(root).join(format!("life-{}", std::process::id()));
+            if std::fs::create_dir(&dir).is_err() {
+                continue;
+            }
+            let group = Self(dir);
+            if std::fs::write(group.0.join(limit), bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn maps_that_do_not_fit_into_the_memory_cgroup_are_refused_with_the_keys() {
+    const CHILD: &str = "LIFE_TEST_CGROUP";
+    if let Some(group) = std::env::var_os(CHILD) {
+        std::fs::write(Path::new(&group).join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        let huge = KernelConfig {
+            block_capacity: 4_000_000,
+            ..config()
+        };
+        println!("error: {}", Kernel::load(&huge, Mode::Simulation).err().unwrap());
+        return;
+    }
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    if probe::kernel_version().is_some_and(|version| version < (5, 11, 0)) {
+        println!("skipped: this kernel charges maps to locked memory, which root has without limit");
+        return;
+    }
+    let Some(group) = Cgroup::new(128 << 20) else {
+        println!("skipped: no memory cgroup can be made here");
+        return;
+    };
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "life::maps_that_do_not_fit_into_the_memory_cgroup_are_refused_with_the_keys",
+            "--nocapture",
+        ])
+        .env(CHILD, &group.0)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    for part in ["no memory for map BLOCK", "kernel.*_capacity", "memory limit"] {
+        assert!(text.contains(part), "{part}: {out:?}");
+    }
+}
