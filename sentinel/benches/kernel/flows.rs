@@ -11,7 +11,7 @@ use sentinel::config::KernelConfig;
 use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::addr::Addr;
-use sentinel_common::entry::{ACTION_LIMIT, BlockEntry, FLAG_SHADOW};
+use sentinel_common::entry::{ACTION_LIMIT, ACTION_WATCH, BlockEntry};
 use sentinel_common::names::PROG_XDP;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -128,14 +128,14 @@ fn limit(plan: &Plan, book: &mut Book) -> Result<()> {
         burst_ms: 4_000_000,
         ..drop_entry()
     };
-    let shadow = BlockEntry {
-        flags: FLAG_SHADOW,
+    let watched = BlockEntry {
+        action: ACTION_WATCH,
         ..drop_entry()
     };
     let (one, other): (IpAddr, IpAddr) = (listed_v4(100), listed_v4(101));
     let mut blocks = kernel.blocks();
     blocks.put_block(one.into(), &limited)?;
-    blocks.put_block(other.into(), &shadow)?;
+    blocks.put_block(other.into(), &watched)?;
     let (one, other) = (frame(one, Kind::Tcp), frame(other, Kind::Tcp));
     let (mut floors, mut nets) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
