@@ -20,6 +20,7 @@ pub mod packet;
 pub mod pin;
 pub mod rate;
 pub mod redirect;
+pub mod reflex;
 pub mod settings;
 pub mod stat;
 pub mod verdict;

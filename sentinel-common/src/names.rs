@@ -54,6 +54,8 @@ pub const MAP_STAGES_EGRESS: &str = "STAGES_EGRESS";
 
 /// Element of a program array: to the honeypot, and back.
 pub const STAGE_REDIRECT: u32 = 0;
+/// Element of a stages array: SYN cookies.
+pub const STAGE_COOKIE: u32 = 1;
 /// Elements of each program array.
 pub const STAGES: u32 = 8;
 
@@ -109,3 +111,21 @@ pub const PROG_INGRESS: &str = "sentinel_ingress";
 pub const MAP_HEADER: &str = "HEADER";
 /// Per-CPU array of [`crate::packet::PacketMeta`]: element 0 is what ingress parsed last, 1 what egress did.
 pub const MAP_SCRATCH: &str = "SCRATCH";
+/// Array of [`crate::reflex::Bucket`]: what each source did in its window. The agent maps it to read it.
+pub const MAP_SOURCES: &str = "SOURCES";
+/// Array of one element of [`crate::reflex::CELLS`] bytes: which sources may be limited.
+pub const MAP_LIMITED: &str = "LIMITED";
+/// Single-element array of [`crate::reflex::Alarm`].
+pub const MAP_ALARM: &str = "ALARM";
+/// Array of [`crate::reflex::Port`], one element per TCP port of this host.
+pub const MAP_PORTS: &str = "PORTS";
+/// Array of 64-bit words: which ports cookies may answer for.
+pub const MAP_COOKIE_PORTS: &str = "COOKIE_PORTS";
+/// Array of 64-bit words: interfaces, by index modulo [`SLOT_TABLE`], on which an answer would not arrive.
+pub const MAP_COOKIE_MUTE: &str = "COOKIE_MUTE";
+/// XDP program that answers SYNs with cookies, and checks what comes back.
+pub const PROG_COOKIE: &str = "sentinel_cookie";
+/// The same, called by the program that takes multi-buffer frames.
+pub const PROG_COOKIE_FRAGS: &str = "sentinel_cookie_frags";
+/// Buckets of the table of sources: 65,536 slots, 4 MiB. A power of two.
+pub const SOURCE_BUCKETS: u32 = 16_384;

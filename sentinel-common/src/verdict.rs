@@ -24,6 +24,8 @@ pub enum Verdict {
     DropLimit,
     /// Dropped: over the rate the kernel set by itself when its source crossed a threshold.
     DropReflex,
+    /// Dropped: an ACK to a port under flood that is of no connection and brings no SYN cookie.
+    DropCookie,
     /// Goes on, rewritten, to the honeypot.
     Redirect,
     /// A SYN answered with a cookie on behalf of the stack, which does not see it.
@@ -36,7 +38,7 @@ impl Verdict {
     pub const fn drops(self) -> bool {
         matches!(
             self,
-            Self::DropExact | Self::DropPrefix | Self::DropList | Self::DropLimit | Self::DropReflex
+            Self::DropExact | Self::DropPrefix | Self::DropList | Self::DropLimit | Self::DropReflex | Self::DropCookie
         )
     }
 
@@ -53,6 +55,7 @@ impl Verdict {
             Self::DropList => "drop_list",
             Self::DropLimit => "drop_limit",
             Self::DropReflex => "drop_reflex",
+            Self::DropCookie => "drop_cookie",
             Self::Redirect => "redirect",
             Self::Answer => "answer",
         }

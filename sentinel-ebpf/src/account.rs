@@ -14,14 +14,35 @@ use crate::redirect;
 use crate::stat::Stat;
 use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
-use sentinel_common::flow::{Direction, FlowKey, FlowValue, STATE_ALLOWED};
+use sentinel_common::flow::{Direction, FlowKey, FlowValue, PROTO_TCP, STATE_ALLOWED, STATE_HANDSHAKE};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
-use sentinel_common::packet::PacketMeta;
+use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
 use sentinel_common::stat::Counter;
 
 /// What a flow begins with. In read-only data: the map copies it from there, not from the stack.
 static EMPTY: FlowValue = FlowValue::EMPTY;
+
+/// What accounting learned of a packet, for the counters per source.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Learned {
+    /// It is the first of its flow.
+    pub(crate) created: bool,
+    /// It is a SYN, without ACK.
+    pub(crate) syn: bool,
+    /// With it the remote side completed a handshake.
+    pub(crate) completed: bool,
+    /// Packets from the remote side since the last time this was not 0.
+    pub(crate) packets: u32,
+    /// Their L3 bytes.
+    pub(crate) bytes: u32,
+}
+
+/// Whether a packet that came in belongs to a flow that is accounted for.
+#[inline(always)]
+pub(crate) fn known(meta: &PacketMeta) -> bool {
+    FLOWS.get_ptr(&FlowKey::of(meta, Direction::Ingress)).is_some()
+}
 
 /// Accounts a packet that passes.
 #[inline(always)]
@@ -33,9 +54,9 @@ pub(crate) fn packet(
     allowed: Option<bool>,
     ifindex: u32,
     now: u64,
-) {
+) -> Learned {
     if settings.flags & SETTING_FLOWS == 0 {
-        return;
+        return Learned::default();
     }
     let key = FlowKey::of(meta, direction);
     let (pointer, fresh) = if let Some(pointer) = FLOWS.get_ptr_mut(&key) {
@@ -45,7 +66,7 @@ pub(crate) fn packet(
         // Another CPU may have been first; then its entry is the one to update.
         let Some(pointer) = FLOWS.get_ptr_mut(&key) else {
             stat.count(Counter::FlowRefused);
-            return;
+            return Learned::default();
         };
         if created {
             stat.count(Counter::FlowNew);
@@ -71,9 +92,19 @@ pub(crate) fn packet(
     if state != value.state {
         value.state = state;
     }
-    if let Some(cause) = value.update(meta, direction, now, settings.report_interval_ns) {
+    let proven = value.state & STATE_HANDSHAKE;
+    let cause = value.update(meta, direction, now, settings.report_interval_ns);
+    let learned = Learned {
+        created: fresh,
+        syn: meta.proto == PROTO_TCP && meta.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
+        completed: value.state & STATE_HANDSHAKE != proven,
+        packets: 1,
+        bytes: meta.l3_len,
+    };
+    if let Some(cause) = cause {
         emit::flow(stat, settings, &key, value, cause, now);
     }
+    learned
 }
 
 /// Body of the egress programs: counts, accounts, lets go; `RESTORED` where the packet's destination has been judged

@@ -1,4 +1,4 @@
-//! Flow records: within the budget, reserved in the ring, filled there, submitted without waking anyone.
+//! Records: reserved in the ring, filled there, submitted without waking anyone; those of flows within a budget.
 
 use crate::maps::EVENTS;
 use crate::stat::Stat;
@@ -50,7 +50,8 @@ pub(crate) fn record<T: 'static>(stat: &mut Stat, fill: impl FnOnce(&mut T)) -> 
         stat.count(Counter::EventLost);
         return false;
     };
-    // SAFETY: the reservation is the size of the record and aligned to 8, and any bytes are a value of it.
+    // SAFETY: the reservation is the size of the record and aligned to 8; records are integers and byte arrays, of
+    // which any bytes are a value, and every one of them is written.
     fill(unsafe { &mut *entry.as_mut_ptr() });
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     stat.count(Counter::EventSent);

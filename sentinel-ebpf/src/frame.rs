@@ -36,6 +36,14 @@ impl Frame {
         Some(self.at(offset, 2 * N)? as *mut [u16; N])
     }
 
+    /// Sixteen bytes as they stand.
+    #[inline(always)]
+    pub(crate) fn octets16(&self, offset: usize) -> Option<[u8; 16]> {
+        let words = self.quads::<4>(offset)?;
+        // SAFETY: four u32 are sixteen bytes, and any bytes are valid.
+        Some(unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) })
+    }
+
     /// Where `bytes` bytes from `offset` begin, if the frame has them.
     #[inline(always)]
     fn at(&self, offset: usize, bytes: usize) -> Option<usize> {

@@ -5,15 +5,19 @@
 
 use crate::account;
 use crate::allow::allowed;
+use crate::cookie;
 use crate::entry;
 use crate::frame;
 use crate::hint;
 use crate::hook::Hook;
 use crate::list;
 use crate::maps::{SETTINGS, scratch};
+use crate::redirect;
+use crate::reflex;
 use crate::stat::Stat;
 use sentinel_common::flow::Direction;
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET};
+use sentinel_common::names::STAGE_REDIRECT;
 use sentinel_common::packet::{PacketMeta, ParseError};
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use sentinel_common::stat::Counter;
@@ -50,7 +54,12 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     let now = stat.now();
     let verdict = judge(&mut stat, settings, meta, bytes, ifindex, now);
     if matches!(verdict, Verdict::Redirect) {
-        return hook.redirect(&mut stat, meta, bytes);
+        hook.hand_over(STAGE_REDIRECT);
+        redirect::failed(&mut stat, meta, bytes);
+        return H::code(Verdict::DropExact);
+    }
+    if !verdict.drops() {
+        cookie::consider(hook, &mut stat, settings, meta, verdict, ifindex, now);
     }
     count(&mut stat, verdict, meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
@@ -58,35 +67,46 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
         crate::debug::judged(ctx, meta, verdict);
     }
     if !verdict.drops() {
-        let allowed = Some(matches!(verdict, Verdict::PassAllowed));
-        account::packet(&mut stat, settings, meta, Direction::Ingress, allowed, ifindex, now);
+        let allowed = matches!(verdict, Verdict::PassAllowed);
+        let learned = account::packet(
+            &mut stat,
+            settings,
+            meta,
+            Direction::Ingress,
+            Some(allowed),
+            ifindex,
+            now,
+        );
+        reflex::note(&mut stat, settings, meta, learned, allowed, ifindex, now);
     }
     H::code(verdict)
 }
 
-/// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, SYN cookies, pass.
+/// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, pass.
 #[inline(always)]
 fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, ifindex: u32, now: u64) -> Verdict {
     let hints = hint::of(settings, &meta.src, meta.ip_version);
-    if hints == 0 {
-        return Verdict::Pass;
+    if hints != 0 {
+        if hints & HINT_ALLOW != 0 && allowed(&meta.src, meta.ip_version, now) {
+            return Verdict::PassAllowed;
+        }
+        let mut verdict = Verdict::Pass;
+        if hints & HINT_ENTRY != 0 {
+            verdict = entry::judge(stat, settings, meta, bytes, ifindex, now);
+        }
+        if matches!(verdict, Verdict::Pass) && hints & (HINT_LIST | HINT_LIST_NET) != 0 {
+            verdict = list::judge(stat, settings, meta, hints, bytes, now);
+        }
+        if !matches!(verdict, Verdict::Pass) {
+            return verdict;
+        }
     }
-    if hints & HINT_ALLOW != 0 && allowed(&meta.src, meta.ip_version, now) {
-        return Verdict::PassAllowed;
-    }
-    let mut verdict = Verdict::Pass;
-    if hints & HINT_ENTRY != 0 {
-        verdict = entry::judge(stat, settings, meta, bytes, ifindex, now);
-    }
-    if matches!(verdict, Verdict::Pass) && hints & (HINT_LIST | HINT_LIST_NET) != 0 {
-        verdict = list::judge(stat, settings, meta, hints, bytes, now);
-    }
-    verdict
+    reflex::limit(settings, meta, bytes, now)
 }
 
 /// Counts a verdict: once by what became of the packet and its family, and once by reason.
 #[inline(always)]
-fn count(stat: &mut Stat, verdict: Verdict, ip_version: u8, bytes: u64) {
+pub(crate) fn count(stat: &mut Stat, verdict: Verdict, ip_version: u8, bytes: u64) {
     let v4 = ip_version == 4;
     let (packets, octets) = match verdict {
         Verdict::Redirect if v4 => (Counter::RedirectV4, Counter::RedirectV4Bytes),
@@ -111,6 +131,7 @@ fn count(stat: &mut Stat, verdict: Verdict, ip_version: u8, bytes: u64) {
         Verdict::DropList => Counter::DropList,
         Verdict::DropLimit => Counter::DropLimit,
         Verdict::DropReflex => Counter::DropReflex,
+        Verdict::DropCookie => Counter::CookieInvalid,
     };
     stat.count(reason);
 }

@@ -1,12 +1,10 @@
 //! The places a packet can be met on its way in: XDP, XDP for multi-buffer frames, tc.
 
 use crate::frame::Frame;
-use crate::redirect;
-use crate::stat::Stat;
+use crate::maps::{STAGES, STAGES_FRAGS};
 use crate::verdict::{tc_code, xdp_code};
 use aya_ebpf::helpers::bpf_xdp_get_buff_len;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use sentinel_common::packet::PacketMeta;
 use sentinel_common::verdict::Verdict;
 
 /// Bytes that tc must have in one piece: what the parser reads of any real chain of headers.
@@ -26,8 +24,9 @@ pub(crate) trait Hook {
         expect(dead_code, reason = "for what only XDP can do")
     )]
     fn xdp(&self) -> Option<&XdpContext>;
-    /// Sends a packet on to the honeypot; where that cannot be done, drops and counts it.
-    fn redirect(&self, stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> i32;
+    /// Hands the packet to the program of a stage, which has the last word on it; comes back, with all as it was, where
+    /// there is none.
+    fn hand_over(&self, stage: u32);
     /// The hook's code of a verdict.
     fn code(verdict: Verdict) -> i32;
 }
@@ -62,8 +61,12 @@ impl<const FRAGS: bool> Hook for Xdp<'_, FRAGS> {
     }
 
     #[inline(always)]
-    fn redirect(&self, stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> i32 {
-        redirect::hand_over::<FRAGS>(self.0, stat, meta, bytes) as i32
+    fn hand_over(&self, stage: u32) {
+        let stages = if FRAGS { &STAGES_FRAGS } else { &STAGES };
+        // SAFETY: nothing on the stack of the programs needs dropping.
+        unsafe {
+            stages.tail_call(self.0, stage);
+        }
     }
 
     #[inline(always)]
@@ -104,10 +107,8 @@ impl Hook for Tc<'_> {
     }
 
     #[inline(always)]
-    fn redirect(&self, stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> i32 {
-        // The program that rewrites is XDP's.
-        redirect::failed(stat, meta, bytes);
-        tc_code(Verdict::DropExact)
+    fn hand_over(&self, _stage: u32) {
+        // All stages are XDP's.
     }
 
     #[inline(always)]

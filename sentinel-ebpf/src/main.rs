@@ -21,6 +21,7 @@
 
 mod account;
 mod allow;
+mod cookie;
 #[cfg(feature = "kernel-debug")]
 mod debug;
 mod emit;
@@ -33,6 +34,7 @@ mod limit;
 mod list;
 mod maps;
 mod redirect;
+mod reflex;
 mod stat;
 mod verdict;
 mod verifier;
@@ -51,6 +53,18 @@ pub fn sentinel_xdp(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
     gate::ingress(&hook::Xdp::<true>(&ctx)) as u32
+}
+
+/// SYN cookies for a port under flood; called by [`sentinel_xdp`].
+#[xdp]
+pub fn sentinel_cookie(ctx: XdpContext) -> u32 {
+    cookie::stage::<false>(&ctx)
+}
+
+/// The same; called by [`sentinel_xdp_frags`].
+#[xdp(frags)]
+pub fn sentinel_cookie_frags(ctx: XdpContext) -> u32 {
+    cookie::stage::<true>(&ctx)
 }
 
 /// Ingress where the XDP hook is another's, or not to be had: the same gate, later on the packet's way.

@@ -14,11 +14,12 @@ use sentinel_common::hint::{WORDS4, WORDS6};
 use sentinel_common::list::{Bucket4, Bucket6, ListHits, MAX_LISTS, NetSlot, Standing};
 use sentinel_common::names::{
     ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, LIMIT_SETS, LIST_NET_CAPACITY, MAX_INTERFACES,
-    REDIRECT_CAPACITY, RING_BYTES, SLOT_TABLE, STAGES as STAGE_COUNT,
+    REDIRECT_CAPACITY, RING_BYTES, SLOT_TABLE, SOURCE_BUCKETS, STAGES as STAGE_COUNT,
 };
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::rate;
 use sentinel_common::redirect::{Honeypot, RedirectKey, Redirected};
+use sentinel_common::reflex::{Alarm, Bucket, CELLS, Port};
 use sentinel_common::settings::Settings;
 use sentinel_common::stat::CpuBlock;
 
@@ -65,6 +66,18 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_e
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+#[map]
+pub(crate) static SOURCES: Array<Bucket> = Array::with_max_entries(SOURCE_BUCKETS, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static LIMITED: Array<[u8; CELLS]> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static ALARM: Array<Alarm> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static PORTS: Array<Port> = Array::with_max_entries(1 << 16, 0);
+#[map]
+pub(crate) static COOKIE_PORTS: Array<u64> = Array::with_max_entries(1 << 10, 0);
+#[map]
+pub(crate) static COOKIE_MUTE: Array<u64> = Array::with_max_entries(SLOT_TABLE / 64, 0);
 /// Buckets of addresses under rate-limited prefixes: see `sentinel_common::rate::Set` for what happens when it is full.
 #[map]
 pub(crate) static LIMITS: Array<rate::Set> = Array::with_max_entries(LIMIT_SETS, 0);

@@ -6,7 +6,7 @@
 
 use crate::account;
 use crate::frame::Frame;
-use crate::maps::{HONEYPOTS, REDIRECTS, SETTINGS, STAGES, STAGES_EGRESS, STAGES_FRAGS, parsed};
+use crate::maps::{HONEYPOTS, REDIRECTS, SETTINGS, STAGES_EGRESS, parsed};
 use crate::stat::Stat;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_UNSPEC};
@@ -23,21 +23,6 @@ use sentinel_common::redirect::{
 };
 use sentinel_common::settings::Settings;
 use sentinel_common::stat::Counter;
-
-/// Hands a packet that is to go to the honeypot over to the program that sends it there, which also counts and
-/// accounts it; returns only where that program is not loaded.
-#[inline(always)]
-pub(crate) fn hand_over<const FRAGS: bool>(ctx: &XdpContext, stat: &mut Stat, meta: &PacketMeta, bytes: u64) -> u32 {
-    // SAFETY: nothing on this stack needs dropping.
-    unsafe {
-        if FRAGS {
-            STAGES_FRAGS.tail_call(ctx, STAGE_REDIRECT);
-        } else {
-            STAGES.tail_call(ctx, STAGE_REDIRECT);
-        }
-    }
-    failed(stat, meta, bytes)
-}
 
 /// Hands an answer of the honeypot over to the program that restores it; returns where there is nothing to restore.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! The one mapping from verdicts to XDP and tc codes.
 
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use sentinel_common::verdict::Verdict;
 
@@ -8,7 +8,11 @@ use sentinel_common::verdict::Verdict;
 #[inline(always)]
 #[must_use]
 pub(crate) const fn xdp_code(verdict: Verdict) -> u32 {
-    if verdict.drops() { XDP_DROP } else { XDP_PASS }
+    match verdict {
+        Verdict::Answer => XDP_TX,
+        verdict if verdict.drops() => XDP_DROP,
+        _ => XDP_PASS,
+    }
 }
 
 /// The tc code of a verdict. To pass is to have no opinion: whoever else hangs from the hook has a say.

@@ -3,6 +3,7 @@
 use super::resolved::{Config, Mode};
 use super::value::Slot;
 use sentinel_common::names::MAX_INTERFACES;
+use sentinel_common::reflex::MAX_PORTS;
 use std::time::Duration;
 
 /// A configuration while it is being put together.
@@ -50,6 +51,8 @@ const DAY: u64 = 24 * HOUR;
 /// Longest any block may be asked to last, in days.
 const MAX_BLOCK_DAYS: u64 = 366;
 const MIB: u64 = 1 << 20;
+/// Largest threshold or rate of packets.
+const COUNT: u64 = 1_000_000_000;
 
 /// Every key, in the order of `config/settings.yml`.
 pub(super) const KEYS: &[Key] = &[
@@ -133,6 +136,64 @@ pub(super) const KEYS: &[Key] = &[
     key("kernel.poll_interval", "How often the ring is read", |d| {
         Slot::Time(&mut d.config.kernel.poll_interval, Duration::from_micros(100)..=secs(1))
     }),
+    key("kernel.reflex.enabled", "Whether the kernel counts per source", |d| {
+        Slot::Bool(&mut d.config.kernel.reflex.enabled)
+    }),
+    key("kernel.reflex.window", "Window of the counters per source", |d| {
+        Slot::Time(&mut d.config.kernel.reflex.window, millis(100)..=secs(60))
+    }),
+    key(
+        "kernel.reflex.packets",
+        "Packets of one source; 0 for no threshold",
+        |d| Slot::U32(&mut d.config.kernel.reflex.packets, 0..=COUNT),
+    ),
+    key("kernel.reflex.bytes", "Bytes of one source; 0 for no threshold", |d| {
+        Slot::Size64(&mut d.config.kernel.reflex.bytes, 0..=COUNT * MIB)
+    }),
+    key("kernel.reflex.syns", "SYNs of one source; 0 for no threshold", |d| {
+        Slot::U32(&mut d.config.kernel.reflex.syns, 0..=COUNT)
+    }),
+    key(
+        "kernel.reflex.ports",
+        "Distinct ports one source tries; 0 for no threshold",
+        |d| Slot::U32(&mut d.config.kernel.reflex.ports, 0..=u64::from(MAX_PORTS)),
+    ),
+    key(
+        "kernel.reflex.half_open",
+        "Handshakes one source begins and does not complete; 0 for no threshold",
+        |d| Slot::U32(&mut d.config.kernel.reflex.half_open, 0..=COUNT),
+    ),
+    key(
+        "kernel.reflex.limit",
+        "Whether a source that crosses a threshold is limited at once",
+        |d| Slot::Bool(&mut d.config.kernel.reflex.limit),
+    ),
+    key(
+        "kernel.reflex.limit_packets",
+        "Packets a second it is limited to; 0 for no limit on packets",
+        |d| Slot::U32(&mut d.config.kernel.reflex.limit_packets, 0..=COUNT),
+    ),
+    key(
+        "kernel.reflex.limit_bytes",
+        "Bytes a second it is limited to; 0 for no limit on bytes",
+        |d| Slot::Size64(&mut d.config.kernel.reflex.limit_bytes, 0..=COUNT * MIB),
+    ),
+    key("kernel.reflex.hold", "For how long it is limited", |d| {
+        Slot::Time(&mut d.config.kernel.reflex.hold, millis(100)..=secs(300))
+    }),
+    key(
+        "kernel.syn_cookies.enabled",
+        "Whether SYNs to a port under flood are answered with cookies",
+        |d| Slot::Switch(&mut d.config.kernel.syn_cookies.enabled),
+    ),
+    key("kernel.syn_cookies.ports", "Ports that cookies answer for", |d| {
+        Slot::AllOrPorts(&mut d.config.kernel.syn_cookies.ports)
+    }),
+    key(
+        "kernel.syn_cookies.half_open",
+        "Handshakes on one port begun and not completed within a second that make a flood",
+        |d| Slot::U32(&mut d.config.kernel.syn_cookies.half_open, 1..=COUNT),
+    ),
     key(
         "flow.max_flows",
         "Flows in the agent's table; the least recently seen makes room",

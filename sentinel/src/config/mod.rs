@@ -20,7 +20,8 @@ pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{
     ApiConfig, BaselineConfig, BruteForceConfig, Config, DetectConfig, FlowConfig, Hook, KernelConfig, Mode,
-    PacketFloodConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, SynFloodConfig,
+    PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig, Switch,
+    SynCookieConfig, SynFloodConfig,
 };
 pub use schema::schema;
 pub use trust::distrust;

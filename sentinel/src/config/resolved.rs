@@ -96,6 +96,59 @@ pub struct KernelConfig {
     pub ring_bytes: u32,
     /// How often the ring is read.
     pub poll_interval: Duration,
+    /// Counters per source.
+    pub reflex: ReflexConfig,
+    /// SYN floods from forged sources.
+    pub syn_cookies: SynCookieConfig,
+}
+
+/// `kernel.reflex:`. What one source (an IPv4 address, an IPv6 /64) may do in one window; 0 for no threshold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReflexConfig {
+    /// Whether sources are counted at all.
+    pub enabled: bool,
+    /// Length of the window.
+    pub window: Duration,
+    /// Packets.
+    pub packets: u32,
+    /// L3 bytes.
+    pub bytes: u64,
+    /// SYNs.
+    pub syns: u32,
+    /// Distinct destination ports, an estimate.
+    pub ports: u32,
+    /// Handshakes begun and not completed.
+    pub half_open: u32,
+    /// Whether crossing a threshold limits the source at once.
+    pub limit: bool,
+    /// Packets a second it is limited to; 0 for no limit on packets.
+    pub limit_packets: u32,
+    /// Frame bytes a second; 0 for no limit on bytes.
+    pub limit_bytes: u64,
+    /// For how long.
+    pub hold: Duration,
+}
+
+/// Something the agent can decide by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// `auto`: where it can be had.
+    Auto,
+    /// `true`: it must be had.
+    On,
+    /// `false`.
+    Off,
+}
+
+/// `kernel.syn_cookies:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SynCookieConfig {
+    /// Whether SYNs to a port under flood are answered with cookies.
+    pub enabled: Switch,
+    /// For which ports; empty (`all` in the file) for every one.
+    pub ports: Vec<u16>,
+    /// Handshakes begun and not completed on one port within a second that make a flood.
+    pub half_open: u32,
 }
 
 /// `flow:`.
@@ -278,6 +331,24 @@ impl Default for Config {
                 redirect_capacity: sentinel_common::names::REDIRECT_CAPACITY,
                 ring_bytes: sentinel_common::names::RING_BYTES,
                 poll_interval: Duration::from_millis(2),
+                reflex: ReflexConfig {
+                    enabled: true,
+                    window: secs(1),
+                    packets: 0,
+                    bytes: 0,
+                    syns: 5_000,
+                    ports: 60,
+                    half_open: 500,
+                    limit: true,
+                    limit_packets: 200,
+                    limit_bytes: 0,
+                    hold: secs(10),
+                },
+                syn_cookies: SynCookieConfig {
+                    enabled: Switch::Auto,
+                    ports: Vec::new(),
+                    half_open: 1_000,
+                },
             },
             flow: FlowConfig {
                 max_flows: 131_072,

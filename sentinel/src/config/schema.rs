@@ -1,6 +1,7 @@
 //! The JSON Schema of `settings.yml`, for editors, from the one table of keys.
 
 use super::keys::{Draft, KEYS};
+use super::resolved::Switch;
 use super::value::{Slot, show_duration, show_size};
 use serde_json::{Map, Value, json};
 
@@ -70,6 +71,21 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
             "type": "array",
             "items": { "type": "integer", "minimum": 1, "maximum": 65_535 },
             "default": **value,
+        }),
+        Slot::AllOrPorts(_) => json!({
+            "oneOf": [
+                { "const": "all" },
+                { "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 65_535 } },
+            ],
+            "default": "all",
+        }),
+        Slot::Switch(value) => json!({
+            "enum": ["auto", true, false],
+            "default": match **value {
+                Switch::Auto => json!("auto"),
+                Switch::On => json!(true),
+                Switch::Off => json!(false),
+            },
         }),
     };
     out["description"] = json!(format!("{doc}: {}.", slot.wants().replace('`', "")));

@@ -1,6 +1,6 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
-use super::resolved::{Hook, Mode};
+use super::resolved::{Hook, Mode, Switch};
 use super::tree::Value;
 use crate::types::ActionKind;
 use ipnet::IpNet;
@@ -43,6 +43,10 @@ pub(super) enum Slot<'a> {
     Interfaces(&'a mut Vec<String>),
     /// TCP ports.
     Ports(&'a mut Vec<u16>),
+    /// `all` (an empty list) or TCP ports.
+    AllOrPorts(&'a mut Vec<u16>),
+    /// `auto`, `true` or `false`.
+    Switch(&'a mut Switch),
 }
 
 /// What is wrong with a value, and the mend.
@@ -70,7 +74,10 @@ pub(super) fn quote(text: &str) -> String {
 impl Slot<'_> {
     /// Whether it takes several values.
     pub(super) const fn is_list(&self) -> bool {
-        matches!(self, Self::Prefixes(_) | Self::Interfaces(_) | Self::Ports(_))
+        matches!(
+            self,
+            Self::Prefixes(_) | Self::Interfaces(_) | Self::Ports(_) | Self::AllOrPorts(_)
+        )
     }
 
     /// Puts a value in, or says what is wrong with each of its parts (index of the part, fault).
@@ -121,7 +128,12 @@ impl Slot<'_> {
 
     /// Puts in what an environment variable holds: lists are separated by commas, brackets are optional.
     pub(super) fn fill_env(&mut self, text: &str) -> Result<(), Vec<(Option<usize>, Fault)>> {
-        if !self.is_list() || (matches!(self, Self::Interfaces(_)) && text.trim() == "auto") {
+        let word = match self {
+            Self::Interfaces(_) => Some("auto"),
+            Self::AllOrPorts(_) => Some("all"),
+            _ => None,
+        };
+        if !self.is_list() || word == Some(text.trim()) {
             return self.fill_text(text.trim()).map_err(|f| vec![(None, f)]);
         }
         let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
@@ -204,6 +216,14 @@ impl Slot<'_> {
             Self::Interfaces(_) => return Err(wrong("`auto` or a list of interfaces such as `[eth0, eth1]`".into())),
             Self::Prefixes(_) => return Err(wrong("a list such as `[192.0.2.7, 2001:db8::/48]`".into())),
             Self::Ports(_) => return Err(wrong("a list of ports such as `[22, 3389]`".into())),
+            Self::AllOrPorts(to) if text == "all" => to.clear(),
+            Self::AllOrPorts(_) => return Err(wrong("`all` or a list of ports such as `[80, 443]`".into())),
+            Self::Switch(to) => match text {
+                "auto" => **to = Switch::Auto,
+                "true" => **to = Switch::On,
+                "false" => **to = Switch::Off,
+                _ => return Err(wrong("`auto`, `true` or `false`".into())),
+            },
         }
         Ok(())
     }
@@ -227,7 +247,11 @@ impl Slot<'_> {
         match self {
             Self::Prefixes(to) => each(items, to, faults, prefix),
             Self::Interfaces(to) => each(items, to, faults, interface),
-            Self::Ports(to) => each(items, to, faults, |text| {
+            Self::AllOrPorts(_) if items.is_empty() => faults.push((
+                None,
+                fault("is an empty list", "write `all`, or name the ports such as `[80, 443]`"),
+            )),
+            Self::Ports(to) | Self::AllOrPorts(to) => each(items, to, faults, |text| {
                 whole(text, &(1..=65_535)).map(|port| port as u16)
             }),
             _ => {}
@@ -264,6 +288,8 @@ impl Slot<'_> {
             Self::Prefixes(_) => "a list of addresses and prefixes".into(),
             Self::Interfaces(_) => "`auto` or a list of interface names".into(),
             Self::Ports(_) => "a list of ports from 1 to 65535".into(),
+            Self::AllOrPorts(_) => "`all` or a list of ports from 1 to 65535".into(),
+            Self::Switch(_) => "`auto`, `true` or `false`".into(),
         }
     }
 }

@@ -301,6 +301,7 @@ impl Kernel {
         let slot = self.slot(name, ifindex)?;
         let mut holding = Holding::default();
         let attached = self.attach_ingress(name, ifindex, tcx, &mut holding).and_then(|mode| {
+            self.answer_on(name, ifindex, mode.0)?;
             if self.config.egress {
                 let pins = self.pins.as_ref();
                 let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;

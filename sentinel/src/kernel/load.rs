@@ -1,9 +1,11 @@
 //! Loads the object: checks capacities, sizes and creates the maps, fills the settings.
 
+use super::cookies::{self, Cookies};
 use super::counters::Counters;
 use super::error::{KernelError, chain};
 use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
+use super::reflex::{self, Sources};
 use super::ring::RingReader;
 use super::settings::{self, SettingsMap};
 use super::slots::Slots;
@@ -45,6 +47,7 @@ pub struct Kernel {
     pub(super) flows: Arc<MapData>,
     pub(super) counters: Counters,
     pub(super) stages: Stages,
+    pub(super) cookies: Cookies,
 }
 
 impl Kernel {
@@ -84,15 +87,13 @@ impl Kernel {
                 .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
 
-        let stages = Stages::load(&mut ebpf, config)?;
-
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
         let before = takeover
             .as_ref()
             .and_then(Takeover::inherited)
             .copied()
             .unwrap_or_default();
-        let initial = Settings {
+        let mut initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
             event_budget: config.event_budget,
@@ -107,6 +108,9 @@ impl Kernel {
             list6_mask: list_buckets(config.list6_capacity) - 1,
             ..Settings::default()
         };
+        reflex::fill(&mut initial, config);
+        let cookies = cookies::load(&mut ebpf, &mut initial, config)?;
+        let stages = Stages::load(&mut ebpf, config)?;
         settings.change(|settings| *settings = initial)?;
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
         let owners = takeover.as_ref().map(Takeover::slots).unwrap_or_default();
@@ -132,6 +136,7 @@ impl Kernel {
             flows: Arc::new(flows),
             counters,
             stages,
+            cookies,
         })
     }
 
@@ -153,6 +158,27 @@ impl Kernel {
     /// The flow map's sweeper. Each sweeper keeps its own place, so one is enough.
     pub fn sweep(&self) -> FlowSweep {
         FlowSweep::new(Arc::clone(&self.flows), &self.config, Arc::clone(&self.shared))
+    }
+
+    /// A look into the table of sources.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the kernel does not let it be mapped.
+    pub fn sources(&self) -> Result<Sources, KernelError> {
+        let Some(Map::Array(sources)) = self.ebpf.map(n::MAP_SOURCES) else {
+            return Err(missing(n::MAP_SOURCES));
+        };
+        Sources::new(sources, self.settings()?)
+    }
+
+    /// Whether SYNs to a port under flood are answered with cookies.
+    pub const fn cookies(&self) -> &Cookies {
+        &self.cookies
+    }
+
+    /// The settings of the running programs.
+    fn settings(&self) -> Result<Settings, KernelError> {
+        self.settings.get()
     }
 
     /// The kernel programs' diagnostics.

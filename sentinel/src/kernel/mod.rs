@@ -9,6 +9,7 @@
 
 mod attach;
 mod clsact;
+mod cookies;
 mod counters;
 mod decode;
 mod error;
@@ -23,6 +24,7 @@ mod occupant;
 mod pin;
 pub mod probe;
 mod rawmap;
+mod reflex;
 mod ring;
 mod settings;
 mod slots;
@@ -35,6 +37,7 @@ pub mod testrun;
 mod xdp;
 
 pub use attach::{Attachment, State, Tended};
+pub use cookies::{Cookies, Sysctl, sysctl as syncookies};
 pub use counters::Counters;
 pub use decode::{DecodeError, Record, decode};
 pub use error::KernelError;
@@ -44,6 +47,7 @@ pub use log::KernelLog;
 pub use maps::{BlockMaps, ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Listed};
 pub use occupant::{Occupant, on_tc, on_xdp};
 pub use pin::{Leftovers, in_bpffs, leftovers, unpin};
+pub use reflex::{SourceUse, Sources};
 pub use ring::RingReader;
 pub use sweep::FlowSweep;
 pub use tc::detach_leftovers;

@@ -5,7 +5,7 @@ use super::error::KernelError;
 use super::load::{classifier, xdp};
 use super::sys::{BatchCursor, delete, lookup_batch};
 use aya::maps::PerCpuArray;
-use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
 use sentinel_common::packet::PacketMeta;
@@ -28,9 +28,7 @@ impl Floor {
         let failed = |error| KernelError::program(PROG_FLOOR_PASS, error);
         let program = xdp(&mut ebpf, PROG_FLOOR_PASS)?;
         program.load().map_err(failed)?;
-        program
-            .attach(interface, aya::programs::XdpMode::Driver)
-            .map_err(failed)?;
+        program.attach(interface, XdpMode::Driver).map_err(failed)?;
         Ok(Self(ebpf))
     }
 }
@@ -96,24 +94,27 @@ impl Kernel {
         })
     }
 
-    /// Runs an XDP program of the object once and returns the frame as it left it, whose length it must not change.
+    /// Runs an XDP program once on a frame: its code, and the frame as it left it.
     ///
     /// # Errors
     /// As [`Kernel::test_run`].
-    pub fn test_output(&mut self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+    pub fn test_rewrite(&mut self, program: &str, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
         let failed = |error| KernelError::program(program, error);
         let xdp = xdp(&mut self.ebpf, program)?;
         if xdp.fd().is_err() {
             xdp.load().map_err(failed)?;
         }
-        let mut out = vec![0; frame.len()];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ..TestRunOptions::default()
-        };
-        let code = xdp.test_run(options).map_err(failed)?.return_value;
-        Ok((code, out))
+        let mut left = vec![0; frame.len() + 256];
+        let result = xdp
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut left),
+                repeat: 1,
+                ..TestRunOptions::default()
+            })
+            .map_err(failed)?;
+        left.truncate(result.data_size_out as usize);
+        Ok((result.return_value, left))
     }
 
     /// Runs the egress program once on a frame, as on one that leaves by the loopback interface of this namespace;

@@ -9,7 +9,8 @@ use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::names::{
-    PROG_EGRESS, PROG_INGRESS, PROG_REDIRECT, PROG_REDIRECT_FRAGS, PROG_RESTORE, PROG_XDP, PROG_XDP_FRAGS,
+    PROG_COOKIE, PROG_COOKIE_FRAGS, PROG_EGRESS, PROG_INGRESS, PROG_REDIRECT, PROG_REDIRECT_FRAGS, PROG_RESTORE,
+    PROG_XDP, PROG_XDP_FRAGS,
 };
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -89,6 +90,7 @@ fn programs(kernel: &mut Kernel) -> Programs {
     let mut all = Programs::default();
     // Whether a kernel takes a program is known beforehand: one it should take and refuses fails.
     let frags = (!probe::multi_buffer()).then_some("multi-buffer frames need Linux 5.18");
+    let cookies = (probe::kernel_version() < Some((6, 0, 0))).then_some("SYN cookies from XDP need Linux 6.0");
     let wanted = [
         (PROG_XDP, None),
         (PROG_XDP_FRAGS, frags),
@@ -97,6 +99,8 @@ fn programs(kernel: &mut Kernel) -> Programs {
         (PROG_REDIRECT, None),
         (PROG_REDIRECT_FRAGS, frags),
         (PROG_RESTORE, None),
+        (PROG_COOKIE, cookies),
+        (PROG_COOKIE_FRAGS, cookies),
     ];
     for (program, lacking) in wanted {
         if let Some(why) = lacking {

@@ -4,7 +4,9 @@
 mod accounting;
 mod actions;
 mod boot;
+mod cookies;
 mod decoy;
+mod flood;
 mod frames;
 mod hints;
 mod interfaces;
@@ -17,23 +19,34 @@ mod matrix;
 mod pair;
 mod parity;
 mod redirect;
+mod reflex;
 mod shapes;
 mod verdicts;
 
-use sentinel::config::{Config, KernelConfig, Mode};
+use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};
 use sentinel::kernel::{Kernel, KernelError, probe};
 use sentinel_common::stat::{COUNTERS, Counter};
 use std::collections::BTreeMap;
 
-/// A small configuration: tests make many kernels.
+/// A small configuration: tests make many kernels. What the kernel does by itself is quiet but for the tests of it: a
+/// handful of sources that send a million frames would not go unnoticed.
 fn config() -> KernelConfig {
+    let defaults = Config::default().kernel;
     KernelConfig {
+        reflex: ReflexConfig {
+            enabled: false,
+            ..defaults.reflex
+        },
+        syn_cookies: SynCookieConfig {
+            half_open: 1_000_000_000,
+            ..defaults.syn_cookies
+        },
         block_capacity: 256,
         block_net_capacity: 256,
         flow_capacity: 4096,
         ring_bytes: 1 << 20,
         event_budget: 1_000_000,
-        ..Config::default().kernel
+        ..defaults
     }
 }
 

@@ -139,7 +139,7 @@ fn there_and_back_with_every_checksum_right() {
                 _ => near.to_owned(),
             };
             let what = format!("{far} by way of {pot}, {frame:02x?}");
-            let (code, out) = kernel.test_output(PROG_XDP, &frame).unwrap();
+            let (code, out) = kernel.test_rewrite(PROG_XDP, &frame).unwrap();
             assert_eq!(code, PASS, "{what}");
             assert_eq!(ends(&out), (far.into(), 4000, pot.clone(), 2222), "{what}");
             assert_whole(&out, &what);
@@ -179,7 +179,7 @@ fn flows_are_those_the_source_meant() {
     };
     kernel.set_honeypot(Some((None, 2222)), None).unwrap();
     let ask = sealed(frame(FAR4, NEAR4, &udp(4000, 53, b"ask"), UDP));
-    kernel.test_output(PROG_XDP, &ask).unwrap();
+    kernel.test_rewrite(PROG_XDP, &ask).unwrap();
     let answer = sealed(frame(NEAR4, FAR4, &udp(2222, 4000, b"answer"), UDP));
     kernel.test_egress(&answer).unwrap();
     let flows = kernel.test_flows().unwrap();
@@ -196,7 +196,7 @@ fn udp_without_a_checksum_stays_without() {
     };
     kernel.set_honeypot(Some((None, 2222)), None).unwrap();
     let ask = frame(FAR4, NEAR4, &udp(4000, 53, b"ask"), UDP);
-    let (code, out) = kernel.test_output(PROG_XDP, &ask).unwrap();
+    let (code, out) = kernel.test_rewrite(PROG_XDP, &ask).unwrap();
     assert_eq!((code, &out[40..42]), (PASS, &[0, 0][..]));
     let answer = frame(NEAR4, FAR4, &udp(2222, 4000, b"answer"), UDP);
     let (_, back) = kernel.test_egress(&answer).unwrap();
@@ -216,7 +216,7 @@ fn one_source_port_for_many_targets_as_scanners_use_it() {
         for round in 0..2 {
             for port in 1..=TARGETS {
                 let ask = sealed(frame(far, near, &tcp(40_000, port, SYN, b""), TCP));
-                let (code, out) = kernel.test_output(PROG_XDP, &ask).unwrap();
+                let (code, out) = kernel.test_rewrite(PROG_XDP, &ask).unwrap();
                 assert_eq!(code, PASS, "{port}");
                 assert_whole(&out, "asked");
                 let (_, source, _, pot) = ends(&out);
@@ -245,9 +245,9 @@ fn what_is_on_its_way_to_the_honeypot_goes_on_untouched() {
         .set_honeypot(Some((Some("10.0.0.99".parse().unwrap()), 2222)), None)
         .unwrap();
     let ask = sealed(frame(FAR4, NEAR4, &tcp(4000, 22, SYN, b""), TCP));
-    let (_, once) = kernel.test_output(PROG_XDP, &ask).unwrap();
+    let (_, once) = kernel.test_rewrite(PROG_XDP, &ask).unwrap();
     // Met again on a second interface, as where the honeypot is a container.
-    let (code, twice) = kernel.test_output(PROG_XDP, &once).unwrap();
+    let (code, twice) = kernel.test_rewrite(PROG_XDP, &once).unwrap();
     assert_eq!((code, &twice), (PASS, &once));
     let answer = sealed(frame("10.0.0.99", FAR4, &tcp(2222, 4000, 0x12, b""), TCP));
     let (_, back) = kernel.test_egress(&answer).unwrap();
@@ -258,7 +258,7 @@ fn what_is_on_its_way_to_the_honeypot_goes_on_untouched() {
     );
     // Asked for by its own name it answers by it.
     let direct = sealed(frame(FAR4, "10.0.0.99", &tcp(4001, 2222, SYN, b""), TCP));
-    let (code, out) = kernel.test_output(PROG_XDP, &direct).unwrap();
+    let (code, out) = kernel.test_rewrite(PROG_XDP, &direct).unwrap();
     assert_eq!((code, &out), (PASS, &direct));
     let answer = sealed(frame("10.0.0.99", FAR4, &tcp(2222, 4001, 0x12, b""), TCP));
     assert_eq!(kernel.test_egress(&answer).unwrap(), (-1, answer));
@@ -271,7 +271,7 @@ fn answers_to_others_and_of_others_stay_as_they_are() {
     };
     kernel.set_honeypot(Some((None, 2222)), None).unwrap();
     let ask = sealed(frame(FAR4, NEAR4, &tcp(4000, 22, SYN, b""), TCP));
-    kernel.test_output(PROG_XDP, &ask).unwrap();
+    kernel.test_rewrite(PROG_XDP, &ask).unwrap();
     for (near, port, far, far_port) in [
         (NEAR4, 2222, "198.51.100.8", 4000),
         (NEAR4, 2222, FAR4, 4001),
@@ -292,14 +292,14 @@ fn a_family_without_a_honeypot_and_a_stage_without_headers_drop_and_say_so() {
     };
     kernel.set_honeypot(Some((None, 2222)), None).unwrap();
     let v6 = sealed(frame(FAR6, NEAR6, &tcp(4000, 22, SYN, b""), TCP));
-    assert_eq!(kernel.test_output(PROG_XDP, &v6).unwrap(), (DROP, v6));
+    assert_eq!(kernel.test_rewrite(PROG_XDP, &v6).unwrap(), (DROP, v6));
     // A header cut short, another protocol, a fragment.
     let cut = frame(FAR4, NEAR4, &tcp(4000, 22, SYN, b"")[..12], TCP);
     let gre = frame(FAR4, NEAR4, &[0; 24], 47);
     let mut later = frame(FAR4, NEAR4, &[0; 24], UDP);
     later[20..22].copy_from_slice(&0x00b9u16.to_be_bytes());
     for frame in [cut, gre, later] {
-        assert_eq!(kernel.test_output(PROG_XDP, &frame).unwrap(), (DROP, frame));
+        assert_eq!(kernel.test_rewrite(PROG_XDP, &frame).unwrap(), (DROP, frame));
     }
     assert_eq!(kernel.test_counters().unwrap()[Counter::RedirectFailed as usize], 4);
 }

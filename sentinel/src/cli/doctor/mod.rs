@@ -4,6 +4,7 @@
 //! Invariant: nothing is loaded, attached, created or left bound. Deliberately elsewhere: the health of an agent that
 //! runs (`GET /health`).
 
+mod cookies;
 mod host;
 mod interfaces;
 mod places;
@@ -85,6 +86,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
         Ok(config) => {
             findings.push(Finding::pass("configuration", "valid"));
             findings.extend(places::findings(&config));
+            findings.extend(cookies::findings(&config));
         }
         Err(Failure::Config(problems)) => {
             let mends = problems

@@ -1,0 +1,469 @@
+//! What the kernel knows of a source and of a port by itself, and the rules by which it speaks and limits.
+//!
+//! The rules are pure. The kernel runs them on memory that CPUs share, without locks: an increment may be lost where
+//! two CPUs meet on one source in the same nanoseconds, which moves a threshold by a packet and nothing else.
+
+use crate::addr::Addr;
+use crate::event::{REFLEX_BYTES, REFLEX_HALF_OPEN, REFLEX_PACKETS, REFLEX_PORTS, REFLEX_SYNS};
+use crate::flow::{PROTO_TCP, PROTO_UDP};
+use crate::packet::{PacketMeta, TCP_ACK};
+use crate::settings::Reflex;
+
+/// Slots of one bucket of the table of sources.
+pub const WAYS: usize = 4;
+/// Cells of the map of limited sources.
+pub const CELLS: usize = 65_536;
+/// Window of [`Port`], ns.
+pub const PORT_WINDOW_NS: u64 = 1_000_000_000;
+/// How long a port stays under flood after the last window that was one, ns.
+pub const PORT_CALM_NS: u64 = 5_000_000_000;
+/// Where Linux's own ports begin (`net.ipv4.ip_local_port_range`): a datagram to a higher one may be an answer.
+const EPHEMERAL: u16 = 32_768;
+/// Bit of [`Source::raised`] from which on the causes of the limit in force stand.
+const CAUSE_SHIFT: u32 = 8;
+/// Thresholds that tell of volume; the others tell of openings.
+const VOLUME: u32 = REFLEX_PACKETS | REFLEX_BYTES;
+
+/// What is known of one source in one window: one cache line. 64 bytes.
+///
+/// The source is an IPv4 address or an IPv6 /64, which is what one host or one household has: addresses below it are
+/// free to whoever sits there, and counting them apart would count nobody.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// [`source_key`] of it; 0 for an empty slot.
+    pub key: u64,
+    /// L3 bytes in the window.
+    pub bytes: u64,
+    /// Linear counting of destination ports (Whang et al. 1990): one bit per hash of a port seen in the window.
+    pub ports: u64,
+    /// GCRA's theoretical arrival time of packets while limited: `CLOCK_BOOTTIME`, ns.
+    pub packet_tat_ns: u64,
+    /// The same for bytes.
+    pub byte_tat_ns: u64,
+    /// When the window began: `CLOCK_BOOTTIME`, in 2^20 ns, modulo 2^32.
+    pub window: u32,
+    /// Packets in the window.
+    pub packets: u32,
+    /// SYNs in the window.
+    pub syns: u32,
+    /// Handshakes completed in the window.
+    pub completed: u32,
+    /// Until when it is limited: `CLOCK_BOOTTIME`, in 2^24 ns, modulo 2^32; 0 for not.
+    pub until: u32,
+    /// `REFLEX_*` bits reported in this window, and, eight bits up, those that brought the limit.
+    pub raised: u32,
+}
+
+/// The slots a source can be in. 256 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// In no order.
+    pub slots: [Source; WAYS],
+}
+
+/// What a packet, or the packets since the last look, add to a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Packets.
+    pub packets: u32,
+    /// SYNs.
+    pub syns: u32,
+    /// Handshakes completed.
+    pub completed: u32,
+    /// L3 bytes.
+    pub bytes: u64,
+    /// Bit of the destination port; 0 for none.
+    pub port: u64,
+}
+
+/// Latest ends of what is in force anywhere: asked before anything else, so that quiet times cost one read. 64 bytes.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alarm {
+    /// No source is limited from then on: `CLOCK_BOOTTIME`, ns.
+    pub limited_until_ns: u64,
+    /// No port is under flood from then on: `CLOCK_BOOTTIME`, ns.
+    pub flood_until_ns: u64,
+    /// Zero.
+    pub pad: [u64; 6],
+}
+
+/// Handshakes to one port of this host in one window. 32 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// When the window began: `CLOCK_BOOTTIME`, ns.
+    pub window_ns: u64,
+    /// Until when it is under flood at least: `CLOCK_BOOTTIME`, ns; 0 for not.
+    pub until_ns: u64,
+    /// Handshakes begun in the window.
+    pub syns: u64,
+    /// Handshakes completed in the window.
+    pub completed: u64,
+}
+
+/// Estimate of the number of different ports by the bits that are still zero: round(-64 ln(zeros / 64)); with none
+/// left it can only be said to be large.
+pub const ESTIMATE: [u16; 65] = [
+    333, 266, 222, 196, 177, 163, 151, 142, 133, 126, 119, 113, 107, 102, 97, 93, 89, 85, 81, 78, 74, 71, 68, 65, 63,
+    60, 58, 55, 53, 51, 48, 46, 44, 42, 40, 39, 37, 35, 33, 32, 30, 28, 27, 25, 24, 23, 21, 20, 18, 17, 16, 15, 13, 12,
+    11, 10, 9, 7, 6, 5, 4, 3, 2, 1, 0,
+];
+/// The largest threshold of ports the estimate can tell (the error there is about a tenth).
+pub const MAX_PORTS: u32 = 200;
+
+/// The finaliser of MurmurHash3 (Austin Appleby): every bit of the input moves every bit of the output; no two inputs
+/// share an output.
+#[inline(always)]
+const fn mix(mut k: u64) -> u64 {
+    k ^= k >> 33;
+    k = k.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    k ^= k >> 33;
+    k = k.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    k ^ k >> 33
+}
+
+/// [`mix`] undone.
+const fn unmix(mut k: u64) -> u64 {
+    k ^= k >> 33;
+    k = k.wrapping_mul(0x9cb4_b2f8_1293_37db);
+    k ^= k >> 33;
+    k = k.wrapping_mul(0x4f74_430c_22a5_4005);
+    k ^ k >> 33
+}
+
+/// What stands above an IPv4 address in its word: no IPv6 prefix in use begins like that.
+const V4: u64 = 0xffff << 32;
+
+/// The source of a packet as one word: an IPv4 address, or the /64 of an IPv6 one.
+#[inline(always)]
+#[must_use]
+pub const fn source_word(address: &Addr, ip_version: u8) -> u64 {
+    let [a, b, c, d, e, f, g, h, .., w, x, y, z] = address.0;
+    if ip_version == 4 {
+        V4 | u32::from_be_bytes([w, x, y, z]) as u64
+    } else {
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// The key of a source; never 0. Different sources have different keys.
+#[inline(always)]
+#[must_use]
+pub const fn source_key(word: u64, seed: u64) -> u64 {
+    let key = mix(word ^ seed);
+    if key == 0 { 1 } else { key }
+}
+
+/// The source of a key: an IPv4 address, or the first address of an IPv6 /64.
+#[must_use]
+pub const fn source_address(key: u64, seed: u64) -> Addr {
+    let word = unmix(key) ^ seed;
+    let [a, b, c, d, e, f, g, h] = word.to_be_bytes();
+    if word >> 32 == V4 >> 32 {
+        Addr::v4([e, f, g, h])
+    } else {
+        Addr([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+}
+
+/// The cell of a source in the map of limited ones.
+#[inline(always)]
+#[must_use]
+pub const fn cell(word: u64, seed: u64) -> usize {
+    ((word ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize
+}
+
+/// What a cell says while a limit holds: its end in 2^32 ns, modulo 2^8, and never 0.
+#[inline(always)]
+#[must_use]
+pub const fn cell_mark(until_ns: u64) -> u8 {
+    let mark = ((until_ns >> 32) + 1) as u8;
+    if mark == 0 { 1 } else { mark }
+}
+
+/// Whether a cell may stand for a limit that holds. A mark of long ago may say so wrongly, which costs a look.
+#[inline(always)]
+#[must_use]
+pub const fn cell_holds(mark: u8, now_ns: u64) -> bool {
+    mark != 0 && mark.wrapping_sub((now_ns >> 32) as u8) < 0x80
+}
+
+/// The bit of a packet's destination port, where the packet is one that tries it: a SYN, or a datagram to a port that
+/// is none of Linux's own (an answer whose question was not seen is no probe).
+#[inline(always)]
+#[must_use]
+pub fn port_bit(packet: &PacketMeta, syn: bool, seed: u64) -> u64 {
+    if syn || packet.proto == PROTO_UDP && !packet.later_fragment && packet.dst_port < EPHEMERAL {
+        1 << (mix(packet.dst_port as u64 ^ seed.rotate_left(32)) >> 58)
+    } else {
+        0
+    }
+}
+
+/// Bits set, without the loop that a population count is made of where there is no instruction for it.
+#[inline(always)]
+const fn ones(mut bits: u64) -> usize {
+    bits -= bits >> 1 & 0x5555_5555_5555_5555;
+    bits = (bits & 0x3333_3333_3333_3333) + (bits >> 2 & 0x3333_3333_3333_3333);
+    bits = bits + (bits >> 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    (bits.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize
+}
+
+/// Whether a packet opens something: anything but a TCP segment that acknowledges.
+#[inline(always)]
+#[must_use]
+pub const fn opens(packet: &PacketMeta) -> bool {
+    packet.proto != PROTO_TCP || packet.tcp_flags & TCP_ACK == 0
+}
+
+impl Source {
+    /// A slot for a source not seen before, its window open.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(key: u64, now_ns: u64) -> Self {
+        Self {
+            key,
+            bytes: 0,
+            ports: 0,
+            packet_tat_ns: 0,
+            byte_tat_ns: 0,
+            window: (now_ns >> 20) as u32,
+            packets: 0,
+            syns: 0,
+            completed: 0,
+            until: 0,
+            raised: 0,
+        }
+    }
+
+    /// Adds what was seen, in a fresh window where the old one is over.
+    #[inline(always)]
+    pub fn add(&mut self, seen: &Seen, reflex: &Reflex, now_ns: u64) {
+        if self.stale(reflex, now_ns) {
+            self.window = (now_ns >> 20) as u32;
+            self.bytes = 0;
+            self.ports = 0;
+            self.packets = 0;
+            self.syns = 0;
+            self.completed = 0;
+            self.raised &= !0 << CAUSE_SHIFT;
+        }
+        self.packets = self.packets.saturating_add(seen.packets);
+        self.bytes += seen.bytes;
+        self.syns = self.syns.saturating_add(seen.syns);
+        self.completed = self.completed.saturating_add(seen.completed);
+        self.ports |= seen.port;
+    }
+
+    /// Whether its window is over.
+    #[inline(always)]
+    #[must_use]
+    pub const fn stale(&self, reflex: &Reflex, now_ns: u64) -> bool {
+        ((now_ns >> 20) as u32).wrapping_sub(self.window) as u64 >= reflex.window_ns >> 20
+    }
+
+    /// Estimate of the distinct ports it tried.
+    #[inline(always)]
+    #[must_use]
+    pub fn port_estimate(&self) -> u32 {
+        // Behind the box, lest the compiler knows that there are no more than 64 and leaves out the bound, which the
+        // verifier does not know.
+        let ones = core::hint::black_box(ones(self.ports));
+        u32::from(ESTIMATE[64 - if ones > 64 { 64 } else { ones }])
+    }
+
+    /// Handshakes it began and did not complete.
+    #[inline(always)]
+    #[must_use]
+    pub const fn half_open(&self) -> u32 {
+        self.syns.saturating_sub(self.completed)
+    }
+
+    /// Thresholds crossed that this window has not reported: `REFLEX_*` bits.
+    #[inline(always)]
+    #[must_use]
+    pub fn crossed(&self, reflex: &Reflex) -> u32 {
+        let mut crossed = 0;
+        if reflex.packets != 0 && self.packets > reflex.packets {
+            crossed |= REFLEX_PACKETS;
+        }
+        if reflex.bytes != 0 && self.bytes > reflex.bytes {
+            crossed |= REFLEX_BYTES;
+        }
+        if reflex.syns != 0 && self.syns > reflex.syns {
+            crossed |= REFLEX_SYNS;
+        }
+        if reflex.ports != 0 && self.port_estimate() > reflex.ports {
+            crossed |= REFLEX_PORTS;
+        }
+        if reflex.half_open != 0 && self.half_open() > reflex.half_open {
+            crossed |= REFLEX_HALF_OPEN;
+        }
+        crossed & !self.raised
+    }
+
+    /// Puts it under the limit for what it crossed, with a full burst to begin with where it was not; says until when,
+    /// ns.
+    #[inline(always)]
+    pub fn limit(&mut self, crossed: u32, reflex: &Reflex, now_ns: u64) -> u64 {
+        if !self.limited(now_ns) {
+            self.packet_tat_ns = now_ns;
+            self.byte_tat_ns = now_ns;
+            self.raised &= !(!0 << CAUSE_SHIFT);
+        }
+        self.raised |= crossed << CAUSE_SHIFT;
+        let until = (now_ns + reflex.hold_ns >> 24) as u32 + 1;
+        self.until = if until == 0 { 1 } else { until };
+        (now_ns + reflex.hold_ns >> 24) + 1 << 24
+    }
+
+    /// Whether it is under the limit.
+    #[inline(always)]
+    #[must_use]
+    pub const fn limited(&self, now_ns: u64) -> bool {
+        self.until != 0 && self.until.wrapping_sub((now_ns >> 24) as u32) as i32 > 0
+    }
+
+    /// Whether a packet is over the limit, where the source is under one. One crossed by openings (SYNs, ports,
+    /// half-open handshakes) holds for what opens: a forger can cross it in another's name, and does not thereby cut
+    /// the connections that other has. One crossed by volume holds for every packet.
+    #[inline(always)]
+    pub fn over(&mut self, opens: bool, bytes: u64, reflex: &Reflex, now_ns: u64) -> bool {
+        if !self.limited(now_ns) || !opens && (self.raised >> CAUSE_SHIFT) & VOLUME == 0 {
+            return false;
+        }
+        let burst = reflex.burst_ms as u64 * 1_000_000;
+        let packet = gcra(self.packet_tat_ns, now_ns, reflex.packet_ns as u64, burst);
+        let byte = gcra(self.byte_tat_ns, now_ns, bytes * reflex.byte_ns_q8 as u64 >> 8, burst);
+        match (packet, byte) {
+            (Some(packet), Some(byte)) => {
+                self.packet_tat_ns = packet;
+                self.byte_tat_ns = byte;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// How much there would be to lose in giving the slot to another: least for an empty one, then those whose window
+    /// is over, then by packets; most for one under the limit. A flood of forged sources, each of a packet or two,
+    /// thus displaces its own kind.
+    #[inline(always)]
+    const fn worth(&self, reflex: &Reflex, now_ns: u64) -> u64 {
+        if self.key == 0 {
+            0
+        } else if self.limited(now_ns) {
+            1 << 63 | self.packets as u64
+        } else if self.stale(reflex, now_ns) {
+            1
+        } else {
+            let age = ((now_ns >> 20) as u32).wrapping_sub(self.window) & 0xffff;
+            ((self.packets & 0x3fff_ffff) as u64) << 32 | 0x1_0000 - age as u64
+        }
+    }
+}
+
+/// The generic cell rate algorithm (ITU-T I.371): the new theoretical arrival time of a packet of this cost, or nothing
+/// where it comes too early. A cost of 0 is no limit.
+#[inline(always)]
+const fn gcra(tat: u64, now: u64, cost: u64, burst: u64) -> Option<u64> {
+    let base = if tat > now { tat } else { now };
+    if cost != 0 && base - now > burst {
+        return None;
+    }
+    Some(base + cost)
+}
+
+impl Bucket {
+    /// The slot of a source; [`WAYS`] where it has none.
+    #[inline(always)]
+    #[must_use]
+    pub fn find(&self, key: u64) -> usize {
+        let [a, b, c, d] = &self.slots;
+        if a.key == key {
+            0
+        } else if b.key == key {
+            1
+        } else if c.key == key {
+            2
+        } else if d.key == key {
+            3
+        } else {
+            WAYS
+        }
+    }
+
+    /// The slot to give to a source that has none.
+    #[inline(always)]
+    #[must_use]
+    pub fn victim(&self, reflex: &Reflex, now_ns: u64) -> usize {
+        let [a, b, c, d] = &self.slots;
+        let (a, b) = (a.worth(reflex, now_ns), b.worth(reflex, now_ns));
+        let (c, d) = (c.worth(reflex, now_ns), d.worth(reflex, now_ns));
+        let (first, low) = if b < a { (1, b) } else { (0, a) };
+        let (second, high) = if d < c { (3, d) } else { (2, c) };
+        if high < low { second } else { first }
+    }
+}
+
+/// How the state of a port turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It came under flood.
+    Begins,
+    /// It has been calm for [`PORT_CALM_NS`]; with the figures of the window before.
+    Over {
+        /// Handshakes begun in it.
+        syns: u64,
+        /// Handshakes completed in it.
+        completed: u64,
+    },
+}
+
+impl Port {
+    /// Takes note that a handshake begins, the count of which the caller has yet to raise (it is shared by CPUs), and
+    /// says whether that turns anything. Where CPUs meet at the turn of a window, one may say so twice.
+    #[inline(always)]
+    pub fn begun(&mut self, threshold: u64, now_ns: u64) -> Option<Turn> {
+        let mut turn = None;
+        let age = now_ns.saturating_sub(self.window_ns);
+        if age >= PORT_WINDOW_NS {
+            let (syns, completed) = (self.syns, self.completed);
+            if self.until_ns != 0 {
+                if age < 2 * PORT_WINDOW_NS && 4 * syns.saturating_sub(completed) >= threshold {
+                    self.until_ns = now_ns + PORT_CALM_NS;
+                } else if now_ns >= self.until_ns {
+                    self.until_ns = 0;
+                    turn = Some(Turn::Over { syns, completed });
+                }
+            }
+            self.window_ns = now_ns;
+            self.syns = 0;
+            self.completed = 0;
+        }
+        if self.until_ns == 0 && self.syns.saturating_sub(self.completed) >= threshold {
+            self.until_ns = now_ns + PORT_CALM_NS;
+            turn = Some(Turn::Begins);
+        }
+        turn
+    }
+
+    /// Whether it is under flood.
+    #[inline(always)]
+    #[must_use]
+    pub const fn under_flood(&self, now_ns: u64) -> bool {
+        self.until_ns > now_ns
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Source>() == 64);
+    assert!(size_of::<Bucket>() == 256);
+    assert!(size_of::<Alarm>() == 64);
+    assert!(size_of::<Port>() == 32);
+};
+
+crate::pod!(Source, Bucket, Alarm, Port);

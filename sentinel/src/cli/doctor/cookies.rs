@@ -1,0 +1,101 @@
+//! What becomes of a flood of forged SYNs on this machine.
+
+use super::Finding;
+use crate::config::{Config, Mode, Switch};
+use crate::kernel::{Sysctl, probe, syncookies};
+
+const CHECK: &str = "syn cookies";
+
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
+    let mut out = vec![finding(config, syncookies())];
+    let named = config.kernel.interfaces.iter();
+    out.extend(named.filter_map(|name| link(config, name, probe::xdp_support(name).driver.as_deref())));
+    out
+}
+
+/// Where answers would not arrive.
+fn link(config: &Config, interface: &str, driver: Option<&str>) -> Option<Finding> {
+    let passed_over = driver == Some("veth")
+        && config.kernel.syn_cookies.enabled == Switch::Auto
+        && !config.kernel.force_generic
+        && config.kernel.egress;
+    passed_over.then(|| {
+        Finding::warn(
+            CHECK,
+            format!(
+                "{interface} is one end of a veth pair, which drops answers unless the other end has an XDP program"
+            ),
+            "where it has one, set kernel.syn_cookies.enabled: true; or kernel.force_generic: true, which needs none",
+        )
+    })
+}
+
+fn finding(config: &Config, sysctl: Sysctl) -> Finding {
+    let wanted = config.kernel.syn_cookies.enabled;
+    if wanted == Switch::Off {
+        return Finding::pass(CHECK, "off (kernel.syn_cookies.enabled): SYN floods are only reported");
+    }
+    if !config.kernel.egress {
+        return Finding::warn(
+            CHECK,
+            "without the egress program no handshake is seen to complete, so no SYN flood is recognised",
+            "set kernel.egress: true",
+        );
+    }
+    match sysctl {
+        Sysctl::Missing => Finding::warn(
+            CHECK,
+            "this kernel has none (CONFIG_SYN_COOKIES), or /proc does not say: SYN floods are only reported",
+            "use a kernel with CONFIG_SYN_COOKIES (Debian's have it)",
+        ),
+        Sysctl::Never => Finding::warn(
+            CHECK,
+            "net.ipv4.tcp_syncookies is 0: the stack would take no cookie back, so none is sent",
+            "sysctl -w net.ipv4.tcp_syncookies=1 (2 answers earlier), and put it into /etc/sysctl.d",
+        ),
+        Sysctl::WhenFull | Sysctl::Always if config.mode == Mode::Simulation => {
+            Finding::pass(CHECK, "simulation: SYN floods are reported, none is answered")
+        }
+        Sysctl::WhenFull => Finding::pass(
+            CHECK,
+            "net.ipv4.tcp_syncookies is 1: a port under flood is answered with cookies while its listener's queue is full",
+        ),
+        Sysctl::Always => Finding::pass(
+            CHECK,
+            "net.ipv4.tcp_syncookies is 2: a port under flood is answered with cookies at once",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    #[test]
+    fn each_setting_is_told_with_its_mend() {
+        let mut config = Config::default();
+        config.mode = Mode::Production;
+        for (sysctl, level) in [
+            (Sysctl::Never, Level::Warn),
+            (Sysctl::Missing, Level::Warn),
+            (Sysctl::WhenFull, Level::Pass),
+            (Sysctl::Always, Level::Pass),
+        ] {
+            let found = finding(&config, sysctl);
+            assert_eq!(found.level, level, "{found:?}");
+            assert_eq!(found.mend.is_empty(), level == Level::Pass, "{found:?}");
+        }
+        assert_eq!(link(&config, "eth0", Some("virtio_net")), None);
+        assert!(
+            link(&config, "eth0", Some("veth"))
+                .expect("said")
+                .mend
+                .contains("enabled: true")
+        );
+        config.kernel.egress = false;
+        assert_eq!(finding(&config, Sysctl::Always).level, Level::Warn);
+        config.kernel.syn_cookies.enabled = Switch::Off;
+        assert_eq!(finding(&config, Sysctl::Never).level, Level::Pass);
+    }
+}

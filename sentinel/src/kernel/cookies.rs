@@ -1,0 +1,189 @@
+//! SYN cookies: loads the stage that answers with them, enters it, and says what they can do here.
+
+use super::Kernel;
+use super::error::KernelError;
+use super::load::{missing, xdp};
+use super::probe;
+use crate::config::{KernelConfig, Switch};
+use aya::Ebpf;
+use aya::maps::{Array, ProgramArray};
+use sentinel_common::names as n;
+use sentinel_common::settings::{SETTING_COOKIES, Settings};
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Whether SYNs to a port under flood are answered with cookies by the kernel programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cookies {
+    /// They are, where the stack would make cookies too.
+    Ready,
+    /// Not wanted (`kernel.syn_cookies.enabled`).
+    Off,
+    /// Not to be had, and why.
+    Unable(String),
+}
+
+/// `net.ipv4.tcp_syncookies`, which holds for IPv6 too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sysctl {
+    /// 0: the stack takes no cookie, so none is sent.
+    Never,
+    /// 1: while a listener's queue is full.
+    WhenFull,
+    /// 2: always; here, while its port is under flood.
+    Always,
+    /// The kernel was built without (`CONFIG_SYN_COOKIES`), or `/proc` does not say.
+    Missing,
+}
+
+/// What the kernel is set to, in this network namespace.
+pub fn sysctl() -> Sysctl {
+    match fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")
+        .as_deref()
+        .map(str::trim)
+    {
+        Ok("0") => Sysctl::Never,
+        Ok("1") => Sysctl::WhenFull,
+        Ok("2") => Sysctl::Always,
+        _ => Sysctl::Missing,
+    }
+}
+
+/// Loads the stages and says so in the settings. What this kernel cannot do is left out, and floods are only reported.
+///
+/// # Errors
+/// [`KernelError`] where cookies were insisted on (`kernel.syn_cookies.enabled: true`) and cannot be had, or the object
+/// lacks a map.
+pub(super) fn load(ebpf: &mut Ebpf, settings: &mut Settings, config: &KernelConfig) -> Result<Cookies, KernelError> {
+    if config.syn_cookies.enabled == Switch::Off {
+        return Ok(Cookies::Off);
+    }
+    if settings.syn_flood_half_open == 0 {
+        let why = "without the egress program (`kernel.egress`) no handshake is seen to complete".to_owned();
+        return Ok(Cookies::Unable(why));
+    }
+    let outcome = enter(ebpf, n::PROG_COOKIE, n::MAP_STAGES).and_then(|()| {
+        if probe::multi_buffer() {
+            enter(ebpf, n::PROG_COOKIE_FRAGS, n::MAP_STAGES_FRAGS)
+        } else {
+            Ok(())
+        }
+    });
+    match outcome {
+        Ok(()) => {
+            protect(ebpf, &config.syn_cookies.ports)?;
+            settings.flags |= SETTING_COOKIES;
+            Ok(Cookies::Ready)
+        }
+        Err(error) if config.syn_cookies.enabled == Switch::On => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "SYN floods are reported and not answered with cookies");
+            Ok(Cookies::Unable(error.to_string()))
+        }
+    }
+}
+
+/// Loads a stage and puts it where the ingress program looks for it.
+fn enter(ebpf: &mut Ebpf, program: &'static str, map: &'static str) -> Result<(), KernelError> {
+    let stage = xdp(ebpf, program)?;
+    stage.load().map_err(|error| KernelError::program(program, error))?;
+    let fd = stage
+        .fd()
+        .and_then(|fd| fd.try_clone().map_err(aya::programs::ProgramError::IOError))
+        .map_err(|error| KernelError::program(program, error))?;
+    let array = ebpf.map_mut(map).ok_or_else(|| missing(map))?;
+    let mut array = ProgramArray::try_from(array).map_err(|error| KernelError::map(map, &error))?;
+    array
+        .set(n::STAGE_COOKIE, &fd, 0)
+        .map_err(|error| KernelError::map(map, &error))
+}
+
+/// Says for which ports cookies may answer; none named means all.
+fn protect(ebpf: &mut Ebpf, ports: &[u16]) -> Result<(), KernelError> {
+    let map = n::MAP_COOKIE_PORTS;
+    let failed = |error| KernelError::map(map, &error);
+    let array = ebpf.map_mut(map).ok_or_else(|| missing(map))?;
+    let mut array: Array<_, u64> = Array::try_from(array).map_err(failed)?;
+    for (index, word) in words(ports).into_iter().enumerate() {
+        array.set(index as u32, word, 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn words(ports: &[u16]) -> Vec<u64> {
+    let mut words = vec![if ports.is_empty() { !0 } else { 0 }; 1 << 10];
+    for port in ports {
+        words[usize::from(port >> 6)] |= 1 << (port & 63);
+    }
+    words
+}
+
+impl Kernel {
+    /// Lets cookies answer on an interface that was just attached to in this mode, or not: a native program's answer
+    /// on one end of a veth pair reaches only an end that has an XDP program too (`veth_xdp_flush`, Linux 4.19 to 6.18
+    /// at least), and vanishes otherwise. Such an interface is passed over unless cookies were insisted on.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the map cannot be written.
+    pub(super) fn answer_on(&mut self, interface: &str, ifindex: u32, mode: &str) -> Result<(), KernelError> {
+        let insisted = self.config.syn_cookies.enabled == Switch::On;
+        let mute = mode == "native" && !insisted && driver(interface).as_deref() == Some("veth");
+        if mute && self.cookies == Cookies::Ready {
+            tracing::warn!(
+                interface,
+                "SYN floods are reported here and not answered with cookies, which would not arrive: the other end of \
+                 this veth pair may have no XDP program; where it has, set `kernel.syn_cookies.enabled: true`"
+            );
+        }
+        let map = n::MAP_COOKIE_MUTE;
+        let failed = |error| KernelError::map(map, &error);
+        let array = self.ebpf.map_mut(map).ok_or_else(|| missing(map))?;
+        let mut array: Array<_, u64> = Array::try_from(array).map_err(failed)?;
+        let (index, bit) = ((ifindex % n::SLOT_TABLE) / 64, 1 << (ifindex % 64));
+        let word = array.get(&index, 0).map_err(failed)?;
+        let word = if mute { word | bit } else { word & !bit };
+        array.set(index, word, 0).map_err(failed)
+    }
+}
+
+/// `ETHTOOL_GDRVINFO` (`include/uapi/linux/ethtool.h`).
+const ETHTOOL_GDRVINFO: u32 = 3;
+/// Length of `struct ethtool_drvinfo`; the driver's name stands behind the command, in 32 bytes.
+const DRVINFO: usize = 196;
+
+/// The driver of an interface of this network namespace, where it says so.
+fn driver(interface: &str) -> Option<String> {
+    let mut info = [0u8; DRVINFO];
+    info[..4].copy_from_slice(&ETHTOOL_GDRVINFO.to_ne_bytes());
+    // SAFETY: a zeroed request is a valid one; the name is copied with its end in place; the descriptor is ours and
+    // closed at the end; the kernel fills `info`, which is as long as the structure it expects there.
+    let code = unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        let room = request.ifr_name.len() - 1;
+        for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(room)) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = info.as_mut_ptr().cast();
+        let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return None;
+        }
+        let socket = OwnedFd::from_raw_fd(fd);
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request)
+    };
+    let name = info[4..36].split(|byte| *byte == 0).next()?;
+    (code == 0).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_become_bits() {
+        assert!(words(&[]).iter().all(|word| *word == !0));
+        let some = words(&[1, 80, 65_535]);
+        assert_eq!((some[0], some[1], some[1023]), (2, 1 << 16, 1 << 63));
+        assert_eq!(some.iter().map(|word| word.count_ones()).sum::<u32>(), 3);
+    }
+}

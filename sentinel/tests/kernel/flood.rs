@@ -1,0 +1,259 @@
+//! A flood of forged SYNs over a real link, a real server with a short queue, and clients that want in meanwhile.
+
+use super::cookies::{flooded, set_syncookies};
+use super::pair::{Pair, ip};
+use super::reflex::drain;
+use super::*;
+use sentinel::config::Switch;
+use sentinel::kernel::Record;
+use sentinel::kernel::testrun::Floor;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// SYNs a second, and in all.
+const RATE: u32 = 20_000;
+const SYNS: u32 = 80_000;
+/// How long a client waits for each thing it wants: long enough for one SYN lost on the crowded link and sent again.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+/// The same where there is no hope, so that there are more tries.
+const IMPATIENCE: Duration = Duration::from_millis(500);
+
+/// What came of one flood.
+#[derive(Debug)]
+struct Outcome {
+    tried: u32,
+    served: u32,
+    /// The connection that stood before went on.
+    stood: bool,
+    counters: [u64; COUNTERS],
+    records: Vec<Record>,
+}
+
+impl Outcome {
+    fn get(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize]
+    }
+}
+
+fn address(ns: &str) -> String {
+    let path = "/sys/class/net/veth0/address";
+    let out = Command::new("ip")
+        .args(["netns", "exec", ns, "cat", path])
+        .output()
+        .unwrap();
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// A generator of forged SYNs, ended with the test.
+struct Forger {
+    child: Child,
+    config: PathBuf,
+}
+
+impl Forger {
+    fn start(pair: &Pair, v6: bool) -> Self {
+        let (to, from) = (address(&pair.near), address(&pair.far));
+        let network = if v6 {
+            "ipv6(saddr=drnd(), daddr=fd99::1, hoplimit=64)"
+        } else {
+            "ipv4(saddr=drnd(), daddr=10.99.0.1, ttl=64)"
+        };
+        let text = format!(
+            "{{ eth(da={to}, sa={from}), {network}, tcp(sport=drnd(), dport=8099, seq=drnd(), syn, window=64240) }}\n"
+        );
+        let config = std::env::temp_dir().join(format!("{}.trafgen", pair.far));
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new("ip")
+            .args(["netns", "exec", &pair.far, "trafgen", "--dev", "veth0", "--cpus", "1"])
+            .args(["--num", &SYNS.to_string(), "--rate", &format!("{RATE}pps"), "--conf"])
+            .arg(&config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { child, config }
+    }
+
+    fn over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Forger {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.config);
+    }
+}
+
+/// Connects, asks, is answered.
+fn served(to: SocketAddr, patience: Duration) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    ask(&mut stream)
+}
+
+fn ask(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"hello")?;
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer)?;
+    assert_eq!(&answer, b"olleh");
+    Ok(())
+}
+
+/// Answers each connection's words backwards, on a thread each, until told to end.
+fn serve(listener: &TcpListener, end: &AtomicBool) {
+    listener.set_nonblocking(true).unwrap();
+    std::thread::scope(|scope| {
+        while !end.load(Ordering::Relaxed) {
+            let Ok((mut stream, _)) = listener.accept() else {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            scope.spawn(move || {
+                stream.set_nonblocking(false).unwrap();
+                stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+                let mut words = [0; 5];
+                while !end.load(Ordering::Relaxed) {
+                    match stream.read_exact(&mut words) {
+                        Ok(()) => {
+                            words.reverse();
+                            if stream.write_all(&words).is_err() {
+                                return;
+                            }
+                        }
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Err(_) => return,
+                    }
+                }
+            });
+        }
+    });
+}
+
+async fn flood(enabled: Switch, syncookies: u8, v6: bool) -> Option<Outcome> {
+    let base = flooded(vec![]);
+    let config = KernelConfig {
+        reflex: Config::default().kernel.reflex,
+        syn_cookies: SynCookieConfig {
+            enabled,
+            half_open: 1_000,
+            ..base.syn_cookies
+        },
+        ring_bytes: 1 << 24,
+        ..base
+    };
+    let mut kernel = kernel(&config, Mode::Production)?;
+    let pair = Pair::new();
+    for (ns, v4_via, v6_via) in [(&pair.near, "10.99.0.2", "fd99::2")] {
+        ip(&format!("-n {ns} route add default via {v4_via}"));
+        ip(&format!("-n {ns} -6 route add default via {v6_via}"));
+    }
+    set_syncookies(&pair.near, syncookies);
+    let far_end = pass_on(&pair);
+    Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+    let to: SocketAddr = if v6 { "[fd99::1]:8099" } else { "10.99.0.1:8099" }.parse().unwrap();
+    let listener = Pair::inside(&pair.near, || TcpListener::bind(to).unwrap());
+    let end = AtomicBool::new(false);
+    let patience = if syncookies == 0 { IMPATIENCE } else { PATIENCE };
+    let (tried, served, stood) = std::thread::scope(|scope| {
+        scope.spawn(|| serve(&listener, &end));
+        let outcome = Pair::inside(&pair.far, || {
+            let mut standing = TcpStream::connect(to).unwrap();
+            standing.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            ask(&mut standing).unwrap();
+            let mut forger = Forger::start(&pair, v6);
+            let start = Instant::now();
+            let (mut tried, mut won, mut stood) = (0, 0, true);
+            while !forger.over() {
+                assert!(start.elapsed() < Duration::from_secs(60), "the flood does not end");
+                tried += 1;
+                won += u32::from(served(to, patience).is_ok());
+                stood &= ask(&mut standing).is_ok();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            (tried, won, stood)
+        });
+        end.store(true, Ordering::Relaxed);
+        outcome
+    });
+    drop(far_end);
+    let counters = kernel.counters().read().unwrap().0[0].counters;
+    let records = drain(kernel.ring()).await;
+    Some(Outcome {
+        tried,
+        served,
+        stood,
+        counters,
+        records,
+    })
+}
+
+/// A veth hands answers from XDP to the other end only where that takes them as such: with a program of its own.
+fn pass_on(pair: &Pair) -> Floor {
+    Pair::inside(&pair.far, || Floor::attach("veth0")).unwrap()
+}
+
+fn turns(outcome: &Outcome) -> Vec<(u16, u8, u8)> {
+    let of_ports = outcome.records.iter().filter_map(|record| match record {
+        Record::SynFlood(one) => Some((one.port, one.under_flood, one.answered)),
+        _ => None,
+    });
+    of_ports.collect()
+}
+
+#[tokio::test]
+async fn clients_connect_while_forged_syns_flood_the_port() {
+    if Command::new("trafgen").arg("--version").output().is_err() {
+        println!("skipped: needs trafgen (netsniff-ng)");
+        return;
+    }
+    for (syncookies, v6) in [(2, false), (1, false), (2, true)] {
+        let Some(with) = flood(Switch::On, syncookies, v6).await else {
+            return;
+        };
+        let shown = format!(
+            "tcp_syncookies {syncookies}, IPv{}: {} of {} served; answered {}, valid {}, invalid {}; passed {}",
+            if v6 { 6 } else { 4 },
+            with.served,
+            with.tried,
+            with.get(Counter::AnswerV4) + with.get(Counter::AnswerV6),
+            with.get(Counter::CookieValid),
+            with.get(Counter::CookieInvalid),
+            with.get(Counter::PassV4) + with.get(Counter::PassV6),
+        );
+        println!("{shown}");
+        assert!(with.tried >= 50 && with.served * 100 >= with.tried * 99, "{shown}");
+        assert!(with.stood, "{shown}");
+        assert_eq!(turns(&with), [(8099, 1, 1)], "{shown}");
+        let answered = with.get(if v6 { Counter::AnswerV6 } else { Counter::AnswerV4 });
+        assert!(answered > u64::from(SYNS) * 3 / 4, "{shown}");
+        assert!(with.get(Counter::CookieValid) > u64::from(with.tried) / 2, "{shown}");
+        // Nobody forged is limited, nor anybody else.
+        assert_eq!(
+            with.get(Counter::DropReflex) + with.get(Counter::ReflexRaised),
+            0,
+            "{shown}"
+        );
+    }
+    // Left to itself the agent answers nothing on a veth: it cannot know of the other end.
+    let auto = flood(Switch::Auto, 2, false).await.unwrap();
+    assert_eq!((auto.get(Counter::AnswerV4), turns(&auto)), (0, vec![(8099, 1, 0)]));
+    assert!(
+        auto.served * 100 >= auto.tried * 99,
+        "the stack's own cookies serve {} of {}",
+        auto.served,
+        auto.tried
+    );
+    let without = flood(Switch::Off, 0, false).await.unwrap();
+    let shown = format!("without cookies: {} of {} served", without.served, without.tried);
+    println!("{shown}");
+    assert!(without.served * 2 < without.tried, "{shown}: the flood is none");
+    assert_eq!(turns(&without), [(8099, 1, 0)], "{shown}");
+    assert!(without.stood, "{shown}");
+}

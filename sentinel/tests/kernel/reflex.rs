@@ -1,0 +1,328 @@
+//! Counters per source: what raises an event, how often, and what is limited for how long.
+
+use super::frames::{SYN, TCP, UDP, frame, tcp, udp};
+use super::*;
+use sentinel::kernel::{Record, RingReader, decode};
+use sentinel::respond::Enforcer;
+use sentinel::time::boot_now;
+use sentinel_common::entry::{AllowEntry, NEVER_NS};
+use sentinel_common::event::{REFLEX_BYTES, REFLEX_HALF_OPEN, REFLEX_PACKETS, REFLEX_PORTS, REFLEX_SYNS, ReflexRecord};
+use sentinel_common::names::PROG_XDP;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+const ACK: u8 = 0x10;
+
+/// Thresholds that nothing crosses but what a test sets; a window nothing outlasts.
+fn quiet() -> ReflexConfig {
+    ReflexConfig {
+        enabled: true,
+        window: Duration::from_secs(60),
+        packets: 0,
+        bytes: 0,
+        syns: 0,
+        ports: 0,
+        half_open: 0,
+        limit: false,
+        limit_packets: 1,
+        limit_bytes: 0,
+        hold: Duration::from_secs(60),
+    }
+}
+
+fn with(reflex: ReflexConfig) -> KernelConfig {
+    KernelConfig { reflex, ..config() }
+}
+
+/// Everything the ring holds now of sources that crossed.
+pub(crate) async fn drain(ring: RingReader) -> Vec<Record> {
+    let (out, mut batches) = tokio::sync::mpsc::channel(4096);
+    let cancel = tokio_util::sync::CancellationToken::new();
+    cancel.cancel();
+    ring.run(out, cancel).await;
+    let mut all = Vec::new();
+    while let Some(batch) = batches.recv().await {
+        all.extend(decode(&batch).map(Result::unwrap));
+    }
+    all
+}
+
+async fn raised(kernel: &mut Kernel) -> Vec<ReflexRecord> {
+    let records = drain(kernel.ring()).await;
+    let of_sources = records.into_iter().filter_map(|record| match record {
+        Record::Reflex(record) => Some(record),
+        _ => None,
+    });
+    of_sources.collect()
+}
+
+fn syn(src: &str, n: u32) -> Vec<u8> {
+    let dst = if src.contains(':') { "2001:db8:1::1" } else { "10.0.0.1" };
+    frame(src, dst, &tcp(2000 + n as u16, 443, SYN, b""), TCP)
+}
+
+/// Sends frames made of a number until one is dropped or `count` are through; how many passed.
+fn send(kernel: &mut Kernel, count: u32, frame: impl Fn(u32) -> Vec<u8>) -> u32 {
+    for n in 0..count {
+        match kernel.test_run(PROG_XDP, &frame(n), 1).unwrap().code {
+            PASS => {}
+            DROP => return n,
+            code => panic!("code {code}"),
+        }
+    }
+    count
+}
+
+fn counter(kernel: &Kernel, which: Counter) -> u64 {
+    kernel.test_counters().unwrap()[which as usize]
+}
+
+#[tokio::test]
+async fn each_threshold_speaks_once_a_window_and_tells_its_numbers() {
+    let cases: [(ReflexConfig, u32, fn(u32) -> Vec<u8>); 5] = [
+        (
+            ReflexConfig {
+                packets: 100,
+                ..quiet()
+            },
+            REFLEX_PACKETS,
+            |_| frame("198.51.100.7", "10.0.0.1", &udp(53, 40_000, b""), UDP),
+        ),
+        (
+            ReflexConfig {
+                bytes: 100_000,
+                ..quiet()
+            },
+            REFLEX_BYTES,
+            |_| frame("198.51.100.7", "10.0.0.1", &udp(53, 40_000, &[0; 972]), UDP),
+        ),
+        (ReflexConfig { syns: 100, ..quiet() }, REFLEX_SYNS, |n| {
+            syn("198.51.100.7", n)
+        }),
+        (ReflexConfig { ports: 60, ..quiet() }, REFLEX_PORTS, |n| {
+            frame("198.51.100.7", "10.0.0.1", &udp(4000, 1 + n as u16, b""), UDP)
+        }),
+        (
+            ReflexConfig {
+                half_open: 100,
+                ..quiet()
+            },
+            REFLEX_HALF_OPEN,
+            |n| syn("2001:db8:7:7::7", n),
+        ),
+    ];
+    for (reflex, bit, frame) in cases {
+        let Some(mut kernel) = kernel(&with(reflex), Mode::Production) else {
+            return;
+        };
+        assert_eq!(send(&mut kernel, 400, frame), 400, "told, not limited");
+        let told = raised(&mut kernel).await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        let one = &told[0];
+        assert_eq!(counter(&kernel, Counter::ReflexRaised), 1);
+        assert_eq!((one.crossed, one.limited_until_ns, one.shadow), (bit, 0, 0));
+        let expected: IpAddr = if bit == REFLEX_HALF_OPEN {
+            "2001:db8:7:7::7"
+        } else {
+            "198.51.100.7"
+        }
+        .parse()
+        .unwrap();
+        assert_eq!(IpAddr::from(one.remote), expected);
+        // A flow may tell of its packets thirty-two at a time.
+        let near = |value: u64| (101..=133).contains(&value);
+        match bit {
+            REFLEX_PACKETS => assert!(near(u64::from(one.packets)), "{one:?}"),
+            REFLEX_BYTES => assert!(near(one.bytes / 1000), "{one:?}"),
+            REFLEX_PORTS => assert!(
+                (61..=70).contains(&one.ports) && (45..80).contains(&one.packets),
+                "{one:?}"
+            ),
+            _ => assert_eq!((one.syns, one.half_open), (101, 101), "{one:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_next_packet_is_limited_and_only_what_opens() {
+    let reflex = ReflexConfig {
+        syns: 50,
+        limit: true,
+        limit_packets: 100,
+        ..quiet()
+    };
+    for (source, sibling) in [
+        ("198.51.100.7", None),
+        ("2001:db8:7:7::7", Some("2001:db8:7:7:ffff::1")),
+    ] {
+        let Some(mut kernel) = kernel(&with(reflex.clone()), Mode::Production) else {
+            return;
+        };
+        // 51 cross; then a burst of 250 ms at 100 a second, and one.
+        let passed = send(&mut kernel, 200, |n| syn(source, n));
+        assert!((51 + 26..51 + 60).contains(&passed), "{passed}");
+        assert_eq!(counter(&kernel, Counter::DropReflex), 1);
+        let told = raised(&mut kernel).await;
+        assert_eq!((told.len(), told[0].packets), (1, 51), "{told:?}");
+        assert!(told[0].limited_until_ns > boot_now().0, "{told:?}");
+
+        // Its connections go on, and nobody else is touched but the addresses of the same host.
+        let dst = if source.contains(':') {
+            "2001:db8:1::1"
+        } else {
+            "10.0.0.1"
+        };
+        let ack = frame(source, dst, &tcp(2000, 443, ACK, b"data"), TCP);
+        assert_eq!(send(&mut kernel, 200, |_| ack.clone()), 200);
+        assert_eq!(send(&mut kernel, 50, |n| syn("198.51.100.8", n)), 50);
+        assert_eq!(send(&mut kernel, 50, |n| syn("2001:db8:7:8::7", n)), 50);
+        if let Some(sibling) = sibling {
+            assert!(send(&mut kernel, 50, |n| syn(sibling, n)) < 50);
+        }
+        let top = kernel.sources().unwrap().top(1, boot_now().0);
+        let limited: Vec<_> = top.iter().filter(|one| one.limited).collect();
+        let address: IpAddr = if sibling.is_some() { "2001:db8:7:7::" } else { source }
+            .parse()
+            .unwrap();
+        assert_eq!(limited.len(), 1, "{top:?}");
+        assert_eq!(limited[0].address, address, "{top:?}");
+    }
+}
+
+#[test]
+fn volume_limits_everything_by_packets_and_bytes() {
+    let packets = ReflexConfig {
+        packets: 100,
+        limit: true,
+        limit_packets: 100,
+        ..quiet()
+    };
+    let bytes = ReflexConfig {
+        packets: 100,
+        limit: true,
+        limit_packets: 0,
+        limit_bytes: 54_000,
+        ..quiet()
+    };
+    for reflex in [packets, bytes] {
+        let Some(mut kernel) = kernel(&with(reflex), Mode::Production) else {
+            return;
+        };
+        // 54 bytes: 1,000 a second by bytes, and a quarter of that at once.
+        let ack = frame("198.51.100.7", "10.0.0.1", &tcp(2000, 443, ACK, b""), TCP);
+        let passed = send(&mut kernel, 2_000, |_| ack.clone());
+        assert!((100..1_000).contains(&passed), "{passed}");
+        assert!(counter(&kernel, Counter::DropReflex) > 0);
+    }
+}
+
+/// Waits for something that is true soon.
+fn eventually(mut ask: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !ask() {
+        assert!(start.elapsed() < Duration::from_secs(5), "not within five seconds");
+    }
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn a_limit_ends_by_itself_and_a_new_window_speaks_again() {
+    let reflex = ReflexConfig {
+        window: Duration::from_millis(200),
+        syns: 50,
+        limit: true,
+        limit_packets: 1,
+        hold: Duration::from_millis(400),
+        ..quiet()
+    };
+    let Some(mut kernel) = kernel(&with(reflex), Mode::Production) else {
+        return;
+    };
+    assert!(send(&mut kernel, 100, |n| syn("198.51.100.7", n)) < 100);
+    let held = eventually(|| kernel.test_run(PROG_XDP, &syn("198.51.100.7", 500), 1).unwrap().code == PASS);
+    assert!((300..500).contains(&held.as_millis()), "{held:?}");
+    assert_eq!(send(&mut kernel, 45, |n| syn("198.51.100.7", n)), 45);
+    assert_eq!(raised(&mut kernel).await.len(), 1);
+
+    let Some(mut kernel) = self::kernel(
+        &with(ReflexConfig {
+            window: Duration::from_millis(200),
+            syns: 50,
+            ..quiet()
+        }),
+        Mode::Production,
+    ) else {
+        return;
+    };
+    let start = Instant::now();
+    let mut n = 0;
+    while start.elapsed() < Duration::from_millis(1_100) {
+        n += send(&mut kernel, 20, |n| syn("198.51.100.7", n));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let told = raised(&mut kernel).await.len();
+    assert!((4..=6).contains(&told), "{told} in five windows and {n} SYNs");
+}
+
+#[tokio::test]
+async fn simulation_counts_and_the_allowlist_is_exempt() {
+    let reflex = ReflexConfig {
+        syns: 50,
+        limit: true,
+        ..quiet()
+    };
+    let Some(mut kernel) = kernel(&with(reflex), Mode::Simulation) else {
+        return;
+    };
+    assert_eq!(send(&mut kernel, 400, |n| syn("198.51.100.7", n)), 400);
+    let told = raised(&mut kernel).await;
+    assert_eq!((told.len(), told[0].shadow), (1, 1), "{told:?}");
+    assert!(counter(&kernel, Counter::WouldLimit) > 200);
+    assert_eq!(counter(&kernel, Counter::DropReflex), 0);
+
+    kernel.set_enforce(true).unwrap();
+    assert!(send(&mut kernel, 100, |n| syn("198.51.100.7", n)) < 100);
+    let allow = AllowEntry {
+        expires_ns: NEVER_NS,
+        ..AllowEntry::default()
+    };
+    let mut blocks = kernel.blocks();
+    for net in ["198.51.100.0/24", "2001:db8:7::/48"] {
+        blocks.put_allow(net.parse().unwrap(), &allow).unwrap();
+    }
+    let before = counter(&kernel, Counter::ReflexRaised);
+    for source in ["198.51.100.7", "198.51.100.8", "2001:db8:7:7::7"] {
+        assert_eq!(send(&mut kernel, 400, |n| syn(source, n)), 400, "{source}");
+    }
+    assert_eq!(counter(&kernel, Counter::ReflexRaised), before);
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_sources_hides_no_heavy_one() {
+    let reflex = ReflexConfig { syns: 300, ..quiet() };
+    let Some(mut kernel) = kernel(&with(reflex), Mode::Production) else {
+        return;
+    };
+    let forged = |n: u32| {
+        let [_, a, b, c] = n.wrapping_mul(2_654_435_761).to_be_bytes();
+        frame(&format!("20.{a}.{b}.{c}"), "10.0.0.1", &tcp(9, 443, SYN, b""), TCP)
+    };
+    // More than the table holds; then one real scanner among a hundred forged ones for each of its packets.
+    send(&mut kernel, 150_000, forged);
+    for n in 0..400 {
+        send(&mut kernel, 1, |_| syn("198.51.100.7", n));
+        send(&mut kernel, 100, |m| forged(150_000 + n * 100 + m));
+    }
+    let told = raised(&mut kernel).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(IpAddr::from(told[0].remote), "198.51.100.7".parse::<IpAddr>().unwrap());
+    let top = kernel.sources().unwrap().top(3, boot_now().0);
+    assert_eq!((top.len(), top[0].address), (3, "198.51.100.7".parse().unwrap()));
+    assert_eq!(
+        (top[0].packets, top[0].syns, top[0].half_open),
+        (400, 400, 400),
+        "{top:?}"
+    );
+}
