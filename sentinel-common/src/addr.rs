@@ -59,6 +59,13 @@ impl Addr {
             _ => None,
         }
     }
+
+    /// The last four bytes as they stand in memory: all there is to an IPv4-mapped address.
+    #[inline(always)]
+    pub const fn tail(&self) -> u32 {
+        let [.., a, b, c, d] = self.0;
+        u32::from_ne_bytes([a, b, c, d])
+    }
 }
 
 impl From<IpAddr> for Addr {

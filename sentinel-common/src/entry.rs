@@ -247,8 +247,8 @@ mod tests {
 
     fn entry(action: u8, expires_ns: u64) -> BlockEntry {
         BlockEntry {
-            action,
             expires_ns,
+            action,
             ..BlockEntry::default()
         }
     }

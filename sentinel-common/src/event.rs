@@ -1,10 +1,10 @@
 //! Records of the event ring: a header, then one struct per kind. The decoder rejects what it does not know.
 
 use crate::addr::Addr;
-use crate::flow::{FlowKey, FlowValue};
+use crate::flow::{Direction, FlowKey, Half};
 
 /// Version of every record layout in this file; raised with any change.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Kind of a [`FlowRecord`].
 pub const KIND_FLOW: u16 = 1;
@@ -38,7 +38,9 @@ pub struct Header {
     pub len: u32,
 }
 
-/// A summary of one flow, cumulative since its first packet: a lost record costs timeliness, never counts. 280 bytes.
+/// What one direction of a flow did since its last record, on one CPU. 192 bytes.
+///
+/// Records add up: a flow slot that could not be reported keeps counting, and its next record has it all.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -48,32 +50,42 @@ pub struct FlowRecord {
     pub now_ns: u64,
     /// Which flow.
     pub key: FlowKey,
-    /// Its counters.
-    pub value: FlowValue,
+    /// What it counted.
+    pub counts: Half,
+    /// `STATE_*` of [`crate::flow`].
+    pub state: u32,
     /// `CAUSE_*` of [`crate::flow`].
     pub cause: u32,
-    /// Zero.
-    pub pad: u32,
+    /// [`crate::flow::INGRESS`] or [`crate::flow::EGRESS`].
+    pub direction: u32,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Slot of the flow table, counted over all CPUs.
+    pub slot: u32,
+    /// Which filling of that slot, modulo 2^16.
+    pub seq: u32,
 }
 
 impl FlowRecord {
-    /// A record of `value` as it stands.
-    #[inline(always)]
-    pub fn new(key: FlowKey, value: FlowValue, cause: u32, now_ns: u64) -> Self {
-        let header = Header {
-            kind: KIND_FLOW,
-            version: VERSION,
-            len: size_of::<Self>() as u32,
-        };
+    /// A record of `counts`, of no particular slot.
+    pub fn new(key: FlowKey, direction: Direction, counts: Half, cause: u32, now_ns: u64) -> Self {
         Self {
-            header,
+            header: Self::HEADER,
             now_ns,
             key,
-            value,
+            counts,
             cause,
-            pad: 0,
+            direction: direction.number(),
+            ..Self::default()
         }
     }
+
+    /// What every such record begins with.
+    pub const HEADER: Header = Header {
+        kind: KIND_FLOW,
+        version: VERSION,
+        len: size_of::<Self>() as u32,
+    };
 }
 
 /// A source crossed a threshold of [`crate::settings::Reflex`]. 88 bytes.
@@ -163,7 +175,7 @@ pub struct SynFloodRecord {
 }
 
 const _: () = {
-    assert!(size_of::<FlowRecord>() == 280);
+    assert!(size_of::<FlowRecord>() == 192);
     assert!(size_of::<ReflexRecord>() == 88);
     assert!(size_of::<ReturnRecord>() == 80);
     assert!(size_of::<SynFloodRecord>() == 64);

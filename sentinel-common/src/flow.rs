@@ -1,9 +1,10 @@
-//! Flows: the key, the counters of each direction, and the rule that updates them and says when to report.
+//! Flows as they are told of: the key, the counters of a direction, why there is a record.
 //!
-//! The rule is pure: the kernel runs it on every packet that passes, replay runs it on every packet of a capture.
+//! What one packet does to them is in [`crate::slot`], when there is a record in [`crate::table`], what one CPU tells
+//! another in [`crate::talk`].
 
 use crate::addr::Addr;
-use crate::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG};
+use crate::packet::PacketMeta;
 
 /// IP protocol numbers (IANA) that the rule treats by name.
 pub const PROTO_ICMP: u8 = 1;
@@ -38,12 +39,29 @@ pub struct FlowKey {
 }
 
 /// Direction of a packet as the interface sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Comes in: the source is the remote side.
     Ingress,
     /// Goes out: the destination is the remote side.
     Egress,
+}
+
+/// [`crate::event::FlowRecord::direction`]: remote to local.
+pub const INGRESS: u32 = 0;
+/// [`crate::event::FlowRecord::direction`]: local to remote.
+pub const EGRESS: u32 = 1;
+
+impl Direction {
+    /// [`INGRESS`] or [`EGRESS`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Ingress => INGRESS,
+            Self::Egress => EGRESS,
+        }
+    }
 }
 
 impl FlowKey {
@@ -67,7 +85,7 @@ impl FlowKey {
     }
 }
 
-/// Counters of one direction of a flow. 96 bytes.
+/// Counters of one direction of a flow, over its life or since the last report. 112 bytes.
 ///
 /// Lengths are L3 (IPv4 total length, IPv6 payload length + 40), so that they do not depend on the vantage point.
 #[repr(C)]
@@ -79,6 +97,8 @@ pub struct Half {
     pub bytes: u64,
     /// L4 payload bytes.
     pub payload_bytes: u64,
+    /// Sum of the squares of the L3 lengths.
+    pub squares: u64,
     /// First packet: `CLOCK_BOOTTIME`, ns (4 ms steps live); 0 for none.
     pub first_ns: u64,
     /// Latest packet: `CLOCK_BOOTTIME`, ns.
@@ -99,94 +119,129 @@ pub struct Half {
     pub psh: u32,
     /// TCP segments with ACK (SYN-ACK included).
     pub ack: u32,
+    /// TCP segments with URG.
+    pub urg: u32,
+    /// TCP segments with ECE or CWR (RFC 3168).
+    pub ecn: u32,
     /// TCP segments with no flag at all (NULL probe).
     pub null: u32,
     /// TCP segments with FIN, PSH and URG but no ACK (XMAS probe).
     pub xmas: u32,
     /// TCP segments with FIN alone (FIN probe: a real FIN carries ACK).
     pub bare_fin: u32,
+    /// Shortest packet, L3 bytes, up to 65,535.
+    pub len_min: u32,
+    /// Longest packet likewise.
+    pub len_max: u32,
     /// Zero.
     pub pad: u32,
-    /// Shortest packet, L3 bytes.
-    pub len_min: u32,
-    /// Longest packet, L3 bytes.
-    pub len_max: u32,
 }
 
 impl Half {
-    /// Adds one packet.
-    #[inline(always)]
-    pub fn add(&mut self, packet: &PacketMeta, now_ns: u64) {
-        let segments = if packet.segments > 1 { packet.segments } else { 1 };
-        // A frame that leaves as several packets repeats its headers in each; the longest is what counts as length.
-        let headers = packet.l3_len.saturating_sub(packet.payload_len);
-        let l3_len = if segments == 1 {
-            packet.l3_len
-        } else {
-            headers + packet.payload_len.div_ceil(segments)
-        };
+    /// Adds what came later.
+    pub fn absorb(&mut self, later: &Self) {
+        if later.packets == 0 {
+            return;
+        }
         if self.packets == 0 {
-            self.first_ns = now_ns;
-            self.len_min = l3_len;
-            self.len_max = l3_len;
+            *self = *later;
+            return;
         }
-        self.packets += u64::from(segments);
-        self.bytes += u64::from(packet.l3_len) + u64::from(segments - 1) * u64::from(headers);
-        self.payload_bytes += u64::from(packet.payload_len);
-        self.last_ns = now_ns;
-        self.zero_payload += u32::from(packet.payload_len == 0);
-        self.fragments += u32::from(packet.fragment);
-        if l3_len < self.len_min {
-            self.len_min = l3_len;
+        self.packets += later.packets;
+        self.bytes += later.bytes;
+        self.payload_bytes += later.payload_bytes;
+        self.squares = self.squares.wrapping_add(later.squares);
+        self.first_ns = self.first_ns.min(later.first_ns);
+        self.last_ns = self.last_ns.max(later.last_ns);
+        self.len_min = self.len_min.min(later.len_min);
+        self.len_max = self.len_max.max(later.len_max);
+        for (sum, more) in self.counts_mut().into_iter().zip(later.counts()) {
+            *sum = sum.saturating_add(more);
         }
-        if l3_len > self.len_max {
-            self.len_max = l3_len;
+    }
+
+    /// Takes away what was told of already: `told` is an earlier state of the same counters.
+    pub fn subtract(&mut self, told: &Self) {
+        self.packets = self.packets.saturating_sub(told.packets);
+        self.bytes = self.bytes.saturating_sub(told.bytes);
+        self.payload_bytes = self.payload_bytes.saturating_sub(told.payload_bytes);
+        self.squares = self.squares.wrapping_sub(told.squares);
+        if told.packets > 0 {
+            self.first_ns = self.first_ns.max(told.last_ns);
         }
-        if packet.proto == PROTO_TCP && !packet.later_fragment {
-            let flags = packet.tcp_flags;
-            let has = |bit: u8| u32::from(flags & bit != 0);
-            self.syn += u32::from(flags & (TCP_SYN | TCP_ACK) == TCP_SYN);
-            self.synack += u32::from(flags & (TCP_SYN | TCP_ACK) == TCP_SYN | TCP_ACK);
-            self.fin += has(TCP_FIN);
-            self.rst += has(TCP_RST);
-            self.psh += has(TCP_PSH);
-            self.ack += if flags & TCP_ACK != 0 { segments } else { 0 };
-            let probe = flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
-            // A header cut short has no flags to read, and no ports: it is no probe.
-            self.null += u32::from(probe == 0 && packet.src_port | packet.dst_port != 0);
-            self.xmas += u32::from(probe == TCP_FIN | TCP_PSH | TCP_URG);
-            self.bare_fin += u32::from(probe == TCP_FIN);
+        for (sum, less) in self.counts_mut().into_iter().zip(told.counts()) {
+            *sum = sum.saturating_sub(less);
         }
+    }
+
+    /// The plain counts.
+    const fn counts(&self) -> [u32; 13] {
+        [
+            self.zero_payload,
+            self.fragments,
+            self.syn,
+            self.synack,
+            self.fin,
+            self.rst,
+            self.psh,
+            self.ack,
+            self.urg,
+            self.ecn,
+            self.null,
+            self.xmas,
+            self.bare_fin,
+        ]
+    }
+
+    fn counts_mut(&mut self) -> [&mut u32; 13] {
+        [
+            &mut self.zero_payload,
+            &mut self.fragments,
+            &mut self.syn,
+            &mut self.synack,
+            &mut self.fin,
+            &mut self.rst,
+            &mut self.psh,
+            &mut self.ack,
+            &mut self.urg,
+            &mut self.ecn,
+            &mut self.null,
+            &mut self.xmas,
+            &mut self.bare_fin,
+        ]
     }
 }
 
-/// Bit of [`FlowValue::state`]: the first packet seen went out.
+/// State of a flow: our side sent first.
 pub const STATE_OPENED_BY_EGRESS: u32 = 1;
-/// Bit of [`FlowValue::state`]: the remote side acknowledged a sequence number only a receiver of our
-/// SYN or SYN-ACK can know: its address is not forged.
+/// State of a flow: the remote side acknowledged a sequence number only a receiver of our SYN or SYN-ACK can know:
+/// its address is not forged.
 pub const STATE_HANDSHAKE: u32 = 2;
-/// Bit of [`FlowValue::state`]: a FIN from each side, or a RST that our side would believe, was seen.
+/// State of a flow: a RST that our side would believe was seen. (A FIN from each side closes too; a record is of one
+/// direction and shows one.)
 pub const STATE_CLOSED: u32 = 4;
-/// Bit of [`FlowValue::state`]: at least one report left the kernel.
+/// State of a flow: a record of this direction left before.
 pub const STATE_REPORTED: u32 = 8;
-/// Bit of [`FlowValue::state`]: the remote side is allowlisted.
+/// State of a flow: the remote side is allowlisted.
 pub const STATE_ALLOWED: u32 = 16;
-/// Bit of [`FlowValue::state`]: [`FlowValue::expect_ack`] is set.
-pub const STATE_EXPECT_ACK: u32 = 32;
+/// State of a flow: UDP came from the remote side after we had sent something to it. Weaker than [`STATE_HANDSHAKE`]:
+/// UDP has no number to acknowledge, so a sender who never sees our answers can set it by sending twice.
+pub const STATE_ANSWERED: u32 = 32;
 
-/// How far ahead of our acknowledgement a reset of an established connection may be, for what is on its way: bytes.
-const RESET_WINDOW: u32 = 1 << 20;
-
-/// Why a flow was reported: the first packet of the flow.
+/// Why there is a record: the first packet of this direction.
 pub const CAUSE_FIRST: u32 = 1;
-/// Why a flow was reported: it closed.
+/// Why there is a record: a FIN or a reset that is believed.
 pub const CAUSE_CLOSE: u32 = 2;
-/// Why a flow was reported: the reporting interval passed.
+/// Why there is a record: the reporting interval passed.
 pub const CAUSE_PERIODIC: u32 = 3;
-/// Why a flow was reported: it went quiet with packets unreported, and the agent fetched them.
+/// Why there is a record: it went quiet with packets unreported, and the agent fetched them.
 pub const CAUSE_IDLE: u32 = 4;
+/// Why there is a record: the handshake was completed.
+pub const CAUSE_PROOF: u32 = 5;
+/// Why there is a record: another flow took the slot.
+pub const CAUSE_EVICTED: u32 = 6;
 
-/// Everything remembered of one flow. 216 bytes.
+/// Both directions of a flow over its life, as far as records told. 232 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowValue {
@@ -194,144 +249,36 @@ pub struct FlowValue {
     pub ingress: Half,
     /// Local to remote.
     pub egress: Half,
-    /// When it was last reported: `CLOCK_BOOTTIME`, ns; 0 for never.
-    pub reported_ns: u64,
-    /// Acknowledgement number the remote side must send to complete the handshake; once that is done, the sequence
-    /// number it is to go on from, by our latest acknowledgement.
-    pub expect_ack: u32,
-    /// `STATE_*` bits.
+    /// `STATE_*` bits of both.
     pub state: u32,
-    /// Interface index.
-    pub ifindex: u32,
-    /// Packets of both directions at the last report, modulo 2^32.
-    pub reported_packets: u32,
-}
-
-impl Half {
-    /// Nothing seen.
-    pub const EMPTY: Self = Self {
-        packets: 0,
-        bytes: 0,
-        payload_bytes: 0,
-        first_ns: 0,
-        last_ns: 0,
-        zero_payload: 0,
-        fragments: 0,
-        syn: 0,
-        synack: 0,
-        fin: 0,
-        rst: 0,
-        psh: 0,
-        ack: 0,
-        null: 0,
-        xmas: 0,
-        bare_fin: 0,
-        pad: 0,
-        len_min: 0,
-        len_max: 0,
-    };
+    /// Zero.
+    pub pad: u32,
 }
 
 impl FlowValue {
-    /// Nothing seen.
-    pub const EMPTY: Self = Self {
-        ingress: Half::EMPTY,
-        egress: Half::EMPTY,
-        reported_ns: 0,
-        expect_ack: 0,
-        state: 0,
-        ifindex: 0,
-        reported_packets: 0,
-    };
-
-    /// Adds one packet and says whether the flow should be reported now, and why (`CAUSE_*`).
-    ///
-    /// Not atomic: where two CPUs handle packets of one direction of one flow in the same nanoseconds (a socket shared
-    /// by threads, a card that spreads one flow over queues), an increment may be lost, and a `STATE_*` bit may be set
-    /// one packet late. Receive queues and the stack keep a flow on one CPU, so in practice the counts are exact;
-    /// atomic ones would cost every packet more than everything else here together.
-    ///
-    /// The caller reports, and on success calls [`FlowValue::mark_reported`]; a report that could not be
-    /// sent is thus tried again with the next packet, unless it was the close of the flow.
-    #[inline(always)]
-    pub fn update(&mut self, packet: &PacketMeta, direction: Direction, now_ns: u64, interval_ns: u64) -> Option<u32> {
-        let fresh = self.ingress.packets + self.egress.packets == 0;
-        let mut closed = false;
-        match direction {
-            Direction::Ingress => {
-                self.ingress.add(packet, now_ns);
-                if self.state & (STATE_EXPECT_ACK | STATE_HANDSHAKE) == STATE_EXPECT_ACK
-                    && packet.tcp_flags & (TCP_ACK | TCP_RST) == TCP_ACK
-                    && packet.tcp_ack == self.expect_ack
-                {
-                    self.state |= STATE_HANDSHAKE;
-                    self.expect_ack = packet.tcp_seq.wrapping_add(packet.payload_len);
-                }
-            }
-            Direction::Egress => {
-                if fresh {
-                    self.state |= STATE_OPENED_BY_EGRESS;
-                }
-                self.egress.add(packet, now_ns);
-                if self.state & STATE_HANDSHAKE != 0 && packet.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_ACK {
-                    self.expect_ack = packet.tcp_ack;
-                } else if packet.proto == PROTO_TCP && packet.tcp_flags & TCP_SYN != 0 {
-                    self.expect_ack = packet.tcp_seq.wrapping_add(1);
-                    self.state |= STATE_EXPECT_ACK;
-                }
-            }
-        }
-        if self.state & STATE_CLOSED == 0 && packet.proto == PROTO_TCP {
-            let both_fin = self.ingress.fin > 0 && self.egress.fin > 0;
-            // Our own stack ignores a reset from nowhere near where the remote side is (RFC 5961, 3): it is forged.
-            let stray = matches!(direction, Direction::Ingress)
-                && self.state & STATE_HANDSHAKE != 0
-                && packet.tcp_seq.wrapping_sub(self.expect_ack) > RESET_WINDOW;
-            if both_fin || packet.tcp_flags & TCP_RST != 0 && !stray {
-                self.state |= STATE_CLOSED;
-                closed = true;
-            }
-        }
-        if closed {
-            Some(CAUSE_CLOSE)
-        } else if self.state & STATE_REPORTED == 0 {
-            Some(CAUSE_FIRST)
-        } else if now_ns.saturating_sub(self.reported_ns) >= interval_ns {
-            Some(CAUSE_PERIODIC)
+    /// Adds a record of one direction.
+    pub fn absorb(&mut self, direction: u32, counts: &Half, state: u32) {
+        let half = if direction == EGRESS {
+            &mut self.egress
         } else {
-            None
+            &mut self.ingress
+        };
+        half.absorb(counts);
+        self.state |= state;
+        if self.ingress.fin > 0 && self.egress.fin > 0 {
+            self.state |= STATE_CLOSED;
         }
-    }
-
-    /// Notes that the state up to now was reported.
-    #[inline(always)]
-    pub fn mark_reported(&mut self, now_ns: u64) {
-        self.state |= STATE_REPORTED;
-        self.reported_ns = now_ns;
-        self.reported_packets = (self.ingress.packets + self.egress.packets) as u32;
-    }
-
-    /// Packets of both directions that no report has told of yet, modulo 2^32.
-    #[inline(always)]
-    pub fn unreported(&self) -> u32 {
-        ((self.ingress.packets + self.egress.packets) as u32).wrapping_sub(self.reported_packets)
     }
 
     /// Time of the latest packet in either direction: `CLOCK_BOOTTIME`, ns.
-    #[inline(always)]
     pub fn last_ns(&self) -> u64 {
-        if self.ingress.last_ns > self.egress.last_ns {
-            self.ingress.last_ns
-        } else {
-            self.egress.last_ns
-        }
+        self.ingress.last_ns.max(self.egress.last_ns)
     }
 }
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 40);
-    assert!(size_of::<Half>() == 96);
-    assert!(size_of::<FlowValue>() == 216);
+    assert!(size_of::<Half>() == 112);
 };
 
 crate::pod!(FlowKey, Half, FlowValue);

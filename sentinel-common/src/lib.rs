@@ -22,7 +22,10 @@ pub mod rate;
 pub mod redirect;
 pub mod reflex;
 pub mod settings;
+pub mod slot;
 pub mod stat;
+pub mod table;
+pub mod talk;
 pub mod verdict;
 
 /// Implements `aya::Pod` (plain old data) where user space asks for it.

@@ -18,8 +18,12 @@ pub const MAP_BLOCK6: &str = "BLOCK6";
 pub const MAP_BLOCK_NET4: &str = "BLOCK_NET4";
 /// LPM trie of blocked IPv6 prefixes.
 pub const MAP_BLOCK_NET6: &str = "BLOCK_NET6";
-/// LRU hash of [`crate::flow::FlowKey`] to [`crate::flow::FlowValue`].
+/// Array of [`crate::slot::Bucket`], every CPU's part after that of the one before.
 pub const MAP_FLOWS: &str = "FLOWS";
+/// Array of [`crate::table::taken`], one per slot of `FLOWS`.
+pub const MAP_TAKEN: &str = "TAKEN";
+/// Array of [`crate::talk::Cell`]: what the CPUs tell each other of a conversation.
+pub const MAP_TALK: &str = "TALK";
 /// Ring buffer of [`crate::event`] records.
 pub const MAP_EVENTS: &str = "EVENTS";
 /// Mappable array of the IPv4 cells of [`crate::hint`].
@@ -88,7 +92,7 @@ pub const BLOCK_CAPACITY: u32 = 131_072;
 pub const BLOCK_NET_CAPACITY: u32 = 32_768;
 /// Capacity of each allow map.
 pub const ALLOW_CAPACITY: u32 = 16_384;
-/// Default capacity of the flow map.
+/// Default number of flow slots, over all CPUs.
 pub const FLOW_CAPACITY: u32 = 131_072;
 /// Default capacity of the table of the feeds' IPv4 addresses; 32 bytes of memory each.
 pub const LIST_CAPACITY: u32 = 262_144;

@@ -111,10 +111,12 @@ layout! {
         byte_tat_ns, returned_ns,
     }
     AllowEntry { expires_ns, prefix_len, pad }
-    CpuBlock { counters, clock_jiffies, clock_ns, budget_window, budget_used }
+    CpuBlock {
+        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, opaque, pad,
+    }
     Settings {
         report_interval_ns, flags, event_budget, seed, list_versions, list4_mask, list6_mask, flow_mask, source_mask,
-        syn_flood_half_open, reflex, pad,
+        syn_flood_half_open, reflex, talk_mask, ring_high, pad,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, pad }
     PinHeader { magic, layout, policy, pad, slots, agent }

@@ -166,14 +166,14 @@ pub fn tag(seed: u64, decision: &[u8; 16], address: &[u8; 16]) -> u64 {
     let (net, host) = halves(address);
     // A decision's id is random, and not the far side's choice: one round is enough for it.
     let tag = mix(mix(mix(seed, high ^ low.rotate_left(32)), net), host);
-    tag | (tag == 0) as u64
+    tag | u64::from(tag == 0)
 }
 
 /// 16 bytes as two words, in the machine's order.
 #[inline(always)]
 pub(crate) const fn halves(bytes: &[u8; 16]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = *bytes;
-    (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest))
+    let whole = u128::from_ne_bytes(*bytes);
+    (whole as u64, (whole >> 64) as u64)
 }
 
 /// One round of a keyed hash. What the first shift spreads, the product mixes by way of carries that the key decides,

@@ -135,7 +135,7 @@ pub fn candidate(seed: u64, meta: &PacketMeta, n: u32) -> u16 {
     }
     let (net, host) = halves(&meta.src.0);
     let (near_net, near_host) = halves(&meta.dst.0);
-    let ports = (meta.src_port as u64) << 32 | (meta.dst_port as u64) << 8 | n as u64;
+    let ports = u64::from(meta.src_port) << 32 | u64::from(meta.dst_port) << 8 | u64::from(n);
     let hash = mix(mix(mix(mix(mix(seed, ports), net), host), near_net), near_host);
     (hash >> 32) as u16 | 0x8000
 }

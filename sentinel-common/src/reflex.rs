@@ -212,6 +212,13 @@ const fn ones(mut bits: u64) -> usize {
     (bits.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize
 }
 
+/// 1 where `count` is over `threshold`, 0 where it is not or there is none (0). Both are below 2^63.
+#[inline(always)]
+const fn over(count: u64, threshold: u64) -> u32 {
+    let (above, set) = (threshold.wrapping_sub(count) >> 63, threshold.wrapping_neg() >> 63);
+    (above & set) as u32
+}
+
 /// Whether a packet opens something: anything but a TCP segment that acknowledges.
 #[inline(always)]
 #[must_use]
@@ -251,10 +258,10 @@ impl Source {
             self.completed = 0;
             self.raised &= !0 << CAUSE_SHIFT;
         }
-        self.packets = self.packets.saturating_add(seen.packets);
-        self.bytes += seen.bytes;
-        self.syns = self.syns.saturating_add(seen.syns);
-        self.completed = self.completed.saturating_add(seen.completed);
+        self.packets = self.packets.wrapping_add(seen.packets);
+        self.bytes = self.bytes.wrapping_add(seen.bytes);
+        self.syns = self.syns.wrapping_add(seen.syns);
+        self.completed = self.completed.wrapping_add(seen.completed);
         self.ports |= seen.port;
     }
 
@@ -286,22 +293,12 @@ impl Source {
     #[inline(always)]
     #[must_use]
     pub fn crossed(&self, reflex: &Reflex) -> u32 {
-        let mut crossed = 0;
-        if reflex.packets != 0 && self.packets > reflex.packets {
-            crossed |= REFLEX_PACKETS;
-        }
-        if reflex.bytes != 0 && self.bytes > reflex.bytes {
-            crossed |= REFLEX_BYTES;
-        }
-        if reflex.syns != 0 && self.syns > reflex.syns {
-            crossed |= REFLEX_SYNS;
-        }
-        if reflex.ports != 0 && self.port_estimate() > reflex.ports {
-            crossed |= REFLEX_PORTS;
-        }
-        if reflex.half_open != 0 && self.half_open() > reflex.half_open {
-            crossed |= REFLEX_HALF_OPEN;
-        }
+        // No branches: five of them one after the other are 243 ways to walk for the verifier.
+        let crossed = over(u64::from(self.packets), u64::from(reflex.packets)) * REFLEX_PACKETS
+            | over(self.bytes, reflex.bytes) * REFLEX_BYTES
+            | over(u64::from(self.syns), u64::from(reflex.syns)) * REFLEX_SYNS
+            | over(u64::from(self.port_estimate()), u64::from(reflex.ports)) * REFLEX_PORTS
+            | over(u64::from(self.half_open()), u64::from(reflex.half_open)) * REFLEX_HALF_OPEN;
         crossed & !self.raised
     }
 
@@ -352,7 +349,8 @@ impl Source {
     /// is over, then by packets; most for one under the limit. A flood of forged sources, each of a packet or two,
     /// thus displaces its own kind.
     #[inline(always)]
-    const fn worth(&self, reflex: &Reflex, now_ns: u64) -> u64 {
+    #[must_use]
+    pub const fn worth(&self, reflex: &Reflex, now_ns: u64) -> u64 {
         if self.key == 0 {
             0
         } else if self.limited(now_ns) {
@@ -396,13 +394,10 @@ impl Bucket {
         }
     }
 
-    /// The slot to give to a source that has none.
+    /// The slot to give to a source that has none, by what each is [worth](Source::worth).
     #[inline(always)]
     #[must_use]
-    pub fn victim(&self, reflex: &Reflex, now_ns: u64) -> usize {
-        let [a, b, c, d] = &self.slots;
-        let (a, b) = (a.worth(reflex, now_ns), b.worth(reflex, now_ns));
-        let (c, d) = (c.worth(reflex, now_ns), d.worth(reflex, now_ns));
+    pub const fn victim([a, b, c, d]: [u64; WAYS]) -> usize {
         let (first, low) = if b < a { (1, b) } else { (0, a) };
         let (second, high) = if d < c { (3, d) } else { (2, c) };
         if high < low { second } else { first }

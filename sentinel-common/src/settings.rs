@@ -8,6 +8,9 @@ pub const SETTING_FLOWS: u32 = 2;
 /// Length of one budget window, as a shift of nanoseconds: 2^22 ns, about 4.2 ms.
 pub const BUDGET_WINDOW_SHIFT: u32 = 22;
 
+/// Windows whose budget is kept when it is not used.
+pub const BUDGET_CARRY: u64 = 64;
+
 /// Bit of [`Settings::flags`]: answer SYNs to ports under flood with cookies.
 pub const SETTING_COOKIES: u32 = 4;
 /// Bit of [`Settings::flags`]: keep per-source counters and raise events when they cross [`Reflex`].
@@ -23,7 +26,8 @@ pub struct Settings {
     pub report_interval_ns: u64,
     /// `SETTING_*` bits.
     pub flags: u32,
-    /// Flow records a CPU may emit per budget window (see [`BUDGET_WINDOW_SHIFT`]); more are deferred and counted.
+    /// Flow records a CPU may emit per budget window (see [`BUDGET_WINDOW_SHIFT`]); what is not used is kept for up to
+    /// [`BUDGET_CARRY`] windows, what goes beyond is put off and counted.
     pub event_budget: u32,
     /// Secret of every hash an outsider must not be able to steer.
     pub seed: u64,
@@ -42,8 +46,12 @@ pub struct Settings {
     pub syn_flood_half_open: u32,
     /// Thresholds per source.
     pub reflex: Reflex,
+    /// Cells of the table of conversations, less one.
+    pub talk_mask: u32,
+    /// Bytes of the ring above which records of new flows are withheld.
+    pub ring_high: u32,
     /// Zero.
-    pub pad: [u64; 3],
+    pub pad: [u64; 2],
 }
 
 /// Thresholds per source and window, and what crossing one brings. 0 is never crossed. 56 bytes.

@@ -67,9 +67,9 @@ counters! {
     EgressV6 = "egress_v6",
     /// Their frame bytes.
     EgressV6Bytes = "egress_v6_bytes",
-    /// Flows created.
+    /// Flow slots begun: one per direction of a flow and CPU that sees it.
     FlowNew = "flow_new",
-    /// Packets not accounted because the flow map refused the insert.
+    /// Packets not accounted because every slot their flow could have is held by an established one in use.
     FlowRefused = "flow_refused",
     /// Records put on the ring.
     EventSent = "event_sent",
@@ -131,18 +131,20 @@ counters! {
     CookieValid = "cookie_valid",
     /// ACKs to a port under flood that brought none, and were dropped.
     CookieInvalid = "cookie_invalid",
-    /// Flow slots given to another flow while still in use; what they had counted was reported first.
+    /// Flow slots with unreported packets given to another flow.
     FlowEvicted = "flow_evicted",
     /// Records of new flows withheld because the ring was filling up; the flow reports later.
     EventThinned = "event_thinned",
     /// Buckets of rate-limited addresses taken over by another address while they had not run clear.
     LimitShared = "limit_shared",
+    /// Packets that no record will tell of: their flow's slot was needed, and its last record found no room.
+    FlowLost = "flow_lost",
 }
 
 /// Number of counters.
 pub const COUNTERS: usize = 64;
 
-/// Per-CPU block of one interface: counters, the cached clock and the event budget. 544 bytes.
+/// Per-CPU block of one interface: counters, the cached clock and the event budget. 576 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuBlock {
@@ -152,10 +154,22 @@ pub struct CpuBlock {
     pub clock_jiffies: u64,
     /// `CLOCK_BOOTTIME` at that moment, ns: one clock read per jiffy, not per packet.
     pub clock_ns: u64,
-    /// Budget window that `budget_used` counts for.
-    pub budget_window: u64,
-    /// Records emitted in that window.
-    pub budget_used: u64,
+    /// When `budget` was last filled up: `CLOCK_BOOTTIME`, ns.
+    pub budget_ns: u64,
+    /// Records that may be emitted, in 2^-22 of a record: a window's nanoseconds fill in a window's records.
+    pub budget: u64,
+    /// When the ring was last asked how full it is: `CLOCK_BOOTTIME`, ns.
+    pub ring_ns: u64,
+    /// 1 where it was too full for records of new flows.
+    pub ring_tight: u32,
+    /// Records since it was asked.
+    pub ring_asked: u32,
+    /// Number of this CPU, from 0 without gaps; the agent writes it when it makes the map.
+    pub cpu: u32,
+    /// A value on its way through memory, so that the verifier takes it as unknown.
+    pub opaque: u32,
+    /// Zero.
+    pub pad: u64,
 }
 
 impl Default for CpuBlock {
@@ -164,14 +178,20 @@ impl Default for CpuBlock {
             counters: [0; COUNTERS],
             clock_jiffies: 0,
             clock_ns: 0,
-            budget_window: 0,
-            budget_used: 0,
+            budget_ns: 0,
+            budget: 0,
+            ring_ns: 0,
+            ring_tight: 0,
+            ring_asked: 0,
+            cpu: 0,
+            opaque: 0,
+            pad: 0,
         }
     }
 }
 
 const _: () = {
-    assert!(size_of::<CpuBlock>() == 544);
+    assert!(size_of::<CpuBlock>() == 576);
     assert!(Counter::ALL.len() <= COUNTERS);
 };
 

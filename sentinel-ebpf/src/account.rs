@@ -9,42 +9,90 @@ use crate::emit;
 use crate::entry;
 use crate::frame::{self, Frame};
 use crate::hint;
-use crate::maps::{FLOWS, SETTINGS, scratch};
+use crate::maps::{FLOWS, SETTINGS, TAKEN, scratch};
 use crate::redirect;
 use crate::stat::Stat;
-use aya_ebpf::bindings::{BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use crate::talk;
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
-use sentinel_common::flow::{Direction, FlowKey, FlowValue, PROTO_TCP, STATE_ALLOWED, STATE_HANDSHAKE};
+use sentinel_common::flow::Direction;
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
-use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
+use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
+use sentinel_common::slot::{Head, Slot, WAYS, hash, place};
 use sentinel_common::stat::Counter;
+pub(crate) use sentinel_common::table::Learned;
+use sentinel_common::table::{Host, Pass};
 
-/// What a flow begins with. In read-only data: the map copies it from there, not from the stack.
-static EMPTY: FlowValue = FlowValue::EMPTY;
-
-/// What accounting learned of a packet, for the counters per source.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Learned {
-    /// It is the first of its flow.
-    pub(crate) created: bool,
-    /// It is a SYN, without ACK.
-    pub(crate) syn: bool,
-    /// With it the remote side completed a handshake.
-    pub(crate) completed: bool,
-    /// Packets from the remote side since the last time this was not 0.
-    pub(crate) packets: u32,
-    /// Their L3 bytes.
-    pub(crate) bytes: u32,
+/// The kernel around the table.
+struct Kernel<'a> {
+    stat: &'a mut Stat,
+    settings: &'a Settings,
+    packet: &'a PacketMeta,
+    direction: Direction,
+    /// Of the bucket.
+    index: u32,
+    now: u64,
 }
 
-/// Whether a packet that came in belongs to a flow that is accounted for.
+/// Whether a packet that came in belongs to a flow that this CPU accounts for; rarely, one that only looks so.
 #[inline(always)]
-pub(crate) fn known(meta: &PacketMeta) -> bool {
-    FLOWS.get_ptr(&FlowKey::of(meta, Direction::Ingress)).is_some()
+pub(crate) fn known(stat: &Stat, settings: &Settings, meta: &PacketMeta) -> bool {
+    let (bucket, tag) = place(hash(settings.seed, meta, Direction::Ingress), Direction::Ingress);
+    let index = stat.cpu() * (settings.flow_mask + 1) + (bucket & settings.flow_mask);
+    // SAFETY: the element is this CPU's, and the program does not nest in itself.
+    FLOWS
+        .get_ptr(index)
+        .is_some_and(|bucket| unsafe { (*bucket).heads.iter().any(|head| head.tag == tag) })
 }
 
-/// Accounts a packet that passes.
+impl Host for Kernel<'_> {
+    type Words = talk::Shared;
+
+    #[inline(always)]
+    fn words(&mut self, hash: u64) -> Option<talk::Shared> {
+        talk::cell(hash, self.settings.talk_mask)
+    }
+
+    #[inline(always)]
+    fn allowed(&mut self) -> bool {
+        let remote = match self.direction {
+            Direction::Ingress => &self.packet.src,
+            Direction::Egress => &self.packet.dst,
+        };
+        is_allowed(self.settings, remote, self.packet.ip_version, self.now)
+    }
+
+    #[inline(always)]
+    fn report(&mut self, head: &Head, slot: &Slot, way: usize, cause: u32) -> bool {
+        let number = self.index * WAYS as u32 + way as u32;
+        emit::flow(self.stat, self.settings, head, slot, number, cause, self.now)
+    }
+
+    #[inline(always)]
+    fn taken(&mut self, way: usize) -> u64 {
+        let Some(word) = TAKEN.get_ptr(self.index * WAYS as u32 + way as u32) else {
+            return 0;
+        };
+        // SAFETY: a map value is readable for the length of the program; the agent writes it as a whole.
+        unsafe { word.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn evicted(&mut self, packets: u32, told: bool) {
+        self.stat.count(Counter::FlowEvicted);
+        if !told {
+            self.stat.add(Counter::FlowLost, u64::from(packets));
+        }
+    }
+
+    #[inline(always)]
+    fn opaque(&mut self, way: u32) -> u32 {
+        self.stat.opaque(way)
+    }
+}
+
+/// Accounts a packet that passes, and says what that taught.
 #[inline(always)]
 pub(crate) fn packet(
     stat: &mut Stat,
@@ -58,51 +106,39 @@ pub(crate) fn packet(
     if settings.flags & SETTING_FLOWS == 0 {
         return Learned::default();
     }
-    let key = FlowKey::of(meta, direction);
-    let (pointer, fresh) = if let Some(pointer) = FLOWS.get_ptr_mut(&key) {
-        (pointer, false)
-    } else {
-        let created = FLOWS.insert(&key, &EMPTY, u64::from(BPF_NOEXIST)).is_ok();
-        // Another CPU may have been first; then its entry is the one to update.
-        let Some(pointer) = FLOWS.get_ptr_mut(&key) else {
-            stat.count(Counter::FlowRefused);
-            return Learned::default();
-        };
-        if created {
-            stat.count(Counter::FlowNew);
-        }
-        (pointer, created)
+    let hash = hash(settings.seed, meta, direction);
+    let (bucket, tag) = place(hash, direction);
+    let buckets = settings.flow_mask + 1;
+    let index = stat.cpu() * buckets + (bucket & settings.flow_mask);
+    let refused = if meta.segments > 1 { meta.segments } else { 1 };
+    let Some(pointer) = FLOWS.get_ptr_mut(index) else {
+        stat.add(Counter::FlowRefused, u64::from(refused));
+        return Learned::default();
     };
-    // SAFETY: a map value stays readable and writable for the length of the program even if it is evicted meanwhile.
-    // Two CPUs may update one flow at once and lose an increment; see the note on accuracy in `FlowValue::update`.
-    let value = unsafe { &mut *pointer };
-    let allowed = match allowed {
-        Some(allowed) => allowed,
-        None if fresh => is_allowed(settings, &key.remote, meta.ip_version, now),
-        None => value.state & STATE_ALLOWED != 0,
+    // SAFETY: the element is this CPU's, the program does not nest in itself, and the agent only reads it.
+    let bucket = unsafe { &mut *pointer };
+    let mut kernel = Kernel {
+        stat,
+        settings,
+        packet: meta,
+        direction,
+        index,
+        now,
     };
-    if fresh {
-        value.ifindex = ifindex;
-    }
-    let state = if allowed {
-        value.state | STATE_ALLOWED
-    } else {
-        value.state & !STATE_ALLOWED
+    let pass = Pass {
+        packet: meta,
+        direction,
+        hash,
+        now_ns: now,
+        interval_ns: settings.report_interval_ns,
+        ifindex,
+        allowed,
     };
-    if state != value.state {
-        value.state = state;
-    }
-    let proven = value.state & STATE_HANDSHAKE;
-    let cause = value.update(meta, direction, now, settings.report_interval_ns);
-    let learned = Learned {
-        created: fresh,
-        syn: meta.proto == PROTO_TCP && meta.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN,
-        completed: value.state & STATE_HANDSHAKE != proven,
-        packets: 1,
-        bytes: meta.l3_len,
-    };
-    if let Some(cause) = cause {
-        emit::flow(stat, settings, &key, value, cause, now);
+    let learned = pass.count(bucket, tag, &mut kernel);
+    if !learned.counted {
+        stat.add(Counter::FlowRefused, u64::from(refused));
+    } else if learned.created {
+        stat.count(Counter::FlowNew);
     }
     learned
 }
@@ -139,7 +175,7 @@ pub(crate) fn egress<const RESTORED: bool>(ctx: &TcContext) -> i32 {
     };
     stat.add(packets, u64::from(meta.segments));
     stat.add(octets, bytes);
-    packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
+    let _ = packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
     TC_ACT_UNSPEC
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn consider<H: Hook>(
         let flooded = PORTS
             .get(u32::from(meta.dst_port))
             .is_some_and(|port| port.under_flood(now));
-        if !flooded || account::known(meta) {
+        if !flooded || account::known(stat, settings, meta) {
             return;
         }
     } else {
@@ -195,6 +195,7 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     };
     let now = stat.now();
     let mut learned = Learned {
+        counted: false,
         created: true,
         syn: true,
         completed: false,

@@ -1,49 +1,20 @@
-//! Records: reserved in the ring, filled there, submitted without waking anyone; those of flows within a budget.
+//! Records: reserved in the ring, filled there, submitted without waking anyone.
+//!
+//! Flow records have a budget, and those of new flows go without when the ring fills up: the flow tells later. Records
+//! of sources ([`record`]) have neither, because there are few and nothing else tells of them.
 
 use crate::maps::EVENTS;
 use crate::stat::Stat;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use core::mem::size_of;
-use sentinel_common::event::{FlowRecord, Header, KIND_FLOW, VERSION};
-use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::settings::{BUDGET_WINDOW_SHIFT, Settings};
+use sentinel_common::event::FlowRecord;
+use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_FIRST, STATE_REPORTED};
+use sentinel_common::settings::Settings;
+use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::Counter;
 
-/// Puts a record of `value` on the ring and marks the flow reported; counts why, where it cannot.
+/// Puts a record on the ring, whatever the budget; false, and counted, where the ring is full.
 ///
-/// The record is marked reported before it is copied, so that its own copy says so.
-#[inline(always)]
-pub(crate) fn flow(stat: &mut Stat, settings: &Settings, key: &FlowKey, value: &mut FlowValue, cause: u32, now: u64) {
-    if !stat.spend(now >> BUDGET_WINDOW_SHIFT, u64::from(settings.event_budget)) {
-        stat.count(Counter::EventDeferred);
-        return;
-    }
-    let Some(mut entry) = EVENTS.reserve::<FlowRecord>(0) else {
-        stat.count(Counter::EventLost);
-        return;
-    };
-    value.mark_reported(now);
-    let record = entry.as_mut_ptr();
-    // SAFETY: the reservation is the size of the record and aligned to 8; every field and all padding is written
-    // in place, because a second copy of 280 bytes would not fit the 512-byte stack.
-    unsafe {
-        (*record).header = Header {
-            kind: KIND_FLOW,
-            version: VERSION,
-            len: size_of::<FlowRecord>() as u32,
-        };
-        (*record).now_ns = now;
-        (*record).key = *key;
-        (*record).value = *value;
-        (*record).cause = cause;
-        (*record).pad = 0;
-    }
-    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
-    stat.count(Counter::EventSent);
-}
-
-/// Puts a record on the ring that no budget holds back; false, and counted, where the ring is full. `fill` writes every
-/// field and all padding, in place.
+/// `fill` writes every field and all padding, in place: larger records do not fit the stack.
 #[inline(always)]
 pub(crate) fn record<T: 'static>(stat: &mut Stat, fill: impl FnOnce(&mut T)) -> bool {
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
@@ -56,4 +27,38 @@ pub(crate) fn record<T: 'static>(stat: &mut Stat, fill: impl FnOnce(&mut T)) -> 
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     stat.count(Counter::EventSent);
     true
+}
+
+/// Puts a record of a slot on the ring; counts why, where it cannot. `number` is the slot's, over all CPUs.
+#[inline(always)]
+pub(crate) fn flow(
+    stat: &mut Stat,
+    settings: &Settings,
+    head: &Head,
+    slot: &Slot,
+    number: u32,
+    cause: u32,
+    now: u64,
+) -> bool {
+    let new = head.state & STATE_REPORTED as u16 == 0 && matches!(cause, CAUSE_FIRST | CAUSE_EVICTED);
+    if new && stat.ring_tight(now, settings.ring_high) {
+        stat.count(Counter::EventThinned);
+        return false;
+    }
+    if !stat.spend(now, settings.event_budget) {
+        stat.count(Counter::EventDeferred);
+        return false;
+    }
+    record(stat, |to: &mut FlowRecord| {
+        to.header = FlowRecord::HEADER;
+        to.now_ns = now;
+        to.key = slot.key();
+        to.counts = slot.half(head.packets);
+        to.state = u32::from(head.state & HEAD_TOLD);
+        to.cause = cause;
+        to.direction = slot.direction();
+        to.ifindex = slot.ifindex;
+        to.slot = number;
+        to.seq = u32::from(head.seq);
+    })
 }

@@ -11,6 +11,26 @@ use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
 
+/// Whether the lists have a say after the entries of decisions. An entry that only counts hides no list that enforces.
+#[inline(always)]
+pub(crate) fn may_add(settings: &Settings, verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Pass => true,
+        Verdict::WouldDrop | Verdict::WouldLimit | Verdict::WouldRedirect => settings.flags & SETTING_ENFORCE != 0,
+        _ => false,
+    }
+}
+
+/// What comes of an entry's verdict and the lists': the lists' where it drops, or where the entry had nothing to say.
+#[inline(always)]
+pub(crate) fn stricter(entry: Verdict, lists: Verdict) -> Verdict {
+    if lists.drops() || matches!(entry, Verdict::Pass) {
+        lists
+    } else {
+        entry
+    }
+}
+
 /// What the lists say of a packet from `meta.src`; `hints` are its source's.
 #[inline(always)]
 pub(crate) fn judge(

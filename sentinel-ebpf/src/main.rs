@@ -36,6 +36,7 @@ mod maps;
 mod redirect;
 mod reflex;
 mod stat;
+mod talk;
 mod verdict;
 mod verifier;
 

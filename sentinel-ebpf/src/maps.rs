@@ -1,7 +1,7 @@
 //! Every map, on one screen. The agent sets the real capacities when it loads the object.
 //!
-//! Blocks and allows live in maps that fail loudly when full. Only flows are LRU: forgetting the oldest flow costs
-//! a little accuracy, forgetting a block would let an attacker back in unnoticed.
+//! Blocks and allows live in maps that fail loudly when full. Only flows make room for each other: forgetting the
+//! quietest flow costs a little accuracy, forgetting a block would let an attacker back in unnoticed.
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::bpf_map_lookup_elem;
@@ -9,7 +9,6 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use sentinel_common::entry::{AllowEntry, BlockEntry};
-use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::hint::{WORDS4, WORDS6};
 use sentinel_common::list::{Bucket4, Bucket6, ListHits, MAX_LISTS, NetSlot, Standing};
 use sentinel_common::names::{
@@ -19,9 +18,11 @@ use sentinel_common::names::{
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::rate;
 use sentinel_common::redirect::{Honeypot, RedirectKey, Redirected};
-use sentinel_common::reflex::{Alarm, Bucket, CELLS, Port};
+use sentinel_common::reflex::{self, Alarm, CELLS, Port};
 use sentinel_common::settings::Settings;
+use sentinel_common::slot::{Bucket, WAYS};
 use sentinel_common::stat::CpuBlock;
+use sentinel_common::talk::Cell;
 
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
@@ -61,13 +62,20 @@ pub(crate) static LISTS: Array<Standing> = Array::with_max_entries(2, 0);
 #[map]
 pub(crate) static LIST_HITS: PerCpuArray<ListHits> = PerCpuArray::with_max_entries(MAX_LISTS, 0);
 
+/// Each CPU writes its own part only; the agent reads all of it through its memory, and writes nothing.
 #[map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, FlowValue> = LruHashMap::with_max_entries(FLOW_CAPACITY, 0);
+pub(crate) static FLOWS: Array<Bucket> = Array::with_max_entries(FLOW_CAPACITY / WAYS as u32, BPF_F_MMAPABLE);
+/// Of each slot, what the agent fetched by itself. Only the agent writes.
+#[map]
+pub(crate) static TAKEN: Array<u64> = Array::with_max_entries(FLOW_CAPACITY, BPF_F_MMAPABLE);
+/// Words that all CPUs share, each written by one aligned store.
+#[map]
+pub(crate) static TALK: Array<Cell> = Array::with_max_entries(FLOW_CAPACITY / 2, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 #[map]
-pub(crate) static SOURCES: Array<Bucket> = Array::with_max_entries(SOURCE_BUCKETS, BPF_F_MMAPABLE);
+pub(crate) static SOURCES: Array<reflex::Bucket> = Array::with_max_entries(SOURCE_BUCKETS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static LIMITED: Array<[u8; CELLS]> = Array::with_max_entries(1, 0);
 #[map]

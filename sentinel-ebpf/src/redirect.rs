@@ -164,17 +164,8 @@ unsafe fn readdress(frame: Frame, meta: &PacketMeta, address: &Addr) -> Option<C
 /// An address as words in memory order.
 #[inline(always)]
 const fn words(address: &Addr) -> [u16; 8] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.0;
-    [
-        u16::from_ne_bytes([a, b]),
-        u16::from_ne_bytes([c, d]),
-        u16::from_ne_bytes([e, f]),
-        u16::from_ne_bytes([g, h]),
-        u16::from_ne_bytes([i, j]),
-        u16::from_ne_bytes([k, l]),
-        u16::from_ne_bytes([m, n]),
-        u16::from_ne_bytes([o, p]),
-    ]
+    // SAFETY: sixteen bytes are eight u16, and any bits are valid.
+    unsafe { core::mem::transmute::<[u8; 16], [u16; 8]>(address.0) }
 }
 
 /// The source port a conversation goes to the honeypot under; `None` where none is to be had. What was `addressed` to

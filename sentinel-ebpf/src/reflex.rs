@@ -6,8 +6,9 @@
 
 use crate::account::Learned;
 use crate::emit;
-use crate::maps::{ALARM, LIMITED, PORTS, SOURCES};
+use crate::maps::{ALARM, LIMITED, PORTS, SETTINGS, SOURCES};
 use crate::stat::{Stat, atomic_add};
+use crate::verifier::forget;
 use core::mem::size_of;
 use sentinel_common::event::{Header, KIND_REFLEX, ReflexRecord, VERSION};
 use sentinel_common::packet::PacketMeta;
@@ -21,35 +22,41 @@ use sentinel_common::verdict::Verdict;
 /// Whether the packet is over the limit the kernel set on its source by itself, and what comes of it.
 #[inline(always)]
 pub(crate) fn limit(settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> Verdict {
-    if settings.flags & SETTING_REFLEX_LIMIT == 0 {
-        return Verdict::Pass;
-    }
-    let Some(alarm) = ALARM.get(0) else {
-        return Verdict::Pass;
-    };
-    if alarm.limited_until_ns <= now {
-        return Verdict::Pass;
-    }
-    let Some(cells) = LIMITED.get(0) else {
-        return Verdict::Pass;
-    };
-    let word = source_word(&meta.src, meta.ip_version);
-    if !cell_holds(cells[cell(word, settings.seed) & (CELLS - 1)], now) {
-        return Verdict::Pass;
-    }
-    let key = source_key(word, settings.seed);
-    let Some(bucket) = bucket(settings, key) else {
-        return Verdict::Pass;
-    };
-    let at = bucket.find(key);
-    if at >= WAYS || !bucket.slots[at & (WAYS - 1)].over(opens(meta), bytes, &settings.reflex, now) {
-        return Verdict::Pass;
-    }
-    if settings.flags & SETTING_ENFORCE == 0 {
+    // However that was found out, there are two ways on.
+    if forget(u64::from(over(settings, meta, bytes, now)), now) == 0 {
+        Verdict::Pass
+    } else if settings.flags & SETTING_ENFORCE == 0 {
         Verdict::WouldLimit
     } else {
         Verdict::DropReflex
     }
+}
+
+/// Whether the packet is over it.
+#[inline(always)]
+fn over(settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> bool {
+    if settings.flags & SETTING_REFLEX_LIMIT == 0 {
+        return false;
+    }
+    let Some(alarm) = ALARM.get(0) else {
+        return false;
+    };
+    if alarm.limited_until_ns <= now {
+        return false;
+    }
+    let Some(cells) = LIMITED.get(0) else {
+        return false;
+    };
+    let word = source_word(&meta.src, meta.ip_version);
+    if !cell_holds(cells[cell(word, settings.seed) & (CELLS - 1)], now) {
+        return false;
+    }
+    let key = source_key(word, settings.seed);
+    let Some(bucket) = bucket(settings, key) else {
+        return false;
+    };
+    let at = forget(bucket.find(key) as u64, now) as usize;
+    at < WAYS && bucket.slots[at & (WAYS - 1)].over(opens(meta), bytes, &settings.reflex, now)
 }
 
 /// Takes note of a packet that passed; raises what it crosses, and limits its source.
@@ -73,13 +80,31 @@ pub(crate) fn note(
     if nothing || allowed || settings.flags & SETTING_REFLEX == 0 {
         return;
     }
+    let opens = learned.created || learned.syn;
+    let flags = u64::from(learned.syn) << SYN | u64::from(learned.completed) << COMPLETED | u64::from(opens) << OPENS;
+    let counts = flags | u64::from(learned.packets & 0xffff) << 16 | u64::from(learned.bytes) << 32;
+    let link = u64::from(ifindex);
+    count(stat, meta, forget(counts, now), forget(link, now), now);
+}
+
+/// Bits of what [`count`] is told; packets stand from bit 16 on, bytes from bit 32.
+const SYN: u32 = 0;
+const COMPLETED: u32 = 1;
+const OPENS: u32 = 2;
+
+/// Counts, raises, limits.
+///
+/// A function of its own, with what it is told in one word: whatever way led here, the verifier walks it once.
+#[inline(never)]
+fn count(stat: &mut Stat, meta: &PacketMeta, told: u64, ifindex: u64, now: u64) {
+    let Some(settings) = SETTINGS.get(0) else { return };
     let seen = Seen {
-        packets: learned.packets,
-        syns: u32::from(learned.syn),
-        completed: u32::from(learned.completed),
-        bytes: u64::from(learned.bytes),
-        port: if learned.created || learned.syn {
-            port_bit(meta, learned.syn, settings.seed)
+        packets: (told >> 16) as u32 & 0xffff,
+        syns: (told >> SYN) as u32 & 1,
+        completed: (told >> COMPLETED) as u32 & 1,
+        bytes: told >> 32,
+        port: if told >> OPENS & 1 != 0 {
+            port_bit(meta, told >> SYN & 1 != 0, settings.seed)
         } else {
             0
         },
@@ -87,16 +112,18 @@ pub(crate) fn note(
     let word = source_word(&meta.src, meta.ip_version);
     let key = source_key(word, settings.seed);
     let Some(bucket) = bucket(settings, key) else { return };
-    let mut at = bucket.find(key);
+    let mut at = forget(bucket.find(key) as u64, now) as usize;
     if at >= WAYS {
-        at = bucket.victim(&settings.reflex, now);
+        let [a, b, c, d] = &bucket.slots;
+        let worth = |slot: &Source| forget(slot.worth(&settings.reflex, now), now);
+        at = forget(Bucket::victim([worth(a), worth(b), worth(c), worth(d)]) as u64, now) as usize;
         bucket.slots[at & (WAYS - 1)] = Source::new(key, now);
     }
     let source = &mut bucket.slots[at & (WAYS - 1)];
     source.add(&seen, &settings.reflex, now);
     let crossed = source.crossed(&settings.reflex);
     if crossed != 0 {
-        raise(stat, settings, meta, source, crossed, word, ifindex, now);
+        raise(stat, settings, meta, source, crossed, word, ifindex as u32, now);
     }
 }
 

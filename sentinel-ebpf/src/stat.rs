@@ -2,9 +2,11 @@
 //!
 //! XDP runs in soft interrupts and tc egress with soft interrupts off, so nothing else touches this CPU's block meanwhile.
 
-use crate::maps::{SLOTS, STATS};
+use crate::maps::{EVENTS, SLOTS, STATS};
+use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use sentinel_common::names::SLOT_TABLE;
+use sentinel_common::settings::{BUDGET_CARRY, BUDGET_WINDOW_SHIFT};
 use sentinel_common::stat::{Counter, CpuBlock};
 
 /// This CPU's block of an interface.
@@ -45,18 +47,52 @@ impl Stat {
         self.0.clock_ns
     }
 
-    /// Takes one record out of the budget of `window`; false when it is spent.
+    /// This CPU's number, from 0 without gaps.
     #[inline(always)]
-    pub(crate) fn spend(&mut self, window: u64, budget: u64) -> bool {
-        if self.0.budget_window != window {
-            self.0.budget_window = window;
-            self.0.budget_used = 0;
+    pub(crate) const fn cpu(&self) -> u32 {
+        self.0.cpu
+    }
+
+    /// The same number, by way of memory: the verifier takes it as unknown and walks what follows once.
+    #[inline(always)]
+    pub(crate) fn opaque(&mut self, value: u32) -> u32 {
+        // SAFETY: the field is this CPU's own, aligned and initialised.
+        unsafe {
+            core::ptr::write_volatile(&raw mut self.0.opaque, value);
+            core::ptr::read_volatile(&raw const self.0.opaque)
         }
-        if self.0.budget_used >= budget {
+    }
+
+    /// Takes one record out of the budget, which fills up by `budget` a window and holds [`BUDGET_CARRY`] windows;
+    /// false when it is spent.
+    #[inline(always)]
+    pub(crate) fn spend(&mut self, now: u64, budget: u32) -> bool {
+        const FULL: u64 = BUDGET_CARRY << BUDGET_WINDOW_SHIFT;
+        if now > self.0.budget_ns {
+            let passed = now - self.0.budget_ns;
+            let passed = if passed > FULL { FULL } else { passed };
+            let most = FULL * u64::from(budget);
+            let filled = self.0.budget + passed * u64::from(budget);
+            self.0.budget = if filled > most { most } else { filled };
+            self.0.budget_ns = now;
+        }
+        if self.0.budget < 1 << BUDGET_WINDOW_SHIFT {
             return false;
         }
-        self.0.budget_used += 1;
+        self.0.budget -= 1 << BUDGET_WINDOW_SHIFT;
         true
+    }
+
+    /// Whether the ring was filled beyond `high` bytes when it was last asked: once a jiffy, and every 64 records.
+    #[inline(always)]
+    pub(crate) fn ring_tight(&mut self, now: u64, high: u32) -> bool {
+        self.0.ring_asked += 1;
+        if self.0.ring_ns != now || self.0.ring_asked >= 64 {
+            self.0.ring_ns = now;
+            self.0.ring_asked = 0;
+            self.0.ring_tight = u32::from(EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(high));
+        }
+        self.0.ring_tight != 0
     }
 }
 

@@ -9,7 +9,9 @@ use sentinel::flow::FlowTable;
 use sentinel::types::{Clock, Ktime, Mint};
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
-use sentinel_common::flow::{CAUSE_CLOSE, CAUSE_FIRST, PROTO_TCP, STATE_CLOSED, STATE_HANDSHAKE};
+use sentinel_common::flow::{
+    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_PROOF, EGRESS, INGRESS, PROTO_TCP, STATE_HANDSHAKE, STATE_REPORTED,
+};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -65,26 +67,48 @@ impl House {
     }
 }
 
-/// A web client's connection: its first packet, then its close, from one of 2,000 clients.
+/// A web client's connection in five records, as the kernel makes them: the first packet each way, the handshake, the
+/// FIN each way; from one of 2,000 clients.
 fn benign(i: u64, now_ns: u64) -> FlowRecord {
-    let flow = i / 2;
+    let (flow, step) = (i / 5, i % 5);
     let client = flow % 2000;
     let mut record = FlowRecord::default();
     record.key.remote = Addr::v4([203, 0, (client / 250) as u8, (client % 250) as u8]);
     record.key.local = Addr::v4([10, 0, 0, 1]);
     record.key.remote_port = 1024 + (flow / 2000 % 60_000) as u16;
     (record.key.local_port, record.key.proto, record.now_ns) = (443, PROTO_TCP, now_ns);
-    let (ahead, back) = (&mut record.value.ingress, &mut record.value.egress);
-    (ahead.packets, ahead.bytes, ahead.syn, ahead.len_max) = (1, 60, 1, 60);
-    (ahead.first_ns, ahead.last_ns) = (now_ns, now_ns);
-    record.cause = CAUSE_FIRST;
-    if i % 2 == 1 {
-        (ahead.packets, ahead.bytes, ahead.payload_bytes, ahead.ack, ahead.fin) = (9, 1500, 900, 8, 1);
-        (back.packets, back.bytes, back.payload_bytes, back.synack, back.fin) = (14, 19_000, 18_000, 1, 1);
-        ahead.first_ns = now_ns - 1_000_000_000 / PACE;
-        (back.first_ns, back.last_ns) = (ahead.first_ns, now_ns);
-        record.value.state = STATE_HANDSHAKE | STATE_CLOSED;
-        record.cause = CAUSE_CLOSE;
+    let counts = &mut record.counts;
+    (counts.packets, counts.bytes, counts.len_max) = (1, 60, 60);
+    (counts.first_ns, counts.last_ns) = (now_ns, now_ns);
+    record.cause = match step {
+        0 | 1 => CAUSE_FIRST,
+        2 => CAUSE_PROOF,
+        _ => CAUSE_CLOSE,
+    };
+    record.direction = if step == 1 || step == 4 { EGRESS } else { INGRESS };
+    record.state = if step < 2 { 0 } else { STATE_HANDSHAKE | STATE_REPORTED };
+    match step {
+        0 => counts.syn = 1,
+        1 => (counts.synack, counts.ack) = (1, 1),
+        2 => counts.ack = 1,
+        3 => {
+            (
+                counts.packets,
+                counts.bytes,
+                counts.payload_bytes,
+                counts.ack,
+                counts.fin,
+            ) = (7, 1380, 900, 7, 1)
+        }
+        _ => {
+            (
+                counts.packets,
+                counts.bytes,
+                counts.payload_bytes,
+                counts.ack,
+                counts.fin,
+            ) = (13, 18_900, 18_000, 13, 1)
+        }
     }
     record
 }
@@ -95,7 +119,7 @@ fn forged(i: u64, now_ns: u64) -> FlowRecord {
     record.key.remote = Addr::v4((0x0b00_0000 + i as u32).to_be_bytes());
     record.key.local = Addr::v4([10, 0, 0, 1]);
     (record.key.remote_port, record.key.local_port, record.key.proto) = (1024, 80, PROTO_TCP);
-    let ahead = &mut record.value.ingress;
+    let ahead = &mut record.counts;
     (ahead.packets, ahead.bytes, ahead.syn, ahead.len_max) = (1, 40, 1, 40);
     (ahead.first_ns, ahead.last_ns) = (now_ns, now_ns);
     (record.now_ns, record.cause) = (now_ns, CAUSE_FIRST);

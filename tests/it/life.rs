@@ -67,6 +67,14 @@ fn restarts_of_a_pinned_agent_let_nothing_of_a_blocked_source_through() {
     let dropped = scene.agent.metrics().expect("metrics");
     assert!(dropped.sum("sentinel_xdp_drops_total", &["reason=\"exact\""]) >= sent as f64);
 
+    // The way past an agent whose maps cannot be read: they are forgotten, the programs are not.
+    scene.agent.stop().expect("stopped");
+    let told = scene.agent.cli(&["detach", "--maps"]).expect("detach");
+    assert_eq!(told.code, 0, "{}", told.output);
+    assert!(judged(&scene) && !scene.reaches(false), "{}", told.output);
+    scene.agent.launch().unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(judged(&scene) && !scene.reaches(false));
+
     // An entry without a decision goes: the agent comes back to a database that knows nothing of it.
     scene.agent.stop().expect("stopped");
     assert!(!scene.reaches(false));

@@ -87,8 +87,7 @@ impl Wire {
     pub(crate) fn packet(&mut self, packet: &PacketMeta) {
         let ours = packet.src.as_v4().is_some_and(|v4| v4[0] == 10);
         let direction = if ours { Direction::Egress } else { Direction::Ingress };
-        let (record, _) = self.kernel.packet(packet, direction, None, self.now);
-        if let Some(record) = record {
+        for record in self.kernel.packet(packet, direction, None, self.now).records {
             self.record(&record);
         }
     }

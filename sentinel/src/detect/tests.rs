@@ -526,7 +526,7 @@ fn memory_is_bounded_under_a_million_sources() {
         record.key.local = Addr::v4([10, 0, 0, 1]);
         (record.key.remote_port, record.key.local_port, record.key.proto) = (1024, 80, PROTO_TCP);
         (record.now_ns, record.cause) = (wire.now.0, CAUSE_FIRST);
-        let half = &mut record.value.ingress;
+        let half = &mut record.counts;
         (half.packets, half.bytes, half.syn, half.first_ns, half.last_ns) = (1, 40, 1, wire.now.0, wire.now.0);
         wire.record(&record);
         wire.seen.clear();
@@ -564,8 +564,8 @@ fn allowed_sources_are_still_observed() {
         wire.refused((EVIL, 40_000), (HOST, port));
     }
     let mut record = FlowRecord::default();
-    record.value.state = STATE_ALLOWED;
-    record.value.ingress.packets = 1;
+    record.state = STATE_ALLOWED;
+    record.counts.packets = 1;
     record.now_ns = wire.now.0;
     let observation = wire.table.apply(&record).unwrap();
     assert!(observation.allowed);

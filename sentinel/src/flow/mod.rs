@@ -1,6 +1,7 @@
-//! From cumulative flow records to observations about whoever opened the flow.
+//! From flow records to observations about whoever opened the flow.
 //!
-//! In: [`sentinel_common::event::FlowRecord`]s in the order they arrive, any of which may be missing, and the time.
+//! In: [`sentinel_common::event::FlowRecord`]s of one direction each, which add up, in whatever order they arrive, and
+//! the time.
 //! Out: [`Observation`]s: initiator to responder, cumulative and since the last record, with the flow's [`Fate`].
 //! Invariant: a flow's traffic is always accounted to its initiator, never to who merely answers; memory is bounded by
 //! `flow.max_flows` and `flow.max_sources` (see [`FlowTable::memory_bound`]); no clock, no I/O, no order of iteration.

@@ -7,8 +7,8 @@ use crate::types::{Ktime, Service};
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{
-    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_PERIODIC, FlowKey, KEY_FRAGMENT, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP,
-    STATE_ALLOWED, STATE_CLOSED, STATE_HANDSHAKE, STATE_OPENED_BY_EGRESS,
+    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_IDLE, EGRESS, FlowKey, INGRESS, KEY_FRAGMENT, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP,
+    PROTO_UDP, STATE_ALLOWED, STATE_CLOSED, STATE_HANDSHAKE, STATE_OPENED_BY_EGRESS, STATE_REPORTED,
 };
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ pub struct FlowLosses {
     pub sources: u64,
     /// Unanswered flows among the forgotten that were never judged.
     pub unjudged: u64,
-    /// Records that said nothing new, or were older than what is known.
+    /// Records that said nothing new.
     pub stale: u64,
 }
 
@@ -62,6 +62,29 @@ struct Entry {
 }
 
 impl Entry {
+    /// What is kept of a flow that is first heard of by this record.
+    fn begun(record: &FlowRecord) -> Self {
+        let counts = &record.counts;
+        let outward = record.direction == EGRESS;
+        let opened_by_egress = if counts.syn > 0 {
+            outward
+        } else if counts.synack > 0 {
+            !outward
+        } else {
+            record.state & STATE_OPENED_BY_EGRESS != 0
+        };
+        Self {
+            forward: Tally::default(),
+            reverse: Tally::default(),
+            first_ns: counts.first_ns,
+            last_ns: counts.last_ns,
+            seen: Ktime(record.now_ns),
+            forward_len_max: 0,
+            fate: Fate::Open,
+            bits: if opened_by_egress { REVERSED } else { 0 },
+        }
+    }
+
     fn has(&self, bit: u8) -> bool {
         self.bits & bit != 0
     }
@@ -151,80 +174,42 @@ impl FlowTable {
     pub fn apply(&mut self, record: &FlowRecord) -> Option<Observation> {
         let now = Ktime(record.now_ns);
         self.born.get_or_insert(now);
+        let counts = &record.counts;
         let known = self.flows.peek(&record.key).copied();
-        let value = &record.value;
-        let first_ns = match (value.ingress.first_ns, value.egress.first_ns) {
-            (0, only) | (only, 0) => only,
-            (a, b) => a.min(b),
-        };
-        let egress_opened = value.state & STATE_OPENED_BY_EGRESS != 0;
-        let reversed = match known {
-            // The table remembers who opened a flow that the kernel had to forget and re-create.
-            Some(known) if !fresh_connection(record, &known) => known.has(REVERSED),
-            _ => {
-                let (opener, other) = if egress_opened {
-                    (&value.egress, &value.ingress)
-                } else {
-                    (&value.ingress, &value.egress)
-                };
-                let answered_first = opener.synack > 0 && opener.syn == 0 && other.synack == 0;
-                egress_opened != answered_first
-            }
-        };
-        let (near, far) = (&value.egress, &value.ingress);
-        let (ahead, back) = if reversed { (near, far) } else { (far, near) };
-        let (forward, reverse) = (Tally::from(ahead), Tally::from(back));
-
-        let mut new = known.is_none();
-        let (mut base_forward, mut base_reverse) = (Tally::default(), Tally::default());
-        let mut entry = Entry {
-            forward,
-            reverse,
-            first_ns,
-            last_ns: value.last_ns(),
-            seen: now,
-            forward_len_max: ahead.len_max,
-            fate: Fate::Open,
-            bits: 0,
-        };
-        if let Some(known) = known {
-            let recreated = first_ns > known.first_ns
-                || forward.packets + reverse.packets < known.forward.packets + known.reverse.packets;
-            if !recreated {
-                (base_forward, base_reverse) = (known.forward, known.reverse);
-            } else if fresh_connection(record, &known) {
-                new = true;
-            } else if now < known.seen {
-                self.stale += 1;
-                return None;
-            }
-            if !new {
-                entry.fate = known.fate;
-                entry.bits = known.bits;
-                entry.forward_len_max = entry.forward_len_max.max(known.forward_len_max);
-            }
+        let known = known.filter(|known| !fresh_connection(record, known));
+        let new = known.is_none();
+        let mut entry = known.unwrap_or_else(|| Entry::begun(record));
+        let (was_completed, was_closed) = (entry.has(COMPLETED), entry.has(CLOSED));
+        let came = Tally::from(counts);
+        let ahead = entry.has(REVERSED) == (record.direction == EGRESS);
+        let (mut forward_delta, mut reverse_delta) = (Tally::default(), Tally::default());
+        if ahead {
+            entry.forward.absorb(&came);
+            entry.forward_len_max = entry.forward_len_max.max(counts.len_max);
+            forward_delta = came;
+        } else {
+            entry.reverse.absorb(&came);
+            reverse_delta = came;
         }
-        entry.set(REVERSED, reversed);
-        entry.set(ALLOWED, value.state & STATE_ALLOWED != 0);
-        entry.set(
-            PROVEN,
-            value.state & STATE_HANDSHAKE != 0 || (!new && entry.has(PROVEN)),
-        );
-        let forward_delta = forward.since(&base_forward);
-        let reverse_delta = reverse.since(&base_reverse);
-
-        let was_completed = entry.has(COMPLETED);
-        let was_closed = entry.has(CLOSED);
+        if counts.packets > 0 {
+            entry.first_ns = entry.first_ns.min(counts.first_ns);
+            entry.last_ns = entry.last_ns.max(counts.last_ns);
+        }
+        entry.seen = entry.seen.max(now);
+        if new || record.direction == INGRESS {
+            // What goes out is not asked about each time.
+            entry.set(ALLOWED, record.state & STATE_ALLOWED != 0);
+        }
+        if record.state & STATE_HANDSHAKE != 0 {
+            entry.set(PROVEN, true);
+        }
         if record.key.proto == PROTO_TCP {
             let completed = was_completed || self.completed(&entry);
             entry.set(COMPLETED, completed);
-            entry.set(CLOSED, was_closed || value.state & STATE_CLOSED != 0);
+            let both = entry.forward.fin > 0 && entry.reverse.fin > 0;
+            entry.set(CLOSED, was_closed || both || record.state & STATE_CLOSED != 0);
         }
-        if !new
-            && forward_delta.packets + reverse_delta.packets == 0
-            && was_completed == entry.has(COMPLETED)
-            && was_closed == entry.has(CLOSED)
-        {
+        if !new && came.packets == 0 && was_completed == entry.has(COMPLETED) && was_closed == entry.has(CLOSED) {
             self.stale += 1;
             return None;
         }
@@ -233,18 +218,19 @@ impl FlowTable {
 
         let (source, target) = ends(&record.key, &entry);
         // The TCP connection may be reported as completed a little after the UDP flow began.
-        let young = now.since(Ktime(first_ns)) <= COMPANION_KNOWN;
+        let young = now.since(Ktime(entry.first_ns)) <= COMPANION_KNOWN;
         if record.key.proto == PROTO_UDP && young && self.sources.companion(&source.0, target, now) {
             entry.set(COMPANION, true);
         }
-        if new {
+        let begins = new || ahead && entry.forward.packets == came.packets;
+        if begins {
             self.await_answer(&record.key, &mut entry, now);
         }
         let cause = match record.cause {
-            CAUSE_FIRST => Cause::First,
-            CAUSE_CLOSE => Cause::Close,
-            CAUSE_PERIODIC => Cause::Periodic,
-            _ => Cause::Idle,
+            CAUSE_FIRST if new => Cause::First,
+            CAUSE_CLOSE if entry.has(CLOSED) => Cause::Close,
+            CAUSE_IDLE => Cause::Idle,
+            _ => Cause::Periodic,
         };
         let change = Change {
             opened: new,
@@ -276,7 +262,7 @@ impl FlowTable {
                 self.unjudged += 1;
             }
         }
-        if new && entry.has(WAITING) {
+        if begins && entry.has(WAITING) {
             self.queue(record.key, now);
         }
         Some(observation)
@@ -446,13 +432,13 @@ impl FlowTable {
     }
 }
 
-/// Whether a record shows a new TCP connection on the ports of one that closed.
+/// Whether a record shows a new TCP connection on the ports of one that closed: the kernel had forgotten that one.
 fn fresh_connection(record: &FlowRecord, known: &Entry) -> bool {
-    let value = &record.value;
     record.key.proto == PROTO_TCP
         && known.has(CLOSED)
-        && value.ingress.packets + value.egress.packets < known.forward.packets + known.reverse.packets
-        && value.ingress.syn + value.egress.syn > 0
+        && record.state & STATE_REPORTED == 0
+        && record.counts.syn > 0
+        && record.counts.first_ns > known.last_ns
 }
 
 /// Whether the initiator has a server's port and the responder a client's: a server that closes or probes connections

@@ -48,22 +48,19 @@ impl From<&Half> for Tally {
 }
 
 impl Tally {
-    /// What came since `before`; never negative.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            packets: self.packets.saturating_sub(before.packets),
-            bytes: self.bytes.saturating_sub(before.bytes),
-            payload: self.payload.saturating_sub(before.payload),
-            syn: self.syn.saturating_sub(before.syn),
-            synack: self.synack.saturating_sub(before.synack),
-            fin: self.fin.saturating_sub(before.fin),
-            rst: self.rst.saturating_sub(before.rst),
-            ack: self.ack.saturating_sub(before.ack),
-            null: self.null.saturating_sub(before.null),
-            xmas: self.xmas.saturating_sub(before.xmas),
-            bare_fin: self.bare_fin.saturating_sub(before.bare_fin),
-        }
+    /// Adds what came since.
+    pub fn absorb(&mut self, later: &Self) {
+        self.packets += later.packets;
+        self.bytes += later.bytes;
+        self.payload += later.payload;
+        self.syn = self.syn.saturating_add(later.syn);
+        self.synack = self.synack.saturating_add(later.synack);
+        self.fin = self.fin.saturating_add(later.fin);
+        self.rst = self.rst.saturating_add(later.rst);
+        self.ack = self.ack.saturating_add(later.ack);
+        self.null = self.null.saturating_add(later.null);
+        self.xmas = self.xmas.saturating_add(later.xmas);
+        self.bare_fin = self.bare_fin.saturating_add(later.bare_fin);
     }
 
     /// Packets that no TCP stack sends: FIN, NULL and XMAS probes.

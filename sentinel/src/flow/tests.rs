@@ -1,4 +1,4 @@
-//! What the table makes of records that are late, lost, repeated or re-created.
+//! What the table makes of records that are late, out of order or of a flow begun anew.
 
 use super::{Cause, Fate, FlowTable, Observation};
 use crate::config::{Config, FlowConfig};
@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{
-    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_IDLE, CAUSE_PERIODIC, FlowKey, FlowValue, Half, STATE_CLOSED, STATE_HANDSHAKE,
-    STATE_OPENED_BY_EGRESS,
+    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_IDLE, CAUSE_PERIODIC, Direction, FlowKey, Half, STATE_CLOSED, STATE_HANDSHAKE,
+    STATE_OPENED_BY_EGRESS, STATE_REPORTED,
 };
 use std::time::Duration;
 
@@ -16,11 +16,18 @@ const SEC: u64 = 1_000_000_000;
 const CLIENT: [u8; 4] = [198, 51, 100, 1];
 const SERVER: [u8; 4] = [10, 0, 0, 1];
 
-/// Builds one record. Far side [`CLIENT`]:40000, near side [`SERVER`]:80.
+/// What both directions did up to `now_ns`. Far side [`CLIENT`]:40000, near side [`SERVER`]:80.
 #[derive(Clone, Copy)]
-struct Record(FlowRecord);
+struct Report {
+    key: FlowKey,
+    cause: u32,
+    now_ns: u64,
+    state: u32,
+    ingress: Half,
+    egress: Half,
+}
 
-fn record(proto: u8, cause: u32, now_ns: u64) -> Record {
+fn report(proto: u8, cause: u32, now_ns: u64) -> Report {
     let key = FlowKey {
         remote: Addr::v4(CLIENT),
         local: Addr::v4(SERVER),
@@ -29,28 +36,52 @@ fn record(proto: u8, cause: u32, now_ns: u64) -> Record {
         proto,
         ..FlowKey::default()
     };
-    Record(FlowRecord::new(key, FlowValue::default(), cause, now_ns))
+    Report {
+        key,
+        cause,
+        now_ns,
+        state: 0,
+        ingress: Half::default(),
+        egress: Half::default(),
+    }
 }
 
-impl Record {
-    fn half(half: &mut Half, packets: u64, first_ns: u64, last_ns: u64) {
-        (half.packets, half.bytes) = (packets, packets * 100);
-        (half.first_ns, half.last_ns) = (first_ns, last_ns);
+impl Report {
+    fn half(packets: u64, first_ns: u64, last_ns: u64) -> Half {
+        Half {
+            packets,
+            bytes: packets * 100,
+            first_ns,
+            last_ns,
+            ..Half::default()
+        }
     }
 
     fn far(mut self, packets: u64, first_ns: u64) -> Self {
-        Self::half(&mut self.0.value.ingress, packets, first_ns, self.0.now_ns);
+        self.ingress = Self::half(packets, first_ns, self.now_ns);
         self
     }
 
     fn near(mut self, packets: u64, first_ns: u64) -> Self {
-        Self::half(&mut self.0.value.egress, packets, first_ns, self.0.now_ns);
+        self.egress = Self::half(packets, first_ns, self.now_ns);
         self
     }
 
-    fn with(mut self, change: impl FnOnce(&mut FlowRecord)) -> Self {
-        change(&mut self.0);
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
         self
+    }
+
+    /// One for each direction that did anything; state goes with each.
+    fn records(&self) -> Vec<FlowRecord> {
+        [(Direction::Ingress, self.ingress), (Direction::Egress, self.egress)]
+            .into_iter()
+            .filter(|(_, half)| half.packets > 0)
+            .map(|(direction, half)| FlowRecord {
+                state: self.state,
+                ..FlowRecord::new(self.key, direction, half, self.cause, self.now_ns)
+            })
+            .collect()
     }
 }
 
@@ -58,126 +89,146 @@ fn table() -> FlowTable {
     FlowTable::new(&Config::default().flow)
 }
 
-#[expect(clippy::large_types_passed_by_value, reason = "the builder hands over what it built")]
-fn apply(table: &mut FlowTable, record: Record) -> Observation {
-    table.apply(&record.0).unwrap()
+/// The observation of the last record.
+fn apply(table: &mut FlowTable, report: Report) -> Observation {
+    let seen = report.records().iter().filter_map(|record| table.apply(record)).last();
+    seen.unwrap()
 }
 
 #[test]
-fn deltas_are_against_the_last_state_known() {
+fn records_add_up() {
     let mut table = table();
-    let first = apply(&mut table, record(17, CAUSE_FIRST, SEC).far(1, SEC));
+    let first = apply(&mut table, report(17, CAUSE_FIRST, SEC).far(1, SEC));
     assert!(first.new && first.cause == Cause::First && first.forward_delta.packets == 1);
-    // The records in between were lost.
-    let later = apply(
-        &mut table,
-        record(17, CAUSE_PERIODIC, 2 * SEC).far(50, SEC).near(7, SEC),
-    );
+    let later = apply(&mut table, report(17, CAUSE_PERIODIC, 2 * SEC).far(49, SEC));
+    assert_eq!((later.forward_delta.packets, later.new), (49, false));
+    let back = apply(&mut table, report(17, CAUSE_FIRST, 2 * SEC).near(7, SEC));
     assert_eq!(
-        (later.forward_delta.packets, later.reverse_delta.packets, later.new),
-        (49, 7, false)
+        (
+            back.cause,
+            back.forward_delta.packets,
+            back.reverse_delta.packets,
+            back.forward.bytes
+        ),
+        (Cause::Periodic, 0, 7, 5000)
     );
-    assert_eq!(later.forward.bytes, 5000);
-    assert!(
-        table
-            .apply(&record(17, CAUSE_IDLE, 3 * SEC).far(50, SEC).near(7, SEC).0)
-            .is_none(),
-        "nothing new"
+    let nothing = FlowRecord::new(
+        report(17, 0, 0).key,
+        Direction::Ingress,
+        Half::default(),
+        CAUSE_IDLE,
+        3 * SEC,
     );
-    assert!(
-        table.apply(&record(17, CAUSE_PERIODIC, SEC).far(20, SEC).0).is_none(),
-        "late"
-    );
-    assert_eq!(table.losses().stale, 2);
+    assert!(table.apply(&nothing).is_none(), "nothing new");
+    assert_eq!(table.losses().stale, 1);
 }
 
 #[test]
 fn a_flow_the_kernel_created_anew_goes_on_with_its_initiator() {
     let mut table = table();
-    let open = record(17, CAUSE_FIRST, SEC)
+    let open = report(17, CAUSE_FIRST, SEC)
         .near(1, SEC)
-        .with(|r| r.value.state = STATE_OPENED_BY_EGRESS);
+        .with(|r| r.state = STATE_OPENED_BY_EGRESS);
     assert!(apply(&mut table, open).from_inside);
-    apply(
-        &mut table,
-        record(17, CAUSE_PERIODIC, 2 * SEC)
-            .near(1, SEC)
-            .far(900, SEC)
-            .with(|r| r.value.state = STATE_OPENED_BY_EGRESS),
-    );
+    apply(&mut table, report(17, CAUSE_PERIODIC, 2 * SEC).far(900, SEC));
     // Forgotten by the kernel, re-created by what the server sends.
-    let again = apply(&mut table, record(17, CAUSE_FIRST, 3 * SEC).far(1, 3 * SEC));
+    let again = apply(&mut table, report(17, CAUSE_FIRST, 3 * SEC).far(1, 3 * SEC));
     assert!(again.from_inside && !again.new);
     assert_eq!((again.forward_delta.packets, again.reverse_delta.packets), (0, 1));
-    let more = apply(&mut table, record(17, CAUSE_PERIODIC, 4 * SEC).far(800, 3 * SEC));
-    assert_eq!(more.reverse_delta.packets, 799);
+    assert_eq!((again.forward.packets, again.reverse.packets), (1, 901));
 }
 
 #[test]
 fn a_flow_that_begins_with_the_answer_belongs_to_who_was_answered() {
-    let answer = record(6, CAUSE_FIRST, SEC)
-        .far(1, SEC)
-        .with(|r| r.value.ingress.synack = 1);
+    let answer = report(6, CAUSE_FIRST, SEC).far(1, SEC).with(|r| r.ingress.synack = 1);
     let seen = apply(&mut table(), answer);
     assert_eq!((seen.source, seen.target.port), ("10.0.0.1".parse().unwrap(), 40_000));
     assert!(seen.from_inside);
-    let answer = record(6, CAUSE_FIRST, SEC)
+    let answer = report(6, CAUSE_FIRST, SEC)
         .near(1, SEC)
-        .with(|r| (r.value.egress.synack, r.value.state) = (1, STATE_OPENED_BY_EGRESS));
+        .with(|r| (r.egress.synack, r.state) = (1, STATE_OPENED_BY_EGRESS));
     let seen = apply(&mut table(), answer);
     assert_eq!((seen.source, seen.target.port), ("198.51.100.1".parse().unwrap(), 80));
 }
 
+#[test]
+fn whichever_record_comes_first_the_opener_is_the_same() {
+    let syn = report(6, CAUSE_FIRST, SEC).far(1, SEC).with(|r| r.ingress.syn = 1);
+    let answer = report(6, CAUSE_FIRST, SEC).near(1, SEC).with(|r| r.egress.synack = 1);
+    for order in [[syn, answer], [answer, syn]] {
+        let mut table = table();
+        for one in order {
+            let seen = apply(&mut table, one);
+            assert_eq!((seen.source_port, seen.target.port), (40_000, 80));
+        }
+        let silent = table.tick(Ktime(3 * SEC));
+        assert_eq!(silent.len(), 1, "the SYN waited for the rest of the handshake");
+        assert_eq!(silent[0].fate, Fate::HalfOpen);
+    }
+}
+
+#[test]
+fn a_connection_on_the_ports_of_one_that_closed_is_another() {
+    let mut table = table();
+    let syn = |at: u64| report(6, CAUSE_FIRST, at).far(1, at).with(|r| r.ingress.syn = 1);
+    assert!(apply(&mut table, syn(SEC)).new);
+    let refused = report(6, CAUSE_CLOSE, SEC)
+        .near(1, SEC)
+        .with(|r| (r.egress.rst, r.state) = (1, STATE_CLOSED));
+    assert_eq!(apply(&mut table, refused).fate, Fate::Refused);
+    assert!(!apply(&mut table, syn(SEC)).new, "only late");
+    let more = syn(2 * SEC).with(|r| r.state = STATE_REPORTED);
+    assert!(!apply(&mut table, more).new, "the kernel knew the flow: tried again");
+    let fresh = apply(&mut table, syn(30 * SEC));
+    assert!(fresh.new && fresh.fate == Fate::Open && fresh.forward.packets == 1);
+}
+
 /// What a record shows beyond the counts.
-type Change = fn(&mut FlowRecord);
+type Change = fn(&mut Report);
 
 #[test]
 fn fates_of_tcp() {
-    let syn = |r: &mut FlowRecord| r.value.ingress.syn = 1;
+    let syn = |r: &mut Report| r.ingress.syn = 1;
     let cases: [(&str, Fate, Change); 6] = [
         ("refused", Fate::Refused, |r| {
-            (r.value.egress.rst, r.value.state) = (1, STATE_CLOSED);
+            (r.egress.rst, r.state) = (1, STATE_CLOSED);
         }),
         ("half-open", Fate::HalfOpen, |r| {
-            (r.value.egress.synack, r.value.ingress.rst) = (1, 1);
+            (r.egress.synack, r.ingress.rst) = (1, 1);
         }),
-        ("pending", Fate::Open, |r| r.value.egress.synack = 1),
+        ("pending", Fate::Open, |r| r.egress.synack = 1),
         ("talked", Fate::Talked, |r| {
-            (
-                r.value.egress.synack,
-                r.value.ingress.ack,
-                r.value.ingress.payload_bytes,
-            ) = (1, 3, 99);
-            r.value.state = STATE_HANDSHAKE;
+            (r.egress.synack, r.ingress.ack, r.ingress.payload_bytes) = (1, 3, 99);
+            r.state = STATE_HANDSHAKE;
         }),
         ("empty", Fate::Empty, |r| {
-            (r.value.egress.synack, r.value.ingress.ack, r.value.ingress.rst) = (1, 1, 1);
-            r.value.state = STATE_HANDSHAKE | STATE_CLOSED;
+            (r.egress.synack, r.ingress.ack, r.ingress.rst) = (1, 1, 1);
+            r.state = STATE_HANDSHAKE | STATE_CLOSED;
         }),
         ("a download by FTP", Fate::Talked, |r| {
-            (r.value.egress.synack, r.value.ingress.ack, r.value.ingress.fin) = (1, 3, 1);
-            (r.value.egress.fin, r.value.egress.payload_bytes) = (1, 60);
-            r.value.state = STATE_HANDSHAKE | STATE_CLOSED;
+            (r.egress.synack, r.ingress.ack, r.ingress.fin) = (1, 3, 1);
+            (r.egress.fin, r.egress.payload_bytes) = (1, 60);
+            r.state = STATE_HANDSHAKE | STATE_CLOSED;
         }),
     ];
     for (name, fate, change) in cases {
-        let seen = apply(
-            &mut table(),
-            record(6, CAUSE_CLOSE, SEC)
-                .far(2, SEC)
-                .near(1, SEC)
-                .with(syn)
-                .with(change),
-        );
-        assert_eq!(seen.fate, fate, "{name}");
-        assert_eq!(seen.fate_now, fate != Fate::Open, "{name}");
+        let both = report(6, CAUSE_CLOSE, SEC)
+            .far(2, SEC)
+            .near(1, SEC)
+            .with(syn)
+            .with(change);
+        let mut table = table();
+        let seen: Vec<_> = both.records().iter().filter_map(|record| table.apply(record)).collect();
+        assert_eq!(seen[1].fate, fate, "{name}");
+        let changed = seen.iter().filter(|o| o.fate_now).count();
+        assert_eq!(changed > 0, fate != Fate::Open, "{name}");
     }
 }
 
 #[test]
 fn silence_is_noticed_once_and_a_late_answer_mends_it() {
     let mut table = table();
-    apply(&mut table, record(17, CAUSE_FIRST, SEC).far(1, SEC));
+    apply(&mut table, report(17, CAUSE_FIRST, SEC).far(1, SEC));
     assert!(table.tick(Ktime(2 * SEC - 1)).is_empty());
     let silent = table.tick(Ktime(2 * SEC + 7));
     assert_eq!(silent.len(), 1);
@@ -186,14 +237,14 @@ fn silence_is_noticed_once_and_a_late_answer_mends_it() {
         (Fate::Unanswered, Cause::TimedOut, Ktime(2 * SEC))
     );
     assert!(table.tick(Ktime(3 * SEC)).is_empty());
-    let late = apply(&mut table, record(17, CAUSE_IDLE, 4 * SEC).far(1, SEC).near(1, 4 * SEC));
+    let late = apply(&mut table, report(17, CAUSE_IDLE, 4 * SEC).near(1, 4 * SEC));
     assert!(late.fate == Fate::Talked && late.fate_now);
 }
 
 #[test]
 fn nobody_has_to_answer_a_multicast() {
     let mut table = table();
-    let group = record(17, CAUSE_FIRST, SEC)
+    let group = report(17, CAUSE_FIRST, SEC)
         .far(1, SEC)
         .with(|r| r.key.local = Addr::v4([239, 255, 255, 250]));
     apply(&mut table, group);
@@ -203,10 +254,10 @@ fn nobody_has_to_answer_a_multicast() {
 #[test]
 fn without_egress_silence_proves_nothing() {
     let mut table = table().with_egress(false);
-    apply(&mut table, record(17, CAUSE_FIRST, SEC).far(1, SEC));
-    let went_on = record(6, CAUSE_PERIODIC, SEC)
+    apply(&mut table, report(17, CAUSE_FIRST, SEC).far(1, SEC));
+    let went_on = report(6, CAUSE_PERIODIC, SEC)
         .far(3, SEC)
-        .with(|r| (r.value.ingress.syn, r.value.ingress.ack) = (1, 2));
+        .with(|r| (r.ingress.syn, r.ingress.ack) = (1, 2));
     assert!(apply(&mut table, went_on).completed);
     assert!(table.tick(Ktime(9 * SEC)).is_empty());
 }
@@ -214,7 +265,7 @@ fn without_egress_silence_proves_nothing() {
 #[test]
 fn quiet_flows_and_sources_leave() {
     let mut table = table();
-    apply(&mut table, record(17, CAUSE_FIRST, SEC).far(1, SEC).near(1, SEC));
+    apply(&mut table, report(17, CAUSE_FIRST, SEC).far(1, SEC).near(1, SEC));
     table.tick(Ktime(61 * SEC));
     assert_eq!((table.len(), table.sources()), (1, 1));
     table.tick(Ktime(61 * SEC + 1));
@@ -233,9 +284,9 @@ fn who_is_pushed_out_unanswered_is_judged_at_the_next_tick() {
     };
     let mut table = FlowTable::new(&config);
     for port in 0..5 {
-        let syn = record(6, CAUSE_FIRST, SEC)
+        let syn = report(6, CAUSE_FIRST, SEC)
             .far(1, SEC)
-            .with(|r| (r.key.local_port, r.value.ingress.syn) = (port, 1));
+            .with(|r| (r.key.local_port, r.ingress.syn) = (port, 1));
         apply(&mut table, syn);
     }
     assert_eq!((table.len(), table.losses().flows), (2, 3));
@@ -253,11 +304,11 @@ proptest! {
         let config = FlowConfig { max_flows: 4, max_sources: 2, ..Config::default().flow };
         let mut table = FlowTable::new(&config);
         for (port, far, near, cause, at, state, proto) in records {
-            let r = record(proto, cause, at * SEC / 4)
+            let r = report(proto, cause, at * SEC / 4)
                 .far(far, SEC)
                 .near(near, SEC)
-                .with(|r| (r.key.local_port, r.value.state, r.value.ingress.syn) = (port, state, far as u32));
-            if let Some(seen) = table.apply(&r.0) {
+                .with(|r| (r.key.local_port, r.state, r.ingress.syn) = (port, state, far as u32));
+            for seen in r.records().iter().filter_map(|record| table.apply(record)) {
                 prop_assert!(seen.forward_delta.packets <= seen.forward.packets);
                 prop_assert!(seen.reverse_delta.packets <= seen.reverse.packets);
                 prop_assert!(seen.window.flows >= u32::from(seen.new));

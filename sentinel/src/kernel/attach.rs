@@ -213,7 +213,9 @@ impl Kernel {
                 self.links.taken.remove(name);
                 (State::Absent, Some(gone(name)))
             }
-            (None, Some(_)) if self.links.taken.contains(name) && !occupant::xdp_ids(name).is_empty() => {
+            (None, Some(_))
+                if self.links.taken.contains(name) && occupant::xdp_ids(name).is_some_and(|ids| !ids.is_empty()) =>
+            {
                 return tended(State::Refused);
             }
             (before, Some(_)) => {
@@ -263,7 +265,7 @@ impl Kernel {
         let ours = self.xdp_programs();
         // The interface may go between the two questions; then the next look says so.
         let there = occupant::xdp_ids(&name);
-        there.iter().any(|(_, id)| ours.contains(id)) || ours.is_empty()
+        there.is_none_or(|there| there.iter().any(|(_, id)| ours.contains(id)))
     }
 
     fn release(&mut self, one: &Attachment) {
@@ -300,15 +302,7 @@ impl Kernel {
         interface::require_ethernet(name)?;
         let slot = self.slot(name, ifindex)?;
         let mut holding = Holding::default();
-        let attached = self.attach_ingress(name, ifindex, tcx, &mut holding).and_then(|mode| {
-            self.answer_on(name, ifindex, mode.0)?;
-            if self.config.egress {
-                let pins = self.pins.as_ref();
-                let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;
-                holding.tc.push(held);
-            }
-            Ok(mode)
-        });
+        let attached = self.attach_hooks(name, ifindex, tcx, &mut holding);
         self.links.held.insert(ifindex, (name.to_owned(), holding));
         let (xdp_mode, fallback) = match attached {
             Ok(mode) => mode,
@@ -336,6 +330,24 @@ impl Kernel {
         let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
         watched.attached.push(attachment);
         Ok(())
+    }
+
+    /// Both directions; what `holding` got stays there, also where a later step failed.
+    fn attach_hooks(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        tcx: bool,
+        holding: &mut Holding,
+    ) -> Result<(&'static str, Option<String>), KernelError> {
+        let mode = self.attach_ingress(name, ifindex, tcx, holding)?;
+        self.answer_on(name, ifindex, mode.0)?;
+        if self.config.egress {
+            let pins = self.pins.as_ref();
+            let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;
+            holding.tc.push(held);
+        }
+        Ok(mode)
     }
 
     /// Gives the interface its own element of the counters.

@@ -127,8 +127,10 @@ impl Kernel {
     /// [`KernelError`] when the map cannot be written.
     pub(super) fn answer_on(&mut self, interface: &str, ifindex: u32, mode: &str) -> Result<(), KernelError> {
         let insisted = self.config.syn_cookies.enabled == Switch::On;
-        let mute = mode == "native" && !insisted && driver(interface).as_deref() == Some("veth");
-        if mute && self.cookies == Cookies::Ready {
+        let undelivered = mode == "native" && !insisted && driver(interface).as_deref() == Some("veth");
+        // On tc there is no stage: the program that answers is XDP's.
+        let mute = undelivered || mode == "tc";
+        if undelivered && self.cookies == Cookies::Ready {
             tracing::warn!(
                 interface,
                 "SYN floods are reported here and not answered with cookies, which would not arrive: the other end of \

@@ -3,6 +3,7 @@
 use super::cookies::{self, Cookies};
 use super::counters::Counters;
 use super::error::{KernelError, chain};
+use super::flows::{FlowMemory, FlowSize, number_cpus};
 use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
 use super::reflex::{self, Sources};
@@ -25,7 +26,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// The kernel object, aligned as an ELF reader wants it; empty if it was not built.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-ebpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sentinel-ebpf.o"));
 
 /// Whether this binary carries the kernel programs.
 pub(super) fn has_object() -> bool {
@@ -44,7 +45,7 @@ pub struct Kernel {
     settings: Arc<SettingsMap>,
     ring: Option<RingBuf<MapData>>,
     ring_lost: Arc<AtomicU64>,
-    pub(super) flows: Arc<MapData>,
+    pub(super) flows: Arc<FlowMemory>,
     pub(super) counters: Counters,
     pub(super) stages: Stages,
     pub(super) cookies: Cookies,
@@ -62,6 +63,7 @@ impl Kernel {
         check(config)?;
         let pins = config.pin.then(|| Pins::open(&config.pin_path)).transpose()?;
         raise_memlock();
+        let size = FlowSize::new(config.flow_capacity);
         let capacities = capacities(config);
         let takeover = pins
             .as_ref()
@@ -88,11 +90,7 @@ impl Kernel {
         }
 
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
-        let before = takeover
-            .as_ref()
-            .and_then(Takeover::inherited)
-            .copied()
-            .unwrap_or_default();
+        let before = settings.get()?;
         let mut initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
             flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
@@ -106,6 +104,9 @@ impl Kernel {
             list_versions: before.list_versions,
             list4_mask: list_buckets(config.list_capacity) - 1,
             list6_mask: list_buckets(config.list6_capacity) - 1,
+            flow_mask: size.mask(),
+            talk_mask: size.cells() - 1,
+            ring_high: config.ring_bytes / 4 * 3,
             ..Settings::default()
         };
         reflex::fill(&mut initial, config);
@@ -115,11 +116,10 @@ impl Kernel {
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
         let owners = takeover.as_ref().map(Takeover::slots).unwrap_or_default();
         let slots = Slots::new(take(&mut ebpf, n::MAP_SLOTS)?, descriptor(&ebpf, n::MAP_STATS)?, owners);
-        let stats = take(&mut ebpf, n::MAP_STATS)?;
-        let Some(Map::LruHashMap(flows)) = ebpf.take_map(n::MAP_FLOWS) else {
-            return Err(missing(n::MAP_FLOWS));
-        };
-        let shared = Arc::new(Shared::new(&mut ebpf, config, &settings)?);
+        let mut stats = take(&mut ebpf, n::MAP_STATS)?;
+        number_cpus(&mut stats)?;
+        let flows = Arc::new(FlowMemory::new(&mut ebpf, size)?);
+        let shared = Arc::new(Shared::new(&mut ebpf, config, &settings, size.slots())?);
         let links = attach::Links::default();
         let counters = Counters::new(stats, Arc::clone(&shared), links.attached());
         Ok(Self {
@@ -133,7 +133,7 @@ impl Kernel {
             settings,
             ring: Some(ring),
             ring_lost: Arc::default(),
-            flows: Arc::new(flows),
+            flows,
             counters,
             stages,
             cookies,
@@ -155,7 +155,7 @@ impl Kernel {
         RingReader::new(self.ring.take(), self.config.poll_interval, Arc::clone(&self.ring_lost))
     }
 
-    /// The flow map's sweeper. Each sweeper keeps its own place, so one is enough.
+    /// The flow table's sweeper. There is to be one: what it fetched it must also take off the records that follow.
     pub fn sweep(&self) -> FlowSweep {
         FlowSweep::new(Arc::clone(&self.flows), &self.config, Arc::clone(&self.shared))
     }
@@ -241,6 +241,7 @@ pub(super) fn bare() -> Result<Ebpf, KernelError> {
 
 /// The capacities that the configuration asks for, of the maps that have no fixed one.
 fn capacities(config: &KernelConfig) -> Vec<(&'static str, u32)> {
+    let size = FlowSize::new(config.flow_capacity);
     vec![
         (n::MAP_BLOCK4, config.block_capacity),
         (n::MAP_BLOCK6, config.block_capacity),
@@ -252,7 +253,9 @@ fn capacities(config: &KernelConfig) -> Vec<(&'static str, u32)> {
         (n::MAP_LIST6, list_buckets(config.list6_capacity)),
         (n::MAP_LIST_NET4, with_spare(config.list_net_capacity)),
         (n::MAP_LIST_NET6, with_spare(config.list_net_capacity)),
-        (n::MAP_FLOWS, config.flow_capacity),
+        (n::MAP_FLOWS, size.buckets()),
+        (n::MAP_TAKEN, size.slots()),
+        (n::MAP_TALK, size.cells()),
         (n::MAP_EVENTS, config.ring_bytes),
         (n::MAP_REDIRECTS, config.redirect_capacity),
     ]

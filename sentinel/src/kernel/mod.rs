@@ -13,6 +13,7 @@ mod cookies;
 mod counters;
 mod decode;
 mod error;
+mod flows;
 mod interface;
 mod load;
 #[cfg(feature = "kernel-debug")]
@@ -30,7 +31,6 @@ mod settings;
 mod slots;
 mod stages;
 mod sweep;
-mod sys;
 mod takeover;
 mod tc;
 pub mod testrun;

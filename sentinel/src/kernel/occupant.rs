@@ -78,6 +78,7 @@ impl Occupant {
 /// The XDP programs of an interface; empty also where it cannot be asked.
 pub fn on_xdp(interface: &str) -> Vec<Occupant> {
     xdp_ids(interface)
+        .unwrap_or_default()
         .into_iter()
         .map(|(hook, id)| Occupant::of(hook, id))
         .collect()
@@ -122,29 +123,26 @@ fn request(kind: u16, flags: i32, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Mode and id of each XDP program on an interface.
-pub(super) fn xdp_ids(interface: &str) -> Vec<(&'static str, u32)> {
-    let Ok(ifindex) = interface::index(interface) else {
-        return Vec::new();
-    };
+/// Mode and id of each XDP program on an interface; `None` where the kernel does not say.
+pub(super) fn xdp_ids(interface: &str) -> Option<Vec<(&'static str, u32)>> {
+    let ifindex = interface::index(interface).ok()?;
     let mut body = vec![0u8; IFINFO];
     body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
     body.extend(8u16.to_ne_bytes());
     body.extend(IFLA_EXT_MASK.to_ne_bytes());
     body.extend(SKIP_STATS.to_ne_bytes());
-    let Ok(answer) = exchange(&request(libc::RTM_GETLINK, 0, &body), false) else {
-        return Vec::new();
-    };
-    let mut ids = Vec::new();
+    let answer = exchange(&request(libc::RTM_GETLINK, 0, &body), false).ok()?;
+    let mut told = None;
     for (_, message) in &answer {
         for (_, xdp) in attributes(message, IFINFO).iter().filter(|(kind, _)| *kind == IFLA_XDP) {
+            let ids: &mut Vec<_> = told.get_or_insert_default();
             for (kind, value) in attributes(xdp, 0) {
                 let hook = XDP_IDS.iter().find(|(id, _)| *id == kind);
                 ids.extend(hook.map(|(_, hook)| (*hook, word(value, 0))));
             }
         }
     }
-    ids
+    told
 }
 
 /// Filters on the ingress side of a clsact qdisc.

@@ -63,12 +63,19 @@ pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, key_size: usize, va
     }
 }
 
-/// Zeroes an element of a per-CPU array of `value_size` bytes a CPU, on every CPU that may come up.
+/// Zeroes the first `head` bytes of an element of a per-CPU array of `value_size` bytes a CPU, on every CPU that may
+/// come up. What follows stays; what the programs write there meanwhile may be lost.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn zero_per_cpu(map: BorrowedFd<'_>, index: u32, value_size: usize) -> io::Result<()> {
+pub(super) fn zero_per_cpu(map: BorrowedFd<'_>, index: u32, value_size: usize, head: usize) -> io::Result<()> {
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-    let mut value = vec![0u8; value_size.next_multiple_of(8) * cpus];
-    element(UPDATE, map, Some(&index.to_ne_bytes()), &mut value)
+    let each = value_size.next_multiple_of(8);
+    let mut value = vec![0u8; each * cpus];
+    let key = index.to_ne_bytes();
+    element(LOOKUP, map, Some(&key), &mut value)?;
+    for cpu in value.chunks_exact_mut(each) {
+        cpu.iter_mut().take(head).for_each(|byte| *byte = 0);
+    }
+    element(UPDATE, map, Some(&key), &mut value)
 }

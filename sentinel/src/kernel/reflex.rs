@@ -14,14 +14,11 @@ use std::sync::atomic::Ordering;
 /// How far ahead of its rate a limited source may run, ms.
 const BURST_MS: u32 = 250;
 
-/// Puts thresholds, table size and seed into the settings of the kernel programs.
+/// Puts thresholds and table size into the settings of the kernel programs.
 ///
 /// Without the egress program no handshake is seen to complete: what counts half-open ones stays off.
 pub(super) fn fill(settings: &mut Settings, config: &KernelConfig) {
     let reflex = &config.reflex;
-    if settings.seed == 0 {
-        settings.seed = uuid::Uuid::new_v4().as_u64_pair().1;
-    }
     settings.source_mask = n::SOURCE_BUCKETS - 1;
     settings.reflex = thresholds(reflex, config.egress);
     settings.syn_flood_half_open = if config.egress { config.syn_cookies.half_open } else { 0 };
@@ -169,15 +166,13 @@ mod tests {
         fill(&mut settings, &config);
         assert_eq!(settings.reflex.packet_ns, 5_000_000);
         assert_eq!(settings.reflex.byte_ns_q8, 256_000);
-        assert_ne!(settings.seed, 0);
         assert_eq!(settings.flags, SETTING_REFLEX | SETTING_REFLEX_LIMIT);
-        let seed = settings.seed;
         config.reflex.limit_packets = 0;
         config.reflex.enabled = false;
         config.egress = false;
         settings.flags = 0;
         fill(&mut settings, &config);
-        assert_eq!((settings.reflex.packet_ns, settings.flags, settings.seed), (0, 0, seed));
+        assert_eq!((settings.reflex.packet_ns, settings.flags), (0, 0));
         assert_eq!((settings.reflex.half_open, settings.syn_flood_half_open), (0, 0));
     }
 }

@@ -32,13 +32,11 @@ impl Stages {
     /// [`KernelError::Object`] where the object lacks a map. A program that the kernel refuses is said, and missing.
     pub(super) fn load(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Self, KernelError> {
         let honeypots = take(ebpf, n::MAP_HONEYPOTS)?;
-        let (arrays, refused) = match redirection(ebpf, config.egress) {
-            Ok(arrays) => (arrays, None),
-            Err(error) => {
-                tracing::warn!(%error, "nothing can be redirected to the honeypot");
-                (Vec::new(), Some(error.to_string()))
-            }
-        };
+        let mut arrays = Vec::new();
+        let refused = redirection(ebpf, config.egress, &mut arrays).err().map(|error| {
+            tracing::warn!(%error, "nothing can be redirected to the honeypot");
+            error.to_string()
+        });
         Ok(Self {
             honeypots,
             _arrays: arrays,
@@ -48,15 +46,17 @@ impl Stages {
 }
 
 /// The way to the honeypot, by each kind of XDP program this kernel has, and back.
-fn redirection(ebpf: &mut Ebpf, egress: bool) -> Result<Vec<ProgramArray<MapData>>, KernelError> {
-    let mut arrays = vec![enter(ebpf, n::MAP_STAGES, n::PROG_REDIRECT, loaded_xdp)?];
+///
+/// What was entered so far is kept where the rest fails: the arrays have other stages too.
+fn redirection(ebpf: &mut Ebpf, egress: bool, arrays: &mut Vec<ProgramArray<MapData>>) -> Result<(), KernelError> {
+    arrays.push(enter(ebpf, n::MAP_STAGES, n::PROG_REDIRECT, loaded_xdp)?);
     if probe::multi_buffer() {
         arrays.push(enter(ebpf, n::MAP_STAGES_FRAGS, n::PROG_REDIRECT_FRAGS, loaded_xdp)?);
     }
     if egress {
         arrays.push(enter(ebpf, n::MAP_STAGES_EGRESS, n::PROG_RESTORE, loaded_classifier)?);
     }
-    Ok(arrays)
+    Ok(())
 }
 
 /// Loads a program and enters it into an array.

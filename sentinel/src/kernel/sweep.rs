@@ -1,103 +1,183 @@
 //! Finds flows that went quiet: the kernel reports on packets, so the last words of a flow have to be fetched.
 //!
-//! Nothing is written back into a flow: a write would race with the kernel's own updates and lose packets. A flow is
-//! recognised by the moment it turned quiet, so it is reported once, twice at most; records are cumulative, so a
-//! second one changes nothing.
+//! Read from the table's own memory, and nothing is written into it: that would race with the kernel and lose packets.
+//! What was fetched is remembered until the kernel reports the same filling of the slot, and taken off that record
+//! ([`FlowSweep::settle`]), so that every packet is told of once.
 
+use super::flows::FlowMemory;
 use super::maps::Shared;
-use super::sys::{BatchCursor, lookup_batch};
 use crate::config::KernelConfig;
 use crate::types::Ktime;
-use aya::maps::MapData;
 use sentinel_common::event::FlowRecord;
-use sentinel_common::flow::{CAUSE_IDLE, FlowKey, FlowValue};
-use std::os::fd::AsFd;
+use sentinel_common::flow::{CAUSE_IDLE, FlowKey, Half};
+use sentinel_common::slot::{HEAD_TOLD, Head, age, units};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Elements fetched by one system call.
-const BATCH: usize = 4096;
-/// System calls of one [`FlowSweep::sweep`]: its bound.
-const BATCHES: usize = 8;
-/// Entries removed by one [`FlowSweep::sweep`].
-const REMOVALS: usize = 8192;
+/// Slots looked at by one [`FlowSweep::sweep`]: about 5 ms of reading.
+const STRETCH: u32 = 1 << 20;
+/// Records of one [`FlowSweep::sweep`]; what goes beyond comes with the next.
+const RECORDS: usize = 1 << 16;
 /// The kernel's clock moves in steps of a jiffy (10 ms at most), and differs by as much between CPUs.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
+/// How long the kernel's own record of what was fetched is waited for at most, once the slot has moved on, where no
+/// later record shows that there is none.
+const OUTSTANDING: Duration = Duration::from_secs(30);
 
-/// Walks the flow map, a bounded stretch per call.
+/// What was fetched of a filling of a slot.
+struct Fetched {
+    key: FlowKey,
+    counts: Half,
+    /// When the slot was first seen to have moved on.
+    moved: Option<Ktime>,
+}
+
+/// Walks the flow table, a bounded stretch per call.
 pub struct FlowSweep {
-    flows: Arc<MapData>,
+    memory: Arc<FlowMemory>,
     shared: Arc<Shared>,
-    cursor: BatchCursor,
+    /// By slot and filling; as many as there are slots at most.
+    fetched: HashMap<(u32, u16), Fetched>,
+    /// Latest time in a record of the ring: what was made well before has all come.
+    ring_at: Ktime,
+    postponed: u64,
+    at: u32,
     quiet: Duration,
     idle: Duration,
-    /// When the pass before this one began, and this one.
-    previous: Ktime,
-    current: Ktime,
     seen: u64,
 }
 
 impl FlowSweep {
-    pub(super) fn new(flows: Arc<MapData>, config: &KernelConfig, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(memory: Arc<FlowMemory>, config: &KernelConfig, shared: Arc<Shared>) -> Self {
         Self {
-            flows,
+            memory,
             shared,
-            cursor: BatchCursor::default(),
+            fetched: HashMap::new(),
+            ring_at: Ktime(0),
+            postponed: 0,
+            at: 0,
             quiet: config.report_interval + CLOCK_STEP,
             idle: Duration::from_mins(1),
-            previous: Ktime(0),
-            current: Ktime(0),
             seen: 0,
         }
     }
 
-    /// Quiet time after which a flow leaves the map; 60 s unless set. Best the same as `flow.idle_timeout`.
+    /// Quiet time after which a flow no longer counts as held; 60 s unless set. Best the same as `flow.idle_timeout`.
     #[must_use]
     pub const fn with_idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// Looks at the next stretch of the map (32,768 flows at most) and returns a [`CAUSE_IDLE`] record of each that went quiet since
-    /// it was last looked at, with packets unreported. Flows idle for longer leave the map.
+    /// Looks at the next stretch of the table (1,048,576 slots at most) and returns a [`CAUSE_IDLE`] record of what
+    /// every flow in it left unreported before it went quiet, each packet once.
     ///
-    /// Call it every `report_interval` or so. A map that cannot be read yields nothing.
+    /// Call it every `report_interval` or so, and pass every record of the ring through [`FlowSweep::settle`].
     pub fn sweep(&mut self, now: Ktime) -> Vec<FlowRecord> {
         let mut records = Vec::new();
-        let mut removals = 0;
-        for _ in 0..BATCHES {
-            if self.cursor.at_start() {
-                self.previous = self.current;
-                self.current = now;
-                self.seen = 0;
+        let (since, quiet, idle) = (units(now.0), whole_units(self.quiet), whole_units(self.idle));
+        let end = self.memory.slots().min(self.at.saturating_add(STRETCH));
+        while self.at < end && records.len() < RECORDS {
+            let slot = self.at;
+            self.at += 1;
+            let head = self.memory.head(slot);
+            if head.tag == 0 {
+                continue;
             }
-            let Ok(found) = lookup_batch::<FlowKey, FlowValue>(self.flows.fd().as_fd(), &mut self.cursor, BATCH) else {
-                self.cursor = BatchCursor::default();
-                break;
-            };
-            self.seen += found.len() as u64;
-            for (key, value) in found {
-                let silence = now.since(Ktime(value.last_ns()));
-                if silence >= self.idle && removals < REMOVALS {
-                    removals += 1;
-                    let _ = super::sys::delete(self.flows.fd().as_fd(), &key);
-                }
-                if self.turned_quiet(&value, now) {
-                    records.push(FlowRecord::new(key, value, CAUSE_IDLE, now.0));
-                }
+            let silent = age(since, head.last);
+            self.seen += u64::from(silent < idle);
+            if head.packets > 0 && silent >= quiet {
+                records.extend(self.fetch(slot, &head, now));
             }
-            if self.cursor.at_start() {
-                self.shared.flows.store(self.seen, Ordering::Relaxed);
-                break;
-            }
+        }
+        if self.at == self.memory.slots() {
+            self.at = 0;
+            self.shared.flows.store(self.seen, Ordering::Relaxed);
+            self.seen = 0;
+            self.forget(now);
         }
         records
     }
 
-    /// Whether unreported packets lie in this flow, and it fell silent since the pass before looked.
-    fn turned_quiet(&self, value: &FlowValue, now: Ktime) -> bool {
-        let quiet_at = Ktime(value.last_ns()).after(self.quiet);
-        value.unreported() > 0 && now >= quiet_at && quiet_at > self.previous
+    /// What a quiet slot has that was not told of yet.
+    fn fetch(&mut self, slot: u32, head: &Head, now: Ktime) -> Option<FlowRecord> {
+        let filling = (slot, head.seq);
+        let before = self.fetched.get(&filling);
+        if before.is_some_and(|fetched| fetched.counts.packets == u64::from(head.packets)) {
+            return None;
+        }
+        if before.is_none() && self.fetched.len() >= self.memory.slots() as usize {
+            self.postponed += 1;
+            return None;
+        }
+        let found = self.memory.slot(slot, head)?;
+        if !self.memory.claim(slot, head) {
+            return None;
+        }
+        let (key, counts) = (found.key(), found.half(head.packets));
+        let mut record = FlowRecord {
+            header: FlowRecord::HEADER,
+            now_ns: now.0,
+            key,
+            counts,
+            state: u32::from(head.state & HEAD_TOLD),
+            cause: CAUSE_IDLE,
+            direction: found.direction(),
+            ifindex: found.ifindex,
+            slot,
+            seq: u32::from(head.seq),
+        };
+        if let Some(before) = before {
+            record.counts.subtract(&before.counts);
+        }
+        let fetched = Fetched {
+            key,
+            counts,
+            moved: None,
+        };
+        self.fetched.insert(filling, fetched);
+        Some(record)
     }
+
+    /// Takes off a record of the ring what was fetched of it before; false where that leaves nothing to tell.
+    pub fn settle(&mut self, record: &mut FlowRecord) -> bool {
+        self.ring_at = self.ring_at.max(Ktime(record.now_ns));
+        let filling = (record.slot, record.seq as u16);
+        if self
+            .fetched
+            .get(&filling)
+            .is_none_or(|fetched| fetched.key != record.key)
+        {
+            return true;
+        }
+        if let Some(fetched) = self.fetched.remove(&filling) {
+            record.counts.subtract(&fetched.counts);
+        }
+        record.counts.packets > 0
+    }
+
+    /// Quiet flows not fetched because as many as there are slots wait for the kernel's own record; they are looked at
+    /// again with the next pass.
+    pub const fn postponed(&self) -> u64 {
+        self.postponed
+    }
+
+    /// Lets go of what no record will come for: another flow took the slot, and all it held had been fetched.
+    fn forget(&mut self, now: Ktime) {
+        let (memory, ring_at) = (&self.memory, self.ring_at);
+        self.fetched.retain(|(slot, seq), fetched| {
+            if memory.head(*slot).seq == *seq {
+                return true;
+            }
+            let moved = *fetched.moved.get_or_insert(now);
+            // Records come in the order they were made in.
+            ring_at < moved.after(CLOCK_STEP) && now.since(moved) < OUTSTANDING
+        });
+    }
+}
+
+fn whole_units(time: Duration) -> u32 {
+    units(time.as_nanos() as u64)
 }

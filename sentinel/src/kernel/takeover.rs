@@ -20,11 +20,12 @@ use std::path::{Path, PathBuf};
 /// `BPF_MAP_TYPE_*` of `linux/bpf.h`.
 const HASH: u32 = 1;
 const PROG_ARRAY: u32 = 3;
+const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 
-/// Maps that begin empty with each agent: the ring, whose reader died with what it had not read; flows, which the new
-/// agent's table would take for new ones with a past; and scratch space.
-const PRIVATE: &[&str] = &[n::MAP_EVENTS, n::MAP_FLOWS, n::MAP_SCRATCH, "AYA_LOGS"];
+/// Maps that begin empty with each agent: the ring, whose reader died with what it had not read; flows and what belongs
+/// to them, which the new agent's table would take for new ones with a past; and scratch space.
+const PRIVATE: &[&str] = &[n::MAP_EVENTS, n::MAP_FLOWS, "TAKEN", "TALK", n::MAP_SCRATCH, "AYA_LOGS"];
 /// Maps that are written before the programs that read them are attached. So are all program arrays, which the kernel
 /// empties when nobody holds them: pinned, they outlive the agent.
 const RENEWED: &[&str] = &[n::MAP_SETTINGS];
@@ -142,7 +143,7 @@ impl Takeover {
             self.paths.push((spec.name.clone(), path));
             return Ok(());
         }
-        if fate == Fate::Kept && !matches!(kind, HASH | LPM_TRIE) {
+        if fate == Fate::Kept && !matches!(kind, HASH | LRU_HASH | LPM_TRIE) {
             tracing::info!(map = spec.name, "capacity changed, begins empty");
         } else if fate == Fate::Kept {
             self.moves.push(Move {
@@ -176,6 +177,7 @@ impl Takeover {
     /// # Errors
     /// [`KernelError::Shrunk`] where the entries do not fit; [`KernelError::Map`] where the kernel refuses.
     pub(super) fn fill(&self) -> Result<(), KernelError> {
+        self.fill_settings()?;
         for one in &self.moves {
             let path = self.maps.join(format!("{}-new", one.name));
             let new = MapData::from_pin(&path).map_err(|error| broken(&path, &error))?;
@@ -209,9 +211,17 @@ impl Takeover {
         Ok(())
     }
 
-    /// Settings of the agent before. What describes kept maps (their seed, sizes and versions) has to go on with them.
-    pub(super) const fn inherited(&self) -> Option<&Settings> {
-        self.inherited.as_ref()
+    /// The new settings begin as the old ones stand: what describes kept maps (their seed, sizes and versions) has to go
+    /// on with them.
+    fn fill_settings(&self) -> Result<(), KernelError> {
+        let path = self.paths().find(|(name, _)| *name == n::MAP_SETTINGS);
+        let (Some(before), Some((_, path))) = (self.inherited, path) else {
+            return Ok(());
+        };
+        let failed = |error: &MapError| broken(path, error);
+        let data = MapData::from_pin(path).map_err(|error| failed(&error))?;
+        let mut map = Array::<_, Settings>::try_from(Map::Array(data)).map_err(|error| failed(&error))?;
+        map.set(0, before, 0).map_err(|error| failed(&error))
     }
 
     /// Which interface counted in which slot.

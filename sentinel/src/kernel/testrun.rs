@@ -3,14 +3,16 @@
 use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
-use super::sys::{BatchCursor, delete, lookup_batch};
-use aya::maps::PerCpuArray;
+use aya::maps::{HashMap, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::names::{MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
+use sentinel_common::names::{MAP_REDIRECTS, MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
 use sentinel_common::packet::PacketMeta;
+use sentinel_common::redirect::{RedirectKey, Redirected};
 use sentinel_common::settings::SETTING_FLOWS;
+use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::COUNTERS;
+use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -161,28 +163,75 @@ impl Kernel {
         Ok(info.map_err(failed)?.verified_instruction_count())
     }
 
-    /// Every flow in the map. For maps of test size: it is one bounded read.
+    /// Lets every conversation with the honeypot be quiet since the clock began.
     ///
     /// # Errors
-    /// [`KernelError::System`].
-    pub fn test_flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
-        let failed = |source| KernelError::System {
-            call: "reading the flow map".into(),
-            source,
+    /// [`KernelError::Map`].
+    pub fn test_age_redirects(&mut self) -> Result<(), KernelError> {
+        let failed = |error| KernelError::map(MAP_REDIRECTS, &error);
+        let map = self.ebpf.map_mut(MAP_REDIRECTS).ok_or_else(|| KernelError::Object {
+            what: format!("map {MAP_REDIRECTS} is missing"),
+        })?;
+        let mut map: HashMap<_, RedirectKey, Redirected> = map.try_into().map_err(failed)?;
+        let all: Vec<_> = map.iter().collect::<Result<_, _>>().map_err(failed)?;
+        for (key, held) in all {
+            map.insert(key, Redirected { seen_ns: 0, ..held }, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Every slot of the flow table in use: which flow, in which direction, what it counted since its last record, and
+    /// its state.
+    ///
+    /// # Errors
+    /// [`KernelError::System`] when packets pass meanwhile.
+    pub fn test_slots(&self) -> Result<Vec<(Head, Slot)>, KernelError> {
+        let read = |slot| {
+            let head = self.flows.head(slot);
+            (head.tag != 0).then(|| self.flows.slot(slot, &head).map(|found| (head, found)).ok_or_else(busy))
         };
-        let limit = self.config.flow_capacity as usize + 1;
-        lookup_batch(self.flows.fd().as_fd(), &mut BatchCursor::default(), limit).map_err(failed)
+        (0..self.flows.slots()).filter_map(read).collect()
+    }
+
+    /// Every flow in the table, and what of it is unreported.
+    ///
+    /// # Errors
+    /// As [`Kernel::test_slots`].
+    pub fn test_flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
+        let mut flows = BTreeMap::<FlowKey, FlowValue>::new();
+        for (head, slot) in self.test_slots()? {
+            let flow = flows.entry(slot.key()).or_default();
+            let state = u32::from(head.state & HEAD_TOLD);
+            flow.absorb(slot.direction(), &slot.half(head.packets), state);
+        }
+        Ok(flows.into_iter().collect())
     }
 
     /// Forgets every flow.
     ///
     /// # Errors
-    /// As [`Kernel::test_flows`].
+    /// As [`Kernel::test_slots`].
     pub fn test_forget(&self) -> Result<(), KernelError> {
-        for (key, _) in self.test_flows()? {
-            let _ = delete(self.flows.fd().as_fd(), &key);
+        self.flows.forget();
+        if self.test_slots()?.is_empty() {
+            Ok(())
+        } else {
+            Err(busy())
         }
-        Ok(())
+    }
+
+    /// Whether flows are accounted.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`] when the settings cannot be written.
+    pub fn test_accounting(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_FLOWS
+            } else {
+                settings.flags & !SETTING_FLOWS
+            };
+        })
     }
 
     /// A descriptor of an XDP program of the object, which is loaded first, where it is not: for callers that make
@@ -230,20 +279,6 @@ impl Kernel {
         Ok(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
     }
 
-    /// Whether flows are accounted.
-    ///
-    /// # Errors
-    /// [`KernelError::Map`] when the settings cannot be written.
-    pub fn test_accounting(&self, on: bool) -> Result<(), KernelError> {
-        self.change(|settings| {
-            settings.flags = if on {
-                settings.flags | SETTING_FLOWS
-            } else {
-                settings.flags & !SETTING_FLOWS
-            };
-        })
-    }
-
     /// The counters a test run moves: those of the first slot.
     ///
     /// # Errors
@@ -269,5 +304,13 @@ impl Kernel {
                 settings.flags & !SETTING_FLOWS
             };
         })
+    }
+}
+
+/// Why the flow table cannot be read whole.
+fn busy() -> KernelError {
+    KernelError::System {
+        call: "reading the flow table".into(),
+        source: std::io::ErrorKind::WouldBlock.into(),
     }
 }

@@ -210,6 +210,11 @@ fn kernel(out: &mut Out<'_>, stats: &Stats) -> Result<(), Error> {
         "ringbuf_thinned",
         "Records of new flows withheld because the ring was filling up",
         Counter::EventThinned,
+    )?;
+    single(
+        "flow_packets_lost",
+        "Packets no record tells of: their flow's slot was needed and the last record found no room",
+        Counter::FlowLost,
     )
 }
 

@@ -1,21 +1,101 @@
-//! The kernel's flow map, in memory: the same key, the same update rule, the same reports.
+//! The kernel's flow table, in memory: the same counting, the same reports; but both directions of a flow in one place,
+//! and as many flows as there is room for, whatever their hash.
 
 use crate::flow::Bounded;
 use crate::types::Ktime;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
-use sentinel_common::flow::{CAUSE_IDLE, Direction, FlowKey, FlowValue, STATE_ALLOWED};
+use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_IDLE, Direction, FlowKey, FlowValue, STATE_REPORTED};
 use sentinel_common::packet::PacketMeta;
+use sentinel_common::slot::{HEAD_TOLD, Head, IDLE_UNITS, Slot, age, units};
+use sentinel_common::table::{Host, Pass, empty};
+use sentinel_common::talk;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-#[derive(Clone, Copy, Debug, Default)]
+/// A hash that all flows may have: each has a cell of its own.
+const HASH: u64 = 0;
+/// A tag likewise.
+const TAG: u32 = 1;
+
+#[derive(Clone, Debug, Default)]
 struct Kept {
-    value: FlowValue,
-    /// Has packets that no report carried.
-    unreported: bool,
+    /// Ingress, then egress.
+    halves: [(Head, Slot); 2],
+    cell: Cell<talk::Cell>,
+    /// What was reported.
+    total: FlowValue,
+    last: Ktime,
     /// Stands in the queue of flows to look at.
     queued: bool,
+}
+
+impl Kept {
+    fn unreported(&self) -> bool {
+        self.halves.iter().any(|(head, _)| head.packets > 0)
+    }
+
+    /// Reports what was not.
+    fn flush(&mut self, cause: u32, now: Ktime, records: &mut Vec<FlowRecord>) {
+        for (head, slot) in &mut self.halves {
+            if head.packets > 0 {
+                let record = record(head, slot, cause, now);
+                self.total.absorb(record.direction, &record.counts, record.state);
+                records.push(record);
+                head.state |= STATE_REPORTED as u16;
+                empty(head, slot);
+                slot.reported = units(now.0);
+            }
+        }
+    }
+}
+
+fn record(head: &Head, slot: &Slot, cause: u32, now: Ktime) -> FlowRecord {
+    FlowRecord {
+        header: FlowRecord::HEADER,
+        now_ns: now.0,
+        key: slot.key(),
+        counts: slot.half(head.packets),
+        state: u32::from(head.state & HEAD_TOLD),
+        cause,
+        direction: slot.direction(),
+        ..FlowRecord::default()
+    }
+}
+
+/// What a slot has around it here: a ring that is never full.
+struct Around<'a> {
+    cell: &'a Cell<talk::Cell>,
+    now: Ktime,
+    record: Option<FlowRecord>,
+}
+
+impl<'a> Host for Around<'a> {
+    type Words = &'a Cell<talk::Cell>;
+
+    fn words(&mut self, _hash: u64) -> Option<Self::Words> {
+        Some(self.cell)
+    }
+
+    fn allowed(&mut self) -> bool {
+        false
+    }
+
+    fn report(&mut self, head: &Head, slot: &Slot, _way: usize, cause: u32) -> bool {
+        self.record = Some(record(head, slot, cause, self.now));
+        true
+    }
+
+    fn taken(&mut self, _way: usize) -> u64 {
+        0
+    }
+
+    fn evicted(&mut self, _packets: u32, _told: bool) {}
+
+    fn opaque(&mut self, way: u32) -> u32 {
+        way
+    }
 }
 
 /// Flows of a capture. A capture has no inside: of two hosts, the one that is seen to send first is the remote one.
@@ -29,8 +109,17 @@ pub struct ModelFlows {
     created: u64,
 }
 
+/// What a packet brought about.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Records, in order.
+    pub records: Vec<FlowRecord>,
+    /// The flow that made room, if one had to.
+    pub evicted: Option<(FlowKey, FlowValue)>,
+}
+
 impl ModelFlows {
-    /// An empty map of `capacity` flows, reporting busy ones every `interval`.
+    /// An empty table of `capacity` flows, reporting busy ones every `interval`.
     pub fn new(capacity: usize, interval: Duration) -> Self {
         Self {
             flows: Bounded::new(capacity),
@@ -62,40 +151,50 @@ impl ModelFlows {
         }
     }
 
-    /// Accounts a packet that passed; a report if one is due, and the flow that made room, if one had to.
-    pub fn packet(
-        &mut self,
-        packet: &PacketMeta,
-        direction: Direction,
-        allowed: Option<bool>,
-        now: Ktime,
-    ) -> (Option<FlowRecord>, Option<(FlowKey, FlowValue)>) {
+    /// Accounts a packet that passed.
+    pub fn packet(&mut self, packet: &PacketMeta, direction: Direction, allowed: Option<bool>, now: Ktime) -> Told {
         let key = FlowKey::of(packet, direction);
-        let mut evicted = None;
+        let mut told = Told::default();
         if self.flows.peek(&key).is_none() {
             self.created += 1;
-            evicted = self.flows.insert(key, Kept::default()).map(|(k, kept)| (k, kept.value));
+            if let Some((key, mut kept)) = self.flows.insert(key, Kept::default()) {
+                kept.flush(CAUSE_EVICTED, now, &mut told.records);
+                told.evicted = Some((key, kept.total));
+            }
         }
         let Some(kept) = self.flows.touch(&key) else {
-            return (None, evicted);
+            return told;
         };
-        if let Some(allowed) = allowed {
-            let without = kept.value.state & !STATE_ALLOWED;
-            kept.value.state = if allowed { without | STATE_ALLOWED } else { without };
+        let pass = Pass {
+            packet,
+            direction,
+            hash: HASH,
+            now_ns: now.0,
+            interval_ns: self.interval_ns,
+            ifindex: 0,
+            allowed,
+        };
+        let mut around = Around {
+            cell: &kept.cell,
+            now,
+            record: None,
+        };
+        let (head, slot) = &mut kept.halves[direction.number() as usize];
+        let created = head.tag == 0 || age(units(now.0), head.last) >= IDLE_UNITS;
+        if created {
+            pass.begin(head, slot, TAG, &mut around);
         }
-        let report = kept
-            .value
-            .update(packet, direction, now.0, self.interval_ns)
-            .map(|cause| {
-                kept.value.mark_reported(now.0);
-                FlowRecord::new(key, kept.value, cause, now.0)
-            });
-        kept.unreported = report.is_none();
-        if kept.unreported && !kept.queued {
+        pass.add(head, slot, 0, created, &mut around);
+        kept.last = now;
+        if let Some(record) = around.record {
+            kept.total.absorb(record.direction, &record.counts, record.state);
+            told.records.push(record);
+        }
+        if kept.unreported() && !kept.queued {
             kept.queued = true;
             self.quiet.push_back((now.0 + self.interval_ns, key));
         }
-        (report, evicted)
+        told
     }
 
     /// Reports flows that went quiet with packets unreported.
@@ -107,31 +206,29 @@ impl ModelFlows {
                 continue;
             };
             kept.queued = false;
-            if !kept.unreported {
+            if !kept.unreported() {
                 continue;
             }
-            let last = kept.value.last_ns();
+            let last = kept.last.0;
             if last + self.interval_ns > now.0 {
                 kept.queued = true;
                 self.quiet.push_back((last + self.interval_ns, key));
                 continue;
             }
-            kept.unreported = false;
-            kept.value.mark_reported(now.0);
-            records.push(FlowRecord::new(key, kept.value, CAUSE_IDLE, now.0));
+            kept.flush(CAUSE_IDLE, now, &mut records);
         }
         records
     }
 
-    /// Takes out a flow that has been quiet since before `horizon`, the quietest first.
+    /// Takes out a flow that has been quiet since before `horizon`, the quietest first. Nothing of it is unreported
+    /// by then, if the sweep is called as it should be.
     pub fn pop_idle(&mut self, horizon: Ktime) -> Option<(FlowKey, FlowValue)> {
-        let idle = self
-            .flows
-            .oldest()
-            .is_some_and(|(_, kept)| kept.value.last_ns() < horizon.0);
+        let idle = self.flows.oldest().is_some_and(|(_, kept)| kept.last < horizon);
         if !idle {
             return None;
         }
-        self.flows.pop_oldest().map(|(key, kept)| (key, kept.value))
+        let (key, mut kept) = self.flows.pop_oldest()?;
+        kept.flush(CAUSE_IDLE, horizon, &mut Vec::new());
+        Some((key, kept.total))
     }
 }

@@ -128,12 +128,12 @@ impl Pipeline {
             return;
         }
         let allowed = Some(verdict == Verdict::PassAllowed).filter(|_| direction == Direction::Ingress);
-        let (record, evicted) = self.kernel.packet(&packet, direction, allowed, now);
-        if let Some((key, value)) = evicted {
+        let told = self.kernel.packet(&packet, direction, allowed, now);
+        if let Some((key, value)) = told.evicted {
             self.flow_ended(&key, &value, now);
         }
-        if let Some(record) = record {
-            self.record(&record);
+        for record in &told.records {
+            self.record(record);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How often a stretch of the flow map is looked through for flows gone quiet; a full one takes five.
+/// How often the flow table is looked through for flows gone quiet.
 const SWEEP: Duration = Duration::from_millis(200);
 
 /// The room.
@@ -19,7 +19,7 @@ pub struct XdpSensor {
 }
 
 impl XdpSensor {
-    /// A sensor over the kernel's flow map.
+    /// A sensor over the kernel's flow table.
     pub fn new(sweep: FlowSweep, metrics: Arc<Metrics>) -> Self {
         Self { sweep, metrics }
     }
@@ -46,7 +46,7 @@ impl XdpSensor {
         }
     }
 
-    fn decode(&self, batch: &[u8]) -> Vec<FlowRecord> {
+    fn decode(&mut self, batch: &[u8]) -> Vec<FlowRecord> {
         let records: Vec<FlowRecord> = decode(batch)
             .filter_map(|record| {
                 record
@@ -54,7 +54,7 @@ impl XdpSensor {
                     .ok()
             })
             .filter_map(|record| match record {
-                Record::Flow(flow) => Some(flow),
+                Record::Flow(mut flow) => self.sweep.settle(&mut flow).then_some(flow),
                 Record::Reflex(_) | Record::Return(_) | Record::SynFlood(_) => None,
             })
             .collect();

@@ -2,13 +2,15 @@
 
 use super::frames::{SYN, TCP, UDP, frame, tcp, udp};
 use super::*;
-use sentinel::kernel::BlockMaps;
+use sentinel::kernel::{BlockMaps, Record, decode};
 use sentinel::respond::Enforcer;
+use sentinel::time::boot_now;
 use sentinel_common::entry::{
     ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, AllowEntry, BlockEntry, FLAG_EGRESS, FLAG_SHADOW,
     NEVER_NS,
 };
 use sentinel_common::names::{PROG_XDP, PROG_XDP_FRAGS};
+use std::net::IpAddr;
 
 const DROP: u32 = 1;
 const PASS: u32 = 2;
@@ -26,8 +28,11 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Enforced, Way::Shadow, Way::Simulation];
 
-/// The four places an entry can stand, with a frame from each: (target, IPv4, TCP, ICMP, first fragment).
-fn places() -> Vec<(&'static str, bool, Vec<u8>, Vec<u8>, Vec<u8>)> {
+/// Where an entry can stand, and frames from there: (target, IPv4, TCP, ICMP, first fragment).
+type Place = (&'static str, bool, Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// The four places.
+fn places() -> Vec<Place> {
     let v4 = |l4: &[u8], proto| frame("198.51.100.7", "10.0.0.1", l4, proto);
     let v6 = |l4: &[u8], proto| frame("2001:db8::7", "2001:db8:1::1", l4, proto);
     let syn = tcp(4000, 22, SYN, b"");
@@ -414,4 +419,98 @@ fn what_goes_out_to_a_blocked_address_is_dropped_where_the_entry_says_so() {
             assert_eq!(counted(&blocks.delete_block(net).unwrap().unwrap()), (0, 0, 0, 0));
         }
     }
+}
+
+#[tokio::test]
+async fn a_return_names_the_source_the_decision_and_what_is_in_force_again() {
+    for (way, prefix, reapply_ns) in [
+        (Way::Enforced, "198.51.100.0/24", 3_600_000_000_000),
+        (Way::Shadow, "198.51.100.7/32", 0),
+        (Way::Simulation, "198.51.100.0/24", 0),
+    ] {
+        let Some(mut kernel) = kernel(&config(), Mode::Production) else {
+            return;
+        };
+        kernel.set_enforce(way != Way::Simulation).unwrap();
+        let over = BlockEntry {
+            expires_ns: 1,
+            watch_until_ns: NEVER_NS,
+            reapply_ns,
+            ..entry(ACTION_LIMIT, way)
+        };
+        let net: ipnet::IpNet = prefix.parse().unwrap();
+        kernel.blocks().put_block(net, &over).unwrap();
+        let reader = kernel.ring();
+        let (out, mut batches) = tokio::sync::mpsc::channel(64);
+        let cancel = tokio_util::sync::CancellationToken::new();
+        let task = tokio::spawn(reader.run(out, cancel.clone()));
+        let (_, _, syn, ..) = &places()[0];
+        kernel.test_run(PROG_XDP, syn, 1).unwrap();
+        kernel.test_run(PROG_XDP, syn, 1).unwrap();
+        let mut told = Vec::new();
+        while told.is_empty() {
+            let batch = tokio::time::timeout(std::time::Duration::from_secs(10), batches.recv()).await;
+            let batch = batch.expect("nothing was told").expect("the reader goes on");
+            told.extend(decode(&batch).filter_map(|record| match record.unwrap() {
+                Record::Return(told) => Some(told),
+                _ => None,
+            }));
+        }
+        cancel.cancel();
+        task.await.unwrap();
+        let [told] = told[..] else {
+            panic!("told {} times", told.len())
+        };
+        assert_eq!(IpAddr::from(told.remote), "198.51.100.7".parse::<IpAddr>().unwrap());
+        assert_eq!((told.decision, told.action), ([7; 16], u32::from(ACTION_LIMIT)));
+        assert_eq!(told.prefix_len, u32::from(net.prefix_len()));
+        assert_eq!(told.shadow, u32::from(way != Way::Enforced));
+        let until = if reapply_ns == 0 { 0 } else { told.now_ns + reapply_ns };
+        assert_eq!(told.reapplied_until_ns, until);
+        assert!(told.now_ns <= boot_now().0);
+        let kept = kernel.blocks().get_block(net).unwrap().unwrap();
+        assert_eq!(kept.returned_ns, told.now_ns);
+    }
+}
+
+#[tokio::test]
+async fn a_return_that_a_full_ring_swallowed_is_told_by_the_next_packet() {
+    let small = KernelConfig {
+        ring_bytes: 4096,
+        ..config()
+    };
+    let Some(mut kernel) = kernel(&small, Mode::Production) else {
+        return;
+    };
+    for n in 0..40 {
+        let flow = frame("203.0.113.1", "10.0.0.1", &udp(1000 + n, 53, b""), UDP);
+        kernel.test_run(PROG_XDP, &flow, 1).unwrap();
+    }
+    let net = "198.51.100.7/32".parse().unwrap();
+    let watch = BlockEntry {
+        watch_until_ns: NEVER_NS,
+        ..entry(ACTION_WATCH, Way::Enforced)
+    };
+    kernel.blocks().put_block(net, &watch).unwrap();
+    let (_, _, syn, ..) = &places()[0];
+    let count = |kernel: &Kernel, counter: Counter| kernel.test_counters().unwrap()[counter as usize];
+    let lost = count(&kernel, Counter::EventLost);
+    assert!(lost > 0, "the ring is full");
+    kernel.test_run(PROG_XDP, syn, 1).unwrap();
+    assert_eq!(count(&kernel, Counter::Returned), 0);
+    assert!(count(&kernel, Counter::EventLost) > lost);
+    assert_eq!(kernel.blocks().get_block(net).unwrap().unwrap().returned_ns, 0);
+
+    let reader = kernel.ring();
+    let (out, mut batches) = tokio::sync::mpsc::channel(64);
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let task = tokio::spawn(reader.run(out, cancel.clone()));
+    let batch = tokio::time::timeout(std::time::Duration::from_secs(10), batches.recv()).await;
+    assert!(batch.unwrap().is_some(), "the ring is read");
+    kernel.test_run(PROG_XDP, syn, 1).unwrap();
+    kernel.test_run(PROG_XDP, syn, 1).unwrap();
+    assert_eq!(count(&kernel, Counter::Returned), 1);
+    assert!(kernel.blocks().get_block(net).unwrap().unwrap().returned_ns > 0);
+    cancel.cancel();
+    task.await.unwrap();
 }

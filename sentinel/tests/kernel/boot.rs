@@ -3,8 +3,10 @@
 
 use super::life::{Bpffs, pinned};
 use super::pair::{Pair, block, records};
+use super::redirect::redirect;
 use super::*;
 use sentinel::config::Hook;
+use sentinel::kernel::State;
 use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
@@ -76,7 +78,35 @@ fn enforces(kernel: &mut Kernel, pair: &Pair) -> &'static str {
         "the block ended, and nobody removed it"
     );
     blocks.delete_block(far).unwrap();
+    let look = Pair::inside(&pair.near, || kernel.tend(&["veth0".into()]));
+    assert_eq!(look[0].state, State::Attached, "what is attached is seen to be");
     kernel.attached()[0].xdp_mode
+}
+
+/// What a redirected source sends to a port where nobody listens reaches the decoy, and the answer comes from that port.
+fn redirects(kernel: &mut Kernel, pair: &Pair) {
+    kernel.set_honeypot(Some((None, 7301)), Some((None, 7301))).unwrap();
+    let mut blocks = kernel.blocks();
+    for (near, far, listed) in [
+        ("10.99.0.1", "10.99.0.2", "10.99.0.2/32"),
+        ("fd99::1", "fd99::2", "fd99::/64"),
+    ] {
+        let decoy = Pair::inside(&pair.near, || UdpSocket::bind((near, 7301)).unwrap());
+        let client = Pair::inside(&pair.far, || UdpSocket::bind((far, 7302)).unwrap());
+        for socket in [&decoy, &client] {
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        }
+        let net = listed.parse().unwrap();
+        blocks.put_block(net, &redirect()).unwrap();
+        for port in [53, 123] {
+            client.send_to(b"question", (near, port)).unwrap();
+            let (_, peer) = decoy.recv_from(&mut [0; 16]).unwrap();
+            decoy.send_to(b"answer", peer).unwrap();
+            let (len, from) = client.recv_from(&mut [0; 16]).unwrap();
+            assert_eq!((len, from.port()), (6, port), "{near}");
+        }
+        blocks.delete_block(net).unwrap();
+    }
 }
 
 /// Instructions the verifier walked for each program, and the programs this kernel does without, with the reason.
@@ -152,6 +182,7 @@ async fn this_kernel_does_it_all() {
     let pair = Pair::new();
     let native = enforces(&mut kernel, &pair);
     assert_eq!(native, "native", "{:?}", kernel.attached());
+    redirects(&mut kernel, &pair);
 
     let near = pair.near.clone();
     let far = pair.far.clone();
@@ -167,7 +198,7 @@ async fn this_kernel_does_it_all() {
     })
     .await;
     let remote = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2));
-    let value = flows[&(remote, 7201, 7200, 17)].value;
+    let value = flows[&(remote, 7201, 7200, 17)];
     assert_eq!(
         (value.ingress.packets, value.ingress.payload_bytes),
         (3, 15),
@@ -183,7 +214,9 @@ async fn this_kernel_does_it_all() {
         ..config()
     };
     let mut kernel = Kernel::load(&generic_only, Mode::Production).unwrap();
-    let generic = enforces(&mut kernel, &Pair::new());
+    let pair = Pair::new();
+    let generic = enforces(&mut kernel, &pair);
+    redirects(&mut kernel, &pair);
     drop(kernel);
     let on_tc = KernelConfig {
         hook: Hook::Tc,

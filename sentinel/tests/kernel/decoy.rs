@@ -68,7 +68,7 @@ fn attached(pair: &Pair, own_address: bool) -> Option<Kernel> {
     };
     kernel.set_honeypot(Some((v4, DECOY)), Some((v6, DECOY))).unwrap();
     for far in FAR {
-        let host = IpAddr::from(far.parse::<IpAddr>().unwrap()).into();
+        let host = far.parse::<IpAddr>().unwrap().into();
         kernel.blocks().put_block(host, &redirect()).unwrap();
     }
     Some(kernel)

@@ -6,7 +6,7 @@ use super::*;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sentinel::kernel::{BlockMaps, ListId, ListMaps, ListOrder};
 use sentinel::respond::Enforcer;
-use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, NEVER_NS};
+use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use sentinel_common::names::PROG_XDP;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -72,7 +72,8 @@ struct List {
 /// What should be in the kernel.
 #[derive(Default)]
 struct Model {
-    blocks: BTreeSet<IpNet>,
+    /// Whether each only counts.
+    blocks: BTreeMap<IpNet, bool>,
     allows: BTreeSet<IpNet>,
     lists: BTreeMap<u8, List>,
 }
@@ -84,10 +85,15 @@ impl Model {
         if covers(&self.allows) {
             return Some("pass_allowed");
         }
-        if self.blocks.contains(&IpNet::from(address)) {
+        let exact = self.blocks.get(&IpNet::from(address)).copied();
+        if exact == Some(false) {
             return Some("drop_exact");
         }
-        if covers(&self.blocks) {
+        if self
+            .blocks
+            .iter()
+            .any(|(net, shadow)| !shadow && net.contains(&address))
+        {
             return Some("drop_prefix");
         }
         let on: Vec<_> = self
@@ -98,7 +104,7 @@ impl Model {
         if on.iter().any(|list| !list.order.shadow) {
             return Some("drop_list");
         }
-        (!on.is_empty()).then_some("would_drop")
+        (!on.is_empty() || exact == Some(true)).then_some("would_drop")
     }
 
     fn met(&self, address: IpAddr) -> Vec<u8> {
@@ -137,11 +143,14 @@ impl Rig {
         match dice.roll(12) {
             0..3 => {
                 let net = dice.net();
-                self.blocks.put_block(net, &block).unwrap();
-                self.model.blocks.insert(net);
+                // Prefixes all enforce: the kernel passes by a few that only count, not by any number.
+                let shadow = net.prefix_len() == net.max_prefix_len() && dice.roll(3) == 0;
+                let flags = if shadow { FLAG_SHADOW } else { 0 };
+                self.blocks.put_block(net, &BlockEntry { flags, ..block }).unwrap();
+                self.model.blocks.insert(net, shadow);
             }
             3..6 => {
-                for net in some(dice, &self.model.blocks) {
+                for net in some(dice, self.model.blocks.keys()) {
                     assert!(self.blocks.delete_block(net).unwrap().is_some(), "{net}");
                     self.model.blocks.remove(&net);
                 }
@@ -233,7 +242,7 @@ impl Rig {
             .into_iter()
             .map(|(net, _)| net)
             .collect();
-        assert_eq!(blocks, self.model.blocks);
+        assert_eq!(blocks, self.model.blocks.keys().copied().collect());
         let allows: BTreeSet<_> = self
             .blocks
             .list_allows()
@@ -265,8 +274,8 @@ impl Rig {
 }
 
 /// Some of a set.
-fn some(dice: &mut Dice, of: &BTreeSet<IpNet>) -> Vec<IpNet> {
-    of.iter().copied().filter(|_| dice.roll(3) == 0).collect()
+fn some<'a>(dice: &mut Dice, of: impl IntoIterator<Item = &'a IpNet>) -> Vec<IpNet> {
+    of.into_iter().copied().filter(|_| dice.roll(3) == 0).collect()
 }
 
 #[test]
@@ -300,7 +309,7 @@ fn whatever_is_listed_the_verdict_is_that_of_a_model_without_hints() {
             }
         }
         rig.read_back();
-        for net in std::mem::take(&mut rig.model.blocks) {
+        for net in std::mem::take(&mut rig.model.blocks).into_keys() {
             rig.blocks.delete_block(net).unwrap();
         }
         for net in std::mem::take(&mut rig.model.allows) {

@@ -7,6 +7,7 @@ use sentinel::kernel::{leftovers, on_tc, on_xdp, unpin};
 use sentinel::respond::Enforcer;
 use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::names as n;
+use sentinel_common::settings::Settings;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -401,6 +402,51 @@ fn an_upgrade_may_change_the_hook_without_a_gap() {
         Stream::wait(&stream.sent, 20);
         assert_eq!(stream.got.load(Ordering::Relaxed), passed);
     });
+}
+
+/// A pinned array's one element, in bytes.
+fn element(path: &Path) -> Vec<u8> {
+    let out = Command::new("bpftool")
+        .args(["-j", "map", "lookup", "pinned"])
+        .arg(path)
+        .args(["key", "0", "0", "0", "0"])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let bytes = json["value"].as_array().unwrap().iter();
+    bytes
+        .map(|byte| u8::from_str_radix(byte.as_str().unwrap().trim_start_matches("0x"), 16).unwrap())
+        .collect()
+}
+
+/// The seed and the versions of lists describe what stands in kept maps; the rest is the new agent's to say.
+#[test]
+fn settings_that_describe_kept_maps_go_on_with_them() {
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let path = bpffs.pins().join("maps/SETTINGS");
+    let start = |mode| {
+        let mut kernel = Kernel::load(&pinned(&bpffs), mode).unwrap();
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+    };
+    start(Mode::Simulation);
+    let seed = std::mem::offset_of!(Settings, seed);
+    let versions = std::mem::offset_of!(Settings, list_versions);
+    let flags = std::mem::offset_of!(Settings, flags);
+    let mut bytes = element(&path);
+    bytes[seed..seed + 8].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    bytes[versions] = 9;
+    let written: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    let text = path.display().to_string();
+    let mut update = vec!["map", "update", "pinned", &text, "key", "0", "0", "0", "0", "value"];
+    update.extend(written.iter().map(String::as_str));
+    bpftool(&update);
+    start(Mode::Production);
+    let after = element(&path);
+    assert_eq!(after[seed..seed + 8], [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!((after[versions], after[flags] & 1, bytes[flags] & 1), (9, 1, 0));
 }
 
 /// A memory cgroup of a test's own, of either version.

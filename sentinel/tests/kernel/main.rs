@@ -4,6 +4,7 @@
 mod accounting;
 mod actions;
 mod boot;
+mod conversation;
 mod cookies;
 mod decoy;
 mod flood;
@@ -68,6 +69,13 @@ fn kernel(config: &KernelConfig, mode: Mode) -> Option<Kernel> {
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Keeps the calling thread on one CPU, and its test runs with it: a flow is accounted by the CPU that sees it.
+fn pin(cpu: usize) {
+    let mut set = nix::sched::CpuSet::new();
+    set.set(cpu).unwrap();
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set).unwrap();
 }
 
 /// The agent hands these to tasks of their own.

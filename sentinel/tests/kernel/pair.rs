@@ -5,6 +5,7 @@ use sentinel::kernel::{Record, decode};
 use sentinel::time::boot_now;
 use sentinel_common::entry::{ACTION_DROP, BlockEntry, NEVER_NS};
 use sentinel_common::event::FlowRecord;
+use sentinel_common::flow::FlowValue;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::process::Command;
@@ -100,39 +101,39 @@ pub(crate) fn block() -> BlockEntry {
     }
 }
 
-/// Reads the ring for a while, and keeps the latest record of each flow.
-pub(crate) async fn records(
-    kernel: &mut Kernel,
-    work: impl FnOnce() + Send + 'static,
-) -> HashMap<(IpAddr, u16, u16, u8), FlowRecord> {
+/// Far side, its port, our port, protocol.
+pub(crate) type Ends = (IpAddr, u16, u16, u8);
+
+/// Adds a record to what is known of its flow.
+pub(crate) fn keep(flows: &mut HashMap<Ends, FlowValue>, record: &FlowRecord) {
+    let key = &record.key;
+    let ends = (IpAddr::from(key.remote), key.remote_port, key.local_port, key.proto);
+    let flow = flows.entry(ends).or_default();
+    flow.absorb(record.direction, &record.counts, record.state);
+}
+
+/// Reads the ring for a while, and adds up the records of each flow.
+pub(crate) async fn records(kernel: &mut Kernel, work: impl FnOnce() + Send + 'static) -> HashMap<Ends, FlowValue> {
     let reader = kernel.ring();
     let mut sweep = kernel.sweep();
     let (out, mut batches) = tokio::sync::mpsc::channel(1024);
     let cancel = tokio_util::sync::CancellationToken::new();
     let task = tokio::spawn(reader.run(out, cancel.clone()));
     tokio::task::spawn_blocking(work).await.unwrap();
-    let mut latest = HashMap::new();
-    let mut keep = |record: FlowRecord| {
-        let key = (
-            IpAddr::from(record.key.remote),
-            record.key.remote_port,
-            record.key.local_port,
-            record.key.proto,
-        );
-        latest.insert(key, record);
-    };
+    let mut flows = HashMap::new();
     // The sweep tells of what is quiet for a report interval.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let last = sweep.sweep(boot_now());
     cancel.cancel();
     task.await.unwrap();
     while let Some(batch) = batches.recv().await {
         for record in decode(&batch) {
             if let Record::Flow(flow) = record.unwrap() {
-                keep(flow);
+                keep(&mut flows, &flow);
             }
         }
     }
-    last.into_iter().for_each(&mut keep);
-    latest
+    for record in sweep.sweep(boot_now()) {
+        keep(&mut flows, &record);
+    }
+    flows
 }

@@ -3,10 +3,12 @@
 use super::frames::{SYN, TCP, UDP, frame, tagged, tcp, udp};
 use super::*;
 use sentinel::respond::Enforcer;
+use sentinel::time::boot_now;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::{ACTION_REDIRECT, BlockEntry, NEVER_NS};
 use sentinel_common::names::PROG_XDP;
 use sentinel_common::packet::{PacketMeta, parse_ethernet};
+use sentinel_common::redirect::IDLE_NS;
 use std::net::IpAddr;
 
 const DROP: u32 = 1;
@@ -73,7 +75,7 @@ fn sealed(mut frame: Vec<u8>) -> Vec<u8> {
 #[track_caller]
 fn assert_whole(frame: &[u8], what: &str) {
     for (at, sum) in sums(frame) {
-        assert_eq!(sum, 0xffff, "{what}: the checksum at {at} of {:02x?}", frame);
+        assert_eq!(sum, 0xffff, "{what}: the checksum at {at} of {frame:02x?}");
     }
 }
 
@@ -302,4 +304,71 @@ fn a_family_without_a_honeypot_and_a_stage_without_headers_drop_and_say_so() {
         assert_eq!(kernel.test_rewrite(PROG_XDP, &frame).unwrap(), (DROP, frame));
     }
     assert_eq!(kernel.test_counters().unwrap()[Counter::RedirectFailed as usize], 4);
+}
+
+#[test]
+fn ports_run_out_with_a_count_and_come_back_when_conversations_are_quiet() {
+    const TARGETS: u16 = 30_000;
+    let Some(mut kernel) = listed(Mode::Production) else {
+        return;
+    };
+    if boot_now().0 < 2 * IDLE_NS {
+        println!("skipped: this machine has not been up for twice as long as a conversation may be quiet");
+        return;
+    }
+    kernel.set_honeypot(Some((None, 2222)), None).unwrap();
+    let asks: Vec<_> = (1..=TARGETS)
+        .filter(|port| *port != 2222)
+        .map(|port| frame(FAR4, NEAR4, &tcp(40_000, port, SYN, b""), TCP))
+        .collect();
+    let mut taken = std::collections::HashSet::new();
+    let mut refused = Vec::new();
+    for ask in &asks {
+        let (code, out) = kernel.test_rewrite(PROG_XDP, ask).unwrap();
+        if code == DROP {
+            refused.push(ask);
+        } else {
+            assert!(taken.insert(ends(&out).1), "no port serves two");
+        }
+    }
+    let failed = kernel.test_counters().unwrap()[Counter::RedirectFailed as usize];
+    println!("{} of {} found a port", taken.len(), asks.len());
+    assert_eq!(failed, refused.len() as u64);
+    // 32,768 others are tried four at a time: the first thousands all find one.
+    assert!(failed > 0 && taken.len() > usize::from(TARGETS) / 2);
+    kernel.test_age_redirects().unwrap();
+    for ask in refused {
+        assert_eq!(kernel.test_run(PROG_XDP, ask, 1).unwrap().code, PASS);
+    }
+}
+
+#[test]
+fn a_full_map_forgets_the_least_recent_conversation() {
+    let small = KernelConfig {
+        redirect_capacity: 1024,
+        ..config()
+    };
+    let Some(mut kernel) = kernel(&small, Mode::Production) else {
+        return;
+    };
+    kernel
+        .blocks()
+        .put_block("198.51.0.0/16".parse().unwrap(), &redirect())
+        .unwrap();
+    kernel.set_honeypot(Some((None, 2222)), None).unwrap();
+    let mut restored = 0;
+    for n in 0..4096u16 {
+        let far = format!("198.51.{}.{}", n / 256, n % 256);
+        let ask = sealed(frame(&far, NEAR4, &tcp(4000, 22, SYN, b""), TCP));
+        assert_eq!(kernel.test_run(PROG_XDP, &ask, 1).unwrap().code, PASS);
+        let answer = sealed(frame(NEAR4, &far, &tcp(2222, 4000, 0x12, b""), TCP));
+        restored += u64::from(ends(&kernel.test_egress(&answer).unwrap().1).1 == 22);
+    }
+    assert_eq!(restored, 4096, "whoever spoke last is answered under the right name");
+    let first = sealed(frame(NEAR4, "198.51.0.0", &tcp(2222, 4000, 0x12, b""), TCP));
+    assert_eq!(
+        kernel.test_egress(&first).unwrap(),
+        (-1, first),
+        "and is not restored wrongly"
+    );
 }

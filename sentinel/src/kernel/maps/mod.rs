@@ -11,6 +11,8 @@ mod hints;
 mod lists;
 mod stretch;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use blocks::BlockMaps;
 pub use lists::{ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Listed};
@@ -34,7 +36,7 @@ pub(super) struct Shared {
     tables: Mutex<Tables>,
     lists: Mutex<Lists>,
     hints: Hints,
-    /// Flows met on the latest whole pass of the sweep.
+    /// Flow slots in use on the latest whole pass of the sweep.
     pub(super) flows: AtomicU64,
     flow_capacity: u32,
 }
@@ -45,6 +47,7 @@ impl Shared {
         ebpf: &mut Ebpf,
         config: &KernelConfig,
         settings: &Arc<SettingsMap>,
+        flow_slots: u32,
     ) -> Result<Self, KernelError> {
         let mut array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
         let seed = settings.get()?.seed;
@@ -56,7 +59,7 @@ impl Shared {
             lists: Mutex::new(lists),
             hints,
             flows: AtomicU64::new(0),
-            flow_capacity: config.flow_capacity,
+            flow_capacity: flow_slots,
         })
     }
 

@@ -479,4 +479,22 @@ impl ListMaps {
         let all = (0..MAX_LISTS as u8).map(ListId);
         Ok(all.filter(|list| met & list.bit() != 0).collect())
     }
+
+    /// Makes a change in the version that is not in force and goes no further, as an agent that is killed.
+    #[cfg(test)]
+    pub(super) fn abandon_change(&self, list: ListId, add: Vec<IpNet>, remove: &[IpNet]) {
+        let hints = &self.shared.hints;
+        let mut lists = self.shared.lists();
+        let side = side_of(list, lists.settings.get().unwrap().list_versions).other();
+        let mut change = Change::default();
+        for net in remove {
+            lists.remove(*net, list, side, &mut change);
+        }
+        for net in add {
+            lists.add(net, list, side, hints, &mut change).unwrap();
+        }
+        lists.four.flush(hints).unwrap();
+        lists.six.flush(hints).unwrap();
+        lists.stand(list, side, None).unwrap();
+    }
 }

@@ -1,0 +1,491 @@
+//! The flow table's memory: what is kept of one direction of a flow as one CPU sees it, and how a packet is counted.
+//!
+//! A bucket has four places. Their heads share a cache line, so that finding a flow, choosing which one makes room, and
+//! the agent's search for flows gone quiet each read one line of a bucket; counting touches two more.
+//! A CPU writes only buckets of its own, so nothing here is atomic.
+
+use crate::addr::Addr;
+use crate::flow::{Direction, FlowKey, Half, KEY_FRAGMENT, PROTO_TCP};
+use crate::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG};
+
+/// Places in a bucket.
+pub const WAYS: usize = 4;
+
+/// Shift from nanoseconds to the units of [`Head::last`] and [`Slot::reported`]: 65.5 µs, which wrap after 78 hours.
+pub const UNIT_SHIFT: u32 = 16;
+/// Silence after which a flow is forgotten: the same 5-tuple then is another flow. 60 s in units.
+pub const IDLE_UNITS: u32 = (60_000_000_000_u64 >> UNIT_SHIFT) as u32;
+/// For how long after its latest packet an established flow keeps its place against newcomers. 30 s in units.
+pub const KEEP_UNITS: u32 = (30_000_000_000_u64 >> UNIT_SHIFT) as u32;
+/// How far the clocks of two interfaces on one CPU may differ, in units: a jiffy, 10 ms at most.
+const SKEW_UNITS: u32 = 256;
+
+/// Bit of [`Slot::flags`] beside `KEY_*`: the slot counts what goes out.
+pub const SLOT_EGRESS: u8 = 2;
+
+/// Bit of [`Head::state`] beside the low `STATE_*`: more than one packet was seen.
+pub const HEAD_BUSY: u16 = 1 << 8;
+/// Bit of [`Head::state`]: the conversation has no more to tell ([`crate::talk`]).
+pub const HEAD_SETTLED: u16 = 1 << 9;
+/// Bit of [`Head::state`]: a FIN was seen.
+pub const HEAD_FIN: u16 = 1 << 10;
+/// Bits of [`Head::state`] that a record carries.
+pub const HEAD_TOLD: u16 = 0xff;
+
+/// ECE and CWR (RFC 3168).
+const TCP_ECN: u8 = 0xc0;
+
+/// What is needed to find a slot, to choose one, and to see that it fell silent. 16 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Odd part of the key's hash; 0 where the slot is empty. No two of a bucket are equal.
+    pub tag: u32,
+    /// Latest packet, in units of 2^[`UNIT_SHIFT`] ns of `CLOCK_BOOTTIME`.
+    pub last: u32,
+    /// Packets since the last record. One flow on one CPU cannot reach 2^31 within a reporting interval, and reports
+    /// or gives them up beyond.
+    pub packets: u32,
+    /// Which filling of the slot this is: a record or another flow begins the next.
+    pub seq: u16,
+    /// Low byte of `STATE_*` and `HEAD_*`.
+    pub state: u16,
+}
+
+/// One direction of a flow: key and counters since the last record. 128 bytes.
+///
+/// Counts of flags have 16 bits: a record is due when one reaches 2^15, and where none gets through for as many packets
+/// again, the count stays at its maximum. Packets and bytes never do.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    /// The far side.
+    pub remote: Addr,
+    /// The near side.
+    pub local: Addr,
+    /// As in [`FlowKey`].
+    pub remote_port: u16,
+    /// As in [`FlowKey`].
+    pub local_port: u16,
+    /// IP protocol number.
+    pub proto: u8,
+    /// `KEY_*` bits and [`SLOT_EGRESS`].
+    pub flags: u8,
+    /// Packets of [`Head::packets`] that were counted per source, modulo 2^16.
+    pub told: u16,
+    /// First packet since the last record: `CLOCK_BOOTTIME`, ns.
+    pub first_ns: u64,
+    /// Latest packet: `CLOCK_BOOTTIME`, ns.
+    pub last_ns: u64,
+    /// L3 bytes.
+    pub bytes: u64,
+    /// L4 payload bytes.
+    pub payload_bytes: u64,
+    /// Sum of the squares of the L3 lengths.
+    pub squares: u64,
+    /// When it was last reported, in the units of [`Head::last`].
+    pub reported: u32,
+    /// Of ingress: bytes that were counted per source, modulo 2^32. Of egress: the acknowledgement last published.
+    pub number: u32,
+    /// Interface index.
+    pub ifindex: u32,
+    /// Packets without L4 payload.
+    pub zero_payload: u32,
+    /// TCP segments with PSH.
+    pub psh: u32,
+    /// TCP segments without ACK: fewer than those with.
+    pub no_ack: u32,
+    /// Shortest packet, L3 bytes, up to 65,535.
+    pub len_min: u16,
+    /// Longest packet likewise.
+    pub len_max: u16,
+    /// Fragments.
+    pub fragments: u16,
+    /// SYN without ACK.
+    pub syn: u16,
+    /// SYN and ACK.
+    pub synack: u16,
+    /// FIN.
+    pub fin: u16,
+    /// RST.
+    pub rst: u16,
+    /// URG.
+    pub urg: u16,
+    /// ECE or CWR.
+    pub ecn: u16,
+    /// No flag.
+    pub null: u16,
+    /// FIN, PSH, URG and no ACK.
+    pub xmas: u16,
+    /// FIN alone.
+    pub bare_fin: u16,
+}
+
+/// Four slots that flows of one hash share. 576 bytes: nine cache lines.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// What is searched.
+    pub heads: [Head; WAYS],
+    /// What is counted.
+    pub slots: [Slot; WAYS],
+}
+
+/// A boot-clock time in units.
+#[inline(always)]
+pub const fn units(ns: u64) -> u32 {
+    (ns >> UNIT_SHIFT) as u32
+}
+
+/// Units since `then`; 0 where a clock is a little behind.
+#[inline(always)]
+pub const fn age(now: u32, then: u32) -> u32 {
+    let age = now.wrapping_sub(then).wrapping_add(SKEW_UNITS);
+    if age < SKEW_UNITS { 0 } else { age - SKEW_UNITS }
+}
+
+/// A keyed hash of a flow's ends and protocol, the same for both directions.
+///
+/// Products of keyed halves (NH, RFC 4418), each key a multiple of the seed: without the seed nobody can say which flows
+/// meet in a bucket.
+#[inline(always)]
+pub fn hash(seed: u64, packet: &PacketMeta, direction: Direction) -> u64 {
+    let (remote, local, remote_port, local_port) = match direction {
+        Direction::Ingress => (&packet.src, &packet.dst, packet.src_port, packet.dst_port),
+        Direction::Egress => (&packet.dst, &packet.src, packet.dst_port, packet.src_port),
+    };
+    let flags = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
+    let ports = u64::from(remote_port) << 48 | u64::from(local_port) << 32 | u64::from(packet.proto) << 8;
+    let mut sum = fold(ports | u64::from(flags), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    if packet.ip_version == 4 {
+        let pair = u64::from(remote.tail()) << 32 | u64::from(local.tail());
+        sum = sum.wrapping_add(fold(pair, seed));
+    } else {
+        let ([remote0, remote1], [local0, local1]) = (remote.halves(), local.halves());
+        sum = sum
+            .wrapping_add(fold(remote0, seed))
+            .wrapping_add(fold(remote1, seed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f)))
+            .wrapping_add(fold(local0, seed.wrapping_mul(0x1656_67b1_9e37_79f9)))
+            .wrapping_add(fold(local1, seed.wrapping_mul(0x27d4_eb2f_1656_67c5)));
+    }
+    sum.wrapping_mul(seed | 1)
+}
+
+#[inline(always)]
+const fn fold(word: u64, key: u64) -> u64 {
+    let low = (word as u32).wrapping_add(key as u32);
+    let high = ((word >> 32) as u32).wrapping_add((key >> 32) as u32);
+    low as u64 * high as u64
+}
+
+/// Where a hash leads in this direction: bucket (to be masked) and tag.
+#[inline(always)]
+pub const fn place(hash: u64, direction: Direction) -> (u32, u32) {
+    let mixed = match direction {
+        Direction::Ingress => hash,
+        Direction::Egress => !hash,
+    };
+    ((mixed >> 36) as u32, (mixed >> 8) as u32 | 1)
+}
+
+impl Bucket {
+    /// The place with this tag; any, where there is none.
+    ///
+    /// Without a branch: the flows of a busy host come in no order a processor could guess. A sum, to be masked by the
+    /// caller: of bits put together the optimiser would know that no mask is needed, and old verifiers would not.
+    #[inline(always)]
+    pub fn find(&self, tag: u32) -> u32 {
+        let [_, one, two, three] = &self.heads;
+        same(one.tag, tag) + same(two.tag, tag) * 2 + same(three.tag, tag) * 3
+    }
+
+    /// The place a new flow takes: of its tag, empty, or whichever is missed least; `None` where all four hold
+    /// established flows in use. Unproven flows of one packet go first, then unproven ones, the quietest first.
+    #[inline(always)]
+    pub fn victim(&self, tag: u32, now: u32) -> Option<u32> {
+        let mut best = score(&self.heads[0], tag, now) << 2;
+        let mut at = 1;
+        while at < WAYS {
+            let next = score(&self.heads[at], tag, now) << 2 | at as u64;
+            if next < best {
+                best = next;
+            }
+            at += 1;
+        }
+        if best >= ESTABLISHED << 34 {
+            return None;
+        }
+        Some(best as u32 & 3)
+    }
+}
+
+/// Rank of an established flow in use.
+const ESTABLISHED: u64 = 3;
+
+/// How much a flow would be missed: rank, then how recently it was used.
+#[inline(always)]
+fn score(head: &Head, tag: u32, now: u32) -> u64 {
+    if head.tag == 0 || head.tag == tag {
+        // Tags are unique: a flow that shares another's makes it go.
+        return if head.tag == 0 { 1 } else { 0 };
+    }
+    let silent = age(now, head.last);
+    head.rank(silent) << 32 | u64::from(u32::MAX - silent)
+}
+
+/// 1 where two tags are equal: of all 32-bit numbers only zero borrows.
+#[inline(always)]
+const fn same(one: u32, other: u32) -> u32 {
+    let differ = (one ^ other) as u64;
+    (differ.wrapping_sub(1) >> 63) as u32
+}
+
+impl Head {
+    /// 3 for an established flow in use, 2 for others of more than one packet, 1 for the rest.
+    #[inline(always)]
+    fn rank(&self, silent: u32) -> u64 {
+        let proven = crate::flow::STATE_HANDSHAKE as u16;
+        let closed = crate::flow::STATE_CLOSED as u16 | HEAD_FIN;
+        if silent >= KEEP_UNITS || self.state & HEAD_BUSY == 0 || self.state & closed != 0 {
+            1
+        } else if self.state & proven != 0 {
+            ESTABLISHED
+        } else {
+            2
+        }
+    }
+}
+
+/// Adds one, up to the maximum.
+#[inline(always)]
+fn bump(count: &mut u16) {
+    if *count != u16::MAX {
+        *count += 1;
+    }
+}
+
+impl Slot {
+    /// Whether this is the slot of this packet's flow and direction.
+    #[inline(always)]
+    pub fn holds(&self, packet: &PacketMeta, direction: Direction) -> bool {
+        let (remote, local, remote_port, local_port) = match direction {
+            Direction::Ingress => (&packet.src, &packet.dst, packet.src_port, packet.dst_port),
+            Direction::Egress => (&packet.dst, &packet.src, packet.dst_port, packet.src_port),
+        };
+        let ([a, b], [c, d]) = (self.remote.halves(), self.local.halves());
+        let ([e, f], [g, h]) = (remote.halves(), local.halves());
+        let ports = u32::from(self.remote_port ^ remote_port) | u32::from(self.local_port ^ local_port);
+        let kind = self.proto ^ packet.proto | self.flags ^ flags(packet, direction);
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) | u64::from(ports) | u64::from(kind) == 0
+    }
+
+    /// An empty slot of this packet's flow and direction.
+    #[inline(always)]
+    pub fn begin(&mut self, packet: &PacketMeta, direction: Direction, ifindex: u32) {
+        let (remote, local, remote_port, local_port) = match direction {
+            Direction::Ingress => (packet.src, packet.dst, packet.src_port, packet.dst_port),
+            Direction::Egress => (packet.dst, packet.src, packet.dst_port, packet.src_port),
+        };
+        self.remote = remote;
+        self.local = local;
+        self.remote_port = remote_port;
+        self.local_port = local_port;
+        self.proto = packet.proto;
+        self.flags = flags(packet, direction);
+        self.number = 0;
+        self.ifindex = ifindex;
+        self.clear();
+    }
+
+    /// Counts nothing any more.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.told = 0;
+        self.first_ns = 0;
+        self.bytes = 0;
+        self.payload_bytes = 0;
+        self.squares = 0;
+        self.zero_payload = 0;
+        self.psh = 0;
+        self.no_ack = 0;
+        self.len_min = 0;
+        self.len_max = 0;
+        self.fragments = 0;
+        self.syn = 0;
+        self.synack = 0;
+        self.fin = 0;
+        self.rst = 0;
+        self.urg = 0;
+        self.ecn = 0;
+        self.null = 0;
+        self.xmas = 0;
+        self.bare_fin = 0;
+    }
+
+    /// Adds one packet; true where there is more to it than a data segment or datagram of a running flow.
+    #[inline(always)]
+    pub fn count(&mut self, head: &mut Head, packet: &PacketMeta, now_ns: u64) -> bool {
+        let (segments, len) = if packet.segments > 1 {
+            self.count_super(packet)
+        } else {
+            let len = u64::from(packet.l3_len);
+            self.bytes += len;
+            self.squares = self.squares.wrapping_add(len * len);
+            (1, packet.l3_len)
+        };
+        let len = if len > 0xffff { u16::MAX } else { len as u16 };
+        if head.packets == 0 {
+            self.first_ns = now_ns;
+            self.len_min = len;
+            self.len_max = len;
+        } else if len < self.len_min {
+            self.len_min = len;
+        } else if len > self.len_max {
+            self.len_max = len;
+        }
+        head.packets += segments;
+        self.payload_bytes += u64::from(packet.payload_len);
+        self.last_ns = now_ns;
+        self.zero_payload += u32::from(packet.payload_len == 0);
+        if packet.fragment {
+            bump(&mut self.fragments);
+        }
+        if packet.proto != PROTO_TCP || packet.later_fragment {
+            return packet.fragment;
+        }
+        let flags = packet.tcp_flags;
+        self.psh += u32::from(flags >> 3 & 1);
+        if flags & !TCP_PSH == TCP_ACK {
+            return packet.fragment;
+        }
+        self.count_flags(packet, segments);
+        true
+    }
+
+    /// A frame that leaves as several packets repeats its headers in each. The length is that of all but the last.
+    #[inline(always)]
+    fn count_super(&mut self, packet: &PacketMeta) -> (u32, u32) {
+        let segments = packet.segments;
+        let headers = packet.l3_len.saturating_sub(packet.payload_len);
+        let each = packet.payload_len.div_ceil(segments);
+        let len = u64::from(headers) + u64::from(each);
+        let before = u64::from(segments - 1);
+        let last = u64::from(headers) + u64::from(packet.payload_len).saturating_sub(before * u64::from(each));
+        self.bytes += u64::from(packet.l3_len) + before * u64::from(headers);
+        self.squares = self.squares.wrapping_add(before * len * len + last * last);
+        (segments, len as u32)
+    }
+
+    #[inline(always)]
+    fn count_flags(&mut self, packet: &PacketMeta, segments: u32) {
+        let flags = packet.tcp_flags;
+        if flags & TCP_ACK == 0 {
+            self.no_ack += segments;
+        }
+        if flags & TCP_SYN != 0 {
+            bump(if flags & TCP_ACK == 0 {
+                &mut self.syn
+            } else {
+                &mut self.synack
+            });
+        }
+        if flags & TCP_FIN != 0 {
+            bump(&mut self.fin);
+        }
+        if flags & TCP_RST != 0 {
+            bump(&mut self.rst);
+        }
+        if flags & TCP_URG != 0 {
+            bump(&mut self.urg);
+        }
+        if flags & TCP_ECN != 0 {
+            bump(&mut self.ecn);
+        }
+        let probe = flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
+        // A header cut short has no flags to read, and no ports: it is no probe.
+        if probe == 0 && packet.src_port | packet.dst_port != 0 {
+            bump(&mut self.null);
+        }
+        if probe == TCP_FIN | TCP_PSH | TCP_URG {
+            bump(&mut self.xmas);
+        }
+        if probe == TCP_FIN {
+            bump(&mut self.bare_fin);
+        }
+    }
+
+    /// Whether a count of flags is halfway to its maximum, so that a record is due whatever the time.
+    #[inline(always)]
+    pub const fn brims(&self) -> bool {
+        let all = self.fragments | self.syn | self.synack | self.fin | self.rst;
+        let more = self.urg | self.ecn | self.null | self.xmas | self.bare_fin;
+        (all | more) & 0x8000 != 0
+    }
+
+    /// Whose slot it is.
+    #[inline(always)]
+    pub const fn key(&self) -> FlowKey {
+        FlowKey {
+            remote: self.remote,
+            local: self.local,
+            remote_port: self.remote_port,
+            local_port: self.local_port,
+            proto: self.proto,
+            flags: self.flags & !SLOT_EGRESS,
+            pad: [0; 2],
+        }
+    }
+
+    /// [`crate::flow::INGRESS`] or [`crate::flow::EGRESS`].
+    #[inline(always)]
+    pub const fn direction(&self) -> u32 {
+        (self.flags >> 1 & 1) as u32
+    }
+
+    /// What it counted: `packets` of its head.
+    #[inline(always)]
+    pub const fn half(&self, packets: u32) -> Half {
+        let segments = self.proto == PROTO_TCP && self.flags & KEY_FRAGMENT == 0;
+        Half {
+            packets: packets as u64,
+            bytes: self.bytes,
+            payload_bytes: self.payload_bytes,
+            squares: self.squares,
+            first_ns: self.first_ns,
+            last_ns: self.last_ns,
+            zero_payload: self.zero_payload,
+            fragments: self.fragments as u32,
+            syn: self.syn as u32,
+            synack: self.synack as u32,
+            fin: self.fin as u32,
+            rst: self.rst as u32,
+            psh: self.psh,
+            ack: if segments { packets.wrapping_sub(self.no_ack) } else { 0 },
+            urg: self.urg as u32,
+            ecn: self.ecn as u32,
+            null: self.null as u32,
+            xmas: self.xmas as u32,
+            bare_fin: self.bare_fin as u32,
+            len_min: self.len_min as u32,
+            len_max: self.len_max as u32,
+            pad: 0,
+        }
+    }
+}
+
+#[inline(always)]
+const fn flags(packet: &PacketMeta, direction: Direction) -> u8 {
+    let fragment = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
+    match direction {
+        Direction::Ingress => fragment,
+        Direction::Egress => fragment | SLOT_EGRESS,
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Head>() == 16);
+    assert!(size_of::<Slot>() == 128);
+    assert!(size_of::<Bucket>() == 576);
+};
+
+crate::pod!(Head, Slot, Bucket);
