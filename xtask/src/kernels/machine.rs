@@ -27,7 +27,7 @@ mkdir -p /run/netns
 for module in /modules/*.ko; do insmod $module; done
 ip link set lo up
 echo kernel-release: $(uname -r)
-/bin/tests boot:: verdicts::every_verdict --test-threads=1 --show-output
+/bin/tests boot:: verdicts::every_verdict --test-threads=1 --nocapture
 echo kernel-tests: $?
 reboot -f
 ";
