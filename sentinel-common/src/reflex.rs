@@ -7,6 +7,7 @@ use crate::addr::Addr;
 use crate::event::{REFLEX_BYTES, REFLEX_HALF_OPEN, REFLEX_PACKETS, REFLEX_PORTS, REFLEX_SYNS};
 use crate::flow::{PROTO_TCP, PROTO_UDP};
 use crate::packet::{PacketMeta, TCP_ACK};
+use crate::rate::Rate;
 use crate::settings::Reflex;
 
 /// Slots of one bucket of the table of sources.
@@ -141,11 +142,10 @@ const V4: u64 = 0xffff << 32;
 #[inline(always)]
 #[must_use]
 pub const fn source_word(address: &Addr, ip_version: u8) -> u64 {
-    let [a, b, c, d, e, f, g, h, .., w, x, y, z] = address.0;
-    if ip_version == 4 {
-        V4 | u32::from_be_bytes([w, x, y, z]) as u64
-    } else {
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    match (ip_version, address.0.first_chunk(), address.0.last_chunk()) {
+        (4, _, Some(v4)) => V4 | u32::from_be_bytes(*v4) as u64,
+        (_, Some(prefix), _) => u64::from_be_bytes(*prefix),
+        _ => 0,
     }
 }
 
@@ -159,13 +159,12 @@ pub const fn source_key(word: u64, seed: u64) -> u64 {
 
 /// The source of a key: an IPv4 address, or the first address of an IPv6 /64.
 #[must_use]
-pub const fn source_address(key: u64, seed: u64) -> Addr {
+pub fn source_address(key: u64, seed: u64) -> Addr {
     let word = unmix(key) ^ seed;
-    let [a, b, c, d, e, f, g, h] = word.to_be_bytes();
     if word >> 32 == V4 >> 32 {
-        Addr::v4([e, f, g, h])
+        Addr::v4((word as u32).to_be_bytes())
     } else {
-        Addr([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 0, 0, 0])
+        Addr((u128::from(word) << 64).to_be_bytes())
     }
 }
 
@@ -197,7 +196,7 @@ pub const fn cell_holds(mark: u8, now_ns: u64) -> bool {
 #[must_use]
 pub fn port_bit(packet: &PacketMeta, syn: bool, seed: u64) -> u64 {
     if syn || packet.proto == PROTO_UDP && !packet.later_fragment && packet.dst_port < EPHEMERAL {
-        1 << (mix(packet.dst_port as u64 ^ seed.rotate_left(32)) >> 58)
+        1 << (mix(u64::from(packet.dst_port) ^ seed.rotate_left(32)) >> 58)
     } else {
         0
     }
@@ -208,7 +207,7 @@ pub fn port_bit(packet: &PacketMeta, syn: bool, seed: u64) -> u64 {
 const fn ones(mut bits: u64) -> usize {
     bits -= bits >> 1 & 0x5555_5555_5555_5555;
     bits = (bits & 0x3333_3333_3333_3333) + (bits >> 2 & 0x3333_3333_3333_3333);
-    bits = bits + (bits >> 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    bits = (bits + (bits >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
     (bits.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize
 }
 
@@ -294,11 +293,11 @@ impl Source {
     #[must_use]
     pub fn crossed(&self, reflex: &Reflex) -> u32 {
         // No branches: five of them one after the other are 243 ways to walk for the verifier.
-        let crossed = over(u64::from(self.packets), u64::from(reflex.packets)) * REFLEX_PACKETS
-            | over(self.bytes, reflex.bytes) * REFLEX_BYTES
-            | over(u64::from(self.syns), u64::from(reflex.syns)) * REFLEX_SYNS
-            | over(u64::from(self.port_estimate()), u64::from(reflex.ports)) * REFLEX_PORTS
-            | over(u64::from(self.half_open()), u64::from(reflex.half_open)) * REFLEX_HALF_OPEN;
+        let crossed = (over(u64::from(self.packets), u64::from(reflex.packets)) * REFLEX_PACKETS)
+            | (over(self.bytes, reflex.bytes) * REFLEX_BYTES)
+            | (over(u64::from(self.syns), u64::from(reflex.syns)) * REFLEX_SYNS)
+            | (over(u64::from(self.port_estimate()), u64::from(reflex.ports)) * REFLEX_PORTS)
+            | (over(u64::from(self.half_open()), u64::from(reflex.half_open)) * REFLEX_HALF_OPEN);
         crossed & !self.raised
     }
 
@@ -312,9 +311,9 @@ impl Source {
             self.raised &= !(!0 << CAUSE_SHIFT);
         }
         self.raised |= crossed << CAUSE_SHIFT;
-        let until = (now_ns + reflex.hold_ns >> 24) as u32 + 1;
-        self.until = if until == 0 { 1 } else { until };
-        (now_ns + reflex.hold_ns >> 24) + 1 << 24
+        let until = ((now_ns + reflex.hold_ns) >> 24) + 1;
+        self.until = if until as u32 == 0 { 1 } else { until as u32 };
+        until << 24
     }
 
     /// Whether it is under the limit.
@@ -332,17 +331,12 @@ impl Source {
         if !self.limited(now_ns) || !opens && (self.raised >> CAUSE_SHIFT) & VOLUME == 0 {
             return false;
         }
-        let burst = reflex.burst_ms as u64 * 1_000_000;
-        let packet = gcra(self.packet_tat_ns, now_ns, reflex.packet_ns as u64, burst);
-        let byte = gcra(self.byte_tat_ns, now_ns, bytes * reflex.byte_ns_q8 as u64 >> 8, burst);
-        match (packet, byte) {
-            (Some(packet), Some(byte)) => {
-                self.packet_tat_ns = packet;
-                self.byte_tat_ns = byte;
-                false
-            }
-            _ => true,
-        }
+        let rate = Rate {
+            packet_ns: reflex.packet_ns,
+            byte_ns_q8: reflex.byte_ns_q8,
+            burst_ms: reflex.burst_ms,
+        };
+        !rate.admit(&mut self.packet_tat_ns, &mut self.byte_tat_ns, bytes, now_ns)
     }
 
     /// How much there would be to lose in giving the slot to another: least for an empty one, then those whose window
@@ -359,20 +353,9 @@ impl Source {
             1
         } else {
             let age = ((now_ns >> 20) as u32).wrapping_sub(self.window) & 0xffff;
-            ((self.packets & 0x3fff_ffff) as u64) << 32 | 0x1_0000 - age as u64
+            (((self.packets & 0x3fff_ffff) as u64) << 32) | (0x1_0000 - age as u64)
         }
     }
-}
-
-/// The generic cell rate algorithm (ITU-T I.371): the new theoretical arrival time of a packet of this cost, or nothing
-/// where it comes too early. A cost of 0 is no limit.
-#[inline(always)]
-const fn gcra(tat: u64, now: u64, cost: u64, burst: u64) -> Option<u64> {
-    let base = if tat > now { tat } else { now };
-    if cost != 0 && base - now > burst {
-        return None;
-    }
-    Some(base + cost)
 }
 
 impl Bucket {

@@ -141,7 +141,7 @@ pub const fn units(ns: u64) -> u32 {
 #[inline(always)]
 pub const fn age(now: u32, then: u32) -> u32 {
     let age = now.wrapping_sub(then).wrapping_add(SKEW_UNITS);
-    if age < SKEW_UNITS { 0 } else { age - SKEW_UNITS }
+    age.saturating_sub(SKEW_UNITS)
 }
 
 /// A keyed hash of a flow's ends and protocol, the same for both directions.
@@ -227,7 +227,7 @@ const ESTABLISHED: u64 = 3;
 fn score(head: &Head, tag: u32, now: u32) -> u64 {
     if head.tag == 0 || head.tag == tag {
         // Tags are unique: a flow that shares another's makes it go.
-        return if head.tag == 0 { 1 } else { 0 };
+        return u64::from(head.tag == 0);
     }
     let silent = age(now, head.last);
     head.rank(silent) << 32 | u64::from(u32::MAX - silent)
@@ -259,9 +259,7 @@ impl Head {
 /// Adds one, up to the maximum.
 #[inline(always)]
 fn bump(count: &mut u16) {
-    if *count != u16::MAX {
-        *count += 1;
-    }
+    *count = count.saturating_add(1);
 }
 
 impl Slot {
@@ -272,11 +270,14 @@ impl Slot {
             Direction::Ingress => (&packet.src, &packet.dst, packet.src_port, packet.dst_port),
             Direction::Egress => (&packet.dst, &packet.src, packet.dst_port, packet.src_port),
         };
-        let ([a, b], [c, d]) = (self.remote.halves(), self.local.halves());
-        let ([e, f], [g, h]) = (remote.halves(), local.halves());
+        let differ = |one: &Addr, other: &Addr| {
+            let ([a, b], [c, d]) = (one.halves(), other.halves());
+            a ^ c | b ^ d
+        };
+        let ends = differ(&self.remote, remote) | differ(&self.local, local);
         let ports = u32::from(self.remote_port ^ remote_port) | u32::from(self.local_port ^ local_port);
         let kind = self.proto ^ packet.proto | self.flags ^ flags(packet, direction);
-        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) | u64::from(ports) | u64::from(kind) == 0
+        ends | u64::from(ports) | u64::from(kind) == 0
     }
 
     /// An empty slot of this packet's flow and direction.

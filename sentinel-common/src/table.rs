@@ -68,6 +68,10 @@ pub struct Pass<'a> {
 /// `packets` and `bytes` are those the slot had since it last told of any, this packet included; over the life of a
 /// flow they add up to all of it but the last 31 packets at most. A slot tells at its first packet, then at every 32nd
 /// and whenever it is reported. Only ingress tells.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a packet, read by name"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// The packet was counted; where not, its flow found no slot.
@@ -255,7 +259,7 @@ fn evict<H: Host>(head: &Head, slot: &Slot, way: usize, host: &mut H) {
         return;
     }
     let told = host.report(head, slot, way, CAUSE_EVICTED);
-    let before = if fetched >> 32 == head.seq as u64 {
+    let before = if fetched >> 32 == u64::from(head.seq) {
         fetched as u32
     } else {
         0

@@ -1,6 +1,7 @@
 //! Verdicts and the one list of reasons.
 
 /// What becomes of an ingress packet. The kernel maps it to XDP and tc codes in one place.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {

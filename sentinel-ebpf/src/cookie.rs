@@ -241,7 +241,8 @@ fn ask(ctx: &XdpContext, frame: Frame, meta: &PacketMeta) -> Option<(Said, usize
         work.tuple[4..8].copy_from_slice(&frame.octets4(l3 + 16)?);
         (l3 + 4 * usize::from(ip[0] & 15), 20, 12)
     } else {
-        work.ip[..8].copy_from_slice(&eight(frame, l3)?);
+        work.ip[..4].copy_from_slice(&frame.octets4(l3)?);
+        work.ip[4..8].copy_from_slice(&frame.octets4(l3 + 4)?);
         // TCP follows at once; with extension headers in between the stack does it all.
         if work.ip[6] != PROTO_TCP {
             return None;
@@ -298,13 +299,12 @@ fn ask(ctx: &XdpContext, frame: Frame, meta: &PacketMeta) -> Option<(Said, usize
         }
         bpf_sk_release(socket.cast());
         match (listens, syn) {
-            (false, _) => Said::Own,
-            (true, true) if code <= 0 => Said::Own,
-            (true, true) => Said::Cookie(code as u32, (code >> 32) as u16),
+            (true, true) if code > 0 => Said::Cookie(code as u32, (code >> 32) as u16),
             (true, false) if code == 0 => Said::Valid,
-            // -ENOENT: no cookie, or none was given out lately. Anything else is for the stack to say.
+            // -ENOENT: no cookie, or none was given out lately.
             (true, false) if code == -2 => Said::Invalid,
-            (true, false) => Said::Own,
+            // Anything else is for the stack to say.
+            _ => Said::Own,
         }
     };
     Some((said, l3))
@@ -336,12 +336,6 @@ fn l3(frame: Frame) -> Option<usize> {
     } else {
         Some(22)
     }
-}
-
-#[inline(always)]
-fn eight(frame: Frame, at: usize) -> Option<[u8; 8]> {
-    let ([a, b, c, d], [e, f, g, h]) = (frame.octets4(at)?, frame.octets4(at + 4)?);
-    Some([a, b, c, d, e, f, g, h])
 }
 
 /// Turns the SYN into the SYN-ACK that brings its cookie; false, and nothing changed, where that cannot be.
@@ -444,8 +438,8 @@ fn write(ctx: &XdpContext, l3: usize, v4: bool, room: bool, out: &[u16; 32]) -> 
     // SAFETY: the bounds were just checked; frames are aligned to two bytes.
     unsafe {
         let ethernet = data as *mut [u16; 6];
-        let [a, b, c, d, e, f] = *ethernet;
-        *ethernet = [d, e, f, a, b, c];
+        let was = *ethernet;
+        *ethernet = [was[3], was[4], was[5], was[0], was[1], was[2]];
     }
     match (v4, room) {
         (true, true) => put::<22>(data + l3, end, out),

@@ -44,9 +44,9 @@ pub(crate) fn judge(
 ) -> Verdict {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let size = bytes | u64::from(ifindex) << 32;
-    let mut over = 0;
+    let mut over = forget(0, now);
     // The first answer that counts for nothing else, or the one that decides.
-    let mut says = 0;
+    let mut says = forget(0, now);
     walk(&meta.src, meta.ip_version, |entry, exact| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet(stat, meta, entry, size, now & !1 | says >> 1 & 1) };
@@ -174,7 +174,7 @@ pub(crate) fn leaving(
     now: u64,
 ) -> bool {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
-    let mut says = 0;
+    let mut says = forget(0, now);
     walk(&meta.dst, meta.ip_version, |entry, _| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet_leaving(entry, packets, bytes, now, says) };

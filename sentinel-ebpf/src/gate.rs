@@ -15,6 +15,7 @@ use crate::maps::{SETTINGS, scratch};
 use crate::redirect;
 use crate::reflex;
 use crate::stat::Stat;
+use crate::verdict::forgotten;
 use sentinel_common::flow::Direction;
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET};
 use sentinel_common::names::STAGE_REDIRECT;
@@ -52,7 +53,7 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
         stat.count(Counter::TooDeep);
     }
     let now = stat.now();
-    let verdict = judge(&mut stat, settings, meta, bytes, ifindex, now);
+    let verdict = forgotten(judge(&mut stat, settings, meta, bytes, ifindex, now), now);
     if matches!(verdict, Verdict::Redirect) {
         hook.hand_over(STAGE_REDIRECT);
         redirect::failed(&mut stat, meta, bytes);
@@ -61,7 +62,7 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     if !verdict.drops() {
         cookie::consider(hook, &mut stat, settings, meta, verdict, ifindex, now);
     }
-    count(&mut stat, verdict, meta.ip_version, bytes);
+    count(&mut stat, forgotten(verdict, now), meta.ip_version, bytes);
     #[cfg(feature = "kernel-debug")]
     if let Some(ctx) = hook.xdp() {
         crate::debug::judged(ctx, meta, verdict);

@@ -98,7 +98,7 @@ fn benign(i: u64, now_ns: u64) -> FlowRecord {
                 counts.payload_bytes,
                 counts.ack,
                 counts.fin,
-            ) = (7, 1380, 900, 7, 1)
+            ) = (7, 1380, 900, 7, 1);
         }
         _ => {
             (
@@ -107,7 +107,7 @@ fn benign(i: u64, now_ns: u64) -> FlowRecord {
                 counts.payload_bytes,
                 counts.ack,
                 counts.fin,
-            ) = (13, 18_900, 18_000, 13, 1)
+            ) = (13, 18_900, 18_000, 13, 1);
         }
     }
     record

@@ -98,9 +98,11 @@ pub(super) const KEYS: &[Key] = &[
     key("kernel.report_interval", "How often a busy flow is reported", |d| {
         Slot::Time(&mut d.config.kernel.report_interval, millis(4)..=secs(10))
     }),
-    key("kernel.event_budget", "Flow records one CPU may emit per 4 ms", |d| {
-        Slot::U32(&mut d.config.kernel.event_budget, 1..=100_000)
-    }),
+    key(
+        "kernel.event_budget",
+        "Flow records one CPU may emit per 4 ms; unused ones are kept for a quarter of a second",
+        |d| Slot::U32(&mut d.config.kernel.event_budget, 1..=100_000),
+    ),
     key("kernel.block_capacity", "Elements of each exact block map", |d| {
         Slot::U32(&mut d.config.kernel.block_capacity, 1..=16_777_216)
     }),
@@ -122,9 +124,11 @@ pub(super) const KEYS: &[Key] = &[
         "Prefixes of all feeds' lists, for IPv4 and IPv6 each",
         |d| Slot::U32(&mut d.config.kernel.list_net_capacity, 1..=4_194_304),
     ),
-    key("kernel.flow_capacity", "Elements of the kernel's flow map", |d| {
-        Slot::U32(&mut d.config.kernel.flow_capacity, 1_024..=16_777_216)
-    }),
+    key(
+        "kernel.flow_capacity",
+        "Flow slots over all CPUs, one per direction of a flow; rounded up to a power of two per CPU; about 170 bytes each",
+        |d| Slot::U32(&mut d.config.kernel.flow_capacity, 1_024..=16_777_216),
+    ),
     key(
         "kernel.redirect_capacity",
         "Elements of the map of conversations with the honeypot",

@@ -76,7 +76,7 @@ pub struct KernelConfig {
     pub pin_path: PathBuf,
     /// How often a busy flow is reported.
     pub report_interval: Duration,
-    /// Flow records one CPU may emit per 4 ms window.
+    /// Flow records one CPU may emit per 4 ms window; unused ones are kept for 64 windows.
     pub event_budget: u32,
     /// Elements of each exact block map.
     pub block_capacity: u32,
@@ -88,7 +88,8 @@ pub struct KernelConfig {
     pub list6_capacity: u32,
     /// Prefixes of all feeds' lists together, for each family.
     pub list_net_capacity: u32,
-    /// Elements of the flow map.
+    /// Flow slots over all CPUs: one per direction of a flow and CPU that sees it. Rounded up to a power of two per
+    /// CPU. A slot takes 144 bytes, its part of the conversations 16, and the agent's word on it 8.
     pub flow_capacity: u32,
     /// Elements of the map of redirected conversations.
     pub redirect_capacity: u32,
@@ -321,7 +322,7 @@ impl Default for Config {
                 pin: false,
                 pin_path: "/sys/fs/bpf/sentinel".into(),
                 report_interval: Duration::from_millis(100),
-                event_budget: 100,
+                event_budget: 250,
                 block_capacity: sentinel_common::names::BLOCK_CAPACITY,
                 block_net_capacity: sentinel_common::names::BLOCK_NET_CAPACITY,
                 list_capacity: sentinel_common::names::LIST_CAPACITY,

@@ -104,6 +104,41 @@ fn values_arrive() {
 }
 
 #[test]
+fn a_switch_and_all_or_some_ports() {
+    let of = |text: &str| {
+        let cookies = read(&format!("kernel: {{syn_cookies: {{{text}}}}}"))
+            .expect(text)
+            .kernel
+            .syn_cookies;
+        (cookies.enabled, cookies.ports)
+    };
+    assert_eq!(of("ports: all"), (Switch::Auto, vec![]));
+    assert_eq!(of("enabled: true, ports: [80, 443]"), (Switch::On, vec![80, 443]));
+    assert_eq!(of("enabled: false"), (Switch::Off, vec![]));
+    check_says(
+        "kernel: {syn_cookies: {ports: []}}",
+        &["is an empty list", "write `all`"],
+    );
+    check_says(
+        "kernel: {syn_cookies: {ports: some}}",
+        &["is not `all` or a list of ports"],
+    );
+    check_says(
+        "kernel: {syn_cookies: {enabled: yes}}",
+        &["is not `auto`, `true` or `false`"],
+    );
+    check_says("kernel: {reflex: {ports: 201}}", &["from 0 to 200"]);
+    let ports = |value| {
+        env(&[("SENTINEL_KERNEL__SYN_COOKIES__PORTS", value)])
+            .expect(value)
+            .kernel
+            .syn_cookies
+            .ports
+    };
+    assert_eq!((ports("all"), ports("22, 80")), (vec![], vec![22, 80]));
+}
+
+#[test]
 fn every_problem_is_said_at_once_with_line_and_key() {
     let text = "mode: prodcution\nkernel:\n  ring_size: 3MiB\n  egres: true\n  report_interval: 5\n\
                 detect:\n  port_scan:\n    ports: 0\n  prot_scan: {}\nstore: 7\nallowlist: [192.0.2.1/24, nonsense]\n";

@@ -563,8 +563,10 @@ fn allowed_sources_are_still_observed() {
     for port in 1..=15 {
         wire.refused((EVIL, 40_000), (HOST, port));
     }
-    let mut record = FlowRecord::default();
-    record.state = STATE_ALLOWED;
+    let mut record = FlowRecord {
+        state: STATE_ALLOWED,
+        ..FlowRecord::default()
+    };
     record.counts.packets = 1;
     record.now_ns = wire.now.0;
     let observation = wire.table.apply(&record).unwrap();

@@ -90,6 +90,7 @@ fn table() -> FlowTable {
 }
 
 /// The observation of the last record.
+#[expect(clippy::large_types_passed_by_value, reason = "the builder hands over what it built")]
 fn apply(table: &mut FlowTable, report: Report) -> Observation {
     let seen = report.records().iter().filter_map(|record| table.apply(record)).last();
     seen.unwrap()

@@ -250,6 +250,18 @@ pub(super) fn errno(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     None
 }
 
+/// Loads a program; again where a signal broke off the verifier's walk, as libbpf does.
+pub(super) fn insist(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    const TRIES: u32 = 5;
+    for _ in 1..TRIES {
+        match load() {
+            Err(error) if errno(&error) == Some(libc::EAGAIN) => {}
+            outcome => return outcome,
+        }
+    }
+    load()
+}
+
 /// An error and what is behind it, in one line.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -2,7 +2,7 @@
 
 use super::cookies::{self, Cookies};
 use super::counters::Counters;
-use super::error::{KernelError, chain};
+use super::error::{KernelError, chain, insist};
 use super::flows::{FlowMemory, FlowSize, number_cpus};
 use super::maps::{BlockMaps, ListMaps, Shared};
 use super::pin::Pins;
@@ -80,13 +80,11 @@ impl Kernel {
         if let Some(takeover) = &takeover {
             takeover.fill()?;
         }
-        xdp(&mut ebpf, n::PROG_XDP)?
-            .load()
-            .map_err(|error| KernelError::program(n::PROG_XDP, error))?;
+        let program = xdp(&mut ebpf, n::PROG_XDP)?;
+        insist(|| program.load()).map_err(|error| KernelError::program(n::PROG_XDP, error))?;
         if config.egress {
-            classifier(&mut ebpf, n::PROG_EGRESS)?
-                .load()
-                .map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
+            let program = classifier(&mut ebpf, n::PROG_EGRESS)?;
+            insist(|| program.load()).map_err(|error| KernelError::program(n::PROG_EGRESS, error))?;
         }
 
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));

@@ -4,10 +4,10 @@
 //! handed to it is dropped and counted, and [`Kernel::set_honeypot`] says why.
 
 use super::Kernel;
-use super::error::KernelError;
+use super::error::{KernelError, insist};
 use super::load::{classifier, take, xdp};
 use super::probe;
-use crate::config::KernelConfig;
+use crate::config::{Hook, KernelConfig};
 use aya::Ebpf;
 use aya::maps::{Array, MapData, ProgramArray};
 use aya::programs::ProgramFd;
@@ -76,14 +76,14 @@ fn enter(
 
 fn loaded_xdp(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd, KernelError> {
     let program = xdp(ebpf, name)?;
-    program.load().map_err(|error| KernelError::program(name, error))?;
+    insist(|| program.load()).map_err(|error| KernelError::program(name, error))?;
     let fd = program.fd().map_err(|error| KernelError::program(name, error))?;
     fd.try_clone().map_err(duplicating)
 }
 
 fn loaded_classifier(ebpf: &mut Ebpf, name: &str) -> Result<ProgramFd, KernelError> {
     let program = classifier(ebpf, name)?;
-    program.load().map_err(|error| KernelError::program(name, error))?;
+    insist(|| program.load()).map_err(|error| KernelError::program(name, error))?;
     let fd = program.fd().map_err(|error| KernelError::program(name, error))?;
     fd.try_clone().map_err(duplicating)
 }
@@ -118,6 +118,10 @@ impl Kernel {
         }
         if !self.config.egress && (v4.is_some() || v6.is_some()) {
             let cause = "its answers are given their address back on the way out; set `kernel.egress: true`".into();
+            return Err(KernelError::Honeypot { cause });
+        }
+        if self.config.hook == Hook::Tc && (v4.is_some() || v6.is_some()) {
+            let cause = "packets are rewritten in XDP, and `kernel.hook` is `tc`".into();
             return Err(KernelError::Honeypot { cause });
         }
         for (index, honeypot) in (0..).zip(elements) {

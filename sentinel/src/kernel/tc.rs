@@ -1,6 +1,6 @@
 //! Attaching to tc: tcx links from Linux 6.6 on, filters on a clsact qdisc before.
 
-use super::error::{KernelError, chain, errno};
+use super::error::{KernelError, chain, errno, insist};
 use super::load::classifier;
 use super::pin::{Kind, Pins};
 use super::{clsact, interface};
@@ -71,9 +71,7 @@ pub(super) fn attach(
     let failed = |cause: String| direction.failed(name, cause);
     let program = classifier(ebpf, direction.program())?;
     if program.fd().is_err() {
-        program
-            .load()
-            .map_err(|error| KernelError::program(direction.program(), error))?;
+        insist(|| program.load()).map_err(|error| KernelError::program(direction.program(), error))?;
     }
     let links = pins.filter(|_| tcx);
     if let Some(pins) = links

@@ -1,7 +1,7 @@
 //! Attaching to XDP: native, native for multi-buffer frames, generic, the first that works; or swapping our program
 //! into a link an earlier agent pinned.
 
-use super::error::{KernelError, chain, errno};
+use super::error::{KernelError, chain, errno, insist};
 use super::load::xdp;
 use super::pin::{Kind, Pins};
 use super::{interface, occupant, probe};
@@ -89,7 +89,7 @@ impl std::fmt::Display for Cause {
 fn attempt(ebpf: &mut Ebpf, name: &str, program: &str, mode: XdpMode) -> Result<Result<XdpLink, Cause>, KernelError> {
     let xdp = xdp(ebpf, program)?;
     if xdp.fd().is_err()
-        && let Err(error) = xdp.load()
+        && let Err(error) = insist(|| xdp.load())
     {
         let text = format!("{program}: {}", KernelError::program(program, error));
         return Ok(Err(Cause { code: None, text }));

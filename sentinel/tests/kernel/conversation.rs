@@ -317,6 +317,7 @@ fn books(config: &KernelConfig) -> Option<BTreeMap<&'static str, u64>> {
 fn every_packet_is_told_of_once_or_counted_as_lost() {
     let roomy = KernelConfig {
         flow_capacity: 65_536,
+        ring_bytes: 16 << 20,
         ..config()
     };
     let Some(moved) = books(&roomy) else { return };

@@ -239,7 +239,7 @@ fn when_in_doubt_it_is_the_stack_s() {
         set_syncookies(&pair.near, value);
         let asked = syn(false, 9, 8099, true);
         Pair::inside(&pair.near, || {
-            assert_eq!(run(&mut kernel, &asked), (PASS, asked.clone()))
+            assert_eq!(run(&mut kernel, &asked), (PASS, asked.clone()));
         });
     }
     // A connection that stands, and that the flow table has never heard of, is the stack's too.

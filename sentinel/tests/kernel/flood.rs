@@ -150,10 +150,8 @@ async fn flood(enabled: Switch, syncookies: u8, v6: bool) -> Option<Outcome> {
     };
     let mut kernel = kernel(&config, Mode::Production)?;
     let pair = Pair::new();
-    for (ns, v4_via, v6_via) in [(&pair.near, "10.99.0.2", "fd99::2")] {
-        ip(&format!("-n {ns} route add default via {v4_via}"));
-        ip(&format!("-n {ns} -6 route add default via {v6_via}"));
-    }
+    ip(&format!("-n {} route add default via 10.99.0.2", pair.near));
+    ip(&format!("-n {} -6 route add default via fd99::2", pair.near));
     set_syncookies(&pair.near, syncookies);
     let far_end = pass_on(&pair);
     Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
@@ -171,7 +169,7 @@ async fn flood(enabled: Switch, syncookies: u8, v6: bool) -> Option<Outcome> {
             let start = Instant::now();
             let (mut tried, mut won, mut stood) = (0, 0, true);
             while !forger.over() {
-                assert!(start.elapsed() < Duration::from_secs(60), "the flood does not end");
+                assert!(start.elapsed() < Duration::from_mins(1), "the flood does not end");
                 tried += 1;
                 won += u32::from(served(to, patience).is_ok());
                 stood &= ask(&mut standing).is_ok();

@@ -19,7 +19,7 @@ const ACK: u8 = 0x10;
 fn quiet() -> ReflexConfig {
     ReflexConfig {
         enabled: true,
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
         packets: 0,
         bytes: 0,
         syns: 0,
@@ -28,7 +28,7 @@ fn quiet() -> ReflexConfig {
         limit: false,
         limit_packets: 1,
         limit_bytes: 0,
-        hold: Duration::from_secs(60),
+        hold: Duration::from_mins(1),
     }
 }
 
@@ -137,7 +137,7 @@ async fn each_threshold_speaks_once_a_window_and_tells_its_numbers() {
             REFLEX_PACKETS => assert!(near(u64::from(one.packets)), "{one:?}"),
             REFLEX_BYTES => assert!(near(one.bytes / 1000), "{one:?}"),
             REFLEX_PORTS => assert!(
-                (61..=70).contains(&one.ports) && (45..80).contains(&one.packets),
+                (61..=70).contains(&one.ports) && (30..120).contains(&one.packets),
                 "{one:?}"
             ),
             _ => assert_eq!((one.syns, one.half_open), (101, 101), "{one:?}"),

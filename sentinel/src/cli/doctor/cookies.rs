@@ -74,8 +74,10 @@ mod tests {
 
     #[test]
     fn each_setting_is_told_with_its_mend() {
-        let mut config = Config::default();
-        config.mode = Mode::Production;
+        let mut config = Config {
+            mode: Mode::Production,
+            ..Config::default()
+        };
         for (sysctl, level) in [
             (Sysctl::Never, Level::Warn),
             (Sysctl::Missing, Level::Warn),
