@@ -76,7 +76,7 @@ pub const PROG_XDP: &str = "sentinel_xdp";
 pub const PROG_XDP_FRAGS: &str = "sentinel_xdp_frags";
 /// tc/tcx egress program.
 pub const PROG_EGRESS: &str = "sentinel_egress";
-/// Empty XDP program that passes: the floor the benchmark subtracts.
+/// Empty XDP program that passes: the floor a benchmark subtracts, and a program that is somebody else's.
 pub const PROG_FLOOR_PASS: &str = "floor_pass";
 /// Empty XDP program that drops.
 pub const PROG_FLOOR_DROP: &str = "floor_drop";
@@ -113,7 +113,7 @@ pub const PREFIX_TRIES: u32 = 4;
 pub const PROG_INGRESS: &str = "sentinel_ingress";
 /// Array of one [`crate::pin::PinHeader`] beside the pinned maps. Only the agent knows it; no program reads it.
 pub const MAP_HEADER: &str = "HEADER";
-/// Per-CPU array packets are parsed into.
+/// Per-CPU array of [`crate::packet::PacketMeta`]: element 0 is what ingress parsed last, 1 what egress did.
 pub const MAP_SCRATCH: &str = "SCRATCH";
 /// Array of [`crate::reflex::Bucket`]: what each source did in its window. The agent maps it to read it.
 pub const MAP_SOURCES: &str = "SOURCES";

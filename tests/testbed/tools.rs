@@ -32,9 +32,19 @@ pub const TOOLS: &[Tool] = &[
     tool("ping", "iputils-ping"),
     tool("busybox", "busybox"),
     tool("bpftool", "bpftool"),
+    tool("nft", "nftables"),
     tool("setpriv", "util-linux"),
     tool("kill", "procps"),
     tool("mount", "mount"),
+];
+
+/// Firewalls the benchmark measures beside ours, and what sets up its devices. It leaves out what is not there.
+pub const FIREWALLS: &[Tool] = &[
+    tool("xdp-filter", "xdp-tools"),
+    tool("nft", "nftables"),
+    tool("ipset", "ipset"),
+    tool("iptables", "iptables"),
+    tool("ethtool", "ethtool"),
 ];
 
 /// What the dashboard's tests drive.

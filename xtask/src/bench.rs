@@ -1,9 +1,10 @@
 //! `cargo xtask bench`: figures, never a gate.
 
-use crate::{Consent, lab, run, shell};
+use crate::{Consent, lab, run, setup, shell};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use testbed::tools::FIREWALLS;
 
 /// The suites there are.
 pub(crate) const SUITES: [&str; 3] = ["kernel", "pipeline", "respond"];
@@ -36,6 +37,9 @@ pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> R
     std::fs::create_dir_all(&scratch)?;
     let mut figures = Vec::new();
     for suite in wanted {
+        if suite == "kernel" {
+            setup::optional(consent, FIREWALLS)?;
+        }
         shell::step(&format!("benchmark {suite}"));
         let out = scratch.join(format!("{suite}.json"));
         if suite != "respond" {

@@ -1,10 +1,12 @@
 //! Builds the kernel object from source, and installs what that needs.
 //!
-//! In: `sentinel-ebpf`. Out: `target/bpf/sentinel-ebpf.o`, which `sentinel/build.rs` embeds.
+//! In: `sentinel-ebpf`. Out: `target/bpf/sentinel-ebpf.o`, which `sentinel/build.rs` embeds, and `target/bpf/yardstick.o`,
+//! which only the benchmark loads.
 //! Invariant: nothing prebuilt; says which way it took; the outer `cargo xtask` leaves no trace in the inner build.
 //! Ways, in order: a rustup nightly with `rust-src`; the system compiler with the BPF standard library (Debian's
 //! `rustc-web` and `libstd-rust-web-dev-bpf`); else one of the two is installed.
 
+use crate::backedge;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ const LINKER_VERSION: &str = "0.10.3";
 const LLVM: &str = "22";
 /// The latest nightly of that generation, for where no distribution compiler is to be had.
 const NIGHTLY: &str = "nightly-2026-05-20";
+/// The programs the benchmark measures against; `sentinel/benches/kernel` looks for it beside the kernel object.
+const YARDSTICK: &str = "yardstick.o";
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
@@ -112,16 +116,45 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
     }
     run(&mut cargo).context("building the kernel object failed; the compiler's message is above")?;
 
-    let built = target_dir.join(triple).join("release/sentinel-ebpf");
+    let release = target_dir.join(triple).join("release");
     let object = target_dir.join("sentinel-ebpf.o");
-    let fresh = std::fs::read(&built).with_context(|| format!("{} was not built", built.display()))?;
-    // Written only when it changed, so that nothing that embeds it is rebuilt for nothing.
-    if std::fs::read(&object).ok().as_deref() != Some(&fresh) {
-        let partial = target_dir.join("sentinel-ebpf.o.partial");
-        std::fs::write(&partial, &fresh)?;
-        std::fs::rename(&partial, &object)?;
-    }
+    loops(&release.join("sentinel-ebpf"), opts)?;
+    keep(&release.join("sentinel-ebpf"), &object)?;
+    keep(&release.join("yardstick"), &target_dir.join(YARDSTICK))?;
     Ok(object)
+}
+
+/// Refuses an object with loops that old kernels refuse.
+fn loops(built: &Path, opts: Options) -> Result<()> {
+    if opts.kernel_debug {
+        // What writes the diagnostics loops; they are for the kernel at hand.
+        return Ok(());
+    }
+    let bytes = std::fs::read(built).with_context(|| format!("{} was not built", built.display()))?;
+    let found = backedge::back_edges(&bytes)?;
+    let list: Vec<String> = found
+        .iter()
+        .map(|edge| format!("{}: instruction {}", edge.section, edge.at))
+        .collect();
+    ensure!(
+        list.is_empty(),
+        "Linux 5.10 and 6.1 refuse loops that run on into their beginning without a jump; write them out, or shape them \
+         otherwise (`llvm-objdump -S` shows where):\n  {}",
+        list.join("\n  ")
+    );
+    Ok(())
+}
+
+/// Puts what was built where it is looked for. Written only when it changed, so that nothing that embeds it is rebuilt
+/// for nothing.
+fn keep(built: &Path, object: &Path) -> Result<()> {
+    let fresh = std::fs::read(built).with_context(|| format!("{} was not built", built.display()))?;
+    if std::fs::read(object).ok().as_deref() != Some(&fresh) {
+        let partial = object.with_extension("partial");
+        std::fs::write(&partial, &fresh)?;
+        std::fs::rename(&partial, object)?;
+    }
+    Ok(())
 }
 
 /// Finds a compiler, or installs one where that is allowed.

@@ -4,6 +4,7 @@
 //! needs root is elevated; nothing but Debian packages, the BPF linker and a nightly toolchain is ever installed, and
 //! never without being asked or told. Deliberately elsewhere: the namespaces and the agent in them (`tests/testbed`).
 
+mod backedge;
 mod bench;
 mod ebpf;
 mod kernels;
@@ -77,6 +78,17 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Frames at random through the kernel programs and through user space, which must agree
+    Parity {
+        #[command(flatten)]
+        consent: Consent,
+        /// How many
+        #[arg(long, default_value_t = 10_000_000)]
+        packets: u64,
+        /// Which; another on every run by default, and told
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// A protected host, a benign client and attackers in network namespaces, to look at
     Lab {
         #[command(flatten)]
@@ -137,6 +149,7 @@ fn dispatch(verb: Verb) -> Result<()> {
             versions,
             json,
         } => kernels::run(consent, &versions, json.as_deref()),
+        Verb::Parity { consent, packets, seed } => test::parity(consent, packets, seed),
         Verb::Lab { consent, once, json } => lab::run(consent, once, json.as_deref()),
         Verb::Bench { consent, suites, json } => bench::run(consent, &suites, json.as_deref()),
         Verb::Lint => lint::run(),

@@ -43,6 +43,28 @@ pub(crate) fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
     Ok(())
 }
 
+/// Tools that are better to have: installed where that is allowed, done without where not.
+pub(crate) fn optional(consent: Consent, wanted: &[Tool]) -> Result<()> {
+    let packages: Vec<&str> = missing(wanted).iter().map(|tool| tool.package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    let options = ebpf::Options {
+        yes: consent.yes,
+        ..Default::default()
+    };
+    if !ebpf::consent(
+        options,
+        &format!("Install the Debian packages {list}, to compare with?"),
+    ) {
+        println!("without {list}: what they have is left out");
+        return Ok(());
+    }
+    shell::step(&format!("installing {list}"));
+    ebpf::install_packages(&packages)
+}
+
 /// `cargo xtask setup`.
 pub(crate) fn everything(consent: Consent) -> Result<()> {
     compiler()?;

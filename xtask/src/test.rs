@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that proves the project, and what was left out and why.
 
-use crate::{Consent, lint, run, setup, shell, tidy};
+use crate::{Consent, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -38,22 +38,74 @@ fn quick_tests() -> Result<Vec<String>> {
 
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools(consent, &[BROWSER])?;
+    let skipped = suite(consent)?;
+    Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
+}
+
+/// Kernels of releases that are still in use, by series. The others there are: `cargo xtask test-kernels`.
+const OLD_KERNELS: [&str; 2] = ["5.10", "6.1"];
+
+/// The kernel programs on old kernels, where those can be had. They are downloaded once.
+fn old_kernels(consent: Consent) -> Result<Option<String>> {
+    if let Some(why) = kernels::unavailable(consent) {
+        return Ok(Some(format!(
+            "the kernel programs on Linux {}: {why}",
+            OLD_KERNELS.join(" and ")
+        )));
+    }
+    kernels::run(consent, &OLD_KERNELS.map(str::to_owned), None)?;
+    Ok(None)
+}
+
+/// `cargo xtask parity`.
+pub(crate) fn parity(consent: Consent, packets: u64, seed: Option<u64>) -> Result<()> {
+    shell::can_elevate()?;
+    run::kernel_programs(consent)?;
+    shell::step(&format!("{packets} frames through both sides"));
+    let mut test = shell::cargo([
+        "test",
+        "--locked",
+        "--release",
+        "--package",
+        "sentinel",
+        "--test",
+        "kernel",
+    ])?;
+    test.args([
+        "parity::the_kernel_and_user_space_agree",
+        "--",
+        "--exact",
+        "--nocapture",
+    ]);
+    test.env("PARITY_PACKETS", packets.to_string());
+    if let Some(seed) = seed {
+        test.env("PARITY_SEED", seed.to_string());
+    }
+    as_root(&mut test)?;
+    shell::run(&mut test)
+}
+
+/// Lets cargo build as the user and run what it built through sudo.
+fn as_root(tests: &mut Command) -> Result<()> {
+    if shell::is_root() {
+        return Ok(());
+    }
+    let runner = format!(
+        "CARGO_TARGET_{}_RUNNER",
+        shell::host()?.to_uppercase().replace('-', "_")
+    );
+    let kept = "RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR,PARITY_PACKETS,PARITY_SEED,SENTINEL_CAPTURES";
+    tests.env(runner, format!("sudo --preserve-env={kept} --"));
+    Ok(())
+}
+
+fn suite(consent: Consent) -> Result<Vec<String>> {
     // The integration tests run the real binary, which cargo builds with the tests, the kernel programs in it.
     run::kernel_programs(consent)?;
     shell::step("unit, property, replay, browser, kernel and integration tests");
     let mut tests = shell::cargo(["test", "--locked", "--workspace", "--no-fail-fast"])?;
     tests.env("TESTBED_REQUIRE", "1");
-    if !shell::is_root() {
-        // Cargo builds as the user and runs the built tests through sudo.
-        let runner = format!(
-            "CARGO_TARGET_{}_RUNNER",
-            shell::host()?.to_uppercase().replace('-', "_")
-        );
-        tests.env(
-            runner,
-            "sudo --preserve-env=RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR --",
-        );
-    }
+    as_root(&mut tests)?;
     watch(&mut tests)
 }
 

@@ -24,6 +24,9 @@ pub const TCP_ACK: u8 = 0x10;
 pub const TCP_URG: u8 = 0x20;
 
 /// What detection needs to know of one packet. Host byte order, except addresses.
+///
+/// Laid out as C does, because tests read the kernel's own.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketMeta {
     /// Source.

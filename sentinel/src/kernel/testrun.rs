@@ -3,15 +3,18 @@
 use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
-use aya::maps::HashMap;
+use aya::maps::{HashMap, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use sentinel_common::flow::{FlowKey, FlowValue};
-use sentinel_common::names::{MAP_REDIRECTS, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
+use sentinel_common::names::{MAP_REDIRECTS, MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
+use sentinel_common::packet::PacketMeta;
 use sentinel_common::redirect::{RedirectKey, Redirected};
 use sentinel_common::settings::SETTING_FLOWS;
 use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::COUNTERS;
 use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// An empty XDP program that passes, attached as somebody else's would be: an object and a link of its own.
@@ -229,6 +232,51 @@ impl Kernel {
                 settings.flags & !SETTING_FLOWS
             };
         })
+    }
+
+    /// A descriptor of an XDP program of the object, which is loaded first, where it is not: for callers that make
+    /// their own calls of `BPF_PROG_TEST_RUN`, or put it into a program array.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the program cannot be loaded, or there are no more descriptors.
+    pub fn test_program(&mut self, program: &str) -> Result<OwnedFd, KernelError> {
+        let failed = |error| KernelError::program(program, error);
+        let xdp = xdp(&mut self.ebpf, program)?;
+        if xdp.fd().is_err() {
+            xdp.load().map_err(failed)?;
+        }
+        let fd = xdp.fd().map_err(failed)?.as_fd();
+        fd.try_clone_to_owned().map_err(|source| KernelError::System {
+            call: "duplicating a descriptor".into(),
+            source,
+        })
+    }
+
+    /// What the ingress program read out of the latest frame that `cpu` gave it. Only where it parsed one is that of
+    /// meaning; the caller stays on that CPU.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the map cannot be read or does not hold such records.
+    pub fn test_meta(&self, cpu: usize) -> Result<PacketMeta, KernelError> {
+        let wrong = |what: &str| KernelError::Object {
+            what: format!("map {MAP_SCRATCH}: {what}"),
+        };
+        let map = self.ebpf.map(MAP_SCRATCH).ok_or_else(|| wrong("is missing"))?;
+        let map: PerCpuArray<_, [u8; size_of::<PacketMeta>()]> =
+            map.try_into().map_err(|error| KernelError::map(MAP_SCRATCH, &error))?;
+        let records = map.get(&0, 0).map_err(|error| KernelError::map(MAP_SCRATCH, &error))?;
+        let bytes = records.get(cpu).ok_or_else(|| wrong("has no such CPU"))?;
+        let flags = [
+            offset_of!(PacketMeta, fragment),
+            offset_of!(PacketMeta, later_fragment),
+            offset_of!(PacketMeta, too_deep),
+        ];
+        if flags.iter().any(|at| bytes[*at] > 1) {
+            return Err(wrong("holds no parsed packet"));
+        }
+        // SAFETY: the record has the size and, both sides being `repr(C)`, the layout of the struct; its only members
+        // that not every pattern of bits is good for are the flags above.
+        Ok(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) })
     }
 
     /// The counters a test run moves: those of the first slot.

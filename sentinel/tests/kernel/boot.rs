@@ -109,29 +109,37 @@ fn redirects(kernel: &mut Kernel, pair: &Pair) {
     }
 }
 
-/// Instructions the verifier walked, of the programs this kernel takes.
-fn costs(kernel: &mut Kernel) -> BTreeMap<&'static str, u32> {
-    let mut costs = BTreeMap::new();
-    // The kernel tells how a program for multi-buffer frames does only where it knows of such frames.
-    for program in [
-        PROG_XDP,
-        PROG_XDP_FRAGS,
-        PROG_INGRESS,
-        PROG_EGRESS,
-        PROG_REDIRECT,
-        PROG_REDIRECT_FRAGS,
-        PROG_RESTORE,
-        PROG_COOKIE,
-        PROG_COOKIE_FRAGS,
-    ] {
-        if program.ends_with("_frags") && !probe::multi_buffer() {
-            continue;
-        }
-        if let Some(cost) = kernel.verifier_cost(program).unwrap() {
-            costs.insert(program, cost);
+/// Instructions the verifier walked for each program, and the programs this kernel does without, with the reason.
+#[derive(Default)]
+struct Programs {
+    verified: BTreeMap<&'static str, u32>,
+    absent: BTreeMap<&'static str, &'static str>,
+}
+
+fn programs(kernel: &mut Kernel) -> Programs {
+    let mut all = Programs::default();
+    // Whether a kernel takes a program is known beforehand: one it should take and refuses fails.
+    let frags = (!probe::multi_buffer()).then_some("multi-buffer frames need Linux 5.18");
+    let cookies = (probe::kernel_version() < Some((6, 0, 0))).then_some("SYN cookies from XDP need Linux 6.0");
+    let wanted = [
+        (PROG_XDP, None),
+        (PROG_XDP_FRAGS, frags),
+        (PROG_INGRESS, None),
+        (PROG_EGRESS, None),
+        (PROG_REDIRECT, None),
+        (PROG_REDIRECT_FRAGS, frags),
+        (PROG_RESTORE, None),
+        (PROG_COOKIE, cookies),
+        (PROG_COOKIE_FRAGS, cookies),
+    ];
+    for (program, lacking) in wanted {
+        if let Some(why) = lacking {
+            all.absent.insert(program, why);
+        } else if let Some(cost) = kernel.verifier_cost(program).unwrap() {
+            all.verified.insert(program, cost);
         }
     }
-    costs
+    all
 }
 
 /// A pinned agent ends and another takes over what it left: the block holds throughout, with its hits.
@@ -170,7 +178,7 @@ async fn this_kernel_does_it_all() {
     let Some(mut kernel) = kernel(&config(), Mode::Production) else {
         return;
     };
-    let costs = costs(&mut kernel);
+    let programs = programs(&mut kernel);
     let pair = Pair::new();
     let native = enforces(&mut kernel, &pair);
     assert_eq!(native, "native", "{:?}", kernel.attached());
@@ -223,7 +231,8 @@ async fn this_kernel_does_it_all() {
         "generic": generic,
         "egress": if probe::tcx() { "tcx" } else { "clsact" },
         "frags": probe::multi_buffer(),
-        "verified": costs,
+        "verified": programs.verified,
+        "absent": programs.absent,
     });
     println!("{MARK}{report}");
 }

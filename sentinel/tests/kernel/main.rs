@@ -15,10 +15,13 @@ mod life;
 mod limits;
 mod lists;
 mod live;
+mod loss;
+mod matrix;
 mod pair;
+mod parity;
 mod redirect;
 mod reflex;
-
+mod shapes;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};

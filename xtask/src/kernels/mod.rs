@@ -53,6 +53,9 @@ struct Report {
     egress: String,
     frags: bool,
     verified: Costs,
+    /// Programs this kernel does without, and why.
+    #[serde(default)]
+    absent: BTreeMap<String, String>,
 }
 
 /// One row of the table.
@@ -110,6 +113,27 @@ pub(crate) fn run(consent: Consent, versions: &[String], json: Option<&Path>) ->
         rows.len()
     );
     costs(&rows)
+}
+
+/// Why kernels cannot be booted here, unasked; `None` where they can.
+pub(crate) fn unavailable(consent: Consent) -> Option<String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Some("they are booted as amd64".to_owned());
+    }
+    let absent: Vec<&str> = missing(&TOOLS).iter().map(|tool| tool.package).collect();
+    if !absent.is_empty() && !consent.yes && std::env::var_os("CI").is_none() {
+        return Some(format!(
+            "booting them takes the Debian packages {} (`--yes` installs them)",
+            absent.join(" ")
+        ));
+    }
+    let folder = shell::target().ok()?.join("kernels");
+    match Archive::open(&folder).and_then(|archive| archive.kernels()) {
+        Ok(_) => None,
+        Err(error) => Some(format!(
+            "{error:#} (`cargo xtask test-kernels` where the archive can be reached)"
+        )),
+    }
 }
 
 /// One kernel, from its files to its row.
@@ -237,6 +261,9 @@ fn print(rows: &[Row]) {
                 costs.join(", ")
             },
         );
+        for (program, why) in &report.absent {
+            println!("{:<26} without {program}: {why}", "");
+        }
     }
 }
 
