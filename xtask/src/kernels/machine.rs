@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// A kernel that has not answered by then is stuck.
-const LIMIT: Duration = Duration::from_secs(360);
+const LIMIT: Duration = Duration::from_mins(6);
 /// Begins the line that a test tells its findings in; `sentinel/tests/kernel/boot.rs` writes it.
 const MARK: &str = "kernel-report:";
 
