@@ -390,8 +390,14 @@ impl Bucket {
 /// How the state of a port turned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It came under flood.
-    Begins,
+    /// It came under flood; with the figures so far. (A variant without them would leave its place on the stack unwritten,
+    /// which Linux 5.10 refuses to read, and compilers read it before they ask which variant it is.)
+    Begins {
+        /// Handshakes begun.
+        syns: u64,
+        /// Handshakes completed.
+        completed: u64,
+    },
     /// It has been calm for [`PORT_CALM_NS`]; with the figures of the window before.
     Over {
         /// Handshakes begun in it.
@@ -424,7 +430,8 @@ impl Port {
         }
         if self.until_ns == 0 && self.syns.saturating_sub(self.completed) >= threshold {
             self.until_ns = now_ns + PORT_CALM_NS;
-            turn = Some(Turn::Begins);
+            let (syns, completed) = (self.syns, self.completed);
+            turn = Some(Turn::Begins { syns, completed });
         }
         turn
     }
