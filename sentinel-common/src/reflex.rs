@@ -229,19 +229,22 @@ impl Source {
     /// A slot for a source not seen before, its window open.
     #[inline(always)]
     #[must_use]
-    pub const fn new(key: u64, now_ns: u64) -> Self {
+    pub fn new(key: u64, now_ns: u64) -> Self {
+        // A zero the compiler knows would become a call of `memset`: byte by byte, and one more frame on a stack that
+        // Linux 6.1 found too small for it.
+        let none = core::hint::black_box(0_u64);
         Self {
             key,
-            bytes: 0,
-            ports: 0,
-            packet_tat_ns: 0,
-            byte_tat_ns: 0,
+            bytes: none,
+            ports: none,
+            packet_tat_ns: none,
+            byte_tat_ns: none,
             window: (now_ns >> 20) as u32,
-            packets: 0,
-            syns: 0,
-            completed: 0,
-            until: 0,
-            raised: 0,
+            packets: none as u32,
+            syns: none as _,
+            completed: none as _,
+            until: none as _,
+            raised: none as _,
         }
     }
 

@@ -123,14 +123,7 @@ fn begun(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, ifindex: u32, 
 }
 
 #[inline(always)]
-fn tell(
-    stat: &mut Stat,
-    settings: &Settings,
-    meta: &PacketMeta,
-    turn: Turn,
-    ifindex: u32,
-    now: u64,
-) {
+fn tell(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, turn: Turn, ifindex: u32, now: u64) {
     let (under, syns, completed) = match turn {
         Turn::Begins { syns, completed } => (1, syns + 1, completed),
         Turn::Over { syns, completed } => (0, syns, completed),
