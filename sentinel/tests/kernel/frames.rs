@@ -5,6 +5,8 @@ use std::net::IpAddr;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const ACK: u8 = 0x10;
 
 /// An Ethernet frame with an IP packet inside.
 pub(crate) fn frame(src: &str, dst: &str, l4: &[u8], proto: u8) -> Vec<u8> {
