@@ -229,19 +229,22 @@ impl Source {
     /// A slot for a source not seen before, its window open.
     #[inline(always)]
     #[must_use]
-    pub const fn new(key: u64, now_ns: u64) -> Self {
+    pub fn new(key: u64, now_ns: u64) -> Self {
+        // A zero the compiler knows would become a call of `memset`: byte by byte, and one more frame on a stack that
+        // Linux 6.1 found too small for it.
+        let none = core::hint::black_box(0_u64);
         Self {
             key,
-            bytes: 0,
-            ports: 0,
-            packet_tat_ns: 0,
-            byte_tat_ns: 0,
+            bytes: none,
+            ports: none,
+            packet_tat_ns: none,
+            byte_tat_ns: none,
             window: (now_ns >> 20) as u32,
-            packets: 0,
-            syns: 0,
-            completed: 0,
-            until: 0,
-            raised: 0,
+            packets: none as u32,
+            syns: none as _,
+            completed: none as _,
+            until: none as _,
+            raised: none as _,
         }
     }
 
@@ -390,8 +393,14 @@ impl Bucket {
 /// How the state of a port turned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It came under flood.
-    Begins,
+    /// It came under flood; with the figures so far. (A variant without them would leave its place on the stack unwritten,
+    /// which Linux 5.10 refuses to read, and compilers read it before they ask which variant it is.)
+    Begins {
+        /// Handshakes begun.
+        syns: u64,
+        /// Handshakes completed.
+        completed: u64,
+    },
     /// It has been calm for [`PORT_CALM_NS`]; with the figures of the window before.
     Over {
         /// Handshakes begun in it.
@@ -424,7 +433,8 @@ impl Port {
         }
         if self.until_ns == 0 && self.syns.saturating_sub(self.completed) >= threshold {
             self.until_ns = now_ns + PORT_CALM_NS;
-            turn = Some(Turn::Begins);
+            let (syns, completed) = (self.syns, self.completed);
+            turn = Some(Turn::Begins { syns, completed });
         }
         turn
     }

@@ -301,26 +301,28 @@ impl Slot {
     /// Counts nothing any more.
     #[inline(always)]
     pub fn clear(&mut self) {
-        self.told = 0;
-        self.first_ns = 0;
-        self.bytes = 0;
-        self.payload_bytes = 0;
-        self.squares = 0;
-        self.zero_payload = 0;
-        self.psh = 0;
-        self.no_ack = 0;
-        self.len_min = 0;
-        self.len_max = 0;
-        self.fragments = 0;
-        self.syn = 0;
-        self.synack = 0;
-        self.fin = 0;
-        self.rst = 0;
-        self.urg = 0;
-        self.ecn = 0;
-        self.null = 0;
-        self.xmas = 0;
-        self.bare_fin = 0;
+        // A zero the compiler knows would become a call of `memset`, which fills byte by byte in the kernel.
+        let none = core::hint::black_box(0_u64);
+        self.told = none as u16;
+        self.first_ns = none;
+        self.bytes = none;
+        self.payload_bytes = none;
+        self.squares = none;
+        self.zero_payload = none as u32;
+        self.psh = none as u32;
+        self.no_ack = none as u32;
+        self.len_min = none as u16;
+        self.len_max = none as u16;
+        self.fragments = none as u16;
+        self.syn = none as u16;
+        self.synack = none as u16;
+        self.fin = none as u16;
+        self.rst = none as u16;
+        self.urg = none as u16;
+        self.ecn = none as u16;
+        self.null = none as u16;
+        self.xmas = none as u16;
+        self.bare_fin = none as u16;
     }
 
     /// Adds one packet; true where there is more to it than a data segment or datagram of a running flow.

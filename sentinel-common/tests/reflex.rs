@@ -229,7 +229,7 @@ fn a_flood_begins_once_lasts_while_it_lasts_and_ends_once() {
     let mut turns = Vec::new();
     let mut syn = |port: &mut Port, now: u64, completes: bool| {
         if let Some(turn) = port.begun(100, now) {
-            turns.push((now / S, turn == Turn::Begins));
+            turns.push((now / S, matches!(turn, Turn::Begins { .. })));
         }
         port.syns += 1;
         port.completed += u64::from(completes);

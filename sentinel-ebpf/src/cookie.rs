@@ -117,23 +117,15 @@ fn begun(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, ifindex: u32, 
         }
     }
     if let Some(turn) = turn {
-        tell(stat, settings, meta, turn, (port.syns, port.completed), ifindex, now);
+        tell(stat, settings, meta, turn, ifindex, now);
     }
     port.under_flood(now)
 }
 
 #[inline(always)]
-fn tell(
-    stat: &mut Stat,
-    settings: &Settings,
-    meta: &PacketMeta,
-    turn: Turn,
-    counts: (u64, u64),
-    ifindex: u32,
-    now: u64,
-) {
+fn tell(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, turn: Turn, ifindex: u32, now: u64) {
     let (under, syns, completed) = match turn {
-        Turn::Begins => (1, counts.0, counts.1),
+        Turn::Begins { syns, completed } => (1, syns + 1, completed),
         Turn::Over { syns, completed } => (0, syns, completed),
     };
     emit::record::<SynFloodRecord>(stat, |record| {

@@ -7,7 +7,7 @@ use std::path::Path;
 use testbed::tools::FIREWALLS;
 
 /// The suites there are.
-pub(crate) const SUITES: [&str; 3] = ["kernel", "pipeline", "respond"];
+pub(crate) const SUITES: [&str; 4] = ["kernel", "lists", "pipeline", "respond"];
 
 /// One figure, as `--json` writes it.
 #[derive(Debug, Deserialize, Serialize)]
@@ -83,7 +83,7 @@ fn cargo_bench(suite: &str, out: &Path) -> Result<()> {
         "--json",
     ])?;
     bench.arg(out);
-    if suite == "kernel" && !shell::is_root() {
+    if matches!(suite, "kernel" | "lists") && !shell::is_root() {
         let runner = format!(
             "CARGO_TARGET_{}_RUNNER",
             shell::host()?.to_uppercase().replace('-', "_")
