@@ -120,7 +120,6 @@ fn programs(kernel: &mut Kernel) -> Programs {
     let mut all = Programs::default();
     // Whether a kernel takes a program is known beforehand: one it should take and refuses fails.
     let frags = (!probe::multi_buffer()).then_some("multi-buffer frames need Linux 5.18");
-    let cookies = (probe::kernel_version() < Some((6, 0, 0))).then_some("SYN cookies from XDP need Linux 6.0");
     let wanted = [
         (PROG_XDP, None),
         (PROG_XDP_FRAGS, frags),
@@ -129,8 +128,8 @@ fn programs(kernel: &mut Kernel) -> Programs {
         (PROG_REDIRECT, None),
         (PROG_REDIRECT_FRAGS, frags),
         (PROG_RESTORE, None),
-        (PROG_COOKIE, cookies),
-        (PROG_COOKIE_FRAGS, cookies),
+        (PROG_COOKIE, None),
+        (PROG_COOKIE_FRAGS, frags),
     ];
     for (program, lacking) in wanted {
         if let Some(why) = lacking {
