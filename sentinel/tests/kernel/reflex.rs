@@ -81,7 +81,8 @@ fn counter(kernel: &Kernel, which: Counter) -> u64 {
 
 #[tokio::test]
 async fn each_threshold_speaks_once_a_window_and_tells_its_numbers() {
-    let cases: [(ReflexConfig, u32, fn(u32) -> Vec<u8>); 5] = [
+    type Case = (ReflexConfig, u32, fn(u32) -> Vec<u8>);
+    let cases: [Case; 5] = [
         (
             ReflexConfig {
                 packets: 100,
