@@ -23,6 +23,9 @@ const PROG_ARRAY: u32 = 3;
 const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 
+/// How often over the entries of a map are walked while they are moved, at most.
+const WALKS: u64 = 4;
+
 /// Maps that begin empty with each agent: the ring, whose reader died with what it had not read; flows and what belongs
 /// to them, which the new agent's table would take for new ones with a past; and scratch space.
 const PRIVATE: &[&str] = &[n::MAP_EVENTS, n::MAP_FLOWS, "TAKEN", "TALK", n::MAP_SCRATCH, "AYA_LOGS"];
@@ -181,9 +184,9 @@ impl Takeover {
         for one in &self.moves {
             let path = self.maps.join(format!("{}-new", one.name));
             let new = MapData::from_pin(&path).map_err(|error| broken(&path, &error))?;
-            let (key_size, value_size) = (one.key_size as usize, one.value_size as usize);
+            let sizes = (one.key_size as usize, one.value_size as usize);
             let (old, wanted) = one.capacities;
-            match rawmap::copy(one.old.fd().as_fd(), new.fd().as_fd(), key_size, value_size) {
+            match rawmap::copy(one.old.fd().as_fd(), new.fd().as_fd(), sizes, WALKS * u64::from(old)) {
                 Ok(entries) => {
                     tracing::info!(
                         map = one.name,
