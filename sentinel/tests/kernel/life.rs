@@ -404,6 +404,29 @@ fn an_upgrade_may_change_the_hook_without_a_gap() {
     });
 }
 
+/// An agent without `kernel.egress` leaves no egress program of the one before, which would go on dropping.
+#[test]
+fn an_upgrade_without_egress_takes_the_egress_program_down() {
+    if kernel(&config(), Mode::Simulation).is_none() || !probe::tcx() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let links = || -> Vec<String> {
+        let files = std::fs::read_dir(bpffs.pins().join("links")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("tcx-egress")).collect()
+    };
+    for egress in [true, false, true] {
+        let config = KernelConfig {
+            egress,
+            ..pinned(&bpffs)
+        };
+        let mut agent = Kernel::load(&config, Mode::Production).unwrap();
+        Pair::inside(&pair.near, || agent.attach(&["veth0".into()])).unwrap();
+        assert_eq!(links().len(), usize::from(egress), "{:?}", links());
+    }
+}
+
 /// A pinned array's one element, in bytes.
 fn element(path: &Path) -> Vec<u8> {
     let out = Command::new("bpftool")
