@@ -127,6 +127,8 @@ pub const MAP_PORTS: &str = "PORTS";
 pub const MAP_COOKIE_PORTS: &str = "COOKIE_PORTS";
 /// Array of 64-bit words: interfaces, by index modulo [`SLOT_TABLE`], on which an answer would not arrive.
 pub const MAP_COOKIE_MUTE: &str = "COOKIE_MUTE";
+/// Per-CPU array: where the program that answers SYNs puts headers together. Nothing of it outlives the packet.
+pub const MAP_COOKIE_WORK: &str = "COOKIE_WORK";
 /// XDP program that answers SYNs with cookies, and checks what comes back.
 pub const PROG_COOKIE: &str = "sentinel_cookie";
 /// The same, called by the program that takes multi-buffer frames.

@@ -1,7 +1,11 @@
 //! The header of pinned maps: what an agent asks before it takes over the maps of the one before.
 
 use crate::entry::{AllowEntry, BlockEntry};
+use crate::list::{Bucket4, Bucket6, ListHits, NetSlot, Slot4, Slot6, Standing};
 use crate::names::MAX_INTERFACES;
+use crate::rate::{Bucket as RateBucket, Set as RateSet};
+use crate::redirect::{RedirectKey, Redirected};
+use crate::reflex::{Alarm, Bucket as SourceBucket, Port, Source};
 use crate::settings::{Reflex, Settings};
 use crate::stat::{Counter, CpuBlock};
 use core::mem::{offset_of, size_of};
@@ -119,6 +123,23 @@ layout! {
         syn_flood_half_open, reflex, talk_mask, ring_high, pad,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, pad }
+    Slot4 { address, even, odd, hits }
+    Bucket4 { slots }
+    Slot6 { address, even, odd, hits }
+    Bucket6 { slots }
+    NetSlot { even, odd, own_even, own_odd, hits, prefix_len }
+    Standing { next_expiry_ns, shadow, used, expires_ns, decisions }
+    ListHits { hits, hit_bytes, would_hits, would_bytes }
+    RateBucket { tag, packet_tat_ns, byte_tat_ns, pad }
+    RateSet { buckets }
+    Source {
+        key, bytes, ports, packet_tat_ns, byte_tat_ns, window, packets, syns, completed, until, raised,
+    }
+    SourceBucket { slots }
+    Alarm { limited_until_ns, flood_until_ns, pad }
+    Port { window_ns, until_ns, syns, completed }
+    RedirectKey { remote, port, proto, pad }
+    Redirected { seen_ns, address, port, remote_port, pad }
     PinHeader { magic, layout, policy, pad, slots, agent }
 }
 

@@ -91,22 +91,24 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
 #[inline(always)]
 fn judge(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, bytes: u64, ifindex: u32, now: u64) -> Verdict {
     let hints = hint::of(settings, &meta.src, meta.ip_version);
+    let mut verdict = Verdict::Pass;
     if hints != 0 {
         if hints & HINT_ALLOW != 0 && allowed(&meta.src, meta.ip_version, now) {
             return Verdict::PassAllowed;
         }
-        let mut verdict = Verdict::Pass;
         if hints & HINT_ENTRY != 0 {
             verdict = entry::judge(stat, settings, meta, bytes, ifindex, now);
         }
         if hints & (HINT_LIST | HINT_LIST_NET) != 0 && list::may_add(settings, verdict) {
             verdict = list::stricter(verdict, list::judge(stat, settings, meta, hints, bytes, now));
         }
-        if !matches!(verdict, Verdict::Pass) {
+        if !list::may_add(settings, verdict) {
             return verdict;
         }
+        verdict = forgotten(verdict, now);
     }
-    reflex::limit(settings, meta, bytes, now)
+    // What only counts hides no limit either.
+    list::stricter(verdict, reflex::limit(settings, meta, bytes, now))
 }
 
 /// Counts a verdict: once by what became of the packet and its family, and once by reason.

@@ -346,6 +346,9 @@ impl Kernel {
             let pins = self.pins.as_ref();
             let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;
             holding.tc.push(held);
+        } else {
+            // One that an earlier agent pinned would go on by that agent's settings, and maps it may have had to itself.
+            self.leave(name, ifindex, &[Kind::Egress], tcx);
         }
         Ok(mode)
     }
@@ -407,8 +410,10 @@ impl Kernel {
         for kind in hooks {
             pins.drop_pin(*kind, ifindex);
         }
-        if !tcx && hooks.contains(&Kind::Ingress) {
-            tc::remove_filter(name, Direction::In);
+        for (kind, direction) in [(Kind::Ingress, Direction::In), (Kind::Egress, Direction::Out)] {
+            if !tcx && hooks.contains(&kind) {
+                tc::remove_filter(name, direction);
+            }
         }
     }
 

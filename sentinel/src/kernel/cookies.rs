@@ -1,7 +1,7 @@
 //! SYN cookies: loads the stage that answers with them, enters it, and says what they can do here.
 
 use super::Kernel;
-use super::error::KernelError;
+use super::error::{KernelError, insist};
 use super::load::{missing, xdp};
 use super::probe;
 use crate::config::{KernelConfig, Switch};
@@ -86,7 +86,7 @@ pub(super) fn load(ebpf: &mut Ebpf, settings: &mut Settings, config: &KernelConf
 /// Loads a stage and puts it where the ingress program looks for it.
 fn enter(ebpf: &mut Ebpf, program: &'static str, map: &'static str) -> Result<(), KernelError> {
     let stage = xdp(ebpf, program)?;
-    stage.load().map_err(|error| KernelError::program(program, error))?;
+    insist(|| stage.load()).map_err(|error| KernelError::program(program, error))?;
     let fd = stage
         .fd()
         .and_then(|fd| fd.try_clone().map_err(aya::programs::ProgramError::IOError))

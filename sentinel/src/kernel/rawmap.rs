@@ -38,29 +38,39 @@ fn element(command: libc::c_int, map: BorrowedFd<'_>, key: Option<&[u8]>, value:
 }
 
 /// Copies every element of a hash or a trie into another of the same key and value sizes. Returns how many.
-/// What is deleted meanwhile may be copied, and what is added may not: nobody may be writing entries.
+/// What is deleted meanwhile may be copied, and what is added may not: where that matters nobody may be writing entries.
+/// A deleted key sends the walk back to its beginning, so it ends after `most` keys in any case.
 ///
 /// # Errors
 /// The kernel's; `E2BIG` or `ENOSPC` where the new map is too small.
-pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, key_size: usize, value_size: usize) -> io::Result<u64> {
+pub(super) fn copy(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    (key_size, value_size): (usize, usize),
+    most: u64,
+) -> io::Result<u64> {
     let mut key = vec![0u8; key_size];
     let mut next = vec![0u8; key_size];
     let mut value = vec![0u8; value_size];
     let mut copied = 0;
-    let mut first = true;
-    loop {
-        let after = (!first).then_some(key.as_slice());
+    for at in 0..most {
+        let after = (at > 0).then_some(key.as_slice());
         match element(NEXT_KEY, from, after, &mut next) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(copied),
             Err(error) => return Err(error),
         }
         std::mem::swap(&mut key, &mut next);
-        first = false;
-        element(LOOKUP, from, Some(&key), &mut value)?;
+        match element(LOOKUP, from, Some(&key), &mut value) {
+            Ok(()) => {}
+            // The programs that still run made room in an LRU map meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            Err(error) => return Err(error),
+        }
         element(UPDATE, to, Some(&key), &mut value)?;
         copied += 1;
     }
+    Ok(copied)
 }
 
 /// Zeroes the first `head` bytes of an element of a per-CPU array of `value_size` bytes a CPU, on every CPU that may
@@ -78,4 +88,64 @@ pub(super) fn zero_per_cpu(map: BorrowedFd<'_>, index: u32, value_size: usize, h
         cpu.iter_mut().take(head).for_each(|byte| *byte = 0);
     }
     element(UPDATE, map, Some(&key), &mut value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::probe;
+    use aya::maps::MapData;
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Command of bpf(2), `linux/bpf.h`.
+    const DELETE: libc::c_int = 3;
+    const HASH: u32 = 1;
+    const STAYS: u32 = 64;
+
+    /// A hash of `u32` to `u64`.
+    fn hash() -> MapData {
+        let map = aya_obj::Map::new_from_params(HASH, 4, 8, 4 * STAYS, 0);
+        MapData::create(map, "copied", None).unwrap()
+    }
+
+    fn at(command: libc::c_int, map: BorrowedFd<'_>, key: u32, value: u64) -> io::Result<u64> {
+        let mut value = value.to_ne_bytes();
+        element(command, map, Some(&key.to_ne_bytes()), &mut value)?;
+        Ok(u64::from_ne_bytes(value))
+    }
+
+    /// Conversations with the honeypot come and go in an LRU map while the next agent copies it.
+    #[test]
+    fn what_goes_while_it_is_copied_is_left_out_and_nothing_else() {
+        if !probe::missing_capabilities().is_empty() {
+            println!("skipped: needs root");
+            return;
+        }
+        let (from, to) = (hash(), hash());
+        let (from, to) = (from.fd().as_fd(), to.fd().as_fd());
+        for key in 0..STAYS {
+            at(UPDATE, from, key, u64::from(key)).unwrap();
+        }
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    for command in [UPDATE, DELETE] {
+                        for key in STAYS..3 * STAYS {
+                            let _ = at(command, from, key, 0);
+                        }
+                    }
+                }
+            });
+            let copies = (0..2000).map(|_| copy(from, to, (4, 8), u64::MAX));
+            let failed = copies.filter(Result::is_err).count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(failed, 0);
+        });
+        for key in 0..STAYS {
+            assert_eq!(at(LOOKUP, to, key, 0).unwrap(), u64::from(key));
+        }
+        assert_eq!(copy(from, to, (4, 8), 3).unwrap(), 3, "a walk has an end");
+    }
 }

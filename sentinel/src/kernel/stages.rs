@@ -112,21 +112,41 @@ impl Kernel {
     ) -> Result<(), KernelError> {
         let v4 = v4.map(|(address, port)| (address.map(IpAddr::V4), port));
         let v6 = v6.map(|(address, port)| (address.map(IpAddr::V6), port));
+        let elements = match self.elements(v4, v6) {
+            Ok(elements) => elements,
+            Err(KernelError::Honeypot { cause }) => {
+                // Whatever was set before, an earlier agent's with `kernel.pin` too: outcomes say that there is none.
+                self.point([Honeypot::default(); 2], Some(cause.clone()))?;
+                return Err(KernelError::Honeypot { cause });
+            }
+            Err(error) => return Err(error),
+        };
+        self.point(elements, None)
+    }
+
+    /// What to write, of a honeypot that can be reached.
+    fn elements(
+        &self,
+        v4: Option<(Option<IpAddr>, u16)>,
+        v6: Option<(Option<IpAddr>, u16)>,
+    ) -> Result<[Honeypot; 2], KernelError> {
         let elements = [element(v4)?, element(v6)?];
-        if let Some(cause) = &self.stages.refused
-            && (v4.is_some() || v6.is_some())
-        {
-            self.reach(|reach| reach.refused = Some(cause.clone()));
-            return Err(KernelError::Honeypot { cause: cause.clone() });
-        }
-        if !self.config.egress && (v4.is_some() || v6.is_some()) {
-            let cause = "its answers are given their address back on the way out; set `kernel.egress: true`".into();
-            return Err(KernelError::Honeypot { cause });
-        }
-        if self.config.hook == Hook::Tc && (v4.is_some() || v6.is_some()) {
-            let cause = "packets are rewritten in XDP, and `kernel.hook` is `tc`".into();
-            return Err(KernelError::Honeypot { cause });
-        }
+        let cause = if v4.is_none() && v6.is_none() {
+            None
+        } else if let Some(cause) = &self.stages.refused {
+            Some(format!("this kernel cannot redirect: {cause}"))
+        } else if !self.config.egress {
+            Some("its answers are given their address back on the way out; set `kernel.egress: true`".to_owned())
+        } else if self.config.hook == Hook::Tc {
+            Some("packets are rewritten in XDP, and `kernel.hook` is `tc`".to_owned())
+        } else {
+            None
+        };
+        cause.map_or(Ok(elements), |cause| Err(KernelError::Honeypot { cause }))
+    }
+
+    /// Writes both elements, and notes what outcomes are to say.
+    fn point(&mut self, elements: [Honeypot; 2], refused: Option<String>) -> Result<(), KernelError> {
         for (index, honeypot) in (0..).zip(elements) {
             self.stages
                 .honeypots
@@ -134,9 +154,8 @@ impl Kernel {
                 .map_err(|error| KernelError::map(n::MAP_HONEYPOTS, &error))?;
         }
         self.reach(|reach| {
-            reach.honeypot4 = v4.is_some();
-            reach.honeypot6 = v6.is_some();
-            reach.refused = None;
+            [reach.honeypot4, reach.honeypot6] = elements.map(|one| one.flags & HONEYPOT_SET != 0);
+            reach.refused = refused;
         });
         Ok(())
     }

@@ -23,12 +23,23 @@ const PROG_ARRAY: u32 = 3;
 const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 
+/// How often over the entries of a map are walked while they are moved, at most.
+const WALKS: u64 = 4;
+
 /// Maps that begin empty with each agent: the ring, whose reader died with what it had not read; flows and what belongs
 /// to them, which the new agent's table would take for new ones with a past; and scratch space.
-const PRIVATE: &[&str] = &[n::MAP_EVENTS, n::MAP_FLOWS, "TAKEN", "TALK", n::MAP_SCRATCH, "AYA_LOGS"];
-/// Maps that are written before the programs that read them are attached. So are all program arrays, which the kernel
-/// empties when nobody holds them: pinned, they outlive the agent.
-const RENEWED: &[&str] = &[n::MAP_SETTINGS];
+const PRIVATE: &[&str] = &[
+    n::MAP_EVENTS,
+    n::MAP_FLOWS,
+    n::MAP_TAKEN,
+    n::MAP_TALK,
+    n::MAP_SCRATCH,
+    n::MAP_COOKIE_WORK,
+    "AYA_LOGS",
+];
+/// Maps that say what the configuration says, written before the programs that read them are attached. So are all
+/// program arrays, which the kernel empties when nobody holds them: pinned, they outlive the agent.
+const RENEWED: &[&str] = &[n::MAP_SETTINGS, n::MAP_HONEYPOTS, n::MAP_COOKIE_PORTS];
 
 /// What becomes of a map when an agent starts with `kernel.pin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,9 +192,9 @@ impl Takeover {
         for one in &self.moves {
             let path = self.maps.join(format!("{}-new", one.name));
             let new = MapData::from_pin(&path).map_err(|error| broken(&path, &error))?;
-            let (key_size, value_size) = (one.key_size as usize, one.value_size as usize);
+            let sizes = (one.key_size as usize, one.value_size as usize);
             let (old, wanted) = one.capacities;
-            match rawmap::copy(one.old.fd().as_fd(), new.fd().as_fd(), key_size, value_size) {
+            match rawmap::copy(one.old.fd().as_fd(), new.fd().as_fd(), sizes, WALKS * u64::from(old)) {
                 Ok(entries) => {
                     tracing::info!(
                         map = one.name,
@@ -346,5 +357,60 @@ fn broken(path: &Path, error: &(dyn std::error::Error + 'static)) -> KernelError
     KernelError::System {
         call: format!("{} (`sentinel detach` removes what is pinned)", path.display()),
         source: std::io::Error::other(chain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::load;
+
+    /// A map that is new to the object has to be thought about: kept ones are in `sentinel_common::pin`'s layout.
+    #[test]
+    fn every_map_has_the_fate_it_was_meant_to_have() {
+        let kept = [
+            n::MAP_SLOTS,
+            n::MAP_STATS,
+            n::MAP_ALLOW4,
+            n::MAP_ALLOW6,
+            n::MAP_BLOCK4,
+            n::MAP_BLOCK6,
+            n::MAP_BLOCK_NET4,
+            n::MAP_BLOCK_NET6,
+            n::MAP_HINT4,
+            n::MAP_HINT6,
+            n::MAP_LIST4,
+            n::MAP_LIST6,
+            n::MAP_LIST_NET4,
+            n::MAP_LIST_NET6,
+            n::MAP_LISTS,
+            n::MAP_LIST_HITS,
+            n::MAP_SOURCES,
+            n::MAP_LIMITED,
+            n::MAP_ALARM,
+            n::MAP_PORTS,
+            n::MAP_COOKIE_MUTE,
+            n::MAP_LIMITS,
+            n::MAP_REDIRECTS,
+        ];
+        let renewed = [
+            n::MAP_SETTINGS,
+            n::MAP_HONEYPOTS,
+            n::MAP_COOKIE_PORTS,
+            n::MAP_STAGES,
+            n::MAP_STAGES_FRAGS,
+            n::MAP_STAGES_EGRESS,
+        ];
+        for name in load::map_names() {
+            let kind = if name.starts_with("STAGES") { PROG_ARRAY } else { HASH };
+            let meant = if kept.contains(&name.as_str()) {
+                Fate::Kept
+            } else if renewed.contains(&name.as_str()) {
+                Fate::Renewed
+            } else {
+                Fate::Private
+            };
+            assert_eq!(fate(&name, kind), meant, "{name}");
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn swap(ebpf: &mut Ebpf, pins: &Pins, kind: Kind, ifindex: u32) -> Re
     for name in [n::PROG_XDP, n::PROG_XDP_FRAGS] {
         let Some(link) = pins.find(kind, ifindex)? else { break };
         let program = xdp(ebpf, name)?;
-        if program.fd().is_err() && program.load().is_err() {
+        if program.fd().is_err() && insist(|| program.load()).is_err() {
             continue;
         }
         let swapped = XdpLink::try_from(link).ok().and_then(|link| {

@@ -5,7 +5,7 @@ use super::*;
 use sentinel::config::Hook;
 use sentinel::kernel::{leftovers, on_tc, on_xdp, unpin};
 use sentinel::respond::Enforcer;
-use sentinel_common::entry::{AllowEntry, BlockEntry, NEVER_NS};
+use sentinel_common::entry::{ACTION_REDIRECT, AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::names as n;
 use sentinel_common::settings::Settings;
 use std::net::UdpSocket;
@@ -402,6 +402,74 @@ fn an_upgrade_may_change_the_hook_without_a_gap() {
         Stream::wait(&stream.sent, 20);
         assert_eq!(stream.got.load(Ordering::Relaxed), passed);
     });
+}
+
+/// An agent without `kernel.egress` leaves no egress program of the one before, which would go on dropping.
+#[test]
+fn an_upgrade_without_egress_takes_the_egress_program_down() {
+    if kernel(&config(), Mode::Simulation).is_none() || !probe::tcx() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let links = || -> Vec<String> {
+        let files = std::fs::read_dir(bpffs.pins().join("links")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("tcx-egress")).collect()
+    };
+    for egress in [true, false, true] {
+        let config = KernelConfig {
+            egress,
+            ..pinned(&bpffs)
+        };
+        let mut agent = Kernel::load(&config, Mode::Production).unwrap();
+        Pair::inside(&pair.near, || agent.attach(&["veth0".into()])).unwrap();
+        assert_eq!(links().len(), usize::from(egress), "{:?}", links());
+    }
+}
+
+/// Where an upgrade cannot redirect any more, outcomes say so, and nothing goes to the honeypot of the agent before.
+#[test]
+fn a_honeypot_of_the_agent_before_is_not_this_ones() {
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let path = bpffs.pins().join("maps/HONEYPOTS");
+    let redirect = BlockEntry {
+        action: ACTION_REDIRECT,
+        ..block()
+    };
+    let set = |agent: &mut Kernel| agent.set_honeypot(Some((None, 2222)), None);
+    let attach = |agent: &mut Kernel| Pair::inside(&pair.near, || agent.attach(&["veth0".into()])).unwrap();
+    let mut agent = Kernel::load(&pinned(&bpffs), Mode::Production).unwrap();
+    set(&mut agent).unwrap();
+    attach(&mut agent);
+    assert_eq!(agent.blocks().shortfall(far(), &redirect), None);
+    assert!(element(&path).iter().any(|byte| *byte != 0));
+    drop(agent);
+
+    let without = KernelConfig {
+        egress: false,
+        ..pinned(&bpffs)
+    };
+    let mut agent = Kernel::load(&without, Mode::Production).unwrap();
+    assert!(
+        element(&path).iter().any(|byte| *byte != 0),
+        "the programs of the agent before still have theirs"
+    );
+    assert!(matches!(set(&mut agent), Err(KernelError::Honeypot { .. })));
+    let said = agent.blocks().shortfall(far(), &redirect).unwrap();
+    assert!(said.contains("dropped") && said.contains("kernel.egress"), "{said}");
+    attach(&mut agent);
+    assert!(element(&path).iter().all(|byte| *byte == 0));
+
+    // One that was set in this run goes, too, with a word that cannot be carried out.
+    let mut agent = kernel(&config(), Mode::Production).unwrap();
+    set(&mut agent).unwrap();
+    let nowhere = agent.set_honeypot(Some((Some("127.0.0.1".parse().unwrap()), 2222)), None);
+    assert!(matches!(nowhere, Err(KernelError::Honeypot { .. })));
+    let said = agent.blocks().shortfall(far(), &redirect).unwrap();
+    assert!(said.contains("127.0.0.1"), "{said}");
 }
 
 /// A pinned array's one element, in bytes.

@@ -5,7 +5,7 @@ use super::*;
 use sentinel::kernel::{Record, RingReader, decode};
 use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
-use sentinel_common::entry::{AllowEntry, NEVER_NS};
+use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use sentinel_common::event::{REFLEX_BYTES, REFLEX_HALF_OPEN, REFLEX_PACKETS, REFLEX_PORTS, REFLEX_SYNS, ReflexRecord};
 use sentinel_common::names::PROG_XDP;
 use std::net::IpAddr;
@@ -216,6 +216,37 @@ fn volume_limits_everything_by_packets_and_bytes() {
         let passed = send(&mut kernel, 2_000, |_| ack.clone());
         assert!((100..1_000).contains(&passed), "{passed}");
         assert!(counter(&kernel, Counter::DropReflex) > 0);
+    }
+}
+
+/// A decision in simulation leaves its source no better off than without it.
+#[test]
+fn what_only_counts_hides_no_limit() {
+    let reflex = ReflexConfig {
+        packets: 100,
+        limit: true,
+        limit_packets: 100,
+        ..quiet()
+    };
+    for (source, dst) in [("198.51.100.7", "10.0.0.1"), ("2001:db8:7:7::7", "2001:db8:1::1")] {
+        let Some(mut kernel) = kernel(&with(reflex.clone()), Mode::Production) else {
+            return;
+        };
+        let entry = BlockEntry {
+            expires_ns: NEVER_NS,
+            action: ACTION_DROP,
+            flags: FLAG_SHADOW,
+            ..BlockEntry::default()
+        };
+        let target = ipnet::IpNet::from(source.parse::<IpAddr>().unwrap());
+        kernel.blocks().put_block(target, &entry).unwrap();
+        let ack = frame(source, dst, &tcp(2000, 443, ACK, b""), TCP);
+        let passed = send(&mut kernel, 2_000, |_| ack.clone());
+        assert!((100..1_000).contains(&passed), "{passed}");
+        assert_eq!(counter(&kernel, Counter::DropReflex), 1);
+        assert_eq!(counter(&kernel, Counter::WouldDrop), u64::from(passed));
+        let entry = kernel.blocks().get_block(target).unwrap().unwrap();
+        assert_eq!((entry.hits, entry.would_hits), (0, u64::from(passed) + 1));
     }
 }
 

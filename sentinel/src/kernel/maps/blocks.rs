@@ -239,7 +239,7 @@ impl Enforcer for BlockMaps {
         };
         if let Some(cause) = &reach.refused {
             return Some(format!(
-                "its packets are dropped, because this kernel cannot redirect: {cause}"
+                "its packets are dropped, because the honeypot cannot be reached: {cause}"
             ));
         }
         if !there {

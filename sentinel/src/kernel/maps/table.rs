@@ -19,6 +19,9 @@ pub(super) type Pairs<K, V> = Vec<(K, V)>;
 pub(super) trait Store {
     type Key: Pod;
     type Value: Pod;
+    /// Whether [`NO_EXIST`] is heeded. Tries took it and replaced all the same, up to Linux 6.12 (and its predecessors
+    /// without the fix of `trie_update_elem` of December 2024).
+    const EXCLUSIVE: bool;
     fn get(&self, key: &Self::Key) -> Result<Option<Self::Value>, MapError>;
     fn set(&mut self, key: &Self::Key, value: &Self::Value, flags: u64) -> Result<(), MapError>;
     fn unset(&mut self, key: &Self::Key) -> Result<(), MapError>;
@@ -28,6 +31,7 @@ pub(super) trait Store {
 impl<K: Pod, V: Pod> Store for HashMap<MapData, K, V> {
     type Key = K;
     type Value = V;
+    const EXCLUSIVE: bool = true;
 
     fn get(&self, key: &K) -> Result<Option<V>, MapError> {
         found(Self::get(self, key, 0))
@@ -72,6 +76,7 @@ impl Prefixed for NetSlot {
 impl<K: Pod, V: Prefixed> Store for LpmTrie<MapData, K, V> {
     type Key = Key<K>;
     type Value = V;
+    const EXCLUSIVE: bool = false;
 
     /// A trie answers with the longest prefix that covers the key; only the very same prefix counts here.
     fn get(&self, key: &Key<K>) -> Result<Option<V>, MapError> {
@@ -137,8 +142,9 @@ impl<M: Store> Table<M> {
         key: &M::Key,
         merge: impl Fn(Option<M::Value>) -> M::Value,
     ) -> Result<bool, EnforceError> {
+        let absent = M::EXCLUSIVE || self.get(key)?.is_none();
         // The kernel's maps of prefixes hold one more, for renewals.
-        if self.used < u64::from(self.capacity) {
+        if absent && self.used < u64::from(self.capacity) {
             match self.map.set(key, &merge(None), NO_EXIST) {
                 Ok(()) => {
                     self.used += 1;
@@ -196,4 +202,64 @@ pub(super) fn table<M: Store + TryFrom<aya::maps::Map, Error = MapError>>(
     // A map that an earlier agent pinned already holds some.
     table.used = table.map.all().map_err(|error| KernelError::map(name, &error))?.len() as u64;
     Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sentinel_common::entry::NEVER_NS;
+    use std::collections::BTreeMap;
+
+    /// A trie as kernels had it before they heeded [`NO_EXIST`].
+    #[derive(Default)]
+    struct OldTrie(BTreeMap<u32, BlockEntry>);
+
+    impl Store for OldTrie {
+        type Key = u32;
+        type Value = BlockEntry;
+        const EXCLUSIVE: bool = <LpmTrie<MapData, [u8; 4], BlockEntry> as Store>::EXCLUSIVE;
+
+        fn get(&self, key: &u32) -> Result<Option<BlockEntry>, MapError> {
+            Ok(self.0.get(key).copied())
+        }
+
+        fn set(&mut self, key: &u32, value: &BlockEntry, _flags: u64) -> Result<(), MapError> {
+            self.0.insert(*key, *value);
+            Ok(())
+        }
+
+        fn unset(&mut self, key: &u32) -> Result<(), MapError> {
+            self.0.remove(key);
+            Ok(())
+        }
+
+        fn all(&self) -> Result<Pairs<u32, BlockEntry>, MapError> {
+            Ok(self.0.iter().map(|(key, entry)| (*key, *entry)).collect())
+        }
+    }
+
+    #[test]
+    fn a_prefix_renewed_where_tries_heed_no_flags_stays_one_prefix_with_its_counters() {
+        let mut table = Table {
+            map: OldTrie::default(),
+            name: "BLOCK_NET4",
+            capacity: 2,
+            used: 0,
+        };
+        let order = BlockEntry {
+            expires_ns: NEVER_NS,
+            ..BlockEntry::default()
+        };
+        let merge = |old: Option<BlockEntry>| old.map_or(order, |old| order.over(&old));
+        assert!(table.put(&1, merge).unwrap(), "new");
+        table.map.0.get_mut(&1).unwrap().hits = 7;
+        for _ in 0..3 {
+            assert!(!table.put(&1, merge).unwrap(), "there already");
+        }
+        assert_eq!(table.get(&1).unwrap().unwrap().hits, 7);
+        assert_eq!(table.usage().1.entries, 1);
+        assert!(table.put(&2, merge).unwrap(), "there is room for another");
+        assert!(matches!(table.put(&3, merge), Err(EnforceError::Full { .. })));
+        assert!(!table.put(&1, merge).unwrap(), "a full one still renews");
+    }
 }
