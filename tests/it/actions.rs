@@ -115,7 +115,7 @@ fn where_the_hook_cannot_redirect_it_drops_and_says_so() {
     );
     let said = outcome(&scene, &decision);
     assert!(
-        said.starts_with("enforced by") && said.contains("dropped where tc is the hook"),
+        said.starts_with("enforced by") && said.contains("are dropped") && said.contains("`kernel.hook` is `tc`"),
         "{said}"
     );
     let line = format!("ssh-keyscan -T 2 -t ed25519 {}", scene.protected.v4);
