@@ -155,8 +155,9 @@ pub fn hash(seed: u64, packet: &PacketMeta, direction: Direction) -> u64 {
         Direction::Egress => (&packet.dst, &packet.src, packet.dst_port, packet.src_port),
     };
     let flags = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
-    let ports = u64::from(remote_port) << 48 | u64::from(local_port) << 32 | u64::from(packet.proto) << 8;
-    let mut sum = fold(ports | u64::from(flags), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let ports = u64::from(remote_port) | u64::from(local_port) << 16;
+    let ports = ports | u64::from(packet.proto) << 32 | u64::from(flags) << 40;
+    let mut sum = fold(ports, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     if packet.ip_version == 4 {
         let pair = u64::from(remote.tail()) << 32 | u64::from(local.tail());
         sum = sum.wrapping_add(fold(pair, seed));
@@ -275,9 +276,12 @@ impl Slot {
             a ^ c | b ^ d
         };
         let ends = differ(&self.remote, remote) | differ(&self.local, local);
-        let ports = u32::from(self.remote_port ^ remote_port) | u32::from(self.local_port ^ local_port);
-        let kind = self.proto ^ packet.proto | self.flags ^ flags(packet, direction);
-        ends | u64::from(ports) | u64::from(kind) == 0
+        // In the order of the fields, so that those of the slot are read as one word.
+        let word = |remote: u16, local: u16, proto: u8, flags: u8| {
+            u64::from(remote) | u64::from(local) << 16 | u64::from(proto) << 32 | u64::from(flags) << 40
+        };
+        let own = word(self.remote_port, self.local_port, self.proto, self.flags);
+        ends | own ^ word(remote_port, local_port, packet.proto, flags(packet, direction)) == 0
     }
 
     /// An empty slot of this packet's flow and direction.

@@ -110,9 +110,8 @@ pub(crate) fn packet(
     let (bucket, tag) = place(hash, direction);
     let buckets = settings.flow_mask + 1;
     let index = stat.cpu() * buckets + (bucket & settings.flow_mask);
-    let refused = if meta.segments > 1 { meta.segments } else { 1 };
     let Some(pointer) = FLOWS.get_ptr_mut(index) else {
-        stat.add(Counter::FlowRefused, u64::from(refused));
+        refused(stat, meta);
         return Learned::default();
     };
     // SAFETY: the element is this CPU's, the program does not nest in itself, and the agent only reads it.
@@ -136,11 +135,18 @@ pub(crate) fn packet(
     };
     let learned = pass.count(bucket, tag, &mut kernel);
     if !learned.counted {
-        stat.add(Counter::FlowRefused, u64::from(refused));
+        refused(stat, meta);
     } else if learned.created {
         stat.count(Counter::FlowNew);
     }
     learned
+}
+
+/// Counts packets that found no slot.
+#[inline(always)]
+fn refused(stat: &mut Stat, meta: &PacketMeta) {
+    let packets = if meta.segments > 1 { meta.segments } else { 1 };
+    stat.add(Counter::FlowRefused, u64::from(packets));
 }
 
 /// Body of the egress programs: counts, accounts, lets go; `RESTORED` where the packet's destination has been judged

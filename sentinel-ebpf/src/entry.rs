@@ -32,12 +32,41 @@ const EXACT: u64 = 16;
 /// Where the action stands.
 const ACTION_SHIFT: u32 = 8;
 
-/// What the entries say of a packet from `meta.src`.
+/// The entry of an exact address.
+#[inline(always)]
+pub(crate) fn exact(address: &Addr, ip_version: u8) -> Option<*mut BlockEntry> {
+    if ip_version == 4 {
+        BLOCK4.get_ptr_mut(tail(address))
+    } else {
+        BLOCK6.get_ptr_mut(&address.0)
+    }
+}
+
+/// Whether an exact source's entry drops the packet and leaves nothing to ask; then it has counted it. [`judge`] would
+/// come to the same, by a longer way.
+#[inline(always)]
+pub(crate) fn strikes(settings: &Settings, entry: *mut BlockEntry, bytes: u64, now: u64) -> bool {
+    // SAFETY: the pointer is fresh from the map; the rest as in `meet`. The flags are read for this question alone, lest
+    // the verifier carries its answer on into `judge` and walks that once for each.
+    unsafe {
+        let enforces = (&raw const settings.flags).read_volatile() & SETTING_ENFORCE;
+        let plain = (*entry).action == ACTION_DROP && (*entry).flags & FLAG_SHADOW == 0;
+        if forget(u64::from(plain && enforces != 0 && !(*entry).expired(now)), now) == 0 {
+            return false;
+        }
+        count(entry, true, 1, bytes);
+        touch(entry, now);
+    }
+    true
+}
+
+/// What the entries say of a packet from `meta.src`, whose own is `exact`.
 #[inline(always)]
 pub(crate) fn judge(
     stat: &mut Stat,
     settings: &Settings,
     meta: &PacketMeta,
+    exact: Option<*mut BlockEntry>,
     bytes: u64,
     ifindex: u32,
     now: u64,
@@ -47,7 +76,7 @@ pub(crate) fn judge(
     let mut over = forget(0, now);
     // The first answer that counts for nothing else, or the one that decides.
     let mut says = forget(0, now);
-    walk(&meta.src, meta.ip_version, |entry, exact| {
+    walk(&meta.src, meta.ip_version, exact, |entry, exact| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet(stat, meta, entry, size, now & !1 | says >> 1 & 1) };
         over |= answer;
@@ -175,7 +204,8 @@ pub(crate) fn leaving(
 ) -> bool {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let mut says = forget(0, now);
-    walk(&meta.dst, meta.ip_version, |entry, _| {
+    let own = exact(&meta.dst, meta.ip_version);
+    walk(&meta.dst, meta.ip_version, own, |entry, _| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet_leaving(entry, packets, bytes, now, says) };
         if answer & SAYS == 0 {
@@ -213,16 +243,17 @@ unsafe fn meet_leaving(entry: *mut BlockEntry, packets: u64, bytes: u64, now: u6
     }
 }
 
-/// Shows `meet` every entry that covers an address, the exact one first, then prefixes from the longest on, until it
+/// Shows `meet` every entry that covers an address, its own first, then prefixes from the longest on, until it
 /// has heard enough.
 #[inline(always)]
-fn walk(address: &Addr, ip_version: u8, mut meet: impl FnMut(*mut BlockEntry, bool) -> bool) {
+fn walk(
+    address: &Addr,
+    ip_version: u8,
+    own: Option<*mut BlockEntry>,
+    mut meet: impl FnMut(*mut BlockEntry, bool) -> bool,
+) {
     let short = ip_version == 4;
-    let mut entry = if short {
-        BLOCK4.get_ptr_mut(v4(address))
-    } else {
-        BLOCK6.get_ptr_mut(address.0)
-    };
+    let mut entry = own;
     let mut width = if short { 32 } else { 128 };
     for step in 0..=PREFIX_TRIES {
         let exact = step == 0;
@@ -247,6 +278,12 @@ fn walk(address: &Addr, ip_version: u8, mut meet: impl FnMut(*mut BlockEntry, bo
             longest(&BLOCK_NET6, &Key::new(width, address.0))
         };
     }
+}
+
+/// The last four bytes where they stand: a copy for the helper to read would be one more to wait for.
+#[inline(always)]
+fn tail(address: &Addr) -> &[u8; 4] {
+    address.0.last_chunk().unwrap_or(&[0; 4])
 }
 
 /// Counts packets that an entry struck, or would have.

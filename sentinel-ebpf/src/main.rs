@@ -46,12 +46,14 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// Ingress.
 #[xdp]
+#[inline(always)]
 pub fn sentinel_xdp(ctx: XdpContext) -> u32 {
     gate::ingress(&hook::Xdp::<false>(&ctx)) as u32
 }
 
 /// Ingress for drivers that hand over multi-buffer frames (large MTU); needs Linux 5.18.
 #[xdp(frags)]
+#[inline(always)]
 pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
     gate::ingress(&hook::Xdp::<true>(&ctx)) as u32
 }
@@ -70,12 +72,14 @@ pub fn sentinel_cookie_frags(ctx: XdpContext) -> u32 {
 
 /// Ingress where the XDP hook is another's, or not to be had: the same gate, later on the packet's way.
 #[classifier]
+#[inline(always)]
 pub fn sentinel_ingress(ctx: TcContext) -> i32 {
     gate::ingress(&hook::Tc(&ctx))
 }
 
 /// Egress: accounts what goes out, and lets it go unless its destination is blocked.
 #[classifier]
+#[inline(always)]
 pub fn sentinel_egress(ctx: TcContext) -> i32 {
     account::egress::<false>(&ctx)
 }

@@ -111,7 +111,8 @@ pub(crate) static STAGES_EGRESS: ProgramArray = ProgramArray::with_max_entries(S
 #[map]
 static SCRATCH: PerCpuArray<PacketMeta> = PerCpuArray::with_max_entries(2, 0);
 
-/// This CPU's record to parse a packet into, emptied.
+/// This CPU's record to parse a packet into, emptied but for the addresses, which the parser writes whenever it
+/// succeeds.
 #[inline(always)]
 pub(crate) fn scratch(element: u32) -> Option<&'static mut PacketMeta> {
     const { assert!(size_of::<PacketMeta>() == 72 && align_of::<PacketMeta>() == 8) };
@@ -120,10 +121,6 @@ pub(crate) fn scratch(element: u32) -> Option<&'static mut PacketMeta> {
     // SAFETY: the element is this CPU's, and of one direction's program, which does not nest in itself. Zeros are
     // `PacketMeta::EMPTY`. Written word by word: the compiler would call a loop over bytes.
     unsafe {
-        words.write_volatile(0);
-        words.add(1).write_volatile(0);
-        words.add(2).write_volatile(0);
-        words.add(3).write_volatile(0);
         words.add(4).write_volatile(0);
         words.add(5).write_volatile(0);
         words.add(6).write_volatile(0);

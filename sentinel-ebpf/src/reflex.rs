@@ -11,13 +11,23 @@ use crate::stat::{Stat, atomic_add};
 use crate::verifier::forget;
 use core::mem::size_of;
 use sentinel_common::event::{Header, KIND_REFLEX, ReflexRecord, VERSION};
-use sentinel_common::packet::PacketMeta;
+use sentinel_common::packet::{PacketMeta, TCP_SYN};
 use sentinel_common::reflex::{
     Bucket, CELLS, Seen, Source, WAYS, cell, cell_holds, cell_mark, opens, port_bit, source_key, source_word,
 };
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_REFLEX, SETTING_REFLEX_LIMIT, Settings};
 use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
+
+/// Whether nothing here and no SYN cookie concerns a packet: no source is limited, no port is under flood, and it does
+/// not open a TCP connection.
+#[inline(always)]
+pub(crate) fn calm(meta: &PacketMeta, now: u64) -> bool {
+    meta.tcp_flags & TCP_SYN == 0
+        && ALARM
+            .get(0)
+            .is_some_and(|alarm| alarm.limited_until_ns <= now && alarm.flood_until_ns <= now)
+}
 
 /// Whether the packet is over the limit the kernel set on its source by itself, and what comes of it.
 #[inline(always)]

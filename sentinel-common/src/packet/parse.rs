@@ -213,18 +213,17 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
     }
     match meta.proto {
         PROTO_TCP if l4_len >= 20 => {
-            let Some([ports, seq, ack]) = view.quads::<3>(l4) else {
+            let Some([ports, seq, ack, control]) = view.quads::<4>(l4) else {
                 return;
             };
-            let Some(control) = view.u16(l4 + 12) else {
-                return;
-            };
+            let control = u32::from_be(control) >> 16;
+            let header_len = (control >> 12) * 4;
             meta.l4_offset = l4 as u16;
             set_ports(meta, ports);
             meta.tcp_seq = u32::from_be(seq);
             meta.tcp_ack = u32::from_be(ack);
             meta.tcp_flags = (control & 0xff) as u8;
-            meta.payload_len = l4_len.saturating_sub(u32::from(control >> 12) * 4);
+            meta.payload_len = if header_len > l4_len { 0 } else { l4_len - header_len };
         }
         PROTO_UDP if l4_len >= 8 => {
             let Some([ports]) = view.quads::<1>(l4) else {
@@ -232,14 +231,14 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             };
             meta.l4_offset = l4 as u16;
             set_ports(meta, ports);
-            meta.payload_len = l4_len.saturating_sub(8);
+            meta.payload_len = l4_len - 8;
         }
         PROTO_ICMP | PROTO_ICMPV6 if l4_len >= 8 => {
             let Some(kind_code) = view.u16(l4) else {
                 return;
             };
             (meta.src_port, meta.dst_port) = icmp::ports(meta.proto, (kind_code >> 8) as u8, kind_code as u8);
-            meta.payload_len = l4_len.saturating_sub(8);
+            meta.payload_len = l4_len - 8;
         }
         _ => {}
     }
