@@ -10,6 +10,7 @@
 #![expect(
     clippy::inline_always,
     clippy::needless_pass_by_value,
+    clippy::needless_borrows_for_generic_args,
     reason = "five argument registers and 512 bytes of stack: calls and copies cost more than code"
 )]
 #![expect(
