@@ -223,7 +223,7 @@ fn transport<V: PacketView>(view: &V, l4: usize, l4_len: u32, meta: &mut PacketM
             meta.tcp_seq = u32::from_be(seq);
             meta.tcp_ack = u32::from_be(ack);
             meta.tcp_flags = (control & 0xff) as u8;
-            meta.payload_len = if header_len > l4_len { 0 } else { l4_len - header_len };
+            meta.payload_len = l4_len.saturating_sub(header_len);
         }
         PROTO_UDP if l4_len >= 8 => {
             let Some([ports]) = view.quads::<1>(l4) else {
