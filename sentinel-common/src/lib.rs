@@ -18,6 +18,7 @@ pub mod list;
 pub mod names;
 pub mod packet;
 pub mod pin;
+pub mod plain;
 pub mod rate;
 pub mod redirect;
 pub mod reflex;

@@ -1,9 +1,16 @@
 //! Names and default capacities of maps and programs.
 
 /// Single-element array of [`crate::settings::Settings`].
-pub const MAP_SETTINGS: &str = "SETTINGS";
-/// Array: interface index modulo [`SLOT_TABLE`] to that interface's slot in `STATS`.
-pub const MAP_SLOTS: &str = "SLOTS";
+pub const MAP_SETTINGS: &str = ".bss.SETTINGS";
+/// Single-element array of [`SLOT_TABLE`] slots: that of an interface in `STATS`, by its index modulo their number.
+pub const MAP_SLOTS: &str = ".bss.SLOTS";
+/// What a map is called where it is pinned: bpffs takes no dots, which the names of maps without a look-up begin with.
+pub fn pinned_as(name: &str) -> &str {
+    name.strip_prefix(GLOBAL).unwrap_or(name)
+}
+
+/// What the names of maps begin with that are reached without a look-up.
+pub const GLOBAL: &str = ".bss.";
 /// Per-CPU array of [`crate::stat::CpuBlock`], one element per interface slot.
 pub const MAP_STATS: &str = "STATS";
 /// LPM trie of IPv4 prefixes never to be touched.
@@ -120,7 +127,7 @@ pub const MAP_SOURCES: &str = "SOURCES";
 /// Array of one element of [`crate::reflex::CELLS`] bytes: which sources may be limited.
 pub const MAP_LIMITED: &str = "LIMITED";
 /// Single-element array of [`crate::reflex::Alarm`].
-pub const MAP_ALARM: &str = "ALARM";
+pub const MAP_ALARM: &str = ".bss.ALARM";
 /// Array of [`crate::reflex::Port`], one element per TCP port of this host.
 pub const MAP_PORTS: &str = "PORTS";
 /// Array of 64-bit words: which ports cookies may answer for.

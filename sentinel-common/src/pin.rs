@@ -120,7 +120,7 @@ layout! {
     }
     Settings {
         report_interval_ns, flags, event_budget, seed, list_versions, list4_mask, list6_mask, flow_mask, source_mask,
-        syn_flood_half_open, reflex, talk_mask, ring_high, pad,
+        syn_flood_half_open, reflex, talk_mask, ring_high, keys, pad,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, pad }
     Slot4 { address, even, odd, hits }

@@ -91,6 +91,27 @@ pub struct Alarm {
     pub pad: [u64; 6],
 }
 
+impl Alarm {
+    /// Nothing is in force.
+    pub const EMPTY: Self = Self {
+        limited_until_ns: 0,
+        flood_until_ns: 0,
+        pad: [0; 6],
+    };
+}
+
+impl Alarm {
+    /// The later end of each.
+    #[must_use]
+    pub fn later_of(&self, other: &Self) -> Self {
+        Self {
+            limited_until_ns: self.limited_until_ns.max(other.limited_until_ns),
+            flood_until_ns: self.flood_until_ns.max(other.flood_until_ns),
+            ..*self
+        }
+    }
+}
+
 /// Handshakes to one port of this host in one window. 32 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

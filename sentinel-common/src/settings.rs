@@ -1,5 +1,7 @@
 //! What the agent may change at run time: one element of the `SETTINGS` array.
 
+use crate::slot::Keys;
+
 /// Bit of [`Settings::flags`]: verdicts are carried out. Without it every entry counts as shadow.
 pub const SETTING_ENFORCE: u32 = 1;
 /// Bit of [`Settings::flags`]: account flows and report them.
@@ -17,8 +19,10 @@ pub const SETTING_COOKIES: u32 = 4;
 pub const SETTING_REFLEX: u32 = 8;
 /// Bit of [`Settings::flags`]: a source that crosses a threshold is limited at once.
 pub const SETTING_REFLEX_LIMIT: u32 = 16;
+/// Bit of [`Settings::flags`]: plain packets take the short way ([`crate::plain`]). What comes of them is the same.
+pub const SETTING_SHORT: u32 = 32;
 
-/// Run-time settings of the kernel programs. 128 bytes.
+/// Run-time settings of the kernel programs. 160 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -50,8 +54,31 @@ pub struct Settings {
     pub talk_mask: u32,
     /// Bytes of the ring above which records of new flows are withheld.
     pub ring_high: u32,
+    /// Made of `seed`.
+    pub keys: Keys,
     /// Zero.
-    pub pad: [u64; 2],
+    pub pad: u64,
+}
+
+impl Settings {
+    /// Nothing set yet.
+    pub const EMPTY: Self = Self {
+        report_interval_ns: 0,
+        flags: 0,
+        event_budget: 0,
+        seed: 0,
+        list_versions: 0,
+        list4_mask: 0,
+        list6_mask: 0,
+        flow_mask: 0,
+        source_mask: 0,
+        syn_flood_half_open: 0,
+        reflex: Reflex::NONE,
+        talk_mask: 0,
+        ring_high: 0,
+        keys: Keys { words: [0; 5] },
+        pad: 0,
+    };
 }
 
 /// Thresholds per source and window, and what crossing one brings. 0 is never crossed. 56 bytes.
@@ -82,9 +109,26 @@ pub struct Reflex {
     pub pad: u32,
 }
 
+impl Reflex {
+    /// Nothing is ever crossed.
+    pub const NONE: Self = Self {
+        window_ns: 0,
+        bytes: 0,
+        hold_ns: 0,
+        packets: 0,
+        syns: 0,
+        ports: 0,
+        half_open: 0,
+        packet_ns: 0,
+        byte_ns_q8: 0,
+        burst_ms: 0,
+        pad: 0,
+    };
+}
+
 const _: () = {
     assert!(size_of::<Reflex>() == 56);
-    assert!(size_of::<Settings>() == 128);
+    assert!(size_of::<Settings>() == 160);
 };
 
 crate::pod!(Settings, Reflex);

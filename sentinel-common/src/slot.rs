@@ -20,8 +20,10 @@ pub const KEEP_UNITS: u32 = (30_000_000_000_u64 >> UNIT_SHIFT) as u32;
 /// How far the clocks of two interfaces on one CPU may differ, in units: a jiffy, 10 ms at most.
 const SKEW_UNITS: u32 = 256;
 
-/// Bit of [`Slot::flags`] beside `KEY_*`: the slot counts what goes out.
+/// Bit of the flags in [`Slot::ends`] beside `KEY_*`: the slot counts what goes out.
 pub const SLOT_EGRESS: u8 = 2;
+/// Bit of them: both addresses are IPv4 ones, so that their last four bytes tell them apart.
+pub const SLOT_V4: u8 = 4;
 
 /// Bit of [`Head::state`] beside the low `STATE_*`: more than one packet was seen.
 pub const HEAD_BUSY: u16 = 1 << 8;
@@ -54,8 +56,8 @@ pub struct Head {
 
 /// One direction of a flow: key and counters since the last record. 128 bytes.
 ///
-/// Counts of flags have 16 bits: a record is due when one reaches 2^15, and where none gets through for as many packets
-/// again, the count stays at its maximum. Packets and bytes never do.
+/// Counts of flags have 16 bits, those of probes 8: a record is due when one is half full, and where none gets through for
+/// as many packets again, the count stays at its maximum. Packets and bytes never do.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
@@ -63,28 +65,24 @@ pub struct Slot {
     pub remote: Addr,
     /// The near side.
     pub local: Addr,
-    /// As in [`FlowKey`].
-    pub remote_port: u16,
-    /// As in [`FlowKey`].
-    pub local_port: u16,
-    /// IP protocol number.
-    pub proto: u8,
-    /// `KEY_*` bits and [`SLOT_EGRESS`].
-    pub flags: u8,
-    /// Packets of [`Head::packets`] that were counted per source, modulo 2^16.
-    pub told: u16,
-    /// First packet since the last record: `CLOCK_BOOTTIME`, ns.
-    pub first_ns: u64,
+    /// Ports, protocol and flags in one word ([`ends`]), so that they are compared at once.
+    pub ends: u64,
     /// Latest packet: `CLOCK_BOOTTIME`, ns.
     pub last_ns: u64,
     /// L3 bytes.
     pub bytes: u64,
-    /// L4 payload bytes.
-    pub payload_bytes: u64,
+    /// When the next record is due, in the units of [`Head::last`].
+    pub due: u32,
+    /// Shortest packet, L3 bytes, up to 65,535.
+    pub len_min: u16,
+    /// Longest packet likewise.
+    pub len_max: u16,
     /// Sum of the squares of the L3 lengths.
     pub squares: u64,
-    /// When it was last reported, in the units of [`Head::last`].
-    pub reported: u32,
+    /// L4 payload bytes.
+    pub payload_bytes: u64,
+    /// First packet since the last record: `CLOCK_BOOTTIME`, ns.
+    pub first_ns: u64,
     /// Of ingress: bytes that were counted per source, modulo 2^32. Of egress: the acknowledgement last published.
     pub number: u32,
     /// Interface index.
@@ -95,10 +93,6 @@ pub struct Slot {
     pub psh: u32,
     /// TCP segments without ACK: fewer than those with.
     pub no_ack: u32,
-    /// Shortest packet, L3 bytes, up to 65,535.
-    pub len_min: u16,
-    /// Longest packet likewise.
-    pub len_max: u16,
     /// Fragments.
     pub fragments: u16,
     /// SYN without ACK.
@@ -114,11 +108,15 @@ pub struct Slot {
     /// ECE or CWR.
     pub ecn: u16,
     /// No flag.
-    pub null: u16,
+    pub null: u8,
     /// FIN, PSH, URG and no ACK.
-    pub xmas: u16,
+    pub xmas: u8,
     /// FIN alone.
-    pub bare_fin: u16,
+    pub bare_fin: u8,
+    /// Packets of [`Head::packets`] that were counted per source, modulo 2^8.
+    pub told: u8,
+    /// Zero.
+    pub pad: u16,
 }
 
 /// Four slots that flows of one hash share. 576 bytes: nine cache lines.
@@ -144,32 +142,103 @@ pub const fn age(now: u32, then: u32) -> u32 {
     age.saturating_sub(SKEW_UNITS)
 }
 
+/// What tells flows of the same two addresses apart, in one word: the ports as they stand in a packet that comes in
+/// (32 bits), the protocol, `flags`.
+#[inline(always)]
+pub const fn ends(ports: u32, proto: u8, flags: u8) -> u64 {
+    ports as u64 | (proto as u64) << PROTO_SHIFT | (flags as u64) << FLAGS_SHIFT
+}
+
+/// Where the protocol stands in it.
+const PROTO_SHIFT: u32 = 32;
+/// Where the flags stand.
+const FLAGS_SHIFT: u32 = 40;
+
+/// The keys of [`hash`]: multiples of one secret, made once. 40 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// One for each word of a flow that is hashed.
+    pub words: [u64; 5],
+}
+
+impl Keys {
+    /// The keys of a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            words: [
+                seed,
+                seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                seed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f),
+                seed.wrapping_mul(0x1656_67b1_9e37_79f9),
+                seed.wrapping_mul(0x27d4_eb2f_1656_67c5),
+            ],
+        }
+    }
+}
+
+/// Whether a flow was silent for so long that it is forgotten; as [`age`] has it.
+#[inline(always)]
+pub const fn idle(now: u32, last: u32) -> bool {
+    now.wrapping_sub(last).wrapping_add(SKEW_UNITS) >= IDLE_UNITS + SKEW_UNITS
+}
+
 /// A keyed hash of a flow's ends and protocol, the same for both directions.
 ///
 /// Products of keyed halves (NH, RFC 4418), each key a multiple of the seed: without the seed nobody can say which flows
 /// meet in a bucket.
 #[inline(always)]
-pub fn hash(seed: u64, packet: &PacketMeta, direction: Direction) -> u64 {
-    let (remote, local, remote_port, local_port) = match direction {
-        Direction::Ingress => (&packet.src, &packet.dst, packet.src_port, packet.dst_port),
-        Direction::Egress => (&packet.dst, &packet.src, packet.dst_port, packet.src_port),
+pub fn hash(keys: &Keys, packet: &PacketMeta, direction: Direction) -> u64 {
+    let (remote, local) = match direction {
+        Direction::Ingress => (&packet.src, &packet.dst),
+        Direction::Egress => (&packet.dst, &packet.src),
     };
-    let flags = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
-    let ports = u64::from(remote_port) | u64::from(local_port) << 16;
-    let ports = ports | u64::from(packet.proto) << 32 | u64::from(flags) << 40;
-    let mut sum = fold(ports, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let ends = ends_of(packet, direction);
     if packet.ip_version == 4 {
-        let pair = u64::from(remote.tail()) << 32 | u64::from(local.tail());
-        sum = sum.wrapping_add(fold(pair, seed));
+        hash4(keys, remote.tail(), local.tail(), ends)
     } else {
-        let ([remote0, remote1], [local0, local1]) = (remote.halves(), local.halves());
-        sum = sum
-            .wrapping_add(fold(remote0, seed))
-            .wrapping_add(fold(remote1, seed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f)))
-            .wrapping_add(fold(local0, seed.wrapping_mul(0x1656_67b1_9e37_79f9)))
-            .wrapping_add(fold(local1, seed.wrapping_mul(0x27d4_eb2f_1656_67c5)));
+        hash6(keys, remote.halves(), local.halves(), ends)
     }
-    sum.wrapping_mul(seed | 1)
+}
+
+/// As [`hash`], of IPv4 addresses as they stand in memory and [`ends`].
+#[inline(always)]
+pub const fn hash4(keys: &Keys, remote: u32, local: u32, ends: u64) -> u64 {
+    let pair = (remote as u64) << 32 | local as u64;
+    let sum = fold(undirected(ends), keys.words[1]).wrapping_add(fold(pair, keys.words[0]));
+    sum.wrapping_mul(keys.words[0] | 1)
+}
+
+/// As [`hash`], of the halves of IPv6 addresses as they stand in memory.
+#[inline(always)]
+pub const fn hash6(keys: &Keys, remote: [u64; 2], local: [u64; 2], ends: u64) -> u64 {
+    let [seed, key, remote1, local0, local1] = keys.words;
+    fold(undirected(ends), key)
+        .wrapping_add(fold(remote[0], seed))
+        .wrapping_add(fold(remote[1], remote1))
+        .wrapping_add(fold(local[0], local0))
+        .wrapping_add(fold(local[1], local1))
+        .wrapping_mul(seed | 1)
+}
+
+/// The same word for both directions.
+#[inline(always)]
+const fn undirected(ends: u64) -> u64 {
+    ends & !((SLOT_EGRESS as u64) << FLAGS_SHIFT)
+}
+
+/// [`ends`] of a packet's flow in its direction.
+#[inline(always)]
+pub const fn ends_of(packet: &PacketMeta, direction: Direction) -> u64 {
+    let (first, second, egress) = match direction {
+        Direction::Ingress => (packet.src_port, packet.dst_port, 0),
+        Direction::Egress => (packet.dst_port, packet.src_port, SLOT_EGRESS),
+    };
+    let fragment = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
+    let v4 = if packet.ip_version == 4 { SLOT_V4 } else { 0 };
+    let ports = ((first as u32) << 16 | second as u32).to_be();
+    ends(ports, packet.proto, fragment | v4 | egress)
 }
 
 #[inline(always)]
@@ -192,11 +261,15 @@ pub const fn place(hash: u64, direction: Direction) -> (u32, u32) {
 impl Bucket {
     /// The place with this tag; any, where there is none.
     ///
-    /// Without a branch: the flows of a busy host come in no order a processor could guess. A sum, to be masked by the
-    /// caller: of bits put together the optimiser would know that no mask is needed, and old verifiers would not.
+    /// Where few flows share a bucket, its first place is the right one. For the others there is no branch: the flows of a
+    /// busy host come in no order a processor could guess. A sum, to be masked by the caller: of bits put together the
+    /// optimiser would know that no mask is needed, and old verifiers would not.
     #[inline(always)]
     pub fn find(&self, tag: u32) -> u32 {
-        let [_, one, two, three] = &self.heads;
+        let [zero, one, two, three] = &self.heads;
+        if zero.tag == tag {
+            return 0;
+        }
         same(one.tag, tag) + same(two.tag, tag) * 2 + same(three.tag, tag) * 3
     }
 
@@ -267,36 +340,36 @@ impl Slot {
     /// Whether this is the slot of this packet's flow and direction.
     #[inline(always)]
     pub fn holds(&self, packet: &PacketMeta, direction: Direction) -> bool {
-        let (remote, local, remote_port, local_port) = match direction {
-            Direction::Ingress => (&packet.src, &packet.dst, packet.src_port, packet.dst_port),
-            Direction::Egress => (&packet.dst, &packet.src, packet.dst_port, packet.src_port),
+        let (remote, local) = match direction {
+            Direction::Ingress => (&packet.src, &packet.dst),
+            Direction::Egress => (&packet.dst, &packet.src),
         };
-        let differ = |one: &Addr, other: &Addr| {
-            let ([a, b], [c, d]) = (one.halves(), other.halves());
-            a ^ c | b ^ d
-        };
-        let ends = differ(&self.remote, remote) | differ(&self.local, local);
-        // In the order of the fields, so that those of the slot are read as one word.
-        let word = |remote: u16, local: u16, proto: u8, flags: u8| {
-            u64::from(remote) | u64::from(local) << 16 | u64::from(proto) << 32 | u64::from(flags) << 40
-        };
-        let own = word(self.remote_port, self.local_port, self.proto, self.flags);
-        ends | own ^ word(remote_port, local_port, packet.proto, flags(packet, direction)) == 0
+        self.is6(remote.halves(), local.halves(), ends_of(packet, direction))
+    }
+
+    /// Whether it is that of these addresses, by halves as they stand in memory, and [`ends`]; of either family.
+    #[inline(always)]
+    pub const fn is6(&self, remote: [u64; 2], local: [u64; 2], ends: u64) -> bool {
+        let ([a, b], [c, d]) = (self.remote.halves(), self.local.halves());
+        a ^ remote[0] | b ^ remote[1] | c ^ local[0] | d ^ local[1] | self.ends ^ ends == 0
+    }
+
+    /// The same for IPv4 addresses as they stand in memory; `ends` has [`SLOT_V4`].
+    #[inline(always)]
+    pub const fn is4(&self, remote: u32, local: u32, ends: u64) -> bool {
+        (self.remote.tail() ^ remote | self.local.tail() ^ local) as u64 | self.ends ^ ends == 0
     }
 
     /// An empty slot of this packet's flow and direction.
     #[inline(always)]
     pub fn begin(&mut self, packet: &PacketMeta, direction: Direction, ifindex: u32) {
-        let (remote, local, remote_port, local_port) = match direction {
-            Direction::Ingress => (packet.src, packet.dst, packet.src_port, packet.dst_port),
-            Direction::Egress => (packet.dst, packet.src, packet.dst_port, packet.src_port),
+        let (remote, local) = match direction {
+            Direction::Ingress => (packet.src, packet.dst),
+            Direction::Egress => (packet.dst, packet.src),
         };
         self.remote = remote;
         self.local = local;
-        self.remote_port = remote_port;
-        self.local_port = local_port;
-        self.proto = packet.proto;
-        self.flags = flags(packet, direction);
+        self.ends = ends_of(packet, direction);
         self.number = 0;
         self.ifindex = ifindex;
         self.clear();
@@ -307,7 +380,7 @@ impl Slot {
     pub fn clear(&mut self) {
         // A zero the compiler knows would become a call of `memset`, which fills byte by byte in the kernel.
         let none = core::hint::black_box(0_u64);
-        self.told = none as u16;
+        self.told = none as u8;
         self.first_ns = none;
         self.bytes = none;
         self.payload_bytes = none;
@@ -324,9 +397,9 @@ impl Slot {
         self.rst = none as u16;
         self.urg = none as u16;
         self.ecn = none as u16;
-        self.null = none as u16;
-        self.xmas = none as u16;
-        self.bare_fin = none as u16;
+        self.null = none as u8;
+        self.xmas = none as u8;
+        self.bare_fin = none as u8;
     }
 
     /// Adds one packet; true where there is more to it than a data segment or datagram of a running flow.
@@ -335,9 +408,7 @@ impl Slot {
         let (segments, len) = if packet.segments > 1 {
             self.count_super(packet)
         } else {
-            let len = u64::from(packet.l3_len);
-            self.bytes += len;
-            self.squares = self.squares.wrapping_add(len * len);
+            self.sum(packet.l3_len);
             (1, packet.l3_len)
         };
         let len = if len > 0xffff { u16::MAX } else { len as u16 };
@@ -351,9 +422,7 @@ impl Slot {
             self.len_max = len;
         }
         head.packets += segments;
-        self.payload_bytes += u64::from(packet.payload_len);
-        self.last_ns = now_ns;
-        self.zero_payload += u32::from(packet.payload_len == 0);
+        self.note(packet.payload_len, now_ns);
         if packet.fragment {
             bump(&mut self.fragments);
         }
@@ -367,6 +436,22 @@ impl Slot {
         }
         self.count_flags(packet, segments);
         true
+    }
+
+    /// Adds the L3 length of a packet.
+    #[inline(always)]
+    pub const fn sum(&mut self, len: u32) {
+        let len = len as u64;
+        self.bytes += len;
+        self.squares = self.squares.wrapping_add(len * len);
+    }
+
+    /// Adds the L4 payload of a frame, and notes when it came.
+    #[inline(always)]
+    pub const fn note(&mut self, payload_len: u32, now_ns: u64) {
+        self.payload_bytes += payload_len as u64;
+        self.last_ns = now_ns;
+        self.zero_payload += ((payload_len as u64).wrapping_sub(1) >> 63) as u32;
     }
 
     /// A frame that leaves as several packets repeats its headers in each. The length is that of all but the last.
@@ -411,13 +496,13 @@ impl Slot {
         let probe = flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_PSH | TCP_ACK | TCP_URG);
         // A header cut short has no flags to read, and no ports: it is no probe.
         if probe == 0 && packet.src_port | packet.dst_port != 0 {
-            bump(&mut self.null);
+            self.null = self.null.saturating_add(1);
         }
         if probe == TCP_FIN | TCP_PSH | TCP_URG {
-            bump(&mut self.xmas);
+            self.xmas = self.xmas.saturating_add(1);
         }
         if probe == TCP_FIN {
-            bump(&mut self.bare_fin);
+            self.bare_fin = self.bare_fin.saturating_add(1);
         }
     }
 
@@ -425,20 +510,21 @@ impl Slot {
     #[inline(always)]
     pub const fn brims(&self) -> bool {
         let all = self.fragments | self.syn | self.synack | self.fin | self.rst;
-        let more = self.urg | self.ecn | self.null | self.xmas | self.bare_fin;
-        (all | more) & 0x8000 != 0
+        let probes = self.null | self.xmas | self.bare_fin;
+        (all | self.urg | self.ecn) & 0x8000 != 0 || probes & 0x80 != 0
     }
 
     /// Whose slot it is.
     #[inline(always)]
     pub const fn key(&self) -> FlowKey {
+        let ports = u32::from_be(self.ends as u32);
         FlowKey {
             remote: self.remote,
             local: self.local,
-            remote_port: self.remote_port,
-            local_port: self.local_port,
-            proto: self.proto,
-            flags: self.flags & !SLOT_EGRESS,
+            remote_port: (ports >> 16) as u16,
+            local_port: ports as u16,
+            proto: self.proto(),
+            flags: self.flags() & !(SLOT_EGRESS | SLOT_V4),
             pad: [0; 2],
         }
     }
@@ -446,13 +532,25 @@ impl Slot {
     /// [`crate::flow::INGRESS`] or [`crate::flow::EGRESS`].
     #[inline(always)]
     pub const fn direction(&self) -> u32 {
-        (self.flags >> 1 & 1) as u32
+        (self.flags() >> 1 & 1) as u32
+    }
+
+    /// IP protocol number.
+    #[inline(always)]
+    pub const fn proto(&self) -> u8 {
+        (self.ends >> PROTO_SHIFT) as u8
+    }
+
+    /// `KEY_*` bits, [`SLOT_EGRESS`], [`SLOT_V4`].
+    #[inline(always)]
+    pub const fn flags(&self) -> u8 {
+        (self.ends >> FLAGS_SHIFT) as u8
     }
 
     /// What it counted: `packets` of its head.
     #[inline(always)]
     pub const fn half(&self, packets: u32) -> Half {
-        let segments = self.proto == PROTO_TCP && self.flags & KEY_FRAGMENT == 0;
+        let segments = self.proto() == PROTO_TCP && self.flags() & KEY_FRAGMENT == 0;
         Half {
             packets: packets as u64,
             bytes: self.bytes,
@@ -477,15 +575,6 @@ impl Slot {
             len_max: self.len_max as u32,
             pad: 0,
         }
-    }
-}
-
-#[inline(always)]
-const fn flags(packet: &PacketMeta, direction: Direction) -> u8 {
-    let fragment = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
-    match direction {
-        Direction::Ingress => fragment,
-        Direction::Egress => fragment | SLOT_EGRESS,
     }
 }
 

@@ -9,13 +9,13 @@ use crate::flow::{
     STATE_REPORTED,
 };
 use crate::packet::{PacketMeta, TCP_ACK, TCP_SYN};
-use crate::slot::{Bucket, Head, IDLE_UNITS, Slot, age, units};
+use crate::slot::{Bucket, Head, IDLE_UNITS, Slot, idle, units};
 use crate::talk::{self, Words};
 
 /// A count of packets that is not waited for to grow further.
 const MANY: u32 = 1 << 31;
 /// How often a flow's packets are counted per source.
-const TELL: u16 = 32;
+pub(crate) const TELL: u32 = 32;
 /// When a report that found no room is tried again, in units: about 17 ms.
 const AGAIN_UNITS: u32 = 256;
 
@@ -66,8 +66,8 @@ pub struct Pass<'a> {
 /// every 32nd packet, so that counting costs next to nothing there.
 ///
 /// `packets` and `bytes` are those the slot had since it last told of any, this packet included; over the life of a
-/// flow they add up to all of it but the last 31 packets at most. A slot tells at its first packet, then at every 32nd
-/// and whenever it is reported. Only ingress tells.
+/// flow they add up to all of it but the last 31 packets at most. A slot tells at its first packet, at every 32nd since
+/// its last record, and whenever it is reported. Only ingress tells.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts about a packet, read by name"
@@ -97,7 +97,7 @@ impl Pass<'_> {
         let found = (way & 3) as usize;
         let known = bucket.heads[found].tag == tag
             && bucket.slots[found].holds(self.packet, self.direction)
-            && age(now, bucket.heads[found].last) < IDLE_UNITS;
+            && !idle(now, bucket.heads[found].last);
         if !known {
             let Some(victim) = bucket.victim(tag, now) else {
                 return self.refused();
@@ -142,7 +142,7 @@ impl Pass<'_> {
             }
         }
         let odd = slot.count(head, self.packet, self.now_ns);
-        let mut cause = self.due(head, slot, now);
+        let mut cause = due(head, slot, now);
         if talk::concerns(head, slot, self.packet, self.direction, odd) {
             let words = || host.words(self.hash);
             let news = talk::step(
@@ -170,32 +170,17 @@ impl Pass<'_> {
                 cause = CAUSE_CLOSE;
             }
         }
-        let since = (head.packets as u16).wrapping_sub(slot.told);
-        if matches!(self.direction, Direction::Ingress) && (since >= TELL || learned.created || cause != 0) {
-            learned.packets = u32::from(since);
+        let turn = head.packets.is_multiple_of(TELL);
+        if matches!(self.direction, Direction::Ingress) && (turn || learned.created || cause != 0) {
+            learned.packets = u32::from((head.packets as u8).wrapping_sub(slot.told));
             learned.bytes = (slot.bytes as u32).wrapping_sub(slot.number);
-            slot.told = head.packets as u16;
+            slot.told = head.packets as u8;
             slot.number = slot.bytes as u32;
         }
         if cause != 0 {
             self.report(head, slot, way, cause, host);
         }
         learned
-    }
-
-    /// Whether a record is due by time or by count.
-    #[inline(always)]
-    fn due(&self, head: &mut Head, slot: &Slot, now: u32) -> u32 {
-        let mut due = now.wrapping_sub(slot.reported) as i32 >= units(self.interval_ns) as i32;
-        if head.last != now {
-            head.last = now;
-            due |= head.packets >= MANY;
-        }
-        match due {
-            false => 0,
-            true if head.state & STATE_REPORTED as u16 == 0 => CAUSE_FIRST,
-            true => CAUSE_PERIODIC,
-        }
     }
 
     /// Puts a record out and empties the slot, or sees to it that this is tried again.
@@ -205,12 +190,12 @@ impl Pass<'_> {
         if host.report(head, slot, way, cause) {
             head.state |= STATE_REPORTED as u16;
             empty(head, slot);
-            slot.reported = now;
+            slot.due = now.wrapping_add(wait(self.interval_ns));
             return;
         }
-        let wait = units(self.interval_ns);
+        let wait = wait(self.interval_ns);
         let again = if wait < AGAIN_UNITS { wait } else { AGAIN_UNITS };
-        slot.reported = now.wrapping_sub(wait).wrapping_add(again);
+        slot.due = now.wrapping_add(again);
         if head.packets >= MANY {
             // Nothing has left for hours; before the count overflows it is given up, aloud.
             host.evicted(head.packets, false);
@@ -232,8 +217,31 @@ impl Pass<'_> {
         head.state = if allowed { STATE_ALLOWED as u16 } else { 0 };
         head.tag = tag;
         slot.begin(self.packet, self.direction, self.ifindex);
-        slot.reported = now.wrapping_sub(units(self.interval_ns));
+        slot.due = now;
     }
+}
+
+/// Whether a record is due by time or by count.
+#[inline(always)]
+fn due(head: &mut Head, slot: &Slot, now: u32) -> u32 {
+    let mut due = now.wrapping_sub(slot.due).cast_signed() >= 0;
+    if head.last != now {
+        head.last = now;
+        due |= head.packets >= MANY;
+    }
+    match due {
+        false => 0,
+        true if head.state & STATE_REPORTED as u16 == 0 => CAUSE_FIRST,
+        true => CAUSE_PERIODIC,
+    }
+}
+
+/// How long a record is waited for, in units: no longer than a flow is remembered, so that nobody has to ask whether it
+/// still is while no record is due.
+#[inline(always)]
+pub const fn wait(interval_ns: u64) -> u32 {
+    let interval = units(interval_ns);
+    if interval < IDLE_UNITS { interval } else { IDLE_UNITS }
 }
 
 /// Begins the next filling of a slot.

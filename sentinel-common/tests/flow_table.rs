@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::flow::{Direction, EGRESS, FlowKey, FlowValue, Half, PROTO_TCP};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-use sentinel_common::slot::{Bucket, Head, Slot, WAYS, age, hash, place, units};
+use sentinel_common::slot::{Bucket, Head, Keys, Slot, WAYS, age, hash, place, units};
 use sentinel_common::table::{Host, Pass, taken};
 use sentinel_common::talk::{self, Words};
 use std::cell::Cell;
@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 const BUCKETS: usize = 4;
-const SEED: u64 = 0x0123_4567_89ab_cdef;
+const KEYS: Keys = Keys::new(0x0123_4567_89ab_cdef);
 const INTERVAL_NS: u64 = 100_000_000;
 const FLAGS: [u8; 6] = [TCP_ACK, TCP_ACK, TCP_SYN, TCP_SYN | TCP_ACK, TCP_ACK | TCP_FIN, TCP_RST];
 
@@ -143,7 +143,7 @@ proptest! {
             }
             let direction = if event % 2 == 0 { Direction::Ingress } else { Direction::Egress };
             let packet = packet(flow, direction, FLAGS[flags], len);
-            let hash = hash(SEED, &packet, direction);
+            let hash = hash(&KEYS, &packet, direction);
             let (bucket, tag) = place(hash, direction);
             agent.bucket = bucket as usize % BUCKETS;
             let pass = Pass {
@@ -217,9 +217,9 @@ fn a_hash_is_of_a_flow_not_of_a_direction() {
         packet(7, Direction::Ingress, TCP_ACK, 1),
         packet(7, Direction::Egress, TCP_SYN, 2),
     );
-    let one = hash(SEED, &there, Direction::Ingress);
-    assert_eq!(one, hash(SEED, &back, Direction::Egress));
-    assert_ne!(one, hash(SEED + 1, &there, Direction::Ingress));
+    let one = hash(&KEYS, &there, Direction::Ingress);
+    assert_eq!(one, hash(&KEYS, &back, Direction::Egress));
+    assert_ne!(one, hash(&Keys::new(1), &there, Direction::Ingress));
     assert_ne!(place(one, Direction::Ingress), place(one, Direction::Egress));
     // Flows that differ in a little spread over the buckets like chance would have it.
     let mut filled = vec![0u32; 256];
@@ -227,7 +227,7 @@ fn a_hash_is_of_a_flow_not_of_a_direction() {
         for port in 0..16u16 {
             let mut packet = packet(flow, Direction::Ingress, TCP_ACK, 1);
             packet.src_port = port;
-            let (bucket, _) = place(hash(SEED, &packet, Direction::Ingress), Direction::Ingress);
+            let (bucket, _) = place(hash(&KEYS, &packet, Direction::Ingress), Direction::Ingress);
             filled[bucket as usize & 255] += 1;
         }
     }

@@ -38,8 +38,8 @@ struct Kernel<'a> {
 /// Whether a packet that came in belongs to a flow that this CPU accounts for; rarely, one that only looks so.
 #[inline(always)]
 pub(crate) fn known(stat: &Stat, settings: &Settings, meta: &PacketMeta) -> bool {
-    let (bucket, tag) = place(hash(settings.seed, meta, Direction::Ingress), Direction::Ingress);
-    let index = stat.cpu() * (settings.flow_mask + 1) + (bucket & settings.flow_mask);
+    let (bucket, tag) = place(hash(&settings.keys, meta, Direction::Ingress), Direction::Ingress);
+    let index = stat.bucket(settings, bucket);
     // SAFETY: the element is this CPU's, and the program does not nest in itself.
     FLOWS
         .get_ptr(index)
@@ -106,10 +106,9 @@ pub(crate) fn packet(
     if settings.flags & SETTING_FLOWS == 0 {
         return Learned::default();
     }
-    let hash = hash(settings.seed, meta, direction);
+    let hash = hash(&settings.keys, meta, direction);
     let (bucket, tag) = place(hash, direction);
-    let buckets = settings.flow_mask + 1;
-    let index = stat.cpu() * buckets + (bucket & settings.flow_mask);
+    let index = stat.bucket(settings, bucket);
     let Some(pointer) = FLOWS.get_ptr_mut(index) else {
         refused(stat, meta);
         return Learned::default();
@@ -155,7 +154,8 @@ fn refused(stat: &mut Stat, meta: &PacketMeta) {
 pub(crate) fn egress<const RESTORED: bool>(ctx: &TcContext) -> i32 {
     // SAFETY: the context is the kernel's and valid for the length of the program.
     let (ifindex, segments) = unsafe { ((*ctx.skb.skb).ifindex, (*ctx.skb.skb).gso_segs) };
-    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), scratch(1)) else {
+    let settings = SETTINGS.get();
+    let (Some(mut stat), Some(meta)) = (Stat::of(ifindex), scratch(1)) else {
         return TC_ACT_UNSPEC;
     };
     let frame = Frame::new(ctx.data(), ctx.data_end());

@@ -63,7 +63,7 @@ pub(crate) fn consider<H: Hook>(
             return;
         }
     } else if flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_ACK {
-        if settings.flags & SETTING_COOKIES == 0 || ALARM.get(0).is_none_or(|alarm| alarm.flood_until_ns <= now) {
+        if settings.flags & SETTING_COOKIES == 0 || ALARM.get().flood_until_ns <= now {
             return;
         }
         let flooded = PORTS
@@ -106,9 +106,8 @@ fn begun(stat: &mut Stat, settings: &Settings, meta: &PacketMeta, ifindex: u32, 
     let turn = port.begun(u64::from(settings.syn_flood_half_open), now);
     // SAFETY: as above.
     unsafe { atomic_add(&raw mut (*pointer).syns, 1) };
-    if port.under_flood(now)
-        && let Some(alarm) = ALARM.get_ptr_mut(0)
-    {
+    if port.under_flood(now) {
+        let alarm = ALARM.pointer();
         // SAFETY: as above. Not with every SYN: all CPUs read it.
         unsafe {
             if (*alarm).flood_until_ns < now + PORT_CALM_NS / 2 {
@@ -175,7 +174,8 @@ enum Said {
 #[inline(always)]
 pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
-    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), parsed(0)) else {
+    let settings = SETTINGS.get();
+    let (Some(mut stat), Some(meta)) = (Stat::of(ifindex), parsed(0)) else {
         return XDP_PASS;
     };
     let frame = Frame::new(ctx.data(), ctx.data_end());

@@ -111,7 +111,7 @@ pub(crate) fn judge(
 /// `entry` points to a map value; those stay readable and writable for the length of the program's run.
 #[inline(never)]
 unsafe fn meet(stat: &mut Stat, meta: &PacketMeta, entry: *mut BlockEntry, size: u64, now: u64) -> u64 {
-    let Some(settings) = SETTINGS.get(0) else { return 0 };
+    let settings = SETTINGS.get();
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let (counted, now) = (now & 1 != 0, now & !1);
     let (bytes, ifindex) = (size & 0xffff_ffff, (size >> 32) as u32);
@@ -226,7 +226,7 @@ pub(crate) fn leaving(
 /// As [`meet`].
 #[inline(never)]
 unsafe fn meet_leaving(entry: *mut BlockEntry, packets: u64, bytes: u64, now: u64, said: u64) -> u64 {
-    let Some(settings) = SETTINGS.get(0) else { return 0 };
+    let settings = SETTINGS.get();
     // SAFETY: as `meet`.
     unsafe {
         let stands = (*entry).action == ACTION_DROP && (*entry).flags & FLAG_EGRESS != 0;

@@ -44,6 +44,22 @@ impl Frame {
         Some(unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) })
     }
 
+    /// `SPAN` bytes from `offset`, if the frame has them.
+    #[inline(always)]
+    pub(crate) fn window<const SPAN: usize>(self, offset: usize) -> Option<Window> {
+        self.at(offset, SPAN).map(Window)
+    }
+
+    /// `SPAN` bytes that begin `skip` bytes behind another window's beginning, if the frame has them.
+    #[inline(always)]
+    pub(crate) fn behind<const SPAN: usize>(self, window: Window, skip: u32) -> Option<Window> {
+        let skip = skip as usize;
+        if skip > MAX_OFFSET || window.0 + skip + SPAN > self.end {
+            return None;
+        }
+        Some(Window(window.0 + skip))
+    }
+
     /// Where `bytes` bytes from `offset` begin, if the frame has them.
     #[inline(always)]
     fn at(&self, offset: usize, bytes: usize) -> Option<usize> {
@@ -55,6 +71,94 @@ impl Frame {
             return None;
         }
         Some(start)
+    }
+}
+
+/// Bytes of a frame that are known to be there. Loads are at constant offsets, and the verifier holds them against what
+/// was asked for; what lies beyond does not load.
+#[derive(Clone, Copy)]
+pub(crate) struct Window(usize);
+
+impl Window {
+    /// The window from `offset` on.
+    #[inline(always)]
+    pub(crate) const fn skip(self, offset: usize) -> Self {
+        Self(self.0 + offset)
+    }
+
+    /// One byte.
+    #[inline(always)]
+    pub(crate) fn byte<const OFFSET: usize>(self) -> u8 {
+        // SAFETY: within the frame, or the verifier refuses the program.
+        unsafe { *((self.0 + OFFSET) as *const u8) }
+    }
+
+    /// Two bytes as they stand, at an even offset.
+    #[inline(always)]
+    pub(crate) fn half<const OFFSET: usize>(self) -> u16 {
+        // SAFETY: as above; the kernel aligns frames to at least two bytes.
+        unsafe { *((self.0 + OFFSET) as *const u16) }
+    }
+
+    /// Four bytes as they stand, loaded anew by each call: cheaper than to keep them on the stack from one to the next.
+    #[inline(always)]
+    pub(crate) fn word<const OFFSET: usize>(self) -> u32 {
+        #[cfg(target_arch = "bpf")]
+        {
+            let word: u64;
+            // SAFETY: as above.
+            unsafe {
+                core::arch::asm!(
+                    "{0} = *(u32 *)({1} + {2})",
+                    out(reg) word,
+                    in(reg) self.0,
+                    const OFFSET,
+                    options(readonly, nostack)
+                );
+            }
+            word as u32
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as above.
+        unsafe {
+            ((self.0 + OFFSET) as *const u32).read_unaligned()
+        }
+    }
+
+    /// Eight bytes as they stand, likewise.
+    #[inline(always)]
+    pub(crate) fn quad<const OFFSET: usize>(self) -> u64 {
+        #[cfg(all(target_arch = "bpf", any(bpf_target_arch = "x86_64", bpf_target_arch = "aarch64")))]
+        {
+            let quad: u64;
+            // SAFETY: as above; these machines load from anywhere.
+            unsafe {
+                core::arch::asm!(
+                    "{0} = *(u64 *)({1} + {2})",
+                    out(reg) quad,
+                    in(reg) self.0,
+                    const OFFSET,
+                    options(readonly, nostack)
+                );
+            }
+            quad
+        }
+        #[cfg(not(all(target_arch = "bpf", any(bpf_target_arch = "x86_64", bpf_target_arch = "aarch64"))))]
+        {
+            let halves = [self.word::<OFFSET>(), self.skip(4).word::<OFFSET>()].map(u64::from);
+            if cfg!(target_endian = "little") {
+                halves[0] | halves[1] << 32
+            } else {
+                halves[0] << 32 | halves[1]
+            }
+        }
+    }
+
+    /// `N` bytes where they lie.
+    #[inline(always)]
+    pub(crate) fn bytes<const OFFSET: usize, const N: usize>(&self) -> &[u8; N] {
+        // SAFETY: as above, and nobody writes into the frame meanwhile.
+        unsafe { &*((self.0 + OFFSET) as *const [u8; N]) }
     }
 }
 

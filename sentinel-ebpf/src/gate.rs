@@ -14,6 +14,7 @@ use crate::list;
 use crate::maps::{SETTINGS, scratch};
 use crate::redirect;
 use crate::reflex;
+use crate::short;
 use crate::stat::Stat;
 use crate::verdict::forgotten;
 use crate::verifier::forget;
@@ -29,7 +30,15 @@ use sentinel_common::verdict::Verdict;
 #[inline(always)]
 pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     let ifindex = hook.ifindex();
-    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), scratch(0)) else {
+    let settings = SETTINGS.get();
+    let Some(mut stat) = Stat::of(ifindex) else {
+        return H::code(Verdict::Pass);
+    };
+    let frame = hook.frame();
+    if let Some(code) = short::verdict(hook, &mut stat, settings, frame) {
+        return code;
+    }
+    let Some(meta) = scratch(0) else {
         return H::code(Verdict::Pass);
     };
     let frame = hook.frame();

@@ -10,12 +10,22 @@ use sentinel_common::settings::Settings;
 #[inline(always)]
 pub(crate) fn of(settings: &Settings, address: &Addr, ip_version: u8) -> u32 {
     if ip_version == 4 {
-        return cell(&HINT4, cell4(low32(address)));
+        of4(low32(address))
+    } else {
+        of6(high64(address), settings.seed)
     }
-    let high = high64(address);
-    cell(&HINT6, cell6_short(high))
-        | cell(&HINT6, cell6_middle(high, settings.seed))
-        | cell(&HINT6, cell6_long(high, settings.seed))
+}
+
+/// Those of an IPv4 address as a host integer.
+#[inline(always)]
+pub(crate) fn of4(address: u32) -> u32 {
+    cell(&HINT4, cell4(address))
+}
+
+/// Those of an IPv6 address; `high` is its first half as a host integer.
+#[inline(always)]
+pub(crate) fn of6(high: u64, seed: u64) -> u32 {
+    cell(&HINT6, cell6_short(high)) | cell(&HINT6, cell6_middle(high, seed)) | cell(&HINT6, cell6_long(high, seed))
 }
 
 #[inline(always)]

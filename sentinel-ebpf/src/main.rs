@@ -35,6 +35,7 @@ mod list;
 mod maps;
 mod redirect;
 mod reflex;
+mod short;
 mod stat;
 mod talk;
 mod verdict;

@@ -8,6 +8,7 @@ use aya_ebpf::helpers::bpf_map_lookup_elem;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use core::cell::UnsafeCell;
 use sentinel_common::entry::{AllowEntry, BlockEntry};
 use sentinel_common::hint::{WORDS4, WORDS6};
 use sentinel_common::list::{Bucket4, Bucket6, ListHits, MAX_LISTS, NetSlot, Standing};
@@ -24,10 +25,36 @@ use sentinel_common::slot::{Bucket, WAYS};
 use sentinel_common::stat::CpuBlock;
 use sentinel_common::talk::Cell;
 
-#[map]
-pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
-#[map]
-pub(crate) static SLOTS: Array<u32> = Array::with_max_entries(SLOT_TABLE, 0);
+/// A map of one value whose address is known when the program is loaded: there is nothing to look up, and nothing that
+/// could be missing. Each has a section of its own, after which the map is called.
+#[repr(transparent)]
+pub(crate) struct Global<T>(UnsafeCell<T>);
+
+// SAFETY: what stands in a map is shared by all CPUs and the agent, whatever its type says: single words are read and
+// written whole, and who writes what is said with each.
+unsafe impl<T> Sync for Global<T> {}
+
+impl<T> Global<T> {
+    /// The value.
+    #[inline(always)]
+    pub(crate) fn get(&'static self) -> &'static T {
+        // SAFETY: as in `pointer`; nobody writes through what this gives.
+        unsafe { &*self.pointer() }
+    }
+
+    /// The value, to be written.
+    #[inline(always)]
+    pub(crate) const fn pointer(&'static self) -> *mut T {
+        self.0.get()
+    }
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.SETTINGS")]
+pub(crate) static SETTINGS: Global<Settings> = Global(UnsafeCell::new(Settings::EMPTY));
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.SLOTS")]
+pub(crate) static SLOTS: Global<[u32; SLOT_TABLE as usize]> = Global(UnsafeCell::new([0; SLOT_TABLE as usize]));
 #[map]
 pub(crate) static STATS: PerCpuArray<CpuBlock> = PerCpuArray::with_max_entries(MAX_INTERFACES, 0);
 
@@ -78,8 +105,9 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 pub(crate) static SOURCES: Array<reflex::Bucket> = Array::with_max_entries(SOURCE_BUCKETS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static LIMITED: Array<[u8; CELLS]> = Array::with_max_entries(1, 0);
-#[map]
-pub(crate) static ALARM: Array<Alarm> = Array::with_max_entries(1, 0);
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.ALARM")]
+pub(crate) static ALARM: Global<Alarm> = Global(UnsafeCell::new(Alarm::EMPTY));
 #[map]
 pub(crate) static PORTS: Array<Port> = Array::with_max_entries(1 << 16, 0);
 #[map]

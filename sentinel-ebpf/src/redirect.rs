@@ -40,7 +40,8 @@ pub(crate) fn hand_back(ctx: &TcContext, meta: &PacketMeta) {
 #[inline(always)]
 pub(crate) fn redirect<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
-    let (Some(settings), Some(mut stat), Some(meta)) = (SETTINGS.get(0), Stat::of(ifindex), parsed(0)) else {
+    let settings = SETTINGS.get();
+    let (Some(mut stat), Some(meta)) = (Stat::of(ifindex), parsed(0)) else {
         return XDP_DROP;
     };
     let frame = Frame::new(ctx.data(), ctx.data_end());

@@ -23,10 +23,14 @@ use sentinel_common::verdict::Verdict;
 /// not open a TCP connection.
 #[inline(always)]
 pub(crate) fn calm(meta: &PacketMeta, now: u64) -> bool {
-    meta.tcp_flags & TCP_SYN == 0
-        && ALARM
-            .get(0)
-            .is_some_and(|alarm| alarm.limited_until_ns <= now && alarm.flood_until_ns <= now)
+    meta.tcp_flags & TCP_SYN == 0 && quiet(now)
+}
+
+/// Whether no source is limited and no port is under flood.
+#[inline(always)]
+pub(crate) fn quiet(now: u64) -> bool {
+    let alarm = ALARM.get();
+    alarm.limited_until_ns <= now && alarm.flood_until_ns <= now
 }
 
 /// Whether the packet is over the limit the kernel set on its source by itself, and what comes of it.
@@ -48,10 +52,7 @@ fn over(settings: &Settings, meta: &PacketMeta, bytes: u64, now: u64) -> bool {
     if settings.flags & SETTING_REFLEX_LIMIT == 0 {
         return false;
     }
-    let Some(alarm) = ALARM.get(0) else {
-        return false;
-    };
-    if alarm.limited_until_ns <= now {
+    if ALARM.get().limited_until_ns <= now {
         return false;
     }
     let Some(cells) = LIMITED.get(0) else {
@@ -107,7 +108,7 @@ const OPENS: u32 = 2;
 /// A function of its own, with what it is told in one word: whatever way led here, the verifier walks it once.
 #[inline(never)]
 fn count(stat: &mut Stat, meta: &PacketMeta, told: u64, ifindex: u64, now: u64) {
-    let Some(settings) = SETTINGS.get(0) else { return };
+    let settings = SETTINGS.get();
     let seen = Seen {
         packets: (told >> 16) as u32 & 0xffff,
         syns: (told >> SYN) as u32 & 1,
@@ -168,9 +169,7 @@ fn raise(
             if let Some(cells) = LIMITED.get_ptr_mut(0) {
                 (*cells)[cell(word, settings.seed) & (CELLS - 1)] = cell_mark(until);
             }
-            if let Some(alarm) = ALARM.get_ptr_mut(0) {
-                (*alarm).limited_until_ns = until;
-            }
+            (*ALARM.pointer()).limited_until_ns = until;
         }
     }
     let sent = emit::record::<ReflexRecord>(stat, |record| {

@@ -6,7 +6,7 @@ use crate::maps::{EVENTS, SLOTS, STATS};
 use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use sentinel_common::names::SLOT_TABLE;
-use sentinel_common::settings::{BUDGET_CARRY, BUDGET_WINDOW_SHIFT};
+use sentinel_common::settings::{BUDGET_CARRY, BUDGET_WINDOW_SHIFT, Settings};
 use sentinel_common::stat::{Counter, CpuBlock};
 
 /// This CPU's block of an interface.
@@ -16,7 +16,7 @@ impl Stat {
     /// The block of the interface with this index; slot 0 where the agent assigned none.
     #[inline(always)]
     pub(crate) fn of(ifindex: u32) -> Option<Self> {
-        let slot = SLOTS.get(ifindex & (SLOT_TABLE - 1)).copied().unwrap_or(0);
+        let slot = SLOTS.get()[(ifindex & (SLOT_TABLE - 1)) as usize];
         let block = STATS.get_ptr_mut(slot)?;
         // SAFETY: the pointer is to this CPU's element, which lives as long as the map and is not shared (see above).
         Some(Self(unsafe { &mut *block }))
@@ -47,10 +47,10 @@ impl Stat {
         self.0.clock_ns
     }
 
-    /// This CPU's number, from 0 without gaps.
+    /// The bucket of the flow table that a hash leads to on this CPU.
     #[inline(always)]
-    pub(crate) const fn cpu(&self) -> u32 {
-        self.0.cpu
+    pub(crate) const fn bucket(&self, settings: &Settings, bucket: u32) -> u32 {
+        self.0.cpu * (settings.flow_mask + 1) + (bucket & settings.flow_mask)
     }
 
     /// The same number, by way of memory: the verifier takes it as unknown and walks what follows once.

@@ -135,7 +135,7 @@ impl Bench {
     fn lists(&mut self) -> Result<()> {
         let Sizes { v4, nets, v6 } = self.sizes;
         let mut kernel = Kernel::load(&self.config(), Mode::Production)?;
-        kernel.test_account(false)?;
+        kernel.test_accounting(false)?;
         let lists = kernel.lists();
         self.tell("memory of all maps, empty", memory()?, "MiB");
         self.packets(&mut kernel, "nothing listed", false)?;
@@ -175,7 +175,7 @@ impl Bench {
             ..Config::default().kernel
         };
         let mut kernel = Kernel::load(&config, Mode::Production)?;
-        kernel.test_account(false)?;
+        kernel.test_accounting(false)?;
         let mut blocks = kernel.blocks();
         self.tell("memory of all maps with room for decisions", memory()?, "MiB");
         let entry = BlockEntry {

@@ -19,7 +19,8 @@ use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sentinel_common::names as n;
-use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, Settings};
+use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, SETTING_SHORT, Settings};
+use sentinel_common::slot::Keys;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -89,16 +90,19 @@ impl Kernel {
 
         let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS)?));
         let before = settings.get()?;
+        // What is in the maps of an earlier agent was put there by its seed and stands at its versions.
+        let seed = if before.seed == 0 {
+            settings::seed()
+        } else {
+            before.seed
+        };
+        let enforce = if mode == Mode::Production { SETTING_ENFORCE } else { 0 };
         let mut initial = Settings {
             report_interval_ns: config.report_interval.as_nanos() as u64,
-            flags: SETTING_FLOWS | if mode == Mode::Production { SETTING_ENFORCE } else { 0 },
+            flags: SETTING_FLOWS | SETTING_SHORT | enforce,
             event_budget: config.event_budget,
-            // What is in the maps of an earlier agent was put there by its seed and stands at its versions.
-            seed: if before.seed == 0 {
-                settings::seed()
-            } else {
-                before.seed
-            },
+            seed,
+            keys: Keys::new(seed),
             list_versions: before.list_versions,
             list4_mask: list_buckets(config.list_capacity) - 1,
             list6_mask: list_buckets(config.list6_capacity) - 1,

@@ -11,9 +11,12 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Interface index by slot; 0 for a free one.
 pub(super) type Owners = [u32; n::MAX_INTERFACES as usize];
 
+/// Slots by interface index, modulo their number.
+type Table = [u32; n::SLOT_TABLE as usize];
+
 /// Hands out slots.
 pub(super) struct Slots {
-    table: Array<MapData, u32>,
+    table: Array<MapData, Table>,
     stats: OwnedFd,
     owners: Owners,
     /// Slots of this run; others in `owners` are an earlier agent's, whose counters go on if their interface is
@@ -22,7 +25,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) const fn new(table: Array<MapData, u32>, stats: OwnedFd, owners: Owners) -> Self {
+    pub(super) const fn new(table: Array<MapData, Table>, stats: OwnedFd, owners: Owners) -> Self {
         Self {
             table,
             stats,
@@ -54,9 +57,7 @@ impl Slots {
         if mine.is_none() {
             self.zero(slot)?;
         }
-        self.table
-            .set(ifindex % n::SLOT_TABLE, slot, 0)
-            .map_err(|error| KernelError::map(n::MAP_SLOTS, &error))?;
+        self.point(ifindex, slot)?;
         self.owners[slot as usize] = ifindex;
         self.taken.push(slot);
         Ok(slot)
@@ -67,8 +68,8 @@ impl Slots {
         let Some(owner) = self.owners.get_mut(slot as usize) else {
             return;
         };
-        let _ = self.table.set(*owner % n::SLOT_TABLE, 0, 0);
-        *owner = 0;
+        let ifindex = std::mem::take(owner);
+        let _ = self.point(ifindex, 0);
         self.taken.retain(|taken| *taken != slot);
         let _ = self.zero(slot);
     }
@@ -85,6 +86,14 @@ impl Slots {
     /// Nothing is attached any more; whose counters are whose stays known.
     pub(super) fn let_go(&mut self) {
         self.taken.clear();
+    }
+
+    /// Says which slot an interface counts in. The others' words are written as they stand.
+    fn point(&mut self, ifindex: u32, slot: u32) -> Result<(), KernelError> {
+        let failed = |error| KernelError::map(n::MAP_SLOTS, &error);
+        let mut table = self.table.get(&0, 0).map_err(failed)?;
+        table[(ifindex % n::SLOT_TABLE) as usize] = slot;
+        self.table.set(0, table, 0).map_err(failed)
     }
 
     fn zero(&self, slot: u32) -> Result<(), KernelError> {

@@ -11,6 +11,7 @@ use super::rawmap;
 use aya::maps::{Array, Map, MapData, MapError, MapInfo};
 use sentinel_common::names as n;
 use sentinel_common::pin::PinHeader;
+use sentinel_common::reflex::Alarm;
 use sentinel_common::settings::Settings;
 use std::fs;
 use std::io::ErrorKind;
@@ -41,19 +42,26 @@ const PRIVATE: &[&str] = &[
 /// program arrays, which the kernel empties when nobody holds them: pinned, they outlive the agent.
 const RENEWED: &[&str] = &[n::MAP_SETTINGS, n::MAP_HONEYPOTS, n::MAP_COOKIE_PORTS];
 
+/// Maps that are made anew, because the loader empties those that are reached without a look-up, and go on with what
+/// stood in the old ones.
+const CARRIED: &[&str] = &[n::MAP_SLOTS, n::MAP_ALARM];
+
 /// What becomes of a map when an agent starts with `kernel.pin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Kept,
     Renewed,
+    Carried,
     Private,
 }
 
 fn fate(name: &str, kind: u32) -> Fate {
-    if name.starts_with('.') || PRIVATE.contains(&name) {
-        Fate::Private
+    if CARRIED.contains(&name) {
+        Fate::Carried
     } else if RENEWED.contains(&name) || kind == PROG_ARRAY {
         Fate::Renewed
+    } else if name.starts_with('.') || PRIVATE.contains(&name) {
+        Fate::Private
     } else {
         Fate::Kept
     }
@@ -115,7 +123,7 @@ impl Takeover {
             plan.add(spec)?;
         }
         if plan.continues {
-            let path = plan.maps.join(n::MAP_SETTINGS);
+            let path = plan.maps.join(n::pinned_as(n::MAP_SETTINGS));
             plan.inherited = element::<Settings>(&path).ok().flatten();
         } else {
             plan.create_header()?;
@@ -128,10 +136,11 @@ impl Takeover {
         if fate == Fate::Private {
             return Ok(());
         }
-        let path = self.maps.join(&spec.name);
-        let fresh = self.maps.join(format!("{}-new", spec.name));
+        let file = n::pinned_as(&spec.name);
+        let path = self.maps.join(file);
+        let fresh = self.maps.join(format!("{file}-new"));
         // What a takeover that was cut short left may be in use by programs it attached.
-        rename(&fresh, &self.maps.join(format!("{}-old", spec.name)))?;
+        rename(&fresh, &self.maps.join(format!("{file}-old")))?;
         let Some(info) = pinned(&path)? else {
             self.paths.push((spec.name.clone(), path));
             return Ok(());
@@ -156,7 +165,7 @@ impl Takeover {
         }
         if fate == Fate::Kept && !matches!(kind, HASH | LRU_HASH | LPM_TRIE) {
             tracing::info!(map = spec.name, "capacity changed, begins empty");
-        } else if fate == Fate::Kept {
+        } else if matches!(fate, Fate::Kept | Fate::Carried) {
             self.moves.push(Move {
                 name: spec.name.clone(),
                 old: MapData::from_pin(&path).map_err(|error| broken(&path, &error))?,
@@ -190,11 +199,12 @@ impl Takeover {
     pub(super) fn fill(&self) -> Result<(), KernelError> {
         self.fill_settings()?;
         for one in &self.moves {
-            let path = self.maps.join(format!("{}-new", one.name));
+            let path = self.maps.join(format!("{}-new", n::pinned_as(&one.name)));
             let new = MapData::from_pin(&path).map_err(|error| broken(&path, &error))?;
             let sizes = (one.key_size as usize, one.value_size as usize);
             let (old, wanted) = one.capacities;
             match rawmap::copy(one.old.fd().as_fd(), new.fd().as_fd(), sizes, WALKS * u64::from(old)) {
+                Ok(_) if CARRIED.contains(&one.name.as_str()) => {}
                 Ok(entries) => {
                     tracing::info!(
                         map = one.name,
@@ -235,6 +245,33 @@ impl Takeover {
         map.set(0, before, 0).map_err(|error| failed(&error))
     }
 
+    /// What the old programs raised until they were replaced holds on.
+    fn carry_alarm(&self) -> Result<(), KernelError> {
+        let Some(old) = self.moves.iter().find(|one| one.name == n::MAP_ALARM) else {
+            return Ok(());
+        };
+        let path = self.maps.join(n::pinned_as(n::MAP_ALARM));
+        let failed = |error: &MapError| broken(&path, error);
+        let open = |data| Array::<_, Alarm>::try_from(Map::Array(data)).map_err(|error| failed(&error));
+        let old = old
+            .old
+            .fd()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| broken(&path, &error))?;
+        let old = open(MapData::from_fd(old).map_err(|error| failed(&error))?)?;
+        let mut map = open(MapData::from_pin(&path).map_err(|error| failed(&error))?)?;
+        let (before, now) = (
+            old.get(&0, 0).map_err(|error| failed(&error))?,
+            map.get(&0, 0).map_err(|error| failed(&error))?,
+        );
+        let both = now.later_of(&before);
+        if both == now {
+            return Ok(());
+        }
+        map.set(0, both, 0).map_err(|error| failed(&error))
+    }
+
     /// Which interface counted in which slot.
     pub(super) const fn slots(&self) -> [u32; n::MAX_INTERFACES as usize] {
         self.header.slots
@@ -246,13 +283,15 @@ impl Takeover {
     /// [`KernelError::System`] where bpffs refuses; the programs work all the same.
     pub(super) fn commit(&mut self, slots: [u32; n::MAX_INTERFACES as usize]) -> Result<(), KernelError> {
         for (name, path) in &mut self.paths {
-            let settled = self.maps.join(name.as_str());
+            let file = n::pinned_as(name);
+            let settled = self.maps.join(file);
             if *path != settled {
                 rename(path, &settled)?;
                 *path = settled;
             }
-            let _ = fs::remove_file(self.maps.join(format!("{name}-old")));
+            let _ = fs::remove_file(self.maps.join(format!("{file}-old")));
         }
+        self.carry_alarm()?;
         self.moves.clear();
         self.header = PinHeader {
             slots,
@@ -292,7 +331,7 @@ pub(super) fn fits(header: &PinHeader) -> bool {
 pub(super) fn owned(path: &Path, names: &[String], headed: bool) -> Option<String> {
     let file = path.file_name()?.to_str()?;
     let name = file.trim_end_matches("-new").trim_end_matches("-old");
-    let known = name == n::MAP_HEADER || names.iter().any(|own| own == name);
+    let known = name == n::MAP_HEADER || names.iter().any(|own| n::pinned_as(own) == name);
     (headed && known && MapInfo::from_pin(path).is_ok()).then(|| name.to_owned())
 }
 
@@ -369,7 +408,6 @@ mod tests {
     #[test]
     fn every_map_has_the_fate_it_was_meant_to_have() {
         let kept = [
-            n::MAP_SLOTS,
             n::MAP_STATS,
             n::MAP_ALLOW4,
             n::MAP_ALLOW6,
@@ -387,7 +425,6 @@ mod tests {
             n::MAP_LIST_HITS,
             n::MAP_SOURCES,
             n::MAP_LIMITED,
-            n::MAP_ALARM,
             n::MAP_PORTS,
             n::MAP_COOKIE_MUTE,
             n::MAP_LIMITS,
@@ -407,6 +444,8 @@ mod tests {
                 Fate::Kept
             } else if renewed.contains(&name.as_str()) {
                 Fate::Renewed
+            } else if [n::MAP_SLOTS, n::MAP_ALARM].contains(&name.as_str()) {
+                Fate::Carried
             } else {
                 Fate::Private
             };

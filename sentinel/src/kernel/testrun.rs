@@ -9,7 +9,7 @@ use sentinel_common::flow::{FlowKey, FlowValue};
 use sentinel_common::names::{MAP_REDIRECTS, MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::redirect::{RedirectKey, Redirected};
-use sentinel_common::settings::SETTING_FLOWS;
+use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT};
 use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::COUNTERS;
 use std::collections::BTreeMap;
@@ -234,6 +234,20 @@ impl Kernel {
         })
     }
 
+    /// Whether plain packets take the short way ([`sentinel_common::plain`]); what comes of them is to be the same.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`] when the settings cannot be written.
+    pub fn test_short(&self, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_SHORT
+            } else {
+                settings.flags & !SETTING_SHORT
+            };
+        })
+    }
+
     /// A descriptor of an XDP program of the object, which is loaded first, where it is not: for callers that make
     /// their own calls of `BPF_PROG_TEST_RUN`, or put it into a program array.
     ///
@@ -290,20 +304,6 @@ impl Kernel {
     /// Cells of the hints in which each bit is set: allow, entry, list, list prefix.
     pub fn test_hinted(&self) -> [u64; 4] {
         self.shared.hinted()
-    }
-
-    /// Whether flows are accounted from the next packet on: what they cost is measured apart.
-    ///
-    /// # Errors
-    /// [`KernelError::Map`].
-    pub fn test_account(&self, on: bool) -> Result<(), KernelError> {
-        self.change(|settings| {
-            settings.flags = if on {
-                settings.flags | SETTING_FLOWS
-            } else {
-                settings.flags & !SETTING_FLOWS
-            };
-        })
     }
 }
 

@@ -7,8 +7,8 @@ use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_IDLE, Direction, FlowKey, FlowValue, STATE_REPORTED};
 use sentinel_common::packet::PacketMeta;
-use sentinel_common::slot::{HEAD_TOLD, Head, IDLE_UNITS, Slot, age, units};
-use sentinel_common::table::{Host, Pass, empty};
+use sentinel_common::slot::{HEAD_TOLD, Head, Slot, idle, units};
+use sentinel_common::table::{Host, Pass, empty, wait};
 use sentinel_common::talk;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ impl Kept {
     }
 
     /// Reports what was not.
-    fn flush(&mut self, cause: u32, now: Ktime, records: &mut Vec<FlowRecord>) {
+    fn flush(&mut self, cause: u32, now: Ktime, interval_ns: u64, records: &mut Vec<FlowRecord>) {
         for (head, slot) in &mut self.halves {
             if head.packets > 0 {
                 let record = record(head, slot, cause, now);
@@ -45,7 +45,7 @@ impl Kept {
                 records.push(record);
                 head.state |= STATE_REPORTED as u16;
                 empty(head, slot);
-                slot.reported = units(now.0);
+                slot.due = units(now.0).wrapping_add(wait(interval_ns));
             }
         }
     }
@@ -158,7 +158,7 @@ impl ModelFlows {
         if self.flows.peek(&key).is_none() {
             self.created += 1;
             if let Some((key, mut kept)) = self.flows.insert(key, Kept::default()) {
-                kept.flush(CAUSE_EVICTED, now, &mut told.records);
+                kept.flush(CAUSE_EVICTED, now, self.interval_ns, &mut told.records);
                 told.evicted = Some((key, kept.total));
             }
         }
@@ -180,7 +180,7 @@ impl ModelFlows {
             record: None,
         };
         let (head, slot) = &mut kept.halves[direction.number() as usize];
-        let created = head.tag == 0 || age(units(now.0), head.last) >= IDLE_UNITS;
+        let created = head.tag == 0 || idle(units(now.0), head.last);
         if created {
             pass.begin(head, slot, TAG, &mut around);
         }
@@ -215,7 +215,7 @@ impl ModelFlows {
                 self.quiet.push_back((last + self.interval_ns, key));
                 continue;
             }
-            kept.flush(CAUSE_IDLE, now, &mut records);
+            kept.flush(CAUSE_IDLE, now, self.interval_ns, &mut records);
         }
         records
     }
@@ -228,7 +228,7 @@ impl ModelFlows {
             return None;
         }
         let (key, mut kept) = self.flows.pop_oldest()?;
-        kept.flush(CAUSE_IDLE, horizon, &mut Vec::new());
+        kept.flush(CAUSE_IDLE, horizon, self.interval_ns, &mut Vec::new());
         Some((key, kept.total))
     }
 }

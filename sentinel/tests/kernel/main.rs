@@ -22,6 +22,7 @@ mod parity;
 mod redirect;
 mod reflex;
 mod shapes;
+mod short;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};
