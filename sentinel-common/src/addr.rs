@@ -32,6 +32,19 @@ impl Addr {
         Self(whole.to_ne_bytes())
     }
 
+    /// A copy made by two words. A plain one becomes a call of `memmove` in kernel programs, byte by byte.
+    #[inline(always)]
+    #[must_use]
+    pub const fn by_halves(&self) -> Self {
+        let [high, low] = self.halves();
+        let whole = if cfg!(target_endian = "little") {
+            high as u128 | (low as u128) << 64
+        } else {
+            low as u128 | (high as u128) << 64
+        };
+        Self(whole.to_ne_bytes())
+    }
+
     /// The two halves as they stand in memory.
     #[inline(always)]
     pub const fn halves(&self) -> [u64; 2] {

@@ -304,7 +304,7 @@ fn score(head: &Head, tag: u32, now: u32) -> u64 {
         return u64::from(head.tag == 0);
     }
     let silent = age(now, head.last);
-    head.rank(silent) << 32 | u64::from(u32::MAX - silent)
+    head.rank(silent) << 32 | u64::from(!silent)
 }
 
 /// 1 where two tags are equal: of all 32-bit numbers only zero borrows.
@@ -320,7 +320,7 @@ impl Head {
     fn rank(&self, silent: u32) -> u64 {
         let proven = crate::flow::STATE_HANDSHAKE as u16;
         let closed = crate::flow::STATE_CLOSED as u16 | HEAD_FIN;
-        if silent >= KEEP_UNITS || self.state & HEAD_BUSY == 0 || self.state & closed != 0 {
+        if silent >= KEEP_UNITS || self.state & (HEAD_BUSY | closed) != HEAD_BUSY {
             1
         } else if self.state & proven != 0 {
             ESTABLISHED
@@ -364,11 +364,11 @@ impl Slot {
     #[inline(always)]
     pub fn begin(&mut self, packet: &PacketMeta, direction: Direction, ifindex: u32) {
         let (remote, local) = match direction {
-            Direction::Ingress => (packet.src, packet.dst),
-            Direction::Egress => (packet.dst, packet.src),
+            Direction::Ingress => (&packet.src, &packet.dst),
+            Direction::Egress => (&packet.dst, &packet.src),
         };
-        self.remote = remote;
-        self.local = local;
+        self.remote = remote.by_halves();
+        self.local = local.by_halves();
         self.ends = ends_of(packet, direction);
         self.number = 0;
         self.ifindex = ifindex;
