@@ -22,6 +22,8 @@ mod parity;
 mod redirect;
 mod reflex;
 mod shapes;
+mod torn;
+mod upgrade;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};
