@@ -88,8 +88,11 @@ pub const PROG_FLOOR_PASS: &str = "floor_pass";
 /// Empty XDP program that drops.
 pub const PROG_FLOOR_DROP: &str = "floor_drop";
 
-/// Interfaces one agent can watch: elements of `STATS`.
-pub const MAX_INTERFACES: u32 = 16;
+/// Interfaces one agent can watch.
+pub const WATCHED_INTERFACES: u32 = 16;
+/// Interfaces an agent and the one it takes over from can watch between them: elements of `STATS`. So a new interface
+/// never needs an element in which an earlier agent's program still counts.
+pub const MAX_INTERFACES: u32 = 2 * WATCHED_INTERFACES;
 /// Elements of `SLOTS`, a power of two. Large enough that watched interfaces hardly ever share an element;
 /// where two would, attaching the second is refused.
 pub const SLOT_TABLE: u32 = 4096;

@@ -2,7 +2,7 @@
 
 use crate::entry::{AllowEntry, BlockEntry};
 use crate::list::{Bucket4, Bucket6, ListHits, NetSlot, Slot4, Slot6, Standing};
-use crate::names::MAX_INTERFACES;
+use crate::names::WATCHED_INTERFACES;
 use crate::rate::{Bucket as RateBucket, Set as RateSet};
 use crate::redirect::{RedirectKey, Redirected};
 use crate::reflex::{Alarm, Bucket as SourceBucket, Port, Source};
@@ -29,8 +29,8 @@ pub struct PinHeader {
     pub policy: u32,
     /// Zero.
     pub pad: u32,
-    /// Which interface index counts in which slot of `STATS`; 0 for none.
-    pub slots: [u32; MAX_INTERFACES as usize],
+    /// Indexes of the interfaces watched, 0 for none. `SLOTS` says in which element of `STATS` each counts.
+    pub watched: [u32; WATCHED_INTERFACES as usize],
     /// Version of the agent that wrote this last, UTF-8, padded with zeros.
     pub agent: [u8; 40],
 }
@@ -47,7 +47,7 @@ impl PinHeader {
             layout: LAYOUT,
             policy: POLICY,
             pad: 0,
-            slots: [0; MAX_INTERFACES as usize],
+            watched: [0; WATCHED_INTERFACES as usize],
             agent: text,
         }
     }
@@ -140,7 +140,7 @@ layout! {
     Port { window_ns, until_ns, syns, completed }
     RedirectKey { remote, port, proto, pad }
     Redirected { seen_ns, address, port, remote_port, pad }
-    PinHeader { magic, layout, policy, pad, slots, agent }
+    PinHeader { magic, layout, policy, pad, watched, agent }
 }
 
 const _: () = assert!(size_of::<PinHeader>() == 128);

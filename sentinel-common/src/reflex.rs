@@ -211,6 +211,18 @@ pub const fn cell_holds(mark: u8, now_ns: u64) -> bool {
     mark != 0 && mark.wrapping_sub((now_ns >> 32) as u8) < 0x80
 }
 
+/// What a cell is to say with one more limit in it: the later end of the two.
+#[inline(always)]
+#[must_use]
+pub const fn cell_later(mark: u8, until_ns: u64, now_ns: u64) -> u8 {
+    let (new, now) = (cell_mark(until_ns), (now_ns >> 32) as u8);
+    if cell_holds(mark, now_ns) && mark.wrapping_sub(now) > new.wrapping_sub(now) {
+        mark
+    } else {
+        new
+    }
+}
+
 /// The bit of a packet's destination port, where the packet is one that tries it: a SYN, or a datagram to a port that
 /// is none of Linux's own (an answer whose question was not seen is no probe).
 #[inline(always)]
@@ -326,7 +338,7 @@ impl Source {
     }
 
     /// Puts it under the limit for what it crossed, with a full burst to begin with where it was not; says until when,
-    /// ns.
+    /// ns. One that holds longer already, by an earlier agent's [`Reflex::hold_ns`], is not cut short.
     #[inline(always)]
     pub fn limit(&mut self, crossed: u32, reflex: &Reflex, now_ns: u64) -> u64 {
         if !self.limited(now_ns) {
@@ -335,7 +347,13 @@ impl Source {
             self.raised &= !(!0 << CAUSE_SHIFT);
         }
         self.raised |= crossed << CAUSE_SHIFT;
-        let until = ((now_ns + reflex.hold_ns) >> 24) + 1;
+        let now = now_ns >> 24;
+        let mut until = ((now_ns + reflex.hold_ns) >> 24) + 1;
+        // What is left of a limit that does not hold is nothing.
+        let left = u64::from(self.until.wrapping_sub(now as u32)) * u64::from(self.limited(now_ns));
+        if now + left > until {
+            until = now + left;
+        }
         self.until = if until as u32 == 0 { 1 } else { until as u32 };
         until << 24
     }

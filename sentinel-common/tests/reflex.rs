@@ -6,8 +6,8 @@ use sentinel_common::event::{REFLEX_BYTES, REFLEX_PACKETS, REFLEX_PORTS, REFLEX_
 use sentinel_common::flow::{PROTO_TCP, PROTO_UDP};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
 use sentinel_common::reflex::{
-    Bucket, ESTIMATE, PORT_CALM_NS, PORT_WINDOW_NS, Port, Seen, Source, Turn, WAYS, cell_holds, cell_mark, opens,
-    port_bit, source_address, source_key, source_word,
+    Bucket, ESTIMATE, PORT_CALM_NS, PORT_WINDOW_NS, Port, Seen, Source, Turn, WAYS, cell_holds, cell_later, cell_mark,
+    opens, port_bit, source_address, source_key, source_word,
 };
 use sentinel_common::settings::Reflex;
 use std::collections::HashSet;
@@ -101,6 +101,24 @@ proptest! {
         prop_assert!(source.limited(start) && source.limited(until - 1) && !source.limited(until));
         prop_assert!(!source.limited(until + later));
         prop_assert!(cell_holds(cell_mark(until), start) && cell_holds(cell_mark(until), until - 1));
+    }
+
+    #[test]
+    fn a_limit_by_longer_holds_is_not_cut_short(
+        start in 0u64..(1 << 60), first in 1u64..300, then in 1u64..300, after in 0u64..400
+    ) {
+        let hold = |seconds| Reflex { hold_ns: seconds * S, ..second() };
+        let (mut source, now) = (Source::new(7, start), start + after * S);
+        let promised = source.limit(REFLEX_SYNS, &hold(first), start);
+        let until = source.limit(REFLEX_SYNS, &hold(then), now);
+        prop_assert!(until >= promised, "a told end is moved forward");
+        prop_assert!(until <= promised.max(now + then * S + (1 << 24)), "or only by what is new");
+        prop_assert!(source.limited(until - 1) && !source.limited(until));
+        let mark = cell_later(cell_mark(promised), until, now);
+        prop_assert!(cell_holds(mark, now) && cell_holds(mark, until - 1));
+        // Whoever shares the cell holds as long as was told, too.
+        let shared = cell_later(cell_mark(promised), now + 1, now);
+        prop_assert!(promised <= now || cell_holds(shared, promised - 1));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use core::mem::size_of;
 use sentinel_common::event::{Header, KIND_REFLEX, ReflexRecord, VERSION};
 use sentinel_common::packet::{PacketMeta, TCP_SYN};
 use sentinel_common::reflex::{
-    Bucket, CELLS, Seen, Source, WAYS, cell, cell_holds, cell_mark, opens, port_bit, source_key, source_word,
+    Bucket, CELLS, Seen, Source, WAYS, cell, cell_holds, cell_later, opens, port_bit, source_key, source_word,
 };
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_REFLEX, SETTING_REFLEX_LIMIT, Settings};
 use sentinel_common::stat::Counter;
@@ -163,13 +163,17 @@ fn raise(
     let mut until = 0;
     if settings.flags & SETTING_REFLEX_LIMIT != 0 {
         until = source.limit(crossed, &settings.reflex, now);
-        // SAFETY: the pointers are fresh from the maps; each is written as a whole. Every limit lasts equally long, so
-        // that the later one is never the shorter.
+        // SAFETY: the pointers are fresh from the maps; each is written as a whole. The later end stays: the maps may be
+        // of an agent whose limits last longer.
         unsafe {
             if let Some(cells) = LIMITED.get_ptr_mut(0) {
-                (*cells)[cell(word, settings.seed) & (CELLS - 1)] = cell_mark(until);
+                let mark = &raw mut (*cells)[cell(word, settings.seed) & (CELLS - 1)];
+                *mark = cell_later(*mark, until, now);
             }
-            (*ALARM.pointer()).limited_until_ns = until;
+            let alarm = ALARM.pointer();
+            if (*alarm).limited_until_ns < until {
+                (*alarm).limited_until_ns = until;
+            }
         }
     }
     let sent = emit::record::<ReflexRecord>(stat, |record| {

@@ -105,6 +105,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     desk.protect().await;
     desk.restore(remembered, loose, watched).await;
     kernel.attach_present(&interfaces)?;
+    desk.attached().await;
 
     let state = AppState {
         store: store.clone(),

@@ -3,7 +3,7 @@
 use super::resolved::{Config, Mode};
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
-use sentinel_common::names::MAX_INTERFACES;
+use sentinel_common::names::WATCHED_INTERFACES;
 use sentinel_common::reflex::MAX_PORTS;
 use std::time::Duration;
 
@@ -429,7 +429,7 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// Interfaces one agent can watch.
-pub(super) const INTERFACES: usize = MAX_INTERFACES as usize;
+pub(super) const INTERFACES: usize = WATCHED_INTERFACES as usize;
 
 /// The key of a path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {

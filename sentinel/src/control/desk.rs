@@ -143,6 +143,12 @@ impl<E: Enforcer> Desk<E> {
         self.note_respond();
     }
 
+    /// Tells of what was put back, now that the kernel programs are attached and it is known what they can carry out.
+    pub async fn attached(&mut self) {
+        self.responder.reword(self.now()).await;
+        self.note_respond();
+    }
+
     /// Runs until the alerts' channel closes.
     pub async fn run(mut self, mut alerts: mpsc::Receiver<Arc<Alert>>, mut commands: mpsc::Receiver<Command>) {
         let mut expiry = tokio::time::interval(EXPIRY_TICK);
@@ -322,6 +328,8 @@ impl<E: Enforcer> Desk<E> {
     async fn look_around(&mut self) {
         self.responder.retry_removals(self.now()).await;
         self.responder.end_probations(self.now()).await;
+        // The hook may have changed: an interface came back, or a program was taken off.
+        self.responder.reword(self.now()).await;
         self.publish_hits(HITS);
         self.count_active();
         self.note_respond();

@@ -64,6 +64,7 @@ impl House {
         );
         desk.protect().await;
         desk.restore(remembered, loose, probations).await;
+        desk.attached().await;
         Self {
             desk,
             rig,

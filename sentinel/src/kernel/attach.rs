@@ -7,9 +7,10 @@
 
 use super::error::KernelError;
 use super::pin::{self, Kind};
-use super::slots::Carried;
+use super::slots::{Carried, Taken};
 use super::tc::Direction;
-use super::{Kernel, clsact, interface, occupant, probe, tc, xdp};
+use super::undo::{Step, Undo};
+use super::{Kernel, clsact, interface, probe, tc, xdp};
 use crate::config::Hook;
 use crate::types::Trouble;
 use aya::programs::links::{FdLink, LinkError};
@@ -48,18 +49,18 @@ pub(super) type AttachedList = Arc<RwLock<Watched>>;
 
 /// What is held of one interface. Dropping it detaches, except what is pinned.
 #[derive(Default)]
-struct Holding {
-    ingress: Option<XdpLink>,
-    tc: Vec<tc::Held>,
+pub(super) struct Holding {
+    pub(super) ingress: Option<XdpLink>,
+    pub(super) tc: Vec<tc::Held>,
 }
 
 /// Held links, by interface index.
 #[derive(Default)]
 pub(super) struct Links {
-    held: BTreeMap<u32, (String, Holding)>,
+    pub(super) held: BTreeMap<u32, (String, Holding)>,
     /// Interfaces whose XDP hook was found taken: asking whose costs a walk over all processes, so it is done once.
-    taken: BTreeSet<String>,
-    watched: AttachedList,
+    pub(super) taken: BTreeSet<String>,
+    pub(super) watched: AttachedList,
 }
 
 impl Links {
@@ -67,12 +68,15 @@ impl Links {
         Arc::clone(&self.watched)
     }
 
-    fn let_go(&mut self, ifindex: u32) {
+    pub(super) fn let_go(&mut self, ifindex: u32) {
         let Some((interface, holding)) = self.held.remove(&ifindex) else {
             return;
         };
         let clsact = holding.tc.iter().any(|held| held.clsact);
-        drop(holding);
+        drop(holding.ingress);
+        for held in holding.tc {
+            held.let_go(ifindex);
+        }
         if clsact {
             // Only one of our own making goes, and only if nobody else uses it.
             let _ = clsact::remove(&interface);
@@ -101,6 +105,14 @@ pub(super) fn mode(watched: &AttachedList) -> String {
     }
 }
 
+/// The interfaces whose egress program was taken off and cannot be attached again, where there is to be one.
+pub(super) fn unseen(watched: &AttachedList) -> String {
+    let watched = watched.read().unwrap_or_else(PoisonError::into_inner);
+    let unseen = watched.attached.iter().filter(|one| !one.egress);
+    let names: Vec<&str> = unseen.map(|one| one.interface.as_str()).collect();
+    names.join(", ")
+}
+
 impl Drop for Links {
     fn drop(&mut self) {
         self.clear();
@@ -111,7 +123,8 @@ impl Kernel {
     /// Attaches to each interface: all of them, or none.
     ///
     /// # Errors
-    /// [`KernelError`]; everything is then detached, also what an earlier call attached.
+    /// [`KernelError`]; everything is then detached, also what an earlier call attached, and what an earlier agent
+    /// pinned judges on as it did.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
         self.attach_with(interfaces, probe::tcx())
     }
@@ -133,7 +146,7 @@ impl Kernel {
         let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
         for name in absent {
             tracing::warn!(interface = name, existing = ?interface::names(), "does not exist; attached when it comes");
-            let trouble = gone(&name);
+            let trouble = super::tend::gone(&name);
             watched.missing.insert(name, trouble);
         }
         Ok(())
@@ -149,14 +162,38 @@ impl Kernel {
                 existing: interface::names().join(", "),
             });
         }
+        if interfaces.len() > n::WATCHED_INTERFACES as usize {
+            return Err(KernelError::TooManyInterfaces {
+                wanted: interfaces.len(),
+                max: n::WATCHED_INTERFACES,
+            });
+        }
+        let mut done = Vec::new();
         for name in interfaces {
-            if let Err(error) = self.attach_one(name, tcx) {
-                self.detach();
-                return Err(error);
+            match self.attach_one(name, tcx) {
+                Ok(undo) => done.push(undo),
+                Err(error) => {
+                    for undo in done.into_iter().rev() {
+                        self.roll_back(undo);
+                    }
+                    self.detach();
+                    return Err(error);
+                }
+            }
+        }
+        for undo in &done {
+            self.conclude(undo);
+        }
+        let settled = self.settle();
+        // Now that nobody counts there.
+        for name in self.slots.untaken().filter_map(interface::name) {
+            if !tcx {
+                tc::remove_filter(&name, Direction::In);
+                tc::remove_filter(&name, Direction::Out);
             }
         }
         self.slots.forget_untaken();
-        self.settle()
+        settled
     }
 
     /// Detaches everything that is not pinned. Maps, and what is in them, stay until the [`Kernel`] and the pinned
@@ -172,143 +209,25 @@ impl Kernel {
         watched.attached.clone()
     }
 
-    /// Brings what is attached in line with the interfaces there are: attaches to those among `wanted` that came or
-    /// came back, lets go of those that went or are no longer wanted. Returns how each wanted one is.
-    ///
-    /// An interface that was renamed stays protected under its index, until another takes its name.
-    pub fn tend(&mut self, wanted: &[String]) -> Vec<Tended> {
-        let mut lost = false;
-        for one in self.attached() {
-            if !self.lives(&one) {
-                self.release(&one);
-                lost = true;
-            }
-        }
-        let looks: Vec<Tended> = wanted.iter().map(|name| self.tend_one(name)).collect();
-        for one in self.attached() {
-            if !wanted.contains(&one.interface) {
-                tracing::info!(interface = one.interface, "no longer watched");
-                self.release(&one);
-                lost = true;
-            }
-        }
-        let moved = lost || looks.iter().any(|look| look.state == State::Came);
-        if moved && let Err(error) = self.settle() {
-            tracing::warn!(%error, "the pins are not in order");
-        }
-        looks
-    }
-
-    fn tend_one(&mut self, name: &str) -> Tended {
-        let tended = |state| Tended {
-            interface: name.to_owned(),
-            state,
-        };
-        let index = interface::index(name).ok();
-        let before = self.attached().into_iter().find(|one| one.interface == name);
-        let (state, trouble) = match (before, index) {
-            (Some(one), Some(index)) if one.ifindex == index => (State::Attached, None),
-            (Some(one), None) => (State::Attached, Some(renamed(&one))),
-            (_, None) => {
-                self.links.taken.remove(name);
-                (State::Absent, Some(gone(name)))
-            }
-            (None, Some(_))
-                if self.links.taken.contains(name) && occupant::xdp_ids(name).is_some_and(|ids| !ids.is_empty()) =>
-            {
-                return tended(State::Refused);
-            }
-            (before, Some(_)) => {
-                if let Some(one) = before {
-                    self.release(&one);
-                }
-                self.links.taken.remove(name);
-                match self.attach_one(name, probe::tcx()) {
-                    Ok(()) => (State::Came, None),
-                    Err(error) => {
-                        if matches!(error, KernelError::ForeignXdp { .. }) {
-                            self.links.taken.insert(name.to_owned());
-                        }
-                        (State::Refused, Some(refused(name, &error)))
-                    }
-                }
-            }
-        };
-        let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
-        let known = watched.missing.get(name);
-        match trouble {
-            Some(trouble) if known != Some(&trouble) => {
-                tracing::warn!(
-                    interface = name,
-                    cause = trouble.cause,
-                    mend = trouble.mend,
-                    "interface"
-                );
-                watched.missing.insert(name.to_owned(), trouble);
-            }
-            Some(_) => {}
-            None => {
-                watched.missing.remove(name);
-            }
-        }
-        tended(state)
-    }
-
-    /// Whether an attachment still does its work: its interface is there, and so is our program.
-    fn lives(&self, one: &Attachment) -> bool {
-        let Some(name) = interface::name(one.ifindex) else {
-            return false;
-        };
-        if one.xdp_mode == "tc" {
-            return true;
-        }
-        let ours = self.xdp_programs();
-        // The interface may go between the two questions; then the next look says so.
-        let there = occupant::xdp_ids(&name);
-        there.is_none_or(|there| there.iter().any(|(_, id)| ours.contains(id)))
-    }
-
-    fn release(&mut self, one: &Attachment) {
-        self.links.let_go(one.ifindex);
-        if let Some(pins) = &self.pins {
-            pins.drop_all(one.ifindex);
-        }
-        // Held over the reading of the counters and their end, so that nobody sees them twice or not at all.
-        let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(counted) = self.counters.slot(one.slot) {
-            let sums = watched.carried.entry(one.interface.clone()).or_insert([0; _]);
-            for (sum, counted) in sums.iter_mut().zip(counted) {
-                *sum += counted;
-            }
-        }
-        self.slots.release(one.slot);
-        watched.attached.retain(|other| other.ifindex != one.ifindex);
-    }
-
-    /// Pins say what is watched now, and the maps of this run bear their names.
-    fn settle(&mut self) -> Result<(), KernelError> {
-        let watched: Vec<u32> = self.attached().iter().map(|one| one.ifindex).collect();
-        if let Some(pins) = &self.pins {
-            pins.prune(&watched);
-        }
-        let owners = self.slots.owners();
-        self.takeover
-            .as_mut()
-            .map_or(Ok(()), |takeover| takeover.commit(owners))
-    }
-
-    fn attach_one(&mut self, name: &str, tcx: bool) -> Result<(), KernelError> {
+    pub(super) fn attach_one(&mut self, name: &str, tcx: bool) -> Result<Undo, KernelError> {
         let ifindex = interface::index(name)?;
         interface::require_ethernet(name)?;
-        let slot = self.slot(name, ifindex)?;
+        let taken = self.slot(name, ifindex)?;
+        let mut undo = Undo {
+            interface: name.to_owned(),
+            ifindex,
+            tcx,
+            taken,
+            steps: Vec::new(),
+            leave: Vec::new(),
+        };
         let mut holding = Holding::default();
-        let attached = self.attach_hooks(name, ifindex, tcx, &mut holding);
+        let attached = self.attach_hooks(&mut holding, &mut undo);
         self.links.held.insert(ifindex, (name.to_owned(), holding));
         let (xdp_mode, fallback) = match attached {
             Ok(mode) => mode,
             Err(error) => {
-                self.links.let_go(ifindex);
-                self.slots.release(slot);
+                self.roll_back(undo);
                 return Err(error);
             }
         };
@@ -318,7 +237,7 @@ impl Kernel {
             xdp_mode,
             fallback,
             egress: self.config.egress,
-            slot,
+            slot: taken.slot,
         };
         tracing::info!(
             interface = name,
@@ -329,32 +248,42 @@ impl Kernel {
         );
         let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
         watched.attached.push(attachment);
-        Ok(())
+        Ok(undo)
     }
 
-    /// Both directions; what `holding` got stays there, also where a later step failed.
+    /// Both directions; what `holding` and `undo` got stays there, also where a later step failed.
     fn attach_hooks(
         &mut self,
-        name: &str,
-        ifindex: u32,
-        tcx: bool,
         holding: &mut Holding,
+        undo: &mut Undo,
     ) -> Result<(&'static str, Option<String>), KernelError> {
-        let mode = self.attach_ingress(name, ifindex, tcx, holding)?;
-        self.answer_on(name, ifindex, mode.0)?;
+        let mode = self.attach_ingress(holding, undo)?;
+        let muted = self.answer_on(&undo.interface, undo.ifindex, mode.0)?;
+        undo.steps.push(Step::Muted(muted));
         if self.config.egress {
-            let pins = self.pins.as_ref();
-            let held = tc::attach(&mut self.ebpf, pins, Direction::Out, name, ifindex, tcx)?;
+            let held = self.attach_tc(Direction::Out, undo)?;
             holding.tc.push(held);
         } else {
             // One that an earlier agent pinned would go on by that agent's settings, and maps it may have had to itself.
-            self.leave(name, ifindex, &[Kind::Egress], tcx);
+            undo.leave.push(Kind::Egress);
         }
         Ok(mode)
     }
 
+    pub(super) fn attach_tc(&mut self, direction: Direction, undo: &mut Undo) -> Result<tc::Held, KernelError> {
+        let Undo {
+            interface,
+            ifindex,
+            tcx,
+            steps,
+            ..
+        } = undo;
+        let pins = self.pins.as_ref();
+        tc::attach(&mut self.ebpf, pins, direction, interface, *ifindex, *tcx, steps)
+    }
+
     /// Gives the interface its own element of the counters.
-    fn slot(&mut self, name: &str, ifindex: u32) -> Result<u32, KernelError> {
+    fn slot(&mut self, name: &str, ifindex: u32) -> Result<Taken, KernelError> {
         let attached = self.attached();
         let element = ifindex % n::SLOT_TABLE;
         if let Some(other) = attached.iter().find(|one| one.ifindex % n::SLOT_TABLE == element) {
@@ -367,125 +296,69 @@ impl Kernel {
         self.slots.take(ifindex)
     }
 
-    /// XDP or tc, as configured and as can be had.
-    fn attach_ingress(
+    /// XDP or tc, as configured and as can be had. Where an earlier agent judged on the other there are two until all is
+    /// attached.
+    pub(super) fn attach_ingress(
         &mut self,
-        name: &str,
-        ifindex: u32,
-        tcx: bool,
         holding: &mut Holding,
+        undo: &mut Undo,
     ) -> Result<(&'static str, Option<String>), KernelError> {
-        if self.pins.is_none() && pin::left_behind(&self.config.pin_path, name) {
+        if self.pins.is_none() && pin::left_behind(&self.config.pin_path, &undo.interface) {
             let path = self.config.pin_path.display().to_string();
             return Err(KernelError::Pinned {
-                interface: name.to_owned(),
+                interface: undo.interface.clone(),
                 path,
             });
         }
         let why = if self.config.hook == Hook::Tc {
             "wanted: `kernel.hook: tc`".to_owned()
         } else {
-            match self.attach_xdp(name, ifindex, holding) {
+            match self.attach_xdp(holding, undo) {
                 Err(error @ (KernelError::ForeignXdp { .. } | KernelError::Xdp { .. }))
                     if self.config.hook == Hook::Auto =>
                 {
                     error.to_string()
                 }
                 attached => {
-                    // Where an earlier agent judged on tc there are two now, for a moment.
-                    self.leave(name, ifindex, &[Kind::Ingress], tcx);
+                    undo.leave.push(Kind::Ingress);
                     return attached;
                 }
             }
         };
-        let held = tc::attach(&mut self.ebpf, self.pins.as_ref(), Direction::In, name, ifindex, tcx)?;
+        let held = self.attach_tc(Direction::In, undo)?;
         holding.tc.push(held);
-        self.leave(name, ifindex, &[Kind::Native, Kind::Generic], tcx);
+        undo.leave.extend([Kind::Native, Kind::Generic]);
         Ok(("tc", Some(why)))
-    }
-
-    /// Takes down what an earlier agent pinned on hooks that are not used any more, now that another is.
-    fn leave(&self, name: &str, ifindex: u32, hooks: &[Kind], tcx: bool) {
-        let Some(pins) = &self.pins else { return };
-        for kind in hooks {
-            pins.drop_pin(*kind, ifindex);
-        }
-        for (kind, direction) in [(Kind::Ingress, Direction::In), (Kind::Egress, Direction::Out)] {
-            if !tcx && hooks.contains(&kind) {
-                tc::remove_filter(name, direction);
-            }
-        }
     }
 
     /// Takes over a pinned XDP link, or attaches anew; pins where that was asked for.
     fn attach_xdp(
         &mut self,
-        name: &str,
-        ifindex: u32,
         holding: &mut Holding,
+        undo: &mut Undo,
     ) -> Result<(&'static str, Option<String>), KernelError> {
-        if let Some(pins) = &self.pins {
-            for (kind, mode) in [(Kind::Native, "native"), (Kind::Generic, "generic")] {
-                if xdp::swap(&mut self.ebpf, pins, kind, ifindex)? {
-                    let fallback = (mode == "generic").then(|| "taken over from the run before".to_owned());
-                    return Ok((mode, fallback));
-                }
+        let (name, ifindex) = (undo.interface.as_str(), undo.ifindex);
+        for (kind, mode) in [(Kind::Native, "native"), (Kind::Generic, "generic")] {
+            let Some(pins) = &self.pins else { break };
+            let mut former = None;
+            if xdp::swap(&mut self.ebpf, pins, kind, name, ifindex, &mut undo.steps, &mut former)? {
+                let fallback = (mode == "generic").then(|| "taken over from the run before".to_owned());
+                return Ok((mode, fallback));
+            }
+            if former.is_some() {
+                undo.steps.push(Step::Pinned(kind, former));
             }
         }
         let (link, mode, fallback) = xdp::attach(&mut self.ebpf, name, self.config.force_generic)?;
         let kind = if mode == "native" { Kind::Native } else { Kind::Generic };
         match &self.pins {
-            Some(pins) => pins.keep(pinnable(link)?, kind, ifindex)?,
+            Some(pins) => {
+                undo.steps.push(Step::Pinned(kind, None));
+                pins.keep(pinnable(link)?, kind, ifindex)?;
+            }
             None => holding.ingress = Some(link),
         }
         Ok((mode, fallback))
-    }
-}
-
-/// How a wanted interface is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tended {
-    /// Its name.
-    pub interface: String,
-    /// What was found or done.
-    pub state: State,
-}
-
-/// What [`Kernel::tend`] found or did about an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Attached, as before.
-    Attached,
-    /// There is no such interface.
-    Absent,
-    /// It was not attached, and is now.
-    Came,
-    /// It is there, and attaching failed.
-    Refused,
-}
-
-fn gone(name: &str) -> Trouble {
-    Trouble {
-        cause: format!("there is no interface `{name}`, so nothing of it is judged"),
-        mend: "it is attached when it comes; take it off `kernel.interfaces` if it is gone for good".to_owned(),
-    }
-}
-
-fn renamed(one: &Attachment) -> Trouble {
-    let now = interface::name(one.ifindex).unwrap_or_default();
-    Trouble {
-        cause: format!(
-            "{} was renamed to {now}; it stays protected until the agent ends",
-            one.interface
-        ),
-        mend: format!("put `{now}` into `kernel.interfaces`, or rename it back"),
-    }
-}
-
-fn refused(name: &str, error: &KernelError) -> Trouble {
-    Trouble {
-        cause: format!("{name} is there and unprotected: {error}"),
-        mend: "tried again every second".to_owned(),
     }
 }
 

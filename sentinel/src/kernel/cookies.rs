@@ -121,11 +121,12 @@ fn words(ports: &[u16]) -> Vec<u64> {
 impl Kernel {
     /// Lets cookies answer on an interface that was just attached to in this mode, or not: a native program's answer
     /// on one end of a veth pair reaches only an end that has an XDP program too (`veth_xdp_flush`, Linux 4.19 to 6.18
-    /// at least), and vanishes otherwise. Such an interface is passed over unless cookies were insisted on.
+    /// at least), and vanishes otherwise. Such an interface is passed over unless cookies were insisted on. Returns
+    /// whether it was passed over before.
     ///
     /// # Errors
     /// [`KernelError`] when the map cannot be written.
-    pub(super) fn answer_on(&mut self, interface: &str, ifindex: u32, mode: &str) -> Result<(), KernelError> {
+    pub(super) fn answer_on(&mut self, interface: &str, ifindex: u32, mode: &str) -> Result<bool, KernelError> {
         let insisted = self.config.syn_cookies.enabled == Switch::On;
         let undelivered = mode == "native" && !insisted && driver(interface).as_deref() == Some("veth");
         // On tc there is no stage: the program that answers is XDP's.
@@ -137,14 +138,23 @@ impl Kernel {
                  this veth pair may have no XDP program; where it has, set `kernel.syn_cookies.enabled: true`"
             );
         }
+        self.mute(ifindex, mute)
+    }
+
+    /// Holds cookies back on an interface, or not; returns whether they were before.
+    ///
+    /// # Errors
+    /// [`KernelError`] when the map cannot be written.
+    pub(super) fn mute(&mut self, ifindex: u32, mute: bool) -> Result<bool, KernelError> {
         let map = n::MAP_COOKIE_MUTE;
         let failed = |error| KernelError::map(map, &error);
         let array = self.ebpf.map_mut(map).ok_or_else(|| missing(map))?;
         let mut array: Array<_, u64> = Array::try_from(array).map_err(failed)?;
         let (index, bit) = ((ifindex % n::SLOT_TABLE) / 64, 1 << (ifindex % 64));
         let word = array.get(&index, 0).map_err(failed)?;
-        let word = if mute { word | bit } else { word & !bit };
-        array.set(index, word, 0).map_err(failed)
+        let wanted = if mute { word | bit } else { word & !bit };
+        array.set(index, wanted, 0).map_err(failed)?;
+        Ok(word & bit != 0)
     }
 }
 

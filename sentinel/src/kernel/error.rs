@@ -123,7 +123,7 @@ pub enum KernelError {
     },
     /// Entries in force do not fit into the capacity that is asked for.
     #[error(
-        "map {map} was made for {old} entries and holds more than the {wanted} that are asked for; raise the capacity again (`kernel.block_capacity`, `kernel.block_net_capacity`), or take entries back first"
+        "map {map} was made for {old} entries and holds more than the {wanted} that are asked for; raise the capacity again (`kernel.block_capacity`, `kernel.block_net_capacity`, `kernel.list_capacity`, `kernel.list6_capacity`), or take entries back first"
     )]
     Shrunk {
         /// The map.

@@ -66,7 +66,7 @@ impl Kernel {
         raise_memlock();
         let size = FlowSize::new(config.flow_capacity);
         let capacities = capacities(config);
-        let takeover = pins
+        let mut takeover = pins
             .as_ref()
             .map(|pins| Takeover::plan(pins.maps(), &specs(&capacities)?))
             .transpose()?;
@@ -116,12 +116,24 @@ impl Kernel {
         let stages = Stages::load(&mut ebpf, config)?;
         settings.change(|settings| *settings = initial)?;
         let ring = take(&mut ebpf, n::MAP_EVENTS)?;
-        let owners = takeover.as_ref().map(Takeover::slots).unwrap_or_default();
-        let slots = Slots::new(take(&mut ebpf, n::MAP_SLOTS)?, descriptor(&ebpf, n::MAP_STATS)?, owners);
+        // An agent that was killed while it attached may have pinned what the header does not name.
+        let mut before: Vec<u32> = takeover.iter().flat_map(Takeover::watched).collect();
+        before.extend(pins.iter().flat_map(Pins::interfaces));
+        let slots = Slots::new(
+            take(&mut ebpf, n::MAP_SLOTS)?,
+            descriptor(&ebpf, n::MAP_STATS)?,
+            &before,
+        );
         let mut stats = take(&mut ebpf, n::MAP_STATS)?;
         number_cpus(&mut stats)?;
         let flows = Arc::new(FlowMemory::new(&mut ebpf, size)?);
-        let shared = Arc::new(Shared::new(&mut ebpf, config, &settings, size.slots())?);
+        let shared = Arc::new(Shared::new(
+            &mut ebpf,
+            config,
+            &settings,
+            size.slots(),
+            takeover.as_mut(),
+        )?);
         let links = attach::Links::default();
         let counters = Counters::new(stats, Arc::clone(&shared), links.attached());
         Ok(Self {

@@ -33,10 +33,12 @@ mod stages;
 mod sweep;
 mod takeover;
 mod tc;
+mod tend;
 pub mod testrun;
+mod undo;
 mod xdp;
 
-pub use attach::{Attachment, State, Tended};
+pub use attach::Attachment;
 pub use cookies::{Cookies, Sysctl, sysctl as syncookies};
 pub use counters::Counters;
 pub use decode::{DecodeError, Record, decode};
@@ -51,3 +53,4 @@ pub use reflex::{SourceUse, Sources};
 pub use ring::RingReader;
 pub use sweep::FlowSweep;
 pub use tc::detach_leftovers;
+pub use tend::{State, Tended};

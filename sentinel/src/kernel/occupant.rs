@@ -1,7 +1,7 @@
 //! Who else's programs hang from an interface, and whose they are.
 
-use super::interface;
 use super::netlink::{HEADER, attributes, exchange, word};
+use super::{interface, probe};
 use aya::programs::tc::TcAttachType;
 use aya::programs::{SchedClassifier, loaded_programs};
 use std::fmt;
@@ -112,6 +112,8 @@ const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_ID: u16 = 11;
 /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)`.
 const INGRESS: u32 = 0xffff_fff2;
+/// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)`.
+const EGRESS: u32 = 0xffff_fff3;
 
 fn request(kind: u16, flags: i32, body: &[u8]) -> Vec<u8> {
     let mut out = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
@@ -145,17 +147,45 @@ pub(super) fn xdp_ids(interface: &str) -> Option<Vec<(&'static str, u32)>> {
     told
 }
 
-/// Filters on the ingress side of a clsact qdisc.
-fn filters(interface: &str) -> Vec<Occupant> {
-    let Ok(ifindex) = interface::index(interface) else {
-        return Vec::new();
+/// The ids of the programs on one side of an interface's tc hooks; `None` where the kernel does not say.
+pub(super) fn tc_ids(interface: &str, side: TcAttachType) -> Option<Vec<u32>> {
+    let mut ids = Vec::new();
+    if probe::tcx() {
+        let (_, programs) = SchedClassifier::query_tcx(interface, side).ok()?;
+        ids.extend(programs.iter().map(aya::programs::ProgramInfo::id));
+    }
+    let parent = match side {
+        TcAttachType::Ingress => INGRESS,
+        _ => EGRESS,
     };
+    for (_, message) in dump(interface, parent)? {
+        let outer = attributes(&message, TCMSG);
+        if !outer.contains(&(TCA_KIND, b"bpf\0")) {
+            continue;
+        }
+        let options = outer.iter().find(|(kind, _)| *kind == TCA_OPTIONS);
+        for (kind, value) in options.map(|(_, options)| attributes(options, 0)).unwrap_or_default() {
+            if kind == TCA_BPF_ID {
+                ids.push(word(value, 0));
+            }
+        }
+    }
+    Some(ids)
+}
+
+/// The filters on one side of a clsact qdisc, as the kernel tells them.
+fn dump(interface: &str, parent: u32) -> Option<Vec<super::netlink::Message>> {
+    let ifindex = interface::index(interface).ok()?;
     let mut body = vec![0u8; TCMSG];
     body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-    body[12..16].copy_from_slice(&INGRESS.to_ne_bytes());
-    let answer = exchange(&request(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, &body), true);
+    body[12..16].copy_from_slice(&parent.to_ne_bytes());
+    exchange(&request(libc::RTM_GETTFILTER, libc::NLM_F_DUMP, &body), true).ok()
+}
+
+/// Filters on the ingress side of a clsact qdisc.
+fn filters(interface: &str) -> Vec<Occupant> {
     let mut found: Vec<Occupant> = Vec::new();
-    for (_, message) in answer.unwrap_or_default() {
+    for (_, message) in dump(interface, INGRESS).unwrap_or_default() {
         let outer = attributes(&message, TCMSG);
         let text = |value: &[u8]| String::from_utf8_lossy(value).trim_end_matches('\0').to_owned();
         let options = outer.iter().find(|(kind, _)| *kind == TCA_OPTIONS);

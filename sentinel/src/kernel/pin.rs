@@ -2,10 +2,12 @@
 //!
 //! One file per attachment, `<hook>-<ifindex>`. A new agent swaps its program into the pinned link
 //! (`BPF_LINK_UPDATE`, Linux 5.7): between the old program and the new one no packet goes unjudged. What becomes of
-//! the maps is told in `takeover`. Files that are not ours are never touched.
+//! the maps is told in `takeover`. Where only the maps are forgotten, tables of programs move to `links/`, to those who
+//! call through them: the kernel empties one that nobody holds. Files that are not ours are never touched.
 
 use super::error::{KernelError, chain};
 use super::{interface, load, takeover};
+use aya::maps::{MapInfo, MapType};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::fs;
@@ -134,13 +136,42 @@ impl Pins {
         }
     }
 
-    /// Removes the pins of interfaces that are not among `watched`: gone, re-created, or no longer asked for.
+    /// Removes the pins of interfaces that are not among `watched`: gone, re-created, or no longer asked for. Ours are
+    /// the only programs left then, so that nobody calls through tables whose maps were forgotten.
     pub(super) fn prune(&self, watched: &[u32]) {
         for (path, ifindex) in self.ours() {
             if !watched.contains(&ifindex) {
                 let _ = fs::remove_file(path);
             }
         }
+        for path in self.tables() {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Indexes of the interfaces with pinned attachments.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = u32> {
+        self.ours().into_iter().map(|(_, ifindex)| ifindex)
+    }
+
+    /// Tables of programs among the links.
+    fn tables(&self) -> Vec<PathBuf> {
+        let names = load::map_names();
+        let files = fs::read_dir(self.links()).into_iter().flatten().flatten();
+        files
+            .map(|file| file.path())
+            .filter(|path| table_name(path).is_some_and(|name| names.iter().any(|own| own == name)))
+            .filter(|path| is_table(path))
+            .collect()
+    }
+
+    /// Leaves a table of programs to the attached programs that call through it.
+    fn leave_table(&self, path: &Path) -> std::io::Result<()> {
+        let name = table_name(path).unwrap_or_default();
+        let free = (0..u32::MAX)
+            .map(|n| self.links().join(format!("{name}-{n}")))
+            .find(|path| !path.exists());
+        free.map_or(Ok(()), |free| fs::rename(path, free))
     }
 
     /// The pinned links that are ours by name, each with its interface's index.
@@ -150,6 +181,16 @@ impl Pins {
             .filter_map(|file| Some((file.path(), ifindex_of(file.file_name().to_str()?)?)))
             .collect()
     }
+}
+
+/// The map's name in that of a file that may be a table of programs.
+fn table_name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.split('-').next()
+}
+
+/// Whether a table of programs is pinned there.
+fn is_table(path: &Path) -> bool {
+    MapInfo::from_pin(path).is_ok_and(|info| info.map_type().is_ok_and(|kind| kind == MapType::ProgramArray))
 }
 
 /// Whether a directory lies, or would lie, in a bpffs.
@@ -219,7 +260,10 @@ pub fn leftovers(directory: &Path) -> Leftovers {
     }
     found.maps.sort();
     found.maps.dedup();
-    let strange = |file: &fs::DirEntry| file.file_name().to_str().and_then(ifindex_of).is_none();
+    let tables = pins.tables();
+    let strange = |file: &fs::DirEntry| {
+        file.file_name().to_str().and_then(ifindex_of).is_none() && !tables.contains(&file.path())
+    };
     found
         .foreign
         .extend(listed(pins.links()).filter(strange).map(|f| f.path()));
@@ -230,8 +274,8 @@ pub fn leftovers(directory: &Path) -> Leftovers {
     found
 }
 
-/// Removes what agents pinned under `directory`, programs only with `links`; directories go if nothing foreign is in
-/// them. Returns whether there was anything.
+/// Removes what agents pinned under `directory`, programs and the tables they call through only with `links`;
+/// directories go if nothing foreign is in them. Returns whether there was anything.
 ///
 /// # Errors
 /// [`KernelError::System`] where something of ours cannot be removed.
@@ -244,6 +288,7 @@ pub fn unpin(directory: &Path, links: bool) -> Result<bool, KernelError> {
     let mut ours: Vec<PathBuf> = Vec::new();
     if links {
         ours.extend(pins.ours().into_iter().map(|(path, _)| path));
+        ours.extend(pins.tables());
     }
     let maps = fs::read_dir(pins.maps()).into_iter().flatten().flatten();
     ours.extend(
@@ -253,7 +298,12 @@ pub fn unpin(directory: &Path, links: bool) -> Result<bool, KernelError> {
     // The header goes last: without it the rest would not be known as ours.
     ours.sort_by_key(|path| path.ends_with(sentinel_common::names::MAP_HEADER));
     for path in &ours {
-        match fs::remove_file(path) {
+        let removed = if links || !is_table(path) {
+            fs::remove_file(path)
+        } else {
+            pins.leave_table(path)
+        };
+        match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(KernelError::System {
                     call: format!("removing {}", path.display()),

@@ -1,4 +1,7 @@
 //! Which interface counts in which element of `STATS`, and what interfaces counted that are gone.
+//!
+//! There are twice as many elements as an agent watches interfaces. Until the programs of an earlier agent are taken
+//! down they go on counting, and nobody else does where they do.
 
 use super::error::KernelError;
 use super::rawmap;
@@ -8,8 +11,8 @@ use sentinel_common::stat::{COUNTERS, CpuBlock};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Interface index by slot; 0 for a free one.
-pub(super) type Owners = [u32; n::MAX_INTERFACES as usize];
+/// Indexes of the interfaces watched, as the header of pinned maps has them; 0 for none.
+pub(super) type Watching = [u32; n::WATCHED_INTERFACES as usize];
 
 /// Slots by interface index, modulo their number.
 type Table = [u32; n::SLOT_TABLE as usize];
@@ -18,14 +21,25 @@ type Table = [u32; n::SLOT_TABLE as usize];
 pub(super) struct Slots {
     table: Array<MapData, Table>,
     stats: OwnedFd,
-    owners: Owners,
+    /// Interface index by slot; 0 for a free one.
+    owners: [u32; n::MAX_INTERFACES as usize],
     /// Slots of this run; others in `owners` are an earlier agent's, whose counters go on if their interface is
     /// watched again.
     taken: Vec<u32>,
 }
 
 impl Slots {
-    pub(super) const fn new(table: Array<MapData, Table>, stats: OwnedFd, owners: Owners) -> Self {
+    /// Knows the slots of the interfaces an earlier agent watched.
+    pub(super) fn new(table: Array<MapData, Table>, stats: OwnedFd, before: &[u32]) -> Self {
+        // One that cannot be read knows nobody.
+        let slots = table.get(&0, 0).unwrap_or([u32::MAX; n::SLOT_TABLE as usize]);
+        let mut owners = [0; n::MAX_INTERFACES as usize];
+        for ifindex in before.iter().copied().filter(|ifindex| *ifindex != 0) {
+            let slot = slots[(ifindex % n::SLOT_TABLE) as usize];
+            if let Some(owner) = owners.get_mut(slot as usize).filter(|owner| **owner == 0) {
+                *owner = ifindex;
+            }
+        }
         Self {
             table,
             stats,
@@ -34,8 +48,13 @@ impl Slots {
         }
     }
 
-    pub(super) const fn owners(&self) -> Owners {
-        self.owners
+    /// The interfaces of this run.
+    pub(super) fn watching(&self) -> Watching {
+        let mut watching = Watching::default();
+        for (to, slot) in watching.iter_mut().zip(&self.taken) {
+            *to = self.owners[*slot as usize];
+        }
+        watching
     }
 
     /// Gives the interface an element of the counters: the one it had, else one of nobody's, zeroed.
@@ -43,24 +62,34 @@ impl Slots {
     /// # Errors
     /// [`KernelError::TooManyInterfaces`]; [`KernelError::Map`] where the kernel refuses. (That two interfaces share an
     /// element of the table is for the caller to see, who knows their names.)
-    pub(super) fn take(&mut self, ifindex: u32) -> Result<u32, KernelError> {
-        let mine = self.owners.iter().position(|owner| *owner == ifindex);
-        let free = || self.owners.iter().position(|owner| *owner == 0);
-        let spare = || (0..self.owners.len()).find(|slot| !self.taken.contains(&(*slot as u32)));
-        let Some(slot) = mine.or_else(free).or_else(spare) else {
-            return Err(KernelError::TooManyInterfaces {
-                wanted: self.owners.len() + 1,
-                max: n::MAX_INTERFACES,
-            });
+    pub(super) fn take(&mut self, ifindex: u32) -> Result<Taken, KernelError> {
+        let at = |wanted: u32| self.owners.iter().position(|owner| *owner == wanted);
+        let (slot, fresh) = match (at(ifindex), at(0)) {
+            (Some(slot), _) => (slot as u32, false),
+            (None, Some(slot)) => (slot as u32, true),
+            (None, None) => {
+                return Err(KernelError::TooManyInterfaces {
+                    wanted: self.owners.len() + 1,
+                    max: n::WATCHED_INTERFACES,
+                });
+            }
         };
-        let slot = slot as u32;
-        if mine.is_none() {
+        if fresh {
             self.zero(slot)?;
         }
         self.point(ifindex, slot)?;
         self.owners[slot as usize] = ifindex;
         self.taken.push(slot);
-        Ok(slot)
+        Ok(Taken { slot, fresh })
+    }
+
+    /// Undoes [`Slots::take`]: what an earlier agent's programs count goes on where it did.
+    pub(super) fn untake(&mut self, taken: Taken) {
+        if taken.fresh {
+            self.release(taken.slot);
+        } else {
+            self.taken.retain(|slot| *slot != taken.slot);
+        }
     }
 
     /// Takes a slot back from an interface that is gone: nobody inherits what it counted.
@@ -68,10 +97,22 @@ impl Slots {
         let Some(owner) = self.owners.get_mut(slot as usize) else {
             return;
         };
-        let ifindex = std::mem::take(owner);
-        let _ = self.point(ifindex, 0);
+        let element = std::mem::take(owner) % n::SLOT_TABLE;
         self.taken.retain(|taken| *taken != slot);
+        // Interfaces of two agents may share an element of the table; who is left has it.
+        let left = (0..n::MAX_INTERFACES).find(|slot| match self.owners[*slot as usize] {
+            0 => false,
+            owner => owner % n::SLOT_TABLE == element,
+        });
+        let _ = self.point(element, left.unwrap_or(0));
         let _ = self.zero(slot);
+    }
+
+    /// The interfaces that an earlier agent watched and this one does not.
+    pub(super) fn untaken(&self) -> impl Iterator<Item = u32> {
+        let slots = self.owners.into_iter().zip(0u32..);
+        let untaken = slots.filter(|(owner, slot)| *owner != 0 && !self.taken.contains(slot));
+        untaken.map(|(owner, _)| owner)
     }
 
     /// Forgets the slots of interfaces that an earlier agent watched and this one does not.
@@ -105,6 +146,21 @@ impl Slots {
                 source,
             }
         })
+    }
+}
+
+/// A slot that was given out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) slot: u32,
+    /// Whether it was nobody's before.
+    fresh: bool,
+}
+
+impl Taken {
+    /// One that was given out before.
+    pub(super) const fn old(slot: u32) -> Self {
+        Self { slot, fresh: false }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::error::{KernelError, chain};
 use super::rawmap;
+use super::slots::Watching;
 use aya::maps::{Array, Map, MapData, MapError, MapInfo};
 use sentinel_common::names as n;
 use sentinel_common::pin::PinHeader;
@@ -87,7 +88,14 @@ struct Move {
     capacities: (u32, u32),
 }
 
-/// A takeover under way: from before the maps are made until the programs are attached.
+/// A table of the feeds' addresses whose successor has another capacity: its memory, and the buckets in it.
+pub(super) struct Outgrown {
+    pub(super) map: MapData,
+    pub(super) buckets: u32,
+}
+
+/// A takeover under way: from before the maps are made until the programs are attached. One that is dropped before
+/// leaves everything as it found it.
 pub(super) struct Takeover {
     maps: PathBuf,
     header: PinHeader,
@@ -96,6 +104,10 @@ pub(super) struct Takeover {
     /// Where each map is pinned while the takeover is under way.
     paths: Vec<(String, PathBuf)>,
     moves: Vec<Move>,
+    /// Tables of the feeds' addresses, which are moved by who knows how they are laid out.
+    outgrown: Vec<(String, Outgrown)>,
+    /// Files that were not there before.
+    made: Vec<PathBuf>,
     /// Settings of the run before.
     inherited: Option<Settings>,
 }
@@ -116,6 +128,8 @@ impl Takeover {
             continues: found.is_some(),
             paths: Vec::new(),
             moves: Vec::new(),
+            outgrown: Vec::new(),
+            made: Vec::new(),
             inherited: None,
             maps,
         };
@@ -142,6 +156,7 @@ impl Takeover {
         // What a takeover that was cut short left may be in use by programs it attached.
         rename(&fresh, &self.maps.join(format!("{file}-old")))?;
         let Some(info) = pinned(&path)? else {
+            self.made.push(path.clone());
             self.paths.push((spec.name.clone(), path));
             return Ok(());
         };
@@ -163,23 +178,40 @@ impl Takeover {
             self.paths.push((spec.name.clone(), path));
             return Ok(());
         }
-        if fate == Fate::Kept && !matches!(kind, HASH | LRU_HASH | LPM_TRIE) {
-            tracing::info!(map = spec.name, "capacity changed, begins empty");
-        } else if matches!(fate, Fate::Kept | Fate::Carried) {
+        let old = || MapData::from_pin(&path).map_err(|error| broken(&path, &error));
+        if fate == Fate::Kept && [n::MAP_LIST4, n::MAP_LIST6].contains(&spec.name.as_str()) {
+            let outgrown = Outgrown {
+                map: old()?,
+                buckets: info.max_entries(),
+            };
+            self.outgrown.push((spec.name.clone(), outgrown));
+        } else if fate == Fate::Carried || fate == Fate::Kept && matches!(kind, HASH | LRU_HASH | LPM_TRIE) {
             self.moves.push(Move {
                 name: spec.name.clone(),
-                old: MapData::from_pin(&path).map_err(|error| broken(&path, &error))?,
+                old: old()?,
                 key_size: spec.key_size,
                 value_size: spec.value_size,
                 capacities: (info.max_entries(), spec.max_entries),
             });
+        } else if fate == Fate::Kept {
+            // What is kept and cannot be moved must not begin empty behind settings that go on.
+            return Err(layout(&self.maps, &self.header, Some(&spec.name)));
         }
+        self.made.push(fresh.clone());
         self.paths.push((spec.name.clone(), fresh));
         Ok(())
     }
 
-    fn create_header(&self) -> Result<(), KernelError> {
+    /// The table of that name in its old size, where that is not the new one's; once.
+    pub(super) fn outgrown(&mut self, name: &str) -> Option<Outgrown> {
+        let at = self.outgrown.iter().position(|(other, _)| other == name)?;
+        Some(self.outgrown.swap_remove(at).1)
+    }
+
+    fn create_header(&mut self) -> Result<(), KernelError> {
         let path = self.maps.join(n::MAP_HEADER);
+        // Goes last, for without it the rest would not be known as ours.
+        self.made.push(path.clone());
         let failed = |error: &MapError| KernelError::map(n::MAP_HEADER, error);
         let mut map = Array::<MapData, PinHeader>::create(1, 0).map_err(|error| failed(&error))?;
         map.set(0, self.header, 0).map_err(|error| failed(&error))?;
@@ -272,16 +304,17 @@ impl Takeover {
         map.set(0, both, 0).map_err(|error| failed(&error))
     }
 
-    /// Which interface counted in which slot.
-    pub(super) const fn slots(&self) -> [u32; n::MAX_INTERFACES as usize] {
-        self.header.slots
+    /// The interfaces the agent before watched.
+    pub(super) const fn watched(&self) -> Watching {
+        self.header.watched
     }
 
     /// The new programs are attached: the new maps take the old ones' names, and the header says who they are.
     ///
     /// # Errors
     /// [`KernelError::System`] where bpffs refuses; the programs work all the same.
-    pub(super) fn commit(&mut self, slots: [u32; n::MAX_INTERFACES as usize]) -> Result<(), KernelError> {
+    pub(super) fn commit(&mut self, watched: Watching) -> Result<(), KernelError> {
+        self.made.clear();
         for (name, path) in &mut self.paths {
             let file = n::pinned_as(name);
             let settled = self.maps.join(file);
@@ -294,7 +327,7 @@ impl Takeover {
         self.carry_alarm()?;
         self.moves.clear();
         self.header = PinHeader {
-            slots,
+            watched,
             ..PinHeader::new(env!("CARGO_PKG_VERSION"))
         };
         let path = self.maps.join(n::MAP_HEADER);
@@ -302,6 +335,15 @@ impl Takeover {
         let data = MapData::from_pin(&path).map_err(|error| failed(&error))?;
         let mut map = Array::<_, PinHeader>::try_from(Map::Array(data)).map_err(|error| failed(&error))?;
         map.set(0, self.header, 0).map_err(|error| failed(&error))
+    }
+}
+
+impl Drop for Takeover {
+    /// Nothing was attached that would read what was made.
+    fn drop(&mut self) {
+        for path in &self.made {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

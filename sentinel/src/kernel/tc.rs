@@ -3,7 +3,8 @@
 use super::error::{KernelError, chain, errno, insist};
 use super::load::classifier;
 use super::pin::{Kind, Pins};
-use super::{clsact, interface};
+use super::undo::{Former, Step};
+use super::{clsact, interface, occupant};
 use aya::Ebpf;
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_detach_program};
@@ -18,21 +19,21 @@ pub(super) enum Direction {
 }
 
 impl Direction {
-    const fn hook(self) -> TcAttachType {
+    pub(super) const fn hook(self) -> TcAttachType {
         match self {
             Self::In => TcAttachType::Ingress,
             Self::Out => TcAttachType::Egress,
         }
     }
 
-    const fn program(self) -> &'static str {
+    pub(super) const fn program(self) -> &'static str {
         match self {
             Self::In => n::PROG_INGRESS,
             Self::Out => n::PROG_EGRESS,
         }
     }
 
-    const fn kind(self) -> Kind {
+    pub(super) const fn kind(self) -> Kind {
         match self {
             Self::In => Kind::Ingress,
             Self::Out => Kind::Egress,
@@ -49,12 +50,37 @@ impl Direction {
 }
 
 /// What attaching left in our hands.
-#[derive(Default)]
 pub(super) struct Held {
+    pub(super) direction: Direction,
+    /// The id of the program.
+    program: u32,
     /// The link, unless it is pinned or the filter keeps itself.
-    pub(super) link: Option<SchedClassifierLink>,
+    link: Option<SchedClassifierLink>,
+    /// Whether it is a filter, which is known by its number alone.
+    filter: bool,
     /// Whether the clsact qdisc is of our making, and goes with us.
     pub(super) clsact: bool,
+}
+
+impl Held {
+    /// Whether it is attached still; true where the kernel does not say.
+    pub(super) fn lives(&self, interface: &str) -> bool {
+        occupant::tc_ids(interface, self.direction.hook()).is_none_or(|ids| ids.contains(&self.program))
+    }
+
+    /// Detaches it, unless it is pinned. Under the number of a filter that was removed may stand somebody else's.
+    pub(super) fn let_go(self, ifindex: u32) {
+        if let Some(link) = self.link {
+            let gone = || {
+                interface::name(ifindex).is_some_and(|name| {
+                    occupant::tc_ids(&name, self.direction.hook()).is_none_or(|ids| !ids.contains(&self.program))
+                })
+            };
+            if self.filter && gone() {
+                std::mem::forget(link);
+            }
+        }
+    }
 }
 
 /// Attaches one direction, or swaps our program into what an earlier agent pinned.
@@ -67,33 +93,53 @@ pub(super) fn attach(
     name: &str,
     ifindex: u32,
     tcx: bool,
+    steps: &mut Vec<Step>,
 ) -> Result<Held, KernelError> {
     let failed = |cause: String| direction.failed(name, cause);
     let program = classifier(ebpf, direction.program())?;
     if program.fd().is_err() {
         insist(|| program.load()).map_err(|error| KernelError::program(direction.program(), error))?;
     }
+    let mut held = Held {
+        direction,
+        program: program.info().map_or(0, |info| info.id()),
+        link: None,
+        filter: !tcx,
+        clsact: false,
+    };
     let links = pins.filter(|_| tcx);
-    if let Some(pins) = links
-        && swap(program, pins, direction.kind(), ifindex)?
-    {
-        return Ok(Held::default());
+    let kind = direction.kind();
+    let mut former = None;
+    if let Some(pins) = links {
+        if swap(program, pins, kind, name, ifindex, steps, &mut former)? {
+            return Ok(held);
+        }
+    } else if pins.is_some() {
+        former = Former::of_filter(name, direction);
     }
-    let mut held = Held::default();
+    let mut made = false;
     let options = if tcx {
         TcAttachOptions::TcxOrder(LinkOrder::default())
     } else {
         // A filter that an agent before this one left behind would count everything twice.
         let _ = qdisc_detach_program(name, direction.hook(), direction.program());
-        held.clsact = clsact::add(name).map_err(|error| failed(chain(&error)))? && pins.is_none();
+        made = clsact::add(name).map_err(|error| failed(chain(&error)))?;
+        held.clsact = made && pins.is_none();
         TcAttachOptions::Netlink(NlOptions::default())
     };
+    if pins.is_some() {
+        steps.push(if tcx {
+            Step::Pinned(kind, former)
+        } else {
+            Step::Filter(direction, former, made)
+        });
+    }
     let link = attach_new(program, direction, name, options).map_err(|error| match errno(&error) {
         Some(libc::EPERM) => KernelError::permission("attaching to tc"),
         _ => failed(chain(&error)),
     })?;
     match (links, pins) {
-        (Some(pins), _) => pins.keep(super::attach::pinnable(link)?, direction.kind(), ifindex)?,
+        (Some(pins), _) => pins.keep(super::attach::pinnable(link)?, kind, ifindex)?,
         // Kept by the filter itself; only the handle is let go.
         (None, Some(_)) => std::mem::forget(link),
         (None, None) => held.link = Some(link),
@@ -116,17 +162,29 @@ fn attach_new(
     program.take_link(id)
 }
 
-/// Swaps our program into a pinned tcx link; false if there is none, or it is of no use any more.
-fn swap(program: &mut SchedClassifier, pins: &Pins, kind: Kind, ifindex: u32) -> Result<bool, KernelError> {
+/// Swaps our program into a pinned tcx link; false if there is none, or it is of no use any more. Then its program is
+/// `former`, if it had one.
+fn swap(
+    program: &mut SchedClassifier,
+    pins: &Pins,
+    kind: Kind,
+    name: &str,
+    ifindex: u32,
+    steps: &mut Vec<Step>,
+    former: &mut Option<Former>,
+) -> Result<bool, KernelError> {
     let Some(link) = pins.find(kind, ifindex)? else {
         return Ok(false);
     };
+    *former = Former::of_link(&link, kind, name);
     let swapped = SchedClassifierLink::try_from(link).ok().and_then(|link| {
         let id = program.attach_to_link(link).ok()?;
         program.take_link(id).ok()
     });
     if swapped.is_none() {
         pins.drop_pin(kind, ifindex);
+    } else {
+        steps.extend(former.take().map(|former| Step::Swapped(kind, former)));
     }
     Ok(swapped.is_some())
 }

@@ -4,16 +4,29 @@
 use super::error::{KernelError, chain, errno, insist};
 use super::load::xdp;
 use super::pin::{Kind, Pins};
+use super::undo::{Former, Step};
 use super::{interface, occupant, probe};
 use aya::Ebpf;
 use aya::programs::XdpMode;
 use aya::programs::xdp::XdpLink;
 use sentinel_common::names as n;
 
-/// Swaps our program into a pinned XDP link; false if there is none, or it is of no use any more.
-pub(super) fn swap(ebpf: &mut Ebpf, pins: &Pins, kind: Kind, ifindex: u32) -> Result<bool, KernelError> {
+/// Swaps our program into a pinned XDP link; false if there is none, or it is of no use any more. Then its program is
+/// `former`, if it had one.
+pub(super) fn swap(
+    ebpf: &mut Ebpf,
+    pins: &Pins,
+    kind: Kind,
+    interface: &str,
+    ifindex: u32,
+    steps: &mut Vec<Step>,
+    former: &mut Option<Former>,
+) -> Result<bool, KernelError> {
     for name in [n::PROG_XDP, n::PROG_XDP_FRAGS] {
         let Some(link) = pins.find(kind, ifindex)? else { break };
+        if former.is_none() {
+            *former = Former::of_link(&link, kind, interface);
+        }
         let program = xdp(ebpf, name)?;
         if program.fd().is_err() && insist(|| program.load()).is_err() {
             continue;
@@ -23,6 +36,7 @@ pub(super) fn swap(ebpf: &mut Ebpf, pins: &Pins, kind: Kind, ifindex: u32) -> Re
             program.take_link(id).ok()
         });
         if swapped.is_some() {
+            steps.extend(former.take().map(|former| Step::Swapped(kind, former)));
             return Ok(true);
         }
     }

@@ -47,6 +47,12 @@ impl HitNews {
 pub(super) struct Held {
     pub(super) decision: Decision,
     pub(super) action: Action,
+    /// How it came into force, for its outcome.
+    pub(super) how: &'static str,
+    /// What is done instead of what it says, as it was told last.
+    pub(super) instead: Option<String>,
+    /// Whether its outcome was told.
+    pub(super) told: bool,
 }
 
 /// An entry that is to be removed, and how its action ends once it is.

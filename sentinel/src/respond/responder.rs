@@ -17,6 +17,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How what was in force before a restart came into force.
+const AGAIN: &str = "again after a restart by";
+
 /// What the responder works with.
 pub struct Deps {
     /// Durable memory.
@@ -212,13 +215,14 @@ impl<E: Enforcer> Responder<E> {
         self.install(decision, action, evidence_at, "by", now, tidings)
     }
 
-    /// Writes a decision's entry, reads it back and holds it; or gives it up.
+    /// Writes a decision's entry, reads it back, holds it and tells of it; or gives it up. What is put back at a start is
+    /// told by [`Responder::reword`], since only when the programs are attached it is known what they can carry out.
     fn install(
         &mut self,
         decision: Decision,
         mut action: Action,
         evidence_at: Option<Ktime>,
-        how: &str,
+        how: &'static str,
         now: Timestamp,
         tidings: &mut Tidings,
     ) -> Result<Decision, CommandError> {
@@ -230,27 +234,27 @@ impl<E: Enforcer> Responder<E> {
         } else {
             ActionStatus::Enforced
         };
-        let instead = self
-            .enforcer
-            .shortfall(decision.target, &entry_of(&decision, self.clock));
-        let by = format!("{how} {}", self.enforcer.name());
         action.kind = decision.action;
         action.status = status;
-        action.outcome_at = Some(now);
-        action.outcome = outcome(&decision, &by, instead);
         self.unwatch(&decision.target, tidings);
-        let subject = decision.target.to_string();
-        tidings.audit(now, "sentinel", action_verb(status), subject, action.outcome.clone());
-        tidings.action(&action);
+        let mut held = Held {
+            decision: decision.clone(),
+            action,
+            how,
+            instead: None,
+            told: how != AGAIN,
+        };
+        if held.told {
+            held.instead = self
+                .enforcer
+                .shortfall(decision.target, &entry_of(&decision, self.clock));
+            tell_outcome(&mut held, &self.enforcer.name(), now, tidings);
+        }
         tidings.events.push(Event::Decision(Arc::new(decision.clone())));
         for owed in self.owed.remove(&decision.target).unwrap_or_default() {
             let outcome = format!("its entry was taken over by decision {}", decision.id);
             end_owed(owed, outcome, now, tidings);
         }
-        let held = Held {
-            decision: decision.clone(),
-            action,
-        };
         let old = self.held.insert(decision.target, held);
         let extended = old.as_ref().is_some_and(|old| old.decision.id == decision.id);
         if let Some(old) = old.filter(|_| !extended) {
@@ -363,8 +367,8 @@ impl<E: Enforcer> Responder<E> {
         self.earlier = actions;
     }
 
-    /// Puts back what was in force before a restart: written and read back like anything new, stored and told.
-    /// Returns the decisions that could not be enforced.
+    /// Puts back what was in force before a restart: written and read back like anything new, and told by the next
+    /// [`Responder::reword`]. Returns the decisions that could not be enforced.
     pub async fn restore(&mut self, decisions: Vec<Decision>, now: Timestamp) -> Vec<DecisionId> {
         let mut tidings = Tidings::default();
         for decision in decisions {
@@ -377,11 +381,41 @@ impl<E: Enforcer> Responder<E> {
             tidings
                 .records
                 .push(crate::store::Record::Decision(Arc::new(decision.clone())));
-            if let Err(error) = self.install(decision, action, None, "again after a restart by", now, &mut tidings) {
+            if let Err(error) = self.install(decision, action, None, AGAIN, now, &mut tidings) {
                 tracing::error!(%error, "a decision of the earlier run was not restored");
             }
         }
         self.tell(tidings).await
+    }
+
+    /// Tells of what was put back at the start, and corrects what was told of actions that the hook carries out otherwise
+    /// by now: a redirection where only tc is left, what goes out of an interface that is not seen. Call when the programs
+    /// are attached, and now and then.
+    pub async fn reword(&mut self, now: Timestamp) {
+        let mut tidings = Tidings::default();
+        // Whoever asks for the same of the same family meets the same.
+        let mut known: HashMap<_, Option<String>> = HashMap::new();
+        for held in self.held.values_mut() {
+            let decision = &held.decision;
+            let redirects = decision.action == ActionKind::RedirectToHoneypot;
+            if held.told && !redirects && !decision.terms.egress {
+                continue;
+            }
+            let v4 = decision.target.addr().is_ipv4();
+            let class = (v4, decision.action, decision.terms.egress, decision.simulated);
+            let instead = known.entry(class).or_insert_with(|| {
+                self.enforcer
+                    .shortfall(decision.target, &entry_of(decision, self.clock))
+            });
+            if !held.told || held.instead != *instead {
+                held.instead.clone_from(instead);
+                held.told = true;
+                tell_outcome(held, &self.enforcer.name(), now, &mut tidings);
+            }
+        }
+        if !tidings.records.is_empty() {
+            self.tell(tidings).await;
+        }
     }
 
     /// Waits until a commit that was late is answered; never returns when none is.
@@ -450,6 +484,17 @@ impl<E: Enforcer> Responder<E> {
     pub fn holds(&self) -> usize {
         self.held.len()
     }
+}
+
+/// Says what became of an action in force.
+fn tell_outcome(held: &mut Held, enforcer: &str, now: Timestamp, tidings: &mut Tidings) {
+    let by = format!("{} {enforcer}", held.how);
+    let action = &mut held.action;
+    action.outcome_at = Some(now);
+    action.outcome = outcome(&held.decision, &by, held.instead.clone());
+    let (subject, verb) = (held.decision.target.to_string(), action_verb(action.status));
+    tidings.audit(now, "sentinel", verb, subject, action.outcome.clone());
+    tidings.action(action);
 }
 
 /// An entry that was owed to be removed is no longer there as such.

@@ -29,7 +29,7 @@ impl Bpffs {
         Self(dir)
     }
 
-    fn pins(&self) -> PathBuf {
+    pub(crate) fn pins(&self) -> PathBuf {
         self.0.path().join("sentinel")
     }
 }

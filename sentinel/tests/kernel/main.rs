@@ -23,6 +23,8 @@ mod redirect;
 mod reflex;
 mod shapes;
 mod short;
+mod torn;
+mod upgrade;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};

@@ -1,6 +1,8 @@
 //! Counters per source: what raises an event, how often, and what is limited for how long.
 
 use super::frames::{SYN, TCP, UDP, frame, tcp, udp};
+use super::life::{Bpffs, pinned};
+use super::pair::Pair;
 use super::*;
 use sentinel::kernel::{Record, RingReader, decode};
 use sentinel::respond::Enforcer;
@@ -296,6 +298,42 @@ async fn a_limit_ends_by_itself_and_a_new_window_speaks_again() {
     }
     let told = raised(&mut kernel).await.len();
     assert!((4..=6).contains(&told), "{told} in five windows and {n} SYNs");
+}
+
+/// A limit that was told goes on until then under the next agent, also where that one limits for a shorter time: its
+/// own limits cut nobody's short.
+#[test]
+fn a_limit_outlives_an_upgrade_to_shorter_ones() {
+    if kernel(&config(), Mode::Simulation).is_none() {
+        return;
+    }
+    let (pair, bpffs) = (Pair::new(), Bpffs::new());
+    let start = |hold| {
+        let config = KernelConfig {
+            reflex: ReflexConfig {
+                window: Duration::from_millis(100),
+                syns: 50,
+                limit: true,
+                limit_packets: 1,
+                hold,
+                ..quiet()
+            },
+            ..pinned(&bpffs)
+        };
+        let mut kernel = Kernel::load(&config, Mode::Production).unwrap();
+        Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
+        kernel
+    };
+    let crosses = |kernel: &mut Kernel, source| assert!(send(kernel, 100, |n| syn(source, n)) < 100);
+    let mut before = start(Duration::from_mins(1));
+    crosses(&mut before, "198.51.100.7");
+    drop(before);
+    let mut after = start(Duration::from_millis(100));
+    crosses(&mut after, "198.51.100.8");
+    eventually(|| after.test_run(PROG_XDP, &syn("198.51.100.8", 500), 1).unwrap().code == PASS);
+    // One a second may pass.
+    let passed = send(&mut after, 20, |n| syn("198.51.100.7", n));
+    assert!(passed < 5, "cut short by another's limit: {passed} passed");
 }
 
 #[tokio::test]

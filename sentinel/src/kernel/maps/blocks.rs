@@ -5,7 +5,7 @@ use super::address::{Octets4, Octets16, key4, key6, net4, net6};
 use super::hints::{Cells, Hints};
 use super::table::{Table, table};
 use crate::config::KernelConfig;
-use crate::kernel::attach::{AttachedList, mode};
+use crate::kernel::attach::{AttachedList, mode, unseen};
 use crate::kernel::error::KernelError;
 use crate::respond::{EnforceError, Enforcer};
 use crate::types::{MapUse, canonical};
@@ -230,8 +230,14 @@ impl Enforcer for BlockMaps {
         }
         let reach = self.shared.reach.lock().unwrap_or_else(PoisonError::into_inner);
         if entry.action != ACTION_REDIRECT {
-            let unseen = entry.flags & FLAG_EGRESS != 0 && !reach.egress;
-            return unseen.then(|| "what goes out to it passes, because of `kernel.egress: false`".to_owned());
+            let wanted = entry.flags & FLAG_EGRESS != 0;
+            if wanted && !reach.egress {
+                return Some("what goes out to it passes, because of `kernel.egress: false`".to_owned());
+            }
+            let unseen = unseen(&self.attached);
+            return (wanted && !unseen.is_empty()).then(|| {
+                format!("what goes out to it by {unseen} passes, because our program cannot be attached there")
+            });
         }
         let (there, key) = match target {
             IpNet::V4(_) => (reach.honeypot4, "v4"),

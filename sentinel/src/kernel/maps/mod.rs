@@ -20,6 +20,7 @@ pub use lists::{ListChange, ListError, ListHits, ListId, ListMaps, ListOrder, Li
 use super::error::KernelError;
 use super::load::missing;
 use super::settings::SettingsMap;
+use super::takeover::Takeover;
 use crate::config::KernelConfig;
 use crate::types::MapUse;
 use aya::Ebpf;
@@ -63,12 +64,13 @@ impl Shared {
         config: &KernelConfig,
         settings: &Arc<SettingsMap>,
         flow_slots: u32,
+        takeover: Option<&mut Takeover>,
     ) -> Result<Self, KernelError> {
         let mut array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
         let seed = settings.get()?.seed;
         let hints = Hints::new(array(n::MAP_HINT4)?, array(n::MAP_HINT6)?, seed)?;
         let tables = Tables::new(ebpf, config, &hints)?;
-        let lists = Lists::new(ebpf, config, &hints, Arc::clone(settings))?;
+        let lists = Lists::new(ebpf, config, &hints, Arc::clone(settings), takeover)?;
         Ok(Self {
             tables: Mutex::new(tables),
             lists: Mutex::new(lists),

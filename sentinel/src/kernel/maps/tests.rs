@@ -65,7 +65,7 @@ fn agent(pins: &Path, config: &KernelConfig) -> Arc<Shared> {
     settings
         .change(|settings| settings.seed = 0x9e37_79b9_7f4a_7c15)
         .unwrap();
-    Arc::new(Shared::new(&mut ebpf, config, &settings, 4).unwrap())
+    Arc::new(Shared::new(&mut ebpf, config, &settings, 4, None).unwrap())
 }
 
 fn nets(nets: &[&str]) -> Vec<IpNet> {

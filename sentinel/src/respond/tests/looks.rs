@@ -28,6 +28,8 @@ async fn restored_is_read_back_stored_and_told() {
     bench.rig.inside().fail_at = Some(2);
     let failed = bench.responder.restore(vec![good.clone(), bad.clone()], at(5)).await;
     assert_eq!(failed, [bad.id]);
+    assert_eq!(bench.actions().await.len(), 1, "told before anything is attached");
+    bench.responder.reword(at(6)).await;
     assert_eq!(bench.stored(&bad).await.status, DecisionStatus::Failed);
     let actions = bench.actions().await;
     let of = |id| actions.iter().find(|a| a.decision == id).unwrap();
@@ -38,6 +40,70 @@ async fn restored_is_read_back_stored_and_told() {
     );
     assert_eq!(of(bad.id).status, ActionStatus::Failed);
     assert_eq!(bench.rig.blocks(), [good.target]);
+}
+
+/// What is redirected depends on the hook, which is known when the programs are attached, and may change.
+#[tokio::test]
+async fn what_is_said_of_a_redirect_follows_the_hook() {
+    const TC: &str = "its packets are dropped where tc is the hook";
+    let mut bench = Bench::new();
+    let redirect = Decision {
+        action: ActionKind::RedirectToHoneypot,
+        ..block("192.0.2.1/32")
+    };
+    let shadow = Decision {
+        simulated: true,
+        target: net("192.0.2.3/32"),
+        id: Mint::Random.decision(at(1)),
+        ..redirect.clone()
+    };
+    let block = block("192.0.2.2/32");
+    bench
+        .responder
+        .restore(vec![redirect.clone(), shadow, block.clone()], at(5))
+        .await;
+    // As the kernel's maps say: nothing of a decision that is only counted.
+    for (second, now, said) in [
+        (
+            6,
+            Some(TC),
+            "enforced again after a restart by model, read back; but its packets are dropped",
+        ),
+        (
+            7,
+            None,
+            "redirects to the honeypot, again after a restart by model, read back",
+        ),
+        (
+            8,
+            Some(TC),
+            "enforced again after a restart by model, read back; but its packets are dropped",
+        ),
+    ] {
+        bench.rig.inside().shortfall = now;
+        bench.events();
+        bench.responder.reword(at(second)).await;
+        let told = bench.events();
+        let told = told
+            .iter()
+            .filter(|event| matches!(event, Event::Action(action) if action.decision == redirect.id));
+        assert_eq!(told.count(), 1, "{second}");
+        let actions = bench.actions().await;
+        let action = actions.iter().find(|action| action.decision == redirect.id).unwrap();
+        assert!(action.outcome.starts_with(said), "{}", action.outcome);
+        assert_eq!(
+            (action.status, action.outcome_at),
+            (ActionStatus::Enforced, Some(at(second)))
+        );
+        let other = actions.iter().find(|action| action.decision == block.id).unwrap();
+        assert_eq!(
+            other.outcome_at,
+            Some(at(6)),
+            "what the hook does not touch is told once"
+        );
+        bench.responder.reword(at(second)).await;
+        assert!(bench.events().is_empty(), "what did not change is not told again");
+    }
 }
 
 #[tokio::test]

@@ -119,6 +119,14 @@ impl<const N: usize> Exact<N> {
         u64::from_ne_bytes(octets)
     }
 
+    /// Goes on counting where a slot of another table stands.
+    pub(super) fn take_hits(&self, slot: u32, from: &Self, old: u32) {
+        let old = &from.slot(old)[Self::HITS..];
+        for (to, from) in self.slot(slot)[Self::HITS..].iter().zip(old) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+    }
+
     fn key(address: u128) -> [u32; 4] {
         let octets = address.to_be_bytes();
         let word = |n: usize| u32::from_ne_bytes([octets[n], octets[n + 1], octets[n + 2], octets[n + 3]]);

@@ -8,6 +8,7 @@ use crate::kernel::error::KernelError;
 use crate::kernel::load::{list_buckets, missing};
 use crate::kernel::maps::hints::{self, Hints};
 use crate::kernel::mmap::Mapped;
+use crate::kernel::takeover::Outgrown;
 use crate::types::MapUse;
 use aya::Ebpf;
 use aya::maps::MapData;
@@ -53,12 +54,14 @@ pub(super) struct Family<const N: usize> {
 }
 
 impl<const N: usize> Family<N> {
-    /// Takes over what the maps hold, with `versions` in force.
+    /// Takes over what the maps hold, with `versions` in force. Where the table was made anew in another size the
+    /// addresses come from the old one, which the old programs go on reading.
     pub(super) fn new(
         ebpf: &mut Ebpf,
         config: &KernelConfig,
         hints: &Hints,
         versions: u32,
+        outgrown: Option<&Outgrown>,
     ) -> Result<Self, KernelError> {
         let (name, trie, key, capacity) = if N == 4 {
             (n::MAP_LIST4, n::MAP_LIST_NET4, "list_capacity", config.list_capacity)
@@ -70,11 +73,13 @@ impl<const N: usize> Family<N> {
             .and_then(hints::array)
             .ok_or_else(|| missing(name))?;
         let buckets = list_buckets(capacity);
-        let memory =
+        let mapped = |map: &MapData, buckets| {
             Mapped::new(map.fd().as_fd(), Exact::<N>::bytes(buckets)).map_err(|source| KernelError::System {
                 call: format!("mapping {name}"),
                 source,
-            })?;
+            })
+        };
+        let memory = mapped(&map, buckets)?;
         let mut family = Self {
             exact: Exact::new(memory, buckets, hints.seed, capacity),
             nets: Nets::new(ebpf, trie, config.list_net_capacity, hints)?,
@@ -83,11 +88,50 @@ impl<const N: usize> Family<N> {
             key,
             freed: false,
         };
+        if let Some(old) = outgrown {
+            let from = Exact::new(mapped(&old.map, old.buckets)?, old.buckets, hints.seed, capacity);
+            let entries = family.adopt(&from, versions).ok_or_else(|| KernelError::Shrunk {
+                map: name.to_owned(),
+                old: from.slots() / 2,
+                wanted: capacity,
+            })?;
+            tracing::info!(map = name, entries, to = capacity, "capacity changed, entries kept");
+        }
         family.level(hints, versions).map_err(|error| KernelError::Map {
             map: trie.to_owned(),
             cause: error.to_string(),
         })?;
         Ok(family)
+    }
+
+    /// Puts every address of a table in force into this one, with its hits; says how many there were, or `None` where
+    /// they do not fit.
+    fn adopt(&mut self, from: &Exact<N>, versions: u32) -> Option<u64> {
+        let mut entries = 0;
+        for slot in from.members(u32::MAX) {
+            let (even, odd) = from.masks(slot);
+            let lists = in_force(even, odd, versions);
+            if lists == 0 {
+                continue;
+            }
+            let address = from.address(slot);
+            if self.exact.used >= u64::from(self.exact.capacity) {
+                return None;
+            }
+            entries += 1;
+            if self.exact.place(address, lists, Side::Even).is_some_and(|to| {
+                self.exact.mark(to, lists, Side::Odd, true);
+                self.exact.take_hits(to, from, slot);
+                true
+            }) {
+                continue;
+            }
+            let net = (address, 8 * N as u8);
+            if !(self.nets.mark(net, lists, Side::Even, true) && self.nets.mark(net, lists, Side::Odd, true)) {
+                return None;
+            }
+        }
+        Some(entries)
     }
 
     /// An earlier agent may have ended in the midst of a change: what was in force stays, the rest goes.

@@ -15,6 +15,7 @@ use crate::config::KernelConfig;
 use crate::kernel::error::{KernelError, chain};
 use crate::kernel::load::take;
 use crate::kernel::settings::SettingsMap;
+use crate::kernel::takeover::Takeover;
 use crate::respond::EnforceError;
 use crate::types::{MapUse, canonical};
 use aya::Ebpf;
@@ -165,11 +166,15 @@ impl Lists {
         config: &KernelConfig,
         hints: &Hints,
         settings: Arc<SettingsMap>,
+        takeover: Option<&mut Takeover>,
     ) -> Result<Self, KernelError> {
         let versions = settings.get()?.list_versions;
+        let (four, six) = takeover.map_or((None, None), |takeover| {
+            (takeover.outgrown(n::MAP_LIST4), takeover.outgrown(n::MAP_LIST6))
+        });
         let mut lists = Self {
-            four: Family::new(ebpf, config, hints, versions)?,
-            six: Family::new(ebpf, config, hints, versions)?,
+            four: Family::new(ebpf, config, hints, versions, four.as_ref())?,
+            six: Family::new(ebpf, config, hints, versions, six.as_ref())?,
             standing: take(ebpf, n::MAP_LISTS)?,
             hits: take(ebpf, n::MAP_LIST_HITS)?,
             settings,
