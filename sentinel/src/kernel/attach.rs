@@ -156,6 +156,7 @@ impl Kernel {
             }
         }
         self.slots.forget_untaken();
+        self.heed_nat();
         self.settle()
     }
 
@@ -177,6 +178,7 @@ impl Kernel {
     ///
     /// An interface that was renamed stays protected under its index, until another takes its name.
     pub fn tend(&mut self, wanted: &[String]) -> Vec<Tended> {
+        self.heed_nat();
         let mut lost = false;
         for one in self.attached() {
             if !self.lives(&one) {

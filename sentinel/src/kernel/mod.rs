@@ -20,6 +20,7 @@ mod load;
 mod log;
 mod maps;
 mod mmap;
+mod nat;
 mod netlink;
 mod occupant;
 mod pin;
@@ -37,7 +38,7 @@ pub mod testrun;
 mod xdp;
 
 pub use attach::{Attachment, State, Tended};
-pub use cookies::{Cookies, Sysctl, sysctl as syncookies};
+pub use cookies::{Cookies, Sysctl, diverted, sysctl as syncookies};
 pub use counters::Counters;
 pub use decode::{DecodeError, Record, decode};
 pub use error::KernelError;

@@ -7,6 +7,7 @@ mod boot;
 mod conversation;
 mod cookies;
 mod decoy;
+mod elsewhere;
 mod flood;
 mod frames;
 mod hints;
