@@ -3,7 +3,7 @@
 
 use super::cookies::{flooded, set_syncookies};
 use super::loss::{self, EACH_ANOTHER, Witness, quiet_pair, received, tools, verdicts};
-use super::pair::{Pair, block, ip};
+use super::pair::{Ending, Pair, block, ip};
 use super::reflex::drain;
 use super::*;
 use sentinel::config::Switch;
@@ -164,7 +164,8 @@ async fn flood(enabled: Switch, syncookies: u8, v6: bool) -> Option<Outcome> {
     let patience = if syncookies == 0 { IMPATIENCE } else { PATIENCE };
     let (tried, served, stood) = std::thread::scope(|scope| {
         scope.spawn(|| serve(&listener, &end));
-        let outcome = Pair::inside(&pair.far, || {
+        let _end = Ending(&end);
+        Pair::inside(&pair.far, || {
             let mut standing = TcpStream::connect(to).unwrap();
             standing.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             ask(&mut standing).unwrap();
@@ -179,9 +180,7 @@ async fn flood(enabled: Switch, syncookies: u8, v6: bool) -> Option<Outcome> {
                 std::thread::sleep(Duration::from_millis(10));
             }
             (tried, won, stood)
-        });
-        end.store(true, Ordering::Relaxed);
-        outcome
+        })
     });
     drop(far_end);
     let counters = kernel.counters().read().unwrap().0[0].counters;

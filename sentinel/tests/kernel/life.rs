@@ -1,7 +1,7 @@
 //! What outlives an agent: pinned programs and maps, taken over by the next one or refused by it.
 
 use super::loss::received;
-use super::pair::{Pair, block, far};
+use super::pair::{Ending, Pair, block, far};
 use super::*;
 use sentinel::config::Hook;
 use sentinel::kernel::{leftovers, on_tc, on_xdp, unpin};
@@ -89,9 +89,9 @@ impl Stream {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            let done = work();
-            self.stop.store(true, Ordering::Relaxed);
-            done
+            // Also where `work` fails: the scope waits for both.
+            let _end = Ending(&self.stop);
+            work()
         })
     }
 
