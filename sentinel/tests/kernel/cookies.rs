@@ -162,6 +162,8 @@ fn a_syn_becomes_its_answer_and_the_stack_takes_what_comes_back() {
             if program == PROG_XDP_FRAGS && !probe::multi_buffer() {
                 continue;
             }
+            // Loaded before there is a flood, which may be over until it is.
+            drop(kernel.test_program(program).unwrap());
             for (v6, options, tags) in [
                 (false, true, 0),
                 (false, false, 0),
@@ -220,6 +222,8 @@ fn only_a_valid_cookie_proves_the_return_path() {
             if program == PROG_XDP_FRAGS && !probe::multi_buffer() {
                 continue;
             }
+            // Loaded before there is a flood, which may be over until it is.
+            drop(kernel.test_program(program).unwrap());
             for v6 in [false, true] {
                 for port in [8099, 9000] {
                     flood(&mut kernel, port);
@@ -374,10 +378,13 @@ async fn a_flood_is_told_of_once_and_so_is_its_end() {
     // Calm is a matter of seconds; a SYN a second is none to speak of.
     let start = Instant::now();
     let mut code = TX;
+    let (mut latest, mut gap) = (start, Duration::ZERO);
     while code == TX {
         assert!(start.elapsed().as_secs() < 20, "it never ends");
         std::thread::sleep(Duration::from_millis(250));
         code = Pair::inside(&pair.near, || run(&mut kernel, &syn(false, 1, 8099, true)).0);
+        gap = gap.max(latest.elapsed());
+        latest = Instant::now();
     }
     assert!(start.elapsed().as_secs() >= 4, "{:?}", start.elapsed());
     // It is told of with the first SYN of a second.
@@ -398,5 +405,9 @@ async fn a_flood_is_told_of_once_and_so_is_its_end() {
         .collect();
     assert_eq!(facts, [(8099, 1, 1), (8099, 0, 1)], "{told:?}");
     assert_eq!((told[0].syns, told[0].completed), (FLOOD + 1, 0), "{told:?}");
-    assert!(told[1].syns < FLOOD, "{told:?}");
+    // Its figures are of the window before, which is the flood's where none was sent for a while.
+    assert!(
+        told[1].syns < FLOOD || gap > Duration::from_millis(900),
+        "{gap:?} {told:?}"
+    );
 }

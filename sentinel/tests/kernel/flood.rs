@@ -199,12 +199,20 @@ pub(crate) fn pass_on(pair: &Pair) -> Floor {
     Pair::inside(&pair.far, || Floor::attach("veth0")).unwrap()
 }
 
-fn turns(outcome: &Outcome) -> Vec<(u16, u8, u8)> {
+/// The flood is told of, and whether it is answered; once, but where the generator was kept from it for seconds: then it
+/// is over, and begins anew. CPUs that meet at a turn may both tell of it.
+#[track_caller]
+fn assert_told(outcome: &Outcome, answered: u8, shown: &str) {
     let of_ports = outcome.records.iter().filter_map(|record| match record {
         Record::SynFlood(one) => Some((one.port, one.under_flood, one.answered)),
         _ => None,
     });
-    of_ports.collect()
+    let mut told: Vec<_> = of_ports.collect();
+    told.dedup();
+    let due: Vec<_> = (0..told.len().max(1))
+        .map(|turn| (8099, u8::from(turn % 2 == 0), answered))
+        .collect();
+    assert_eq!(told, due, "{shown}");
 }
 
 #[tokio::test]
@@ -230,7 +238,7 @@ async fn clients_connect_while_forged_syns_flood_the_port() {
         println!("{shown}");
         assert!(with.tried >= 50 && with.served * 100 >= with.tried * 99, "{shown}");
         assert!(with.stood, "{shown}");
-        assert_eq!(turns(&with), [(8099, 1, 1)], "{shown}");
+        assert_told(&with, 1, &shown);
         let answered = with.get(if v6 { Counter::AnswerV6 } else { Counter::AnswerV4 });
         assert!(answered > u64::from(SYNS) * 3 / 4, "{shown}");
         assert!(with.get(Counter::CookieValid) > u64::from(with.tried) / 2, "{shown}");
@@ -243,7 +251,8 @@ async fn clients_connect_while_forged_syns_flood_the_port() {
     }
     // Left to itself the agent answers nothing on a veth: it cannot know of the other end.
     let auto = flood(Switch::Auto, 2, false).await.unwrap();
-    assert_eq!((auto.get(Counter::AnswerV4), turns(&auto)), (0, vec![(8099, 1, 0)]));
+    assert_eq!(auto.get(Counter::AnswerV4), 0);
+    assert_told(&auto, 0, "left to itself");
     assert!(
         auto.served * 100 >= auto.tried * 99,
         "the stack's own cookies serve {} of {}",
@@ -254,7 +263,7 @@ async fn clients_connect_while_forged_syns_flood_the_port() {
     let shown = format!("without cookies: {} of {} served", without.served, without.tried);
     println!("{shown}");
     assert!(without.served * 2 < without.tried, "{shown}: the flood is none");
-    assert_eq!(turns(&without), [(8099, 1, 0)], "{shown}");
+    assert_told(&without, 0, &shown);
     assert!(without.stood, "{shown}");
 }
 
