@@ -274,6 +274,17 @@ fn came<W: Words>(view: &View<'_, W>, state: u32, packet: &PacketMeta, flags: u8
     state
 }
 
+/// Writes down what a SYN, our SYN-ACK and this acknowledgement would have left, where the SYN was answered outside the
+/// conversation and the acknowledgement brings the answer's number back: a SYN cookie that the stack has found valid.
+/// That is the proof; the caller must have it. To be called before the packet is taken into its slot.
+#[inline(always)]
+pub fn vouch<W: Words>(words: &W, packet: &PacketMeta, hash: u64) {
+    let view = View::new(words, hash);
+    view.number(SENT, EXPECTS, packet.tcp_ack);
+    view.number(ACKED, 1, packet.tcp_seq);
+    view.note_came(OPENED | PROVEN);
+}
+
 /// A packet of our side.
 #[inline(always)]
 fn sent<W: Words>(

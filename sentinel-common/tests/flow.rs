@@ -211,6 +211,43 @@ fn a_handshake_is_proven_by_the_right_acknowledgement_alone() {
 }
 
 #[test]
+fn a_cookie_that_came_back_is_a_handshake() {
+    let ack = tcp(TCP_ACK, 101, 7001, 0);
+    let vouched = |hash: u64| {
+        let mut flow = Flow::default();
+        talk::vouch(&*flow.cell, &ack, hash);
+        let cause = flow.pass(Ingress, &ack, 1);
+        (flow, cause)
+    };
+    let (mut flow, cause) = vouched(7);
+    assert_eq!(cause, Some(CAUSE_FIRST));
+    assert!(has(&flow.ring.told, STATE_HANDSHAKE), "its first record says so");
+    assert!(!has(&flow.value(), STATE_OPENED_BY_EGRESS));
+    flow.pass(Egress, &tcp(TCP_ACK | TCP_PSH, 7001, 101, 9), 2);
+    assert_ne!(
+        flow.slots[1].0.state & STATE_HANDSHAKE as u16,
+        0,
+        "our side knows it too"
+    );
+    assert!(!has(&flow.value(), STATE_OPENED_BY_EGRESS));
+    // A forged reset is told from one of the far side's, as behind any handshake.
+    for (seq, closes) in [(9, false), (101, true)] {
+        let (mut flow, _) = vouched(7);
+        flow.pass(Ingress, &tcp(TCP_RST, seq, 0, 0), 2);
+        assert_eq!(has(&flow.value(), STATE_CLOSED), closes, "{seq}");
+    }
+    // Whoever begins anew on these ports proves itself, and no other flow of the cell has a share in it.
+    flow.pass(Ingress, &tcp(TCP_RST, 101, 0, 0), 3);
+    flow.pass(Ingress, &tcp(SYN_IN, 1, 0, 0), 4);
+    flow.pass(Ingress, &tcp(TCP_ACK, 2, 9, 0), 5);
+    assert_eq!(flow.slots[0].0.state & STATE_HANDSHAKE as u16, 0);
+    let (other, _) = vouched(8);
+    assert!(!has(&other.value(), STATE_HANDSHAKE), "of another hash");
+    // Without it the same packet proves nothing.
+    assert!(!has(&run(&[(Ingress, ack, 1)]).0, STATE_HANDSHAKE));
+}
+
+#[test]
 fn a_connection_of_our_own_is_proven_by_the_syn_ack() {
     let (value, _) = run(&[
         (Egress, tcp(SYN_IN, u32::MAX, 0, 0), 1),

@@ -15,7 +15,7 @@ use crate::stat::Stat;
 use crate::talk;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
-use sentinel_common::flow::Direction;
+use sentinel_common::flow::{Direction, STATE_HANDSHAKE};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
@@ -35,7 +35,7 @@ struct Kernel<'a> {
     now: u64,
 }
 
-/// Whether a packet that came in belongs to a flow that this CPU accounts for; rarely, one that only looks so.
+/// Whether a packet that came in belongs to a connection that this CPU knows to be proven; rarely, one that only looks so.
 #[inline(always)]
 pub(crate) fn known(stat: &Stat, settings: &Settings, meta: &PacketMeta) -> bool {
     let (bucket, tag) = place(hash(&settings.keys, meta, Direction::Ingress), Direction::Ingress);
@@ -43,7 +43,10 @@ pub(crate) fn known(stat: &Stat, settings: &Settings, meta: &PacketMeta) -> bool
     // SAFETY: the element is this CPU's, and the program does not nest in itself.
     FLOWS
         .get_ptr(index)
-        .is_some_and(|bucket| unsafe { (*bucket).heads.iter().any(|head| head.tag == tag) })
+        .is_some_and(|bucket| unsafe {
+            let proven = |head: &Head| head.tag == tag && u32::from(head.state) & STATE_HANDSHAKE != 0;
+            (*bucket).heads.iter().any(proven)
+        })
 }
 
 impl Host for Kernel<'_> {

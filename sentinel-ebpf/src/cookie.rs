@@ -13,6 +13,7 @@ use crate::hook::Hook;
 use crate::maps::{ALARM, COOKIE_MUTE, COOKIE_PORTS, PORTS, SETTINGS, parsed};
 use crate::reflex;
 use crate::stat::{Stat, atomic_add};
+use crate::talk;
 use crate::verdict::xdp_code;
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::helpers::{
@@ -29,7 +30,9 @@ use sentinel_common::names::{SLOT_TABLE, STAGE_COOKIE};
 use sentinel_common::packet::{PacketMeta, PacketView, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 use sentinel_common::reflex::{PORT_CALM_NS, Turn};
 use sentinel_common::settings::{SETTING_COOKIES, SETTING_ENFORCE, Settings};
+use sentinel_common::slot::hash;
 use sentinel_common::stat::Counter;
+use sentinel_common::talk::vouch;
 use sentinel_common::verdict::Verdict;
 
 /// `TCP_LISTEN` (`include/net/tcp_states.h`).
@@ -43,7 +46,7 @@ const MSS6: u16 = 1440;
 const WINDOW: u16 = 14_600;
 
 /// In the gate: counts a handshake begun, and hands to the stage what it is for: a SYN to a port under flood, and an
-/// ACK to one that belongs to no flow. Comes back with everything else, and where there is no stage.
+/// ACK to one that belongs to no proven connection. Comes back with everything else, and where there is no stage.
 #[inline(always)]
 pub(crate) fn consider<H: Hook>(
     hook: &H,
@@ -199,6 +202,10 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         Some((Said::Cookie(cookie, mss), l3)) if answer(ctx, meta, bytes, l3, cookie, mss) => Verdict::Answer,
         Some((Said::Valid, _)) => {
             proven = true;
+            let hash = hash(&settings.keys, meta, Direction::Ingress);
+            if let Some(cell) = talk::cell(hash, settings.talk_mask) {
+                vouch(&cell, meta, hash);
+            }
             stat.count(Counter::CookieValid);
             Verdict::Pass
         }

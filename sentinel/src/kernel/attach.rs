@@ -193,6 +193,7 @@ impl Kernel {
             }
         }
         self.slots.forget_untaken();
+        self.heed_nat();
         settled
     }
 

@@ -3,7 +3,7 @@
 use super::Kernel;
 use super::error::{KernelError, insist};
 use super::load::{missing, xdp};
-use super::probe;
+use super::{nat, probe};
 use crate::config::{KernelConfig, Switch};
 use aya::Ebpf;
 use aya::maps::{Array, ProgramArray};
@@ -21,6 +21,8 @@ pub enum Cookies {
     Off,
     /// Not to be had, and why.
     Unable(String),
+    /// Not while connections may be taken elsewhere than to the socket that listens here, and by what.
+    Diverted(String),
 }
 
 /// `net.ipv4.tcp_syncookies`, which holds for IPv6 too.
@@ -118,7 +120,53 @@ fn words(ports: &[u16]) -> Vec<u64> {
     words
 }
 
+/// What keeps cookies from answering: a cookie of a socket that listens here, where NAT takes the connection to another
+/// (a published port of a container beside its proxy), is one that nobody takes back, and the client is reset. With
+/// `net.ipv4.tcp_syncookies` at 1 only a listener whose queue is full makes one, and that connections do reach. Ports
+/// that were named are the operator's word.
+pub fn diverted(ports: &[u16], sysctl: Sysctl) -> Option<String> {
+    if ports.is_empty() && sysctl == Sysctl::Always {
+        nat::diverts()
+    } else {
+        None
+    }
+}
+
 impl Kernel {
+    /// Lets cookies answer, or not, by whether connections may be taken elsewhere as of now. To be asked in the network
+    /// namespace of the interfaces, once a second or so.
+    pub(super) fn heed_nat(&mut self) {
+        if !matches!(self.cookies, Cookies::Ready | Cookies::Diverted(_)) {
+            return;
+        }
+        let now = diverted(&self.config.syn_cookies.ports, sysctl()).map_or(Cookies::Ready, Cookies::Diverted);
+        if now == self.cookies {
+            return;
+        }
+        let ready = now == Cookies::Ready;
+        let changed = self.change(|settings| {
+            settings.flags = if ready {
+                settings.flags | SETTING_COOKIES
+            } else {
+                settings.flags & !SETTING_COOKIES
+            };
+        });
+        match (&now, changed) {
+            (_, Err(error)) => {
+                // It is tried again with the next look.
+                tracing::warn!(%error, "whether SYN cookies answer cannot be changed");
+                return;
+            }
+            (Cookies::Diverted(by), Ok(())) => tracing::warn!(
+                %by,
+                "SYN floods are reported and not answered with cookies, as connections may be taken elsewhere: name the \
+                 ports whose connections end here in `kernel.syn_cookies.ports`, or set net.ipv4.tcp_syncookies to 1"
+            ),
+            (_, Ok(())) => tracing::info!("SYN floods are answered with cookies: nothing takes connections elsewhere"),
+        }
+        self.cookies = now;
+    }
+
     /// Lets cookies answer on an interface that was just attached to in this mode, or not: a native program's answer
     /// on one end of a veth pair reaches only an end that has an XDP program too (`veth_xdp_flush`, Linux 4.19 to 6.18
     /// at least), and vanishes otherwise. Such an interface is passed over unless cookies were insisted on. Returns

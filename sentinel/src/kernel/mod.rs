@@ -20,6 +20,7 @@ mod load;
 mod log;
 mod maps;
 mod mmap;
+mod nat;
 mod netlink;
 mod occupant;
 mod pin;
@@ -39,7 +40,7 @@ mod undo;
 mod xdp;
 
 pub use attach::Attachment;
-pub use cookies::{Cookies, Sysctl, sysctl as syncookies};
+pub use cookies::{Cookies, Sysctl, diverted, sysctl as syncookies};
 pub use counters::Counters;
 pub use decode::{DecodeError, Record, decode};
 pub use error::KernelError;

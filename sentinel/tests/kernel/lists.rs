@@ -1,7 +1,7 @@
 //! Feed lists: exchanged at one instant, refused as a whole, in force on real packets.
 
 use super::frames::{UDP, frame, udp};
-use super::pair::{Pair, ip};
+use super::pair::{Ending, Pair, ip};
 use super::*;
 use ipnet::IpNet;
 use sentinel::kernel::{ListId, ListOrder};
@@ -47,11 +47,11 @@ fn a_list_is_exchanged_with_no_packet_judged_by_a_mixture() {
     let (done, runs) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _end = Ending(&done);
             for _ in 0..20 {
                 lists.replace(LIST, &order(), prefix()).unwrap();
                 lists.replace(LIST, &order(), exact()).unwrap();
             }
-            done.store(true, Ordering::Release);
         });
         let frame = probe();
         let before = kernel.test_counters().unwrap()[Counter::DropList as usize];

@@ -88,13 +88,13 @@ fn programs(ns: &str) -> String {
 }
 
 /// Waits for something that is true soon. (A test beside this one that forks holds our descriptors until it executes.)
-fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(5);
+pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "not within five seconds");
+        assert!(Instant::now() < deadline, "not within twenty seconds");
         std::thread::yield_now();
     }
 }

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 const PACKETS: u64 = 60_000;
 /// Another port with every packet, and so a new flow.
-const EACH_ANOTHER: &str = "dinc(1, 65000)";
+pub(crate) const EACH_ANOTHER: &str = "dinc(1, 65000)";
 
 /// Whether the tools are there; says which are not.
-fn tools(names: &[&str]) -> bool {
+pub(crate) fn tools(names: &[&str]) -> bool {
     names.iter().all(|name| {
         let there = Command::new("sh")
             .args(["-c", &format!("command -v {name}")])
@@ -30,7 +30,7 @@ fn tools(names: &[&str]) -> bool {
 }
 
 /// A pair without neighbour discovery or anything else of the namespaces' own on the wire.
-fn quiet_pair() -> Pair {
+pub(crate) fn quiet_pair() -> Pair {
     let pair = Pair::new();
     for ns in [&pair.near, &pair.far] {
         let args = "net.ipv6.conf.veth0.disable_ipv6=1";
@@ -44,15 +44,48 @@ fn quiet_pair() -> Pair {
 }
 
 /// A number of the near interface's statistics.
-fn received(pair: &Pair) -> u64 {
+pub(crate) fn received(pair: &Pair) -> u64 {
     let args = ["-n", &pair.near, "-j", "-s", "link", "show", "veth0"];
     let out = Command::new("ip").args(args).output().unwrap();
     let links: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     links[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
 }
 
+/// Counters of nftables, an independent witness behind XDP and before everything else: `listed` is 192.0.2.0/24,
+/// `other` is 198.51.100.0/24.
+pub(crate) struct Witness<'a>(&'a str);
+
+impl<'a> Witness<'a> {
+    pub(crate) fn new(namespace: &'a str) -> Self {
+        let rules = "add table inet w; add chain inet w c { type filter hook prerouting priority -400; }; \
+                     add counter inet w listed; add counter inet w other; \
+                     add rule inet w c ip saddr 192.0.2.0/24 counter name listed; \
+                     add rule inet w c ip saddr 198.51.100.0/24 counter name other";
+        let witness = Self(namespace);
+        witness.nft(&[rules]);
+        witness
+    }
+
+    fn nft(&self, args: &[&str]) -> String {
+        let mut all = vec!["netns", "exec", self.0, "nft"];
+        all.extend(args);
+        let out = Command::new("ip").args(all).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// Packets it saw.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let text = self.nft(&["-j", "list", "counter", "inet", "w", name]);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let items = json["nftables"].as_array().unwrap();
+        let counter = items.iter().find_map(|item| item.get("counter")).unwrap();
+        counter["packets"].as_u64().unwrap()
+    }
+}
+
 /// UDP packets to port 9999 of 10.99.0.1, by trafgen; the source port in its own language.
-fn flood(pair: &Pair, source: &str, port: &str, packets: u64) {
+pub(crate) fn flood(pair: &Pair, source: &str, port: &str, packets: u64) {
     let mac = |ns: &str| {
         let out = Command::new("ip")
             .args(["-n", ns, "-j", "link", "show", "veth0"])
@@ -88,7 +121,7 @@ fn flood(pair: &Pair, source: &str, port: &str, packets: u64) {
 }
 
 /// Verdicts of the attached interface, summed: every packet that came in is in exactly one of these.
-fn verdicts(kernel: &Kernel) -> u64 {
+pub(crate) fn verdicts(kernel: &Kernel) -> u64 {
     const EACH: [Counter; 10] = [
         Counter::PassV4,
         Counter::PassV6,
@@ -105,7 +138,7 @@ fn verdicts(kernel: &Kernel) -> u64 {
     EACH.iter().map(|counter| interfaces[0].get(*counter)).sum()
 }
 
-fn count(kernel: &Kernel, counter: Counter) -> u64 {
+pub(crate) fn count(kernel: &Kernel, counter: Counter) -> u64 {
     kernel.counters().read().unwrap().0[0].get(counter)
 }
 
@@ -130,29 +163,7 @@ fn what_came_in_is_what_was_judged_and_nothing_listed_gets_behind() {
         return;
     };
     let pair = quiet_pair();
-    // An independent witness, behind XDP and before everything else.
-    let rules = "add table inet w; add chain inet w c { type filter hook prerouting priority -400; }; \
-                 add rule inet w c ip saddr 192.0.2.0/24 counter name listed; \
-                 add rule inet w c ip saddr 198.51.100.0/24 counter name other";
-    let rules = rules.replace(
-        "add rule",
-        "add counter inet w listed; add counter inet w other; add rule",
-    );
-    let nft = |args: &[&str]| {
-        let mut all = vec!["netns", "exec", pair.near.as_str(), "nft"];
-        all.extend(args);
-        let out = Command::new("ip").args(all).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8_lossy(&out.stdout).into_owned()
-    };
-    nft(&[&rules]);
-    let witness = |name: &str| -> u64 {
-        let text = nft(&["-j", "list", "counter", "inet", "w", name]);
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let items = json["nftables"].as_array().unwrap();
-        let counter = items.iter().find_map(|item| item.get("counter")).unwrap();
-        counter["packets"].as_u64().unwrap()
-    };
+    let witness = Witness::new(&pair.near);
     let net = "192.0.2.0/24".parse().unwrap();
     kernel.blocks().put_block(net, &block()).unwrap();
     let begun = received(&pair);
@@ -161,8 +172,8 @@ fn what_came_in_is_what_was_judged_and_nothing_listed_gets_behind() {
     flood(&pair, "198.51.100.7", "7", PACKETS / 2);
     let came = settled(&pair, begun + PACKETS + PACKETS / 2) - begun;
     assert_eq!(verdicts(&kernel), came, "every packet is in one verdict");
-    assert_eq!(witness("listed"), 0, "nothing listed got behind the gate");
-    assert_eq!(witness("other"), PACKETS / 2, "and nothing else was kept");
+    assert_eq!(witness.count("listed"), 0, "nothing listed got behind the gate");
+    assert_eq!(witness.count("other"), PACKETS / 2, "and nothing else was kept");
     assert_eq!(count(&kernel, Counter::DropV4), count(&kernel, Counter::DropPrefix));
     let hits = kernel.blocks().get_block(net).unwrap().unwrap().hits;
     assert_eq!(count(&kernel, Counter::DropPrefix), hits);

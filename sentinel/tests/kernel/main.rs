@@ -7,6 +7,7 @@ mod boot;
 mod conversation;
 mod cookies;
 mod decoy;
+mod elsewhere;
 mod flood;
 mod frames;
 mod hints;
@@ -29,6 +30,9 @@ mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};
 use sentinel::kernel::{Kernel, KernelError, probe};
+use sentinel_common::flow::Direction;
+use sentinel_common::packet::{PacketMeta, parse_ethernet};
+use sentinel_common::slot::WAYS;
 use sentinel_common::stat::{COUNTERS, Counter};
 use std::collections::BTreeMap;
 
@@ -79,6 +83,35 @@ fn pin(cpu: usize) {
     let mut set = nix::sched::CpuSet::new();
     set.set(cpu).unwrap();
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set).unwrap();
+}
+
+/// Buckets of the flow table, and the tags of the flows in them. The hash has a random seed: which flows meet is luck,
+/// and a test that counts each must leave out the one too many.
+#[derive(Default)]
+struct Buckets(BTreeMap<u32, Vec<u32>>);
+
+impl Buckets {
+    /// Lets a new flow in, by a packet of it that comes in; false where `most` others or one of its tag are there.
+    fn admit(&mut self, kernel: &Kernel, packet: &PacketMeta, most: usize) -> bool {
+        let (bucket, tag) = kernel.test_place(packet, Direction::Ingress).unwrap();
+        let tags = self.0.entry(bucket).or_default();
+        let room = tags.len() < most && !tags.contains(&tag);
+        if room {
+            tags.push(tag);
+        }
+        room
+    }
+
+    /// The first `count` of some frames, each of a flow of its own, that have room, `most` to a bucket.
+    fn choose(kernel: &Kernel, count: usize, most: usize, frames: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+        let mut buckets = Self::default();
+        let chosen: Vec<_> = frames
+            .filter(|frame| buckets.admit(kernel, &parse_ethernet(&frame.as_slice()).unwrap(), most))
+            .take(count)
+            .collect();
+        assert_eq!(chosen.len(), count);
+        chosen
+    }
 }
 
 /// The agent hands these to tasks of their own.

@@ -9,7 +9,7 @@ use sentinel_common::flow::FlowValue;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Two namespaces joined by a veth pair: `near` has 10.99.0.1, `far` has 10.99.0.2; IPv6 likewise in fd99::/64.
@@ -85,6 +85,15 @@ impl Drop for Pair {
         for ns in [&self.near, &self.far] {
             let _ = Command::new("ip").args(["netns", "del", ns]).status();
         }
+    }
+}
+
+/// Says at its end, also by a panic, that it is over: a scope waits for its threads, which wait for this.
+pub(crate) struct Ending<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -142,6 +142,9 @@ fn facts(kernel: &Kernel) -> BTreeMap<(FlowKey, u32), (u32, u16, Slot)> {
             last_ns: 0,
             first_ns: 0,
             due: 0,
+            // How far a source was told goes with the records that are tried again.
+            told: 0,
+            number: 0,
             ..slot
         };
         slots.insert((slot.key(), slot.direction()), (packets, state, bare));

@@ -56,10 +56,7 @@ fn v6() -> Vec<u8> {
 impl Case<'_> {
     fn expected(&self) -> BTreeMap<&'static str, u64> {
         let bytes = self.frame.len() as u64;
-        let v4 = sentinel_common::packet::parse_ethernet(&self.frame.as_slice())
-            .unwrap()
-            .ip_version
-            == 4;
+        let v4 = parse_ethernet(&self.frame.as_slice()).unwrap().ip_version == 4;
         let (packets, octets) = match (self.code == PASS, v4) {
             (true, true) => ("pass_v4", "pass_v4_bytes"),
             (true, false) => ("pass_v6", "pass_v6_bytes"),
@@ -288,17 +285,13 @@ fn a_block_expires_in_the_kernel_on_time() {
         let before = boot_now().0;
         let code = kernel.test_run(PROG_XDP, &frame, 1).unwrap().code;
         let after = boot_now().0;
-        if after + 20_000_000 < expires_ns {
-            assert_eq!(code, DROP, "{} ms early", (expires_ns - after) / 1_000_000);
-        }
         if code == PASS {
-            assert!(
-                before < expires_ns + 50_000_000,
-                "{} ms late",
-                (before - expires_ns) / 1_000_000
-            );
+            let early = expires_ns.saturating_sub(after) / 1_000_000;
+            assert!(early <= 20, "{early} ms early");
             break;
         }
+        let late = before.saturating_sub(expires_ns) / 1_000_000;
+        assert!(late < 50, "{late} ms late");
     }
 }
 

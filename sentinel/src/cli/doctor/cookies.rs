@@ -2,12 +2,14 @@
 
 use super::Finding;
 use crate::config::{Config, Mode, Switch};
-use crate::kernel::{Sysctl, probe, syncookies};
+use crate::kernel::{Sysctl, diverted, probe, syncookies};
 
 const CHECK: &str = "syn cookies";
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    let mut out = vec![finding(config, syncookies())];
+    let sysctl = syncookies();
+    let elsewhere = diverted(&config.kernel.syn_cookies.ports, sysctl);
+    let mut out = vec![finding(config, sysctl, elsewhere.as_deref())];
     let named = config.kernel.interfaces.iter();
     out.extend(named.filter_map(|name| link(config, name, probe::xdp_support(name).driver.as_deref())));
     out
@@ -30,7 +32,8 @@ fn link(config: &Config, interface: &str, driver: Option<&str>) -> Option<Findin
     })
 }
 
-fn finding(config: &Config, sysctl: Sysctl) -> Finding {
+/// `elsewhere` is what may take connections past the socket that listens here.
+fn finding(config: &Config, sysctl: Sysctl, elsewhere: Option<&str>) -> Finding {
     let wanted = config.kernel.syn_cookies.enabled;
     if wanted == Switch::Off {
         return Finding::pass(CHECK, "off (kernel.syn_cookies.enabled): SYN floods are only reported");
@@ -40,6 +43,16 @@ fn finding(config: &Config, sysctl: Sysctl) -> Finding {
             CHECK,
             "without the egress program no handshake is seen to complete, so no SYN flood is recognised",
             "set kernel.egress: true",
+        );
+    }
+    if let Some(elsewhere) = elsewhere {
+        return Finding::warn(
+            CHECK,
+            format!(
+                "net.ipv4.tcp_syncookies is 2 and {elsewhere} may take connections to a container, which would not know \
+                 the cookie: SYN floods are only reported"
+            ),
+            "name the ports whose connections end on this host in kernel.syn_cookies.ports, or set the sysctl to 1",
         );
     }
     match sysctl {
@@ -84,10 +97,13 @@ mod tests {
             (Sysctl::WhenFull, Level::Pass),
             (Sysctl::Always, Level::Pass),
         ] {
-            let found = finding(&config, sysctl);
+            let found = finding(&config, sysctl, None);
             assert_eq!(found.level, level, "{found:?}");
             assert_eq!(found.mend.is_empty(), level == Level::Pass, "{found:?}");
         }
+        let found = finding(&config, Sysctl::Always, Some("the nftables chain nat PREROUTING"));
+        assert_eq!(found.level, Level::Warn);
+        assert!(found.mend.contains("syn_cookies.ports"), "{found:?}");
         assert_eq!(link(&config, "eth0", Some("virtio_net")), None);
         assert!(
             link(&config, "eth0", Some("veth"))
@@ -96,8 +112,8 @@ mod tests {
                 .contains("enabled: true")
         );
         config.kernel.egress = false;
-        assert_eq!(finding(&config, Sysctl::Always).level, Level::Warn);
+        assert_eq!(finding(&config, Sysctl::Always, None).level, Level::Warn);
         config.kernel.syn_cookies.enabled = Switch::Off;
-        assert_eq!(finding(&config, Sysctl::Never).level, Level::Pass);
+        assert_eq!(finding(&config, Sysctl::Never, None).level, Level::Pass);
     }
 }
