@@ -344,9 +344,11 @@ fn ports_run_out_with_a_count_and_come_back_when_conversations_are_quiet() {
     // 32,768 others are tried four at a time: the first thousands all find one.
     assert!(failed > 0 && taken.len() > usize::from(TARGETS) / 2);
     kernel.test_age_redirects().unwrap();
-    for ask in refused {
-        assert_eq!(kernel.test_run(PROG_XDP, ask, 1).unwrap().code, PASS);
-    }
+    let again = |ask: &&Vec<u8>| kernel.test_run(PROG_XDP, ask, 1).unwrap().code != PASS;
+    let unlucky = refused.into_iter().filter(again).count();
+    println!("{unlucky} of {failed} found none again");
+    // What they take is a tenth of the ports: four tries miss once in 10,000 at most, a few times in all at worst.
+    assert!(unlucky <= 5, "{unlucky}");
 }
 
 #[test]
