@@ -122,7 +122,7 @@ layout! {
         report_interval_ns, flags, event_budget, seed, list_versions, list4_mask, list6_mask, flow_mask, source_mask,
         syn_flood_half_open, reflex, talk_mask, ring_high, keys, pad,
     }
-    Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, pad }
+    Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, least }
     Slot4 { address, even, odd, hits }
     Bucket4 { slots }
     Slot6 { address, even, odd, hits }

@@ -1,5 +1,6 @@
 //! What the agent may change at run time: one element of the `SETTINGS` array.
 
+use crate::reflex::ESTIMATE;
 use crate::slot::Keys;
 
 /// Bit of [`Settings::flags`]: verdicts are carried out. Without it every entry counts as shadow.
@@ -105,8 +106,8 @@ pub struct Reflex {
     pub byte_ns_q8: u32,
     /// As [`crate::entry::BlockEntry::burst_ms`].
     pub burst_ms: u32,
-    /// Zero.
-    pub pad: u32,
+    /// [`Reflex::least_of`] it; 0 to have every threshold asked for every source.
+    pub least: u32,
 }
 
 impl Reflex {
@@ -122,8 +123,21 @@ impl Reflex {
         packet_ns: 0,
         byte_ns_q8: 0,
         burst_ms: 0,
-        pad: 0,
+        least: 0,
     };
+
+    /// The packets and SYNs a source may have had, together, without having crossed any threshold but that of bytes.
+    #[must_use]
+    pub fn least_of(&self) -> u32 {
+        let bits = |ports: u32| (0..=64).rev().find(|bits| u32::from(ESTIMATE[64 - bits]) <= ports);
+        let ports = (self.ports != 0).then(|| bits(self.ports).unwrap_or(0) as u32);
+        [self.packets, self.syns, self.half_open]
+            .into_iter()
+            .filter(|threshold| *threshold != 0)
+            .chain(ports)
+            .min()
+            .unwrap_or(u32::MAX)
+    }
 }
 
 const _: () = {

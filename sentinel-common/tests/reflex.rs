@@ -51,6 +51,31 @@ proptest! {
     }
 
     #[test]
+    fn what_is_near_no_threshold_is_told_so_at_once(
+        thresholds in (0u32..40, 0u32..40, 0u32..40, 0u32..201, 0u64..5_000),
+        steps in prop::collection::vec((0u64..300, 0u32..3, any::<bool>(), any::<bool>(), 0u32..64), 1..120),
+    ) {
+        let (packets, syns, half_open, ports, bytes) = thresholds;
+        let whole = Reflex { packets, syns, half_open, ports, bytes, ..second() };
+        let short = Reflex { least: whole.least_of(), ..whole };
+        let mut now = 50 * S;
+        let mut source = Source::new(7, now);
+        for (wait, packets, syn, completed, port) in steps {
+            now += wait * MS;
+            let seen = Seen {
+                packets,
+                syns: u32::from(syn),
+                completed: u32::from(completed),
+                bytes: u64::from(packets) * 60,
+                // A port is noted with a packet or a SYN, as the gate has it.
+                port: if syn || packets > 0 { 1 << port } else { 0 },
+            };
+            source.add(&seen, &whole, now);
+            prop_assert_eq!(source.crossed(&short), source.crossed(&whole));
+        }
+    }
+
+    #[test]
     fn counts_are_those_of_the_window_and_each_bit_is_told_once(
         steps in prop::collection::vec((0u64..400, 1u32..40), 1..200)
     ) {

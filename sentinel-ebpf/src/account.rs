@@ -41,12 +41,10 @@ pub(crate) fn known(stat: &Stat, settings: &Settings, meta: &PacketMeta) -> bool
     let (bucket, tag) = place(hash(&settings.keys, meta, Direction::Ingress), Direction::Ingress);
     let index = stat.bucket(settings, bucket);
     // SAFETY: the element is this CPU's, and the program does not nest in itself.
-    FLOWS
-        .get_ptr(index)
-        .is_some_and(|bucket| unsafe {
-            let proven = |head: &Head| head.tag == tag && u32::from(head.state) & STATE_HANDSHAKE != 0;
-            (*bucket).heads.iter().any(proven)
-        })
+    FLOWS.get_ptr(index).is_some_and(|bucket| unsafe {
+        let proven = |head: &Head| head.tag == tag && u32::from(head.state) & STATE_HANDSHAKE != 0;
+        (*bucket).heads.iter().any(proven)
+    })
 }
 
 impl Host for Kernel<'_> {

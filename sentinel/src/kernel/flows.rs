@@ -18,6 +18,9 @@ const BUCKET_WORDS: usize = size_of::<Bucket>() / 8;
 const HEAD_WORDS: usize = size_of::<Head>() / 8;
 const SLOT_WORDS: usize = size_of::<Slot>() / 8;
 
+/// Buckets whose heads are fetched at once: 8 KiB.
+pub(super) const AHEAD: usize = 128;
+
 /// How large the flow table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FlowSize {
@@ -95,12 +98,31 @@ impl FlowMemory {
 
     /// The head of a slot, as of now.
     pub(super) fn head(&self, slot: u32) -> Head {
-        let (bucket, way) = (slot as usize / WAYS, slot as usize % WAYS);
-        let at = bucket * BUCKET_WORDS + way * HEAD_WORDS;
+        self.heads(slot)[slot as usize % WAYS]
+    }
+
+    /// The heads of the bucket a slot is in, each as of now.
+    pub(super) fn heads(&self, slot: u32) -> [Head; WAYS] {
+        let at = slot as usize / WAYS * BUCKET_WORDS;
+        let mut words = [0; WAYS * HEAD_WORDS];
+        for (to, from) in words.iter_mut().zip(&self.table.words()[at..at + WAYS * HEAD_WORDS]) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        // SAFETY: the words are the size of the heads, and any bytes are one.
+        unsafe { std::mem::transmute::<[u64; WAYS * HEAD_WORDS], [Head; WAYS]>(words) }
+    }
+
+    /// Has the heads of as many buckets from that of `slot` on fetched into the cache as are worth it. One after the other
+    /// they would each be waited for, since every bucket's are in a line of memory of their own.
+    pub(super) fn fetch_heads(&self, slot: u32) {
         let words = self.table.words();
-        let both = [words[at].load(Ordering::Relaxed), words[at + 1].load(Ordering::Relaxed)];
-        // SAFETY: two words are the size of a head, and any bytes are one.
-        unsafe { std::mem::transmute::<[u64; HEAD_WORDS], Head>(both) }
+        let first = slot as usize / WAYS * BUCKET_WORDS;
+        let behind = words.len().min(first + AHEAD * BUCKET_WORDS);
+        // Nothing hangs on one sum of all: the loads do not wait for each other.
+        let sum = (first..behind)
+            .step_by(BUCKET_WORDS)
+            .fold(0, |sum: u64, at| sum ^ words[at].load(Ordering::Relaxed));
+        std::hint::black_box(sum);
     }
 
     /// The counters of a slot whose head is `head`; `None` where the kernel is at it.

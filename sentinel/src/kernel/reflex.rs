@@ -38,7 +38,7 @@ fn thresholds(config: &ReflexConfig, egress: bool) -> Reflex {
             .checked_div(rate)
             .map_or(0, |cost| cost.clamp(1, u64::from(u32::MAX)) as u32)
     };
-    Reflex {
+    let thresholds = Reflex {
         window_ns: config.window.as_nanos() as u64,
         bytes: config.bytes,
         hold_ns: config.hold.as_nanos() as u64,
@@ -49,7 +49,11 @@ fn thresholds(config: &ReflexConfig, egress: bool) -> Reflex {
         packet_ns: cost(u64::from(config.limit_packets), 1),
         byte_ns_q8: cost(config.limit_bytes, 256),
         burst_ms: BURST_MS,
-        pad: 0,
+        least: 0,
+    };
+    Reflex {
+        least: thresholds.least_of(),
+        ..thresholds
     }
 }
 

@@ -4,13 +4,13 @@
 //! What was fetched is remembered until the kernel reports the same filling of the slot, and taken off that record
 //! ([`FlowSweep::settle`]), so that every packet is told of once.
 
-use super::flows::FlowMemory;
+use super::flows::{AHEAD, FlowMemory};
 use super::maps::Shared;
 use crate::config::KernelConfig;
 use crate::types::Ktime;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{CAUSE_IDLE, FlowKey, Half};
-use sentinel_common::slot::{HEAD_TOLD, Head, age, units};
+use sentinel_common::slot::{HEAD_TOLD, Head, WAYS, age, units};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// Slots looked at by one [`FlowSweep::sweep`]: about 5 ms of reading.
 const STRETCH: u32 = 1 << 20;
-/// Records of one [`FlowSweep::sweep`]; what goes beyond comes with the next.
+/// Records of one [`FlowSweep::sweep`], but for those of the bucket it is reached in; what goes beyond comes with the next.
 const RECORDS: usize = 1 << 16;
 /// The kernel's clock moves in steps of a jiffy (10 ms at most), and differs by as much between CPUs.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
@@ -80,16 +80,20 @@ impl FlowSweep {
         let (since, quiet, idle) = (units(now.0), whole_units(self.quiet), whole_units(self.idle));
         let end = self.memory.slots().min(self.at.saturating_add(STRETCH));
         while self.at < end && records.len() < RECORDS {
-            let slot = self.at;
-            self.at += 1;
-            let head = self.memory.head(slot);
-            if head.tag == 0 {
-                continue;
+            let first = self.at;
+            if first.is_multiple_of((AHEAD * WAYS) as u32) {
+                self.memory.fetch_heads(first);
             }
-            let silent = age(since, head.last);
-            self.seen += u64::from(silent < idle);
-            if head.packets > 0 && silent >= quiet {
-                records.extend(self.fetch(slot, &head, now));
+            self.at += WAYS as u32;
+            for (slot, head) in (first..).zip(self.memory.heads(first)) {
+                if head.tag == 0 {
+                    continue;
+                }
+                let silent = age(since, head.last);
+                self.seen += u64::from(silent < idle);
+                if head.packets > 0 && silent >= quiet {
+                    records.extend(self.fetch(slot, &head, now));
+                }
             }
         }
         if self.at == self.memory.slots() {
