@@ -98,8 +98,6 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
-        // Instructions of 32 bits and jumps on them (Linux 5.1).
-        "-Ctarget-cpu=v3".to_owned(),
         "-Cdebuginfo=2".to_owned(),
     ];
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
