@@ -35,7 +35,10 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
         return H::code(Verdict::Pass);
     };
     let frame = hook.frame();
-    if let Some(code) = short::verdict(hook, &mut stat, settings, frame) {
+    // Diagnostics are to tell of every packet.
+    if !cfg!(feature = "kernel-debug")
+        && let Some(code) = short::verdict(hook, &mut stat, settings, frame)
+    {
         return code;
     }
     let Some(meta) = scratch(0) else {

@@ -26,7 +26,8 @@ use sentinel_common::stat::CpuBlock;
 use sentinel_common::talk::Cell;
 
 /// A map of one value whose address is known when the program is loaded: there is nothing to look up, and nothing that
-/// could be missing. Each has a section of its own, after which the map is called.
+/// could be missing. Each has a section of its own, after which the map is called, and is exported, lest the compiler
+/// concludes that what nothing here writes stays zero.
 #[repr(transparent)]
 pub(crate) struct Global<T>(UnsafeCell<T>);
 
