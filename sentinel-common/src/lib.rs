@@ -13,6 +13,7 @@ pub mod addr;
 pub mod entry;
 pub mod event;
 pub mod flow;
+pub mod hash;
 pub mod hint;
 pub mod list;
 pub mod names;

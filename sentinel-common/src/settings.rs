@@ -1,7 +1,7 @@
 //! What the agent may change at run time: one element of the `SETTINGS` array.
 
+use crate::hash::Keys;
 use crate::reflex::ESTIMATE;
-use crate::slot::Keys;
 
 /// Bit of [`Settings::flags`]: verdicts are carried out. Without it every entry counts as shadow.
 pub const SETTING_ENFORCE: u32 = 1;

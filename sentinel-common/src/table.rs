@@ -50,7 +50,7 @@ pub struct Pass<'a> {
     pub packet: &'a PacketMeta,
     /// Its direction.
     pub direction: Direction,
-    /// Its flow's [`crate::slot::hash`].
+    /// Its flow's [`crate::hash::hash`].
     pub hash: u64,
     /// `CLOCK_BOOTTIME`, ns.
     pub now_ns: u64,
@@ -89,7 +89,7 @@ pub struct Learned {
 }
 
 impl Pass<'_> {
-    /// Counts the packet in the bucket its hash leads to, which `tag` comes from too ([`crate::slot::place`]).
+    /// Counts the packet in the bucket its hash leads to, which `tag` comes from too ([`crate::hash::place`]).
     #[inline(always)]
     pub fn count<H: Host>(&self, bucket: &mut Bucket, tag: u32, host: &mut H) -> Learned {
         let now = units(self.now_ns);

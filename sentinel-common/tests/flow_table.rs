@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::flow::{Direction, EGRESS, FlowKey, FlowValue, Half, PROTO_TCP};
+use sentinel_common::hash::{Keys, hash, place};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-use sentinel_common::slot::{Bucket, Head, Keys, Slot, WAYS, age, hash, place, units};
+use sentinel_common::slot::{Bucket, Head, Slot, WAYS, age, units};
 use sentinel_common::table::{Host, Pass, taken};
 use sentinel_common::talk::{self, Words};
 use std::cell::Cell;

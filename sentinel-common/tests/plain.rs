@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::flow::{Direction, PROTO_TCP, PROTO_UDP};
+use sentinel_common::hash::{Keys, hash, place};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN};
 use sentinel_common::plain::Plain;
-use sentinel_common::slot::{Bucket, Head, Keys, Slot, hash, place};
+use sentinel_common::slot::{Bucket, Head, Slot};
 use sentinel_common::table::{Host, Learned, Pass};
 use sentinel_common::talk;
 use std::cell::Cell;

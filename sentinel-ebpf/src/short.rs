@@ -14,11 +14,12 @@ use crate::reflex;
 use crate::stat::Stat;
 use crate::verifier::forget;
 use sentinel_common::flow::{Direction, PROTO_TCP, PROTO_UDP};
+use sentinel_common::hash::{ends, hash4, hash6, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::{TCP_ACK, TCP_PSH};
 use sentinel_common::plain::Plain;
 use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT, Settings};
-use sentinel_common::slot::{Head, SLOT_V4, Slot, WAYS, ends, hash4, hash6, place};
+use sentinel_common::slot::{Head, SLOT_V4, Slot, WAYS};
 use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
 
