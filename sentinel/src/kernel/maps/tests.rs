@@ -11,12 +11,12 @@ use aya::EbpfLoader;
 use ipnet::IpNet;
 use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::names as n;
+use sentinel_common::settings::Settings;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 const MAPS: &[&str] = &[
-    n::MAP_SETTINGS,
     n::MAP_ALLOW4,
     n::MAP_ALLOW6,
     n::MAP_BLOCK4,
@@ -52,8 +52,8 @@ impl Drop for Bpffs {
     }
 }
 
-/// What an agent has of these maps.
-fn agent(pins: &Path, config: &KernelConfig) -> Arc<Shared> {
+/// What an agent has of these maps. Its settings begin as `before`, which a takeover sees to: they are no map that is kept.
+fn agent(pins: &Path, config: &KernelConfig, before: Settings) -> (Arc<Shared>, Arc<SettingsMap>) {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries(n::MAP_LIST4, list_buckets(config.list_capacity));
     loader.map_max_entries(n::MAP_LIST6, list_buckets(config.list6_capacity));
@@ -62,10 +62,9 @@ fn agent(pins: &Path, config: &KernelConfig) -> Arc<Shared> {
     }
     let mut ebpf = loader.load(OBJECT).unwrap();
     let settings = Arc::new(SettingsMap::new(take(&mut ebpf, n::MAP_SETTINGS).unwrap()));
-    settings
-        .change(|settings| settings.seed = 0x9e37_79b9_7f4a_7c15)
-        .unwrap();
-    Arc::new(Shared::new(&mut ebpf, config, &settings, 4, None).unwrap())
+    settings.change(|settings| *settings = before).unwrap();
+    let shared = Shared::new(&mut ebpf, config, &settings, 4, None).unwrap();
+    (Arc::new(shared), settings)
 }
 
 fn nets(nets: &[&str]) -> Vec<IpNet> {
@@ -98,8 +97,12 @@ fn what_an_earlier_agent_left_is_found_and_can_be_taken_back() {
         expires_ns: NEVER_NS,
         shadow: false,
     };
-    let hinted = {
-        let shared = agent(pins.0.path(), &config);
+    let seeded = Settings {
+        seed: 0x9e37_79b9_7f4a_7c15,
+        ..Settings::default()
+    };
+    let (hinted, before) = {
+        let (shared, settings) = agent(pins.0.path(), &config, seeded);
         let mut blocks = BlockMaps::new(Arc::clone(&shared), attached());
         for net in &all {
             let block = BlockEntry {
@@ -118,9 +121,9 @@ fn what_an_earlier_agent_left_is_found_and_can_be_taken_back() {
         lists.replace(list, &order, all.clone()).unwrap();
         let hinted = shared.hinted();
         lists.abandon_change(list, nets(&["10.1.0.0/16", "192.0.2.1/32", "2001:db9::1/128"]), &all);
-        hinted
+        (hinted, settings.get().unwrap())
     };
-    let shared = agent(pins.0.path(), &config);
+    let (shared, _settings) = agent(pins.0.path(), &config, before);
     let mut blocks = BlockMaps::new(Arc::clone(&shared), attached());
     let lists = ListMaps::new(Arc::clone(&shared));
     assert_eq!(sorted(blocks.list_blocks().unwrap()), all);
