@@ -58,9 +58,9 @@ fn plan() -> Plan {
         only: None,
     };
     let short = Plan {
-        rounds: 7,
-        repeat: 100_000,
-        entries: vec![10_000],
+        rounds: 3,
+        repeat: 50_000,
+        entries: vec![1, 10_000],
         packets: 200_000,
         ring_secs: 1,
         slots: 1 << 16,
