@@ -7,12 +7,14 @@
 
 use crate::entry;
 use crate::frame::{Frame, Window};
+use crate::gate;
 use crate::hint;
 use crate::hook::Hook;
 use crate::maps::{BLOCK4, BLOCK6, FLOWS};
 use crate::reflex;
 use crate::stat::Stat;
 use crate::verifier::forget;
+use sentinel_common::entry::BlockEntry;
 use sentinel_common::flow::{Direction, PROTO_TCP, PROTO_UDP};
 use sentinel_common::hash::{ends, hash4, hash6, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
@@ -20,7 +22,6 @@ use sentinel_common::packet::{TCP_ACK, TCP_PSH};
 use sentinel_common::plain::Plain;
 use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT, Settings};
 use sentinel_common::slot::{Head, SLOT_V4, Slot, WAYS};
-use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
 
 const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
@@ -68,18 +69,8 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     let source = window.word::<{ L3 + 12 }>();
     let hints = hint::of4(u32::from_be(source));
     if hints != 0 {
-        if hints & HINT_ALLOW != 0 || hints & HINT_ENTRY == 0 {
-            return None;
-        }
-        let entry = BLOCK4.get_ptr_mut(window.bytes::<{ L3 + 12 }, 4>())?;
-        let bytes = hook.bytes(frame);
-        if !entry::strikes(settings, entry, bytes, now) {
-            return None;
-        }
-        stat.count(Counter::DropV4);
-        stat.add(Counter::DropV4Bytes, bytes);
-        stat.count(Counter::DropExact);
-        return Some(H::code(Verdict::DropExact));
+        let entry = own(hints, || BLOCK4.get_ptr_mut(window.bytes::<{ L3 + 12 }, 4>()))?;
+        return dropped::<H>(stat, settings, entry, 4, hook.bytes(frame), now);
     }
     let proto = window.byte::<{ L3 + 9 }>();
     let ends = ends(window.word::<{ L3 + 20 }>(), proto, SLOT_V4);
@@ -89,13 +80,7 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
         return None;
     }
     let plain = transport(window.skip(L3 + 20), proto, len, len - 20, now)?;
-    if !plain.fits(head, slot) {
-        return None;
-    }
-    plain.count(head, slot);
-    stat.count(Counter::PassV4);
-    stat.add(Counter::PassV4Bytes, hook.bytes(frame));
-    Some(H::code(Verdict::Pass))
+    passed(hook, frame, stat, head, slot, &plain, 4)
 }
 
 #[inline(always)]
@@ -119,18 +104,8 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     }
     let hints = hint::of6(u64::from_be(source[0]), settings.seed);
     if hints != 0 {
-        if hints & HINT_ALLOW != 0 || hints & HINT_ENTRY == 0 {
-            return None;
-        }
-        let entry = BLOCK6.get_ptr_mut(window.bytes::<{ L3 + 8 }, 16>())?;
-        let bytes = hook.bytes(frame);
-        if !entry::strikes(settings, entry, bytes, now) {
-            return None;
-        }
-        stat.count(Counter::DropV6);
-        stat.add(Counter::DropV6Bytes, bytes);
-        stat.count(Counter::DropExact);
-        return Some(H::code(Verdict::DropExact));
+        let entry = own(hints, || BLOCK6.get_ptr_mut(window.bytes::<{ L3 + 8 }, 16>()))?;
+        return dropped::<H>(stat, settings, entry, 6, hook.bytes(frame), now);
     }
     let ends = ends(carried.word::<0>(), proto, 0);
     let hash = hash6(&settings.keys, source, target, ends);
@@ -141,12 +116,51 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
         return None;
     }
     let plain = transport(carried, proto, payload_len + 40, l4_len, now)?;
+    passed(hook, frame, stat, head, slot, &plain, 6)
+}
+
+/// The entry of the source itself, where nothing but entries is listed near it.
+#[inline(always)]
+fn own(hints: u32, entry: impl FnOnce() -> Option<*mut BlockEntry>) -> Option<*mut BlockEntry> {
+    if hints & HINT_ALLOW != 0 || hints & HINT_ENTRY == 0 {
+        return None;
+    }
+    entry()
+}
+
+/// Drops the packet, if that is all its source's own entry has to say.
+#[inline(always)]
+fn dropped<H: Hook>(
+    stat: &mut Stat,
+    settings: &Settings,
+    entry: *mut BlockEntry,
+    ip_version: u8,
+    bytes: u64,
+    now: u64,
+) -> Option<i32> {
+    if !entry::strikes(settings, entry, bytes, now) {
+        return None;
+    }
+    gate::count(stat, Verdict::DropExact, ip_version, bytes);
+    Some(H::code(Verdict::DropExact))
+}
+
+/// Counts the packet and lets it pass, if that is all there is to do in its flow's slot.
+#[inline(always)]
+fn passed<H: Hook>(
+    hook: &H,
+    frame: Frame,
+    stat: &mut Stat,
+    head: &mut Head,
+    slot: &mut Slot,
+    plain: &Plain,
+    ip_version: u8,
+) -> Option<i32> {
     if !plain.fits(head, slot) {
         return None;
     }
     plain.count(head, slot);
-    stat.count(Counter::PassV6);
-    stat.add(Counter::PassV6Bytes, hook.bytes(frame));
+    gate::count(stat, Verdict::Pass, ip_version, hook.bytes(frame));
     Some(H::code(Verdict::Pass))
 }
 

@@ -143,15 +143,7 @@ impl Kernel {
         if now == self.cookies {
             return;
         }
-        let ready = now == Cookies::Ready;
-        let changed = self.change(|settings| {
-            settings.flags = if ready {
-                settings.flags | SETTING_COOKIES
-            } else {
-                settings.flags & !SETTING_COOKIES
-            };
-        });
-        match (&now, changed) {
+        match (&now, self.switch(SETTING_COOKIES, now == Cookies::Ready)) {
             (_, Err(error)) => {
                 // It is tried again with the next look.
                 tracing::warn!(%error, "whether SYN cookies answer cannot be changed");

@@ -211,13 +211,7 @@ impl Kernel {
     /// # Errors
     /// [`KernelError::Map`] when the settings cannot be written; they then stand as they were.
     pub fn set_enforce(&self, enforce: bool) -> Result<(), KernelError> {
-        self.change(|settings| {
-            settings.flags = if enforce {
-                settings.flags | SETTING_ENFORCE
-            } else {
-                settings.flags & !SETTING_ENFORCE
-            };
-        })
+        self.switch(SETTING_ENFORCE, enforce)
     }
 
     /// Ids of our XDP programs that are loaded.
@@ -227,6 +221,17 @@ impl Kernel {
             program.info().ok().map(|info| info.id())
         });
         ids.collect()
+    }
+
+    /// Sets a bit of the running programs' flags, or clears it.
+    pub(super) fn switch(&self, flag: u32, on: bool) -> Result<(), KernelError> {
+        self.change(|settings| {
+            settings.flags = if on {
+                settings.flags | flag
+            } else {
+                settings.flags & !flag
+            };
+        })
     }
 
     /// Changes the settings of the running programs.

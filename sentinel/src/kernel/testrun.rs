@@ -237,13 +237,7 @@ impl Kernel {
     /// # Errors
     /// [`KernelError::Map`] when the settings cannot be written.
     pub fn test_accounting(&self, on: bool) -> Result<(), KernelError> {
-        self.change(|settings| {
-            settings.flags = if on {
-                settings.flags | SETTING_FLOWS
-            } else {
-                settings.flags & !SETTING_FLOWS
-            };
-        })
+        self.switch(SETTING_FLOWS, on)
     }
 
     /// Whether plain packets take the short way ([`sentinel_common::plain`]); what comes of them is to be the same.
@@ -251,13 +245,7 @@ impl Kernel {
     /// # Errors
     /// [`KernelError::Map`] when the settings cannot be written.
     pub fn test_short(&self, on: bool) -> Result<(), KernelError> {
-        self.change(|settings| {
-            settings.flags = if on {
-                settings.flags | SETTING_SHORT
-            } else {
-                settings.flags & !SETTING_SHORT
-            };
-        })
+        self.switch(SETTING_SHORT, on)
     }
 
     /// A descriptor of an XDP program of the object, which is loaded first, where it is not: for callers that make
