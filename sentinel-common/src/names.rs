@@ -17,10 +17,14 @@ pub const MAP_STATS: &str = "STATS";
 pub const MAP_ALLOW4: &str = "ALLOW4";
 /// LPM trie of IPv6 prefixes never to be touched.
 pub const MAP_ALLOW6: &str = "ALLOW6";
-/// Hash of exact IPv4 sources (4 bytes, network order) to [`crate::entry::BlockEntry`].
+/// Mappable array of [`crate::exact::Bucket`]: which exact IPv4 source has which cell of `ENTRY4`.
 pub const MAP_BLOCK4: &str = "BLOCK4";
-/// Hash of exact IPv6 sources (16 bytes, network order).
+/// The same of IPv6.
 pub const MAP_BLOCK6: &str = "BLOCK6";
+/// Mappable array of [`crate::exact::Cell`]: the entries of exact IPv4 sources.
+pub const MAP_ENTRY4: &str = "ENTRY4";
+/// The same of IPv6.
+pub const MAP_ENTRY6: &str = "ENTRY6";
 /// LPM trie of blocked IPv4 prefixes.
 pub const MAP_BLOCK_NET4: &str = "BLOCK_NET4";
 /// LPM trie of blocked IPv6 prefixes.

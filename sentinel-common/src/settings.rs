@@ -57,8 +57,10 @@ pub struct Settings {
     pub ring_high: u32,
     /// Made of `seed`.
     pub keys: Keys,
-    /// Zero.
-    pub pad: u64,
+    /// Buckets of the index of exact IPv4 entries, less one.
+    pub block4_mask: u32,
+    /// The same of IPv6.
+    pub block6_mask: u32,
 }
 
 impl Settings {
@@ -78,7 +80,8 @@ impl Settings {
         talk_mask: 0,
         ring_high: 0,
         keys: Keys { words: [0; 5] },
-        pad: 0,
+        block4_mask: 0,
+        block6_mask: 0,
     };
 }
 

@@ -2,8 +2,9 @@
 
 use crate::allow::v4;
 use crate::emit;
+use crate::exact;
 use crate::limit;
-use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest};
+use crate::maps::{BLOCK_NET4, BLOCK_NET6, SETTINGS, longest};
 use crate::stat::{Stat, atomic_add};
 use crate::verifier::forget;
 use aya_ebpf::maps::lpm_trie::Key;
@@ -31,16 +32,6 @@ const SHADOW: u64 = 8;
 const EXACT: u64 = 16;
 /// Where the action stands.
 const ACTION_SHIFT: u32 = 8;
-
-/// The entry of an exact address.
-#[inline(always)]
-pub(crate) fn exact(address: &Addr, ip_version: u8) -> Option<*mut BlockEntry> {
-    if ip_version == 4 {
-        BLOCK4.get_ptr_mut(tail(address))
-    } else {
-        BLOCK6.get_ptr_mut(&address.0)
-    }
-}
 
 /// Whether an exact source's entry drops the packet and leaves nothing to ask; then it has counted it. [`judge`] would
 /// come to the same, by a longer way.
@@ -204,7 +195,7 @@ pub(crate) fn leaving(
 ) -> bool {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let mut says = forget(0, now);
-    let own = exact(&meta.dst, meta.ip_version);
+    let own = exact::find(settings, &meta.dst, meta.ip_version);
     walk(&meta.dst, meta.ip_version, own, |entry, _| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet_leaving(entry, packets, bytes, now, says) };
@@ -278,12 +269,6 @@ fn walk(
             longest(&BLOCK_NET6, &Key::new(width, address.0))
         };
     }
-}
-
-/// The last four bytes where they stand: a copy for the helper to read would be one more to wait for.
-#[inline(always)]
-fn tail(address: &Addr) -> &[u8; 4] {
-    address.0.last_chunk().unwrap_or(&[0; 4])
 }
 
 /// Counts packets that an entry struck, or would have.

@@ -153,13 +153,6 @@ impl Window {
             }
         }
     }
-
-    /// `N` bytes where they lie.
-    #[inline(always)]
-    pub(crate) fn bytes<const OFFSET: usize, const N: usize>(&self) -> &[u8; N] {
-        // SAFETY: as above, and nobody writes into the frame meanwhile.
-        unsafe { &*((self.0 + OFFSET) as *const [u8; N]) }
-    }
 }
 
 /// Loads 32 bits a constant number of bytes behind `start`.

@@ -7,6 +7,7 @@ use crate::account;
 use crate::allow::allowed;
 use crate::cookie;
 use crate::entry;
+use crate::exact;
 use crate::frame;
 use crate::hint;
 use crate::hook::Hook;
@@ -155,7 +156,7 @@ fn judge(
             return Some(Verdict::PassAllowed);
         }
         if hints & HINT_ENTRY != 0 {
-            let exact = entry::exact(&meta.src, meta.ip_version);
+            let exact = exact::find(settings, &meta.src, meta.ip_version);
             if let Some(exact) = exact
                 && entry::strikes(settings, exact, bytes, now)
             {

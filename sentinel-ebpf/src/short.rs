@@ -6,11 +6,12 @@
 //! `sentinel_common::plain`, and a test runs both beside each other.
 
 use crate::entry;
+use crate::exact;
 use crate::frame::{Frame, Window};
 use crate::gate;
 use crate::hint;
 use crate::hook::Hook;
-use crate::maps::{BLOCK4, BLOCK6, FLOWS};
+use crate::maps::FLOWS;
 use crate::reflex;
 use crate::stat::Stat;
 use crate::verifier::forget;
@@ -69,7 +70,7 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     let source = window.word::<{ L3 + 12 }>();
     let hints = hint::of4(u32::from_be(source));
     if hints != 0 {
-        let entry = own(hints, || BLOCK4.get_ptr_mut(window.bytes::<{ L3 + 12 }, 4>()))?;
+        let entry = own(hints, || exact::find4(settings, window.word::<{ L3 + 12 }>()))?;
         return dropped::<H>(stat, settings, entry, 4, hook.bytes(frame), now);
     }
     let proto = window.byte::<{ L3 + 9 }>();
@@ -104,7 +105,7 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     }
     let hints = hint::of6(u64::from_be(source[0]), settings.seed);
     if hints != 0 {
-        let entry = own(hints, || BLOCK6.get_ptr_mut(window.bytes::<{ L3 + 8 }, 16>()))?;
+        let entry = own(hints, || exact::find6(settings, source))?;
         return dropped::<H>(stat, settings, entry, 6, hook.bytes(frame), now);
     }
     let ends = ends(carried.word::<0>(), proto, 0);

@@ -7,6 +7,8 @@
 
 mod address;
 mod blocks;
+mod exact;
+mod grace;
 mod hints;
 mod lists;
 mod stretch;
@@ -64,12 +66,12 @@ impl Shared {
         config: &KernelConfig,
         settings: &Arc<SettingsMap>,
         flow_slots: u32,
-        takeover: Option<&mut Takeover>,
+        mut takeover: Option<&mut Takeover>,
     ) -> Result<Self, KernelError> {
         let mut array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
         let seed = settings.get()?.seed;
         let hints = Hints::new(array(n::MAP_HINT4)?, array(n::MAP_HINT6)?, seed)?;
-        let tables = Tables::new(ebpf, config, &hints)?;
+        let tables = Tables::new(ebpf, config, &hints, takeover.as_deref_mut())?;
         let lists = Lists::new(ebpf, config, &hints, Arc::clone(settings), takeover)?;
         Ok(Self {
             tables: Mutex::new(tables),

@@ -3,7 +3,7 @@
 use super::lists::{ListId, ListMaps, ListOrder};
 use super::{BlockMaps, Shared};
 use crate::config::{Config, KernelConfig};
-use crate::kernel::load::{OBJECT, has_object, list_buckets, take};
+use crate::kernel::load::{OBJECT, capacities, has_object, take};
 use crate::kernel::settings::SettingsMap;
 use crate::kernel::{attach, probe};
 use crate::respond::Enforcer;
@@ -21,6 +21,8 @@ const MAPS: &[&str] = &[
     n::MAP_ALLOW6,
     n::MAP_BLOCK4,
     n::MAP_BLOCK6,
+    n::MAP_ENTRY4,
+    n::MAP_ENTRY6,
     n::MAP_BLOCK_NET4,
     n::MAP_BLOCK_NET6,
     n::MAP_HINT4,
@@ -55,8 +57,9 @@ impl Drop for Bpffs {
 /// What an agent has of these maps. Its settings begin as `before`, which a takeover sees to: they are no map that is kept.
 fn agent(pins: &Path, config: &KernelConfig, before: Settings) -> (Arc<Shared>, Arc<SettingsMap>) {
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(n::MAP_LIST4, list_buckets(config.list_capacity));
-    loader.map_max_entries(n::MAP_LIST6, list_buckets(config.list6_capacity));
+    for (name, entries) in capacities(config) {
+        loader.map_max_entries(name, entries);
+    }
     for name in MAPS {
         loader.map_pin_path(name, pins.join(name));
     }

@@ -89,7 +89,7 @@ impl<const N: usize> Family<N> {
             freed: false,
         };
         if let Some(old) = outgrown {
-            let from = Exact::new(mapped(&old.map, old.buckets)?, old.buckets, hints.seed, capacity);
+            let from = Exact::new(mapped(&old.map, old.elements)?, old.elements, hints.seed, capacity);
             let entries = family.adopt(&from, versions).ok_or_else(|| KernelError::Shrunk {
                 map: name.to_owned(),
                 old: from.slots() / 2,

@@ -6,10 +6,10 @@
 
 mod exact;
 mod family;
-mod grace;
 mod nets;
 
 use super::Shared;
+use super::grace;
 use super::hints::Hints;
 use crate::config::KernelConfig;
 use crate::kernel::error::{KernelError, chain};
