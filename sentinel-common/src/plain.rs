@@ -13,11 +13,11 @@ use crate::table::TELL;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plain {
     /// L3 length, bytes.
-    pub len: u32,
+    pub len: u64,
     /// L4 payload, bytes.
-    pub payload_len: u32,
+    pub payload_len: u64,
     /// 1 for a segment with PSH.
-    pub psh: u32,
+    pub psh: u64,
     /// `CLOCK_BOOTTIME`, ns.
     pub now_ns: u64,
 }
@@ -35,8 +35,8 @@ impl Plain {
     pub const fn fits(&self, head: &Head, slot: &Slot) -> bool {
         head.state & ASKED == RUNNING
             && units(self.now_ns).wrapping_sub(slot.due).cast_signed() < 0
-            && self.len >= slot.len_min as u32
-            && self.len <= slot.len_max as u32
+            && self.len >= slot.len_min as u64
+            && self.len <= slot.len_max as u64
             && !(head.packets + 1).is_multiple_of(TELL)
     }
 
@@ -47,6 +47,6 @@ impl Plain {
         head.packets += 1;
         slot.sum(self.len);
         slot.note(self.payload_len, self.now_ns);
-        slot.psh += self.psh;
+        slot.psh += self.psh as u32;
     }
 }

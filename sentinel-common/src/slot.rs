@@ -6,7 +6,7 @@
 
 use crate::addr::Addr;
 use crate::flow::{Direction, FlowKey, Half, KEY_FRAGMENT, PROTO_TCP};
-use crate::hash::{FLAGS_SHIFT, PROTO_SHIFT, ends_of};
+use crate::hash::{Ends, FLAGS_SHIFT};
 use crate::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG};
 
 /// Places in a bucket.
@@ -21,7 +21,7 @@ pub const KEEP_UNITS: u32 = (30_000_000_000_u64 >> UNIT_SHIFT) as u32;
 /// How far the clocks of two interfaces on one CPU may differ, in units: a jiffy, 10 ms at most.
 const SKEW_UNITS: u32 = 256;
 
-/// Bit of the flags in [`Slot::ends`] beside `KEY_*`: the slot counts what goes out.
+/// Bit of the flags in [`Slot::kind`] beside `KEY_*`: the slot counts what goes out.
 pub const SLOT_EGRESS: u8 = 2;
 /// Bit of them: both addresses are IPv4 ones, so that their last four bytes tell them apart.
 pub const SLOT_V4: u8 = 4;
@@ -66,8 +66,10 @@ pub struct Slot {
     pub remote: Addr,
     /// The near side.
     pub local: Addr,
-    /// Ports, protocol and flags in one word ([`crate::hash::ends`]), so that they are compared at once.
-    pub ends: u64,
+    /// Ports as they stand in a packet that comes in.
+    pub ports: u32,
+    /// Protocol and flags ([`crate::hash::kind`]).
+    pub kind: u32,
     /// Latest packet: `CLOCK_BOOTTIME`, ns.
     pub last_ns: u64,
     /// L3 bytes.
@@ -231,36 +233,23 @@ impl Slot {
     /// Whether this is the slot of this packet's flow and direction.
     #[inline(always)]
     pub fn holds(&self, packet: &PacketMeta, direction: Direction) -> bool {
-        let (remote, local) = match direction {
-            Direction::Ingress => (&packet.src, &packet.dst),
-            Direction::Egress => (&packet.dst, &packet.src),
+        let ends = Ends::of(packet, direction);
+        let differ = |one: &Addr, other: &Addr| {
+            let ([high, low], [other_high, other_low]) = (one.halves(), other.halves());
+            high ^ other_high | low ^ other_low
         };
-        self.is6(remote.halves(), local.halves(), ends_of(packet, direction))
-    }
-
-    /// Whether it is that of these addresses, by halves as they stand in memory, and [`crate::hash::ends`]; of either family.
-    #[inline(always)]
-    pub const fn is6(&self, remote: [u64; 2], local: [u64; 2], ends: u64) -> bool {
-        let ([a, b], [c, d]) = (self.remote.halves(), self.local.halves());
-        a ^ remote[0] | b ^ remote[1] | c ^ local[0] | d ^ local[1] | self.ends ^ ends == 0
-    }
-
-    /// The same for IPv4 addresses as they stand in memory; `ends` has [`SLOT_V4`].
-    #[inline(always)]
-    pub const fn is4(&self, remote: u32, local: u32, ends: u64) -> bool {
-        (self.remote.tail() ^ remote | self.local.tail() ^ local) as u64 | self.ends ^ ends == 0
+        let addresses = differ(&self.remote, ends.remote) | differ(&self.local, ends.local);
+        addresses | u64::from(self.ports ^ ends.ports | self.kind ^ ends.kind) == 0
     }
 
     /// An empty slot of this packet's flow and direction.
     #[inline(always)]
     pub fn begin(&mut self, packet: &PacketMeta, direction: Direction, ifindex: u32) {
-        let (remote, local) = match direction {
-            Direction::Ingress => (&packet.src, &packet.dst),
-            Direction::Egress => (&packet.dst, &packet.src),
-        };
-        self.remote = remote.by_halves();
-        self.local = local.by_halves();
-        self.ends = ends_of(packet, direction);
+        let ends = Ends::of(packet, direction);
+        self.remote = ends.remote.by_halves();
+        self.local = ends.local.by_halves();
+        self.ports = ends.ports;
+        self.kind = ends.kind;
         self.number = 0;
         self.ifindex = ifindex;
         self.clear();
@@ -299,7 +288,7 @@ impl Slot {
         let (segments, len) = if packet.segments > 1 {
             self.count_super(packet)
         } else {
-            self.sum(packet.l3_len);
+            self.sum(u64::from(packet.l3_len));
             (1, packet.l3_len)
         };
         let len = if len > 0xffff { u16::MAX } else { len as u16 };
@@ -313,7 +302,7 @@ impl Slot {
             self.len_max = len;
         }
         head.packets += segments;
-        self.note(packet.payload_len, now_ns);
+        self.note(u64::from(packet.payload_len), now_ns);
         if packet.fragment {
             bump(&mut self.fragments);
         }
@@ -331,18 +320,17 @@ impl Slot {
 
     /// Adds the L3 length of a packet.
     #[inline(always)]
-    pub const fn sum(&mut self, len: u32) {
-        let len = len as u64;
+    pub const fn sum(&mut self, len: u64) {
         self.bytes += len;
         self.squares = self.squares.wrapping_add(len * len);
     }
 
     /// Adds the L4 payload of a frame, and notes when it came.
     #[inline(always)]
-    pub const fn note(&mut self, payload_len: u32, now_ns: u64) {
-        self.payload_bytes += payload_len as u64;
+    pub const fn note(&mut self, payload_len: u64, now_ns: u64) {
+        self.payload_bytes += payload_len;
         self.last_ns = now_ns;
-        self.zero_payload += ((payload_len as u64).wrapping_sub(1) >> 63) as u32;
+        self.zero_payload += (payload_len.wrapping_sub(1) >> 63) as u32;
     }
 
     /// A frame that leaves as several packets repeats its headers in each. The length is that of all but the last.
@@ -408,7 +396,7 @@ impl Slot {
     /// Whose slot it is.
     #[inline(always)]
     pub const fn key(&self) -> FlowKey {
-        let ports = u32::from_be(self.ends as u32);
+        let ports = u32::from_be(self.ports);
         FlowKey {
             remote: self.remote,
             local: self.local,
@@ -429,13 +417,13 @@ impl Slot {
     /// IP protocol number.
     #[inline(always)]
     pub const fn proto(&self) -> u8 {
-        (self.ends >> PROTO_SHIFT) as u8
+        self.kind as u8
     }
 
     /// `KEY_*` bits, [`SLOT_EGRESS`], [`SLOT_V4`].
     #[inline(always)]
     pub const fn flags(&self) -> u8 {
-        (self.ends >> FLAGS_SHIFT) as u8
+        (self.kind >> FLAGS_SHIFT) as u8
     }
 
     /// What it counted: `packets` of its head.

@@ -117,9 +117,9 @@ fn packet(step: &Step) -> PacketMeta {
 fn plain(step: &Step, packet: &PacketMeta, now_ns: u64) -> Option<Plain> {
     let data = !step.tcp || step.flags & !TCP_PSH == TCP_ACK;
     (data && !step.out && !step.fragment && !step.allowed).then_some(Plain {
-        len: packet.l3_len,
-        payload_len: packet.payload_len,
-        psh: u32::from(step.tcp && step.flags & TCP_PSH != 0),
+        len: u64::from(packet.l3_len),
+        payload_len: u64::from(packet.payload_len),
+        psh: u64::from(step.tcp && step.flags & TCP_PSH != 0),
         now_ns,
     })
 }

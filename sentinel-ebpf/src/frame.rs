@@ -52,7 +52,7 @@ impl Frame {
 
     /// `SPAN` bytes that begin `skip` bytes behind another window's beginning, if the frame has them.
     #[inline(always)]
-    pub(crate) fn behind<const SPAN: usize>(self, window: Window, skip: u32) -> Option<Window> {
+    pub(crate) fn behind<const SPAN: usize>(self, window: Window, skip: u64) -> Option<Window> {
         let skip = skip as usize;
         if skip > MAX_OFFSET || window.0 + skip + SPAN > self.end {
             return None;
@@ -100,9 +100,10 @@ impl Window {
         unsafe { *((self.0 + OFFSET) as *const u16) }
     }
 
-    /// Four bytes as they stand, loaded anew by each call: cheaper than to keep them on the stack from one to the next.
+    /// Four bytes as they stand, loaded anew by each call: cheaper than to keep them on the stack from one to the next. Wider
+    /// than they are, as registers are.
     #[inline(always)]
-    pub(crate) fn word<const OFFSET: usize>(self) -> u32 {
+    pub(crate) fn word<const OFFSET: usize>(self) -> u64 {
         #[cfg(target_arch = "bpf")]
         {
             let word: u64;
@@ -116,13 +117,11 @@ impl Window {
                     options(readonly, nostack)
                 );
             }
-            word as u32
+            word
         }
         #[cfg(not(target_arch = "bpf"))]
         // SAFETY: as above.
-        unsafe {
-            ((self.0 + OFFSET) as *const u32).read_unaligned()
-        }
+        u64::from(unsafe { ((self.0 + OFFSET) as *const u32).read_unaligned() })
     }
 
     /// Eight bytes as they stand, likewise.
@@ -145,7 +144,7 @@ impl Window {
         }
         #[cfg(not(all(target_arch = "bpf", any(bpf_target_arch = "x86_64", bpf_target_arch = "aarch64"))))]
         {
-            let halves = [self.word::<OFFSET>(), self.skip(4).word::<OFFSET>()].map(u64::from);
+            let halves = [self.word::<OFFSET>(), self.skip(4).word::<OFFSET>()];
             if cfg!(target_endian = "little") {
                 halves[0] | halves[1] << 32
             } else {

@@ -16,7 +16,7 @@ use crate::stat::Stat;
 use crate::verifier::forget;
 use sentinel_common::entry::BlockEntry;
 use sentinel_common::flow::{Direction, PROTO_TCP, PROTO_UDP};
-use sentinel_common::hash::{ends, hash4, hash6, place};
+use sentinel_common::hash::{hash4, hash6, kind, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::{TCP_ACK, TCP_PSH};
 use sentinel_common::plain::Plain;
@@ -31,6 +31,10 @@ const ETHERTYPE_VLAN: u16 = 0x8100_u16.to_be();
 const SPAN4: usize = 14 + 20 + 20;
 /// The same with IPv6.
 const SPAN6: usize = 14 + 40 + 20;
+/// The kind of an IPv4 flow, but for its protocol.
+const V4: u64 = kind(0, SLOT_V4) as u64;
+const TCP: u64 = PROTO_TCP as u64;
+const UDP: u64 = PROTO_UDP as u64;
 /// Where the IP header stands, in a window that begins so that the EtherType is at 12.
 const L3: usize = 14;
 
@@ -60,23 +64,37 @@ pub(crate) fn verdict<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, f
 
 #[inline(always)]
 fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, window: Window) -> Option<i32> {
-    let len = u32::from(u16::from_be(window.half::<{ L3 + 2 }>()));
+    let len = u64::from(u16::from_be(window.half::<{ L3 + 2 }>()));
     // Without options, whole, and no shorter than its header.
     if window.byte::<L3>() != 0x45 || window.half::<{ L3 + 6 }>() & 0x3fff_u16.to_be() != 0 || len < 20 {
         return None;
     }
     let now = stat.now();
     let source = window.word::<{ L3 + 12 }>();
-    let hints = hint::of4(u32::from_be(source));
+    let hints = hint::of4(u32::from_be(source as u32));
     if hints != 0 {
         let entry = own(hints, || BLOCK4.get_ptr_mut(window.bytes::<{ L3 + 12 }, 4>()))?;
         return dropped::<H>(stat, settings, entry, 4, hook.bytes(frame), now);
     }
-    let proto = window.byte::<{ L3 + 9 }>();
-    let ends = ends(window.word::<{ L3 + 20 }>(), proto, SLOT_V4);
-    let hash = hash4(&settings.keys, source, window.word::<{ L3 + 16 }>(), ends);
-    let (head, slot) = place_of(stat, settings, hash, now)?;
-    if !slot.is4(window.word::<{ L3 + 12 }>(), window.word::<{ L3 + 16 }>(), ends) {
+    // While a source is limited or a port under flood, there is more to ask.
+    if !reflex::quiet(now) {
+        return None;
+    }
+    let proto = u64::from(window.byte::<{ L3 + 9 }>());
+    let kind = proto | V4;
+    let hash = hash4(
+        &settings.keys,
+        || window.word::<{ L3 + 12 }>(),
+        || window.word::<{ L3 + 16 }>(),
+        || window.word::<{ L3 + 20 }>(),
+        kind,
+    );
+    let (head, slot) = place_of(stat, settings, hash)?;
+    if window.word::<{ L3 + 12 }>() != u64::from(slot.remote.tail())
+        || window.word::<{ L3 + 16 }>() != u64::from(slot.local.tail())
+        || window.word::<{ L3 + 20 }>() != u64::from(slot.ports)
+        || kind != u64::from(slot.kind)
+    {
         return None;
     }
     let plain = transport(window.skip(L3 + 20), proto, len, len - 20, now)?;
@@ -85,34 +103,49 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
 
 #[inline(always)]
 fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, window: Window) -> Option<i32> {
-    let source = [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()];
-    let target = [window.quad::<{ L3 + 24 }>(), window.quad::<{ L3 + 32 }>()];
     // An address whose first half is zero may be an IPv4-mapped one.
-    if window.byte::<L3>() & 0xf0 != 0x60 || source[0] == 0 || target[0] == 0 {
+    if window.byte::<L3>() & 0xf0 != 0x60 || window.quad::<{ L3 + 8 }>() == 0 || window.quad::<{ L3 + 24 }>() == 0 {
         return None;
     }
-    let payload_len = u32::from(u16::from_be(window.half::<{ L3 + 4 }>()));
-    let mut proto = window.byte::<{ L3 + 6 }>();
+    let payload_len = u64::from(u16::from_be(window.half::<{ L3 + 4 }>()));
+    let mut proto = u64::from(window.byte::<{ L3 + 6 }>());
     let mut carried = window.skip(L3 + 40);
     let mut l4_len = payload_len;
     let now = stat.now();
-    if proto != PROTO_TCP && proto != PROTO_UDP {
+    if proto != TCP && proto != UDP {
         let walked;
         (proto, walked) = extensions(frame, carried, proto, payload_len, now)?;
         carried = frame.behind::<20>(carried, walked)?;
         l4_len -= walked;
     }
-    let hints = hint::of6(u64::from_be(source[0]), settings.seed);
+    let hints = hint::of6(u64::from_be(window.quad::<{ L3 + 8 }>()), settings.seed);
     if hints != 0 {
         let entry = own(hints, || BLOCK6.get_ptr_mut(window.bytes::<{ L3 + 8 }, 16>()))?;
         return dropped::<H>(stat, settings, entry, 6, hook.bytes(frame), now);
     }
-    let ends = ends(carried.word::<0>(), proto, 0);
-    let hash = hash6(&settings.keys, source, target, ends);
-    let (head, slot) = place_of(stat, settings, hash, now)?;
-    let source = [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()];
-    let target = [window.quad::<{ L3 + 24 }>(), window.quad::<{ L3 + 32 }>()];
-    if !slot.is6(source, target, ends) {
+    if !reflex::quiet(now) {
+        return None;
+    }
+    let word = |n| match n {
+        0 => window.word::<{ L3 + 8 }>(),
+        1 => window.word::<{ L3 + 12 }>(),
+        2 => window.word::<{ L3 + 16 }>(),
+        3 => window.word::<{ L3 + 20 }>(),
+        4 => window.word::<{ L3 + 24 }>(),
+        5 => window.word::<{ L3 + 28 }>(),
+        6 => window.word::<{ L3 + 32 }>(),
+        _ => window.word::<{ L3 + 36 }>(),
+    };
+    let hash = hash6(&settings.keys, word, || carried.word::<0>(), proto);
+    let (head, slot) = place_of(stat, settings, hash)?;
+    let ([a, b], [c, d]) = (slot.remote.halves(), slot.local.halves());
+    if window.quad::<{ L3 + 8 }>() != a
+        || window.quad::<{ L3 + 16 }>() != b
+        || window.quad::<{ L3 + 24 }>() != c
+        || window.quad::<{ L3 + 32 }>() != d
+        || carried.word::<0>() != u64::from(slot.ports)
+        || proto != u64::from(slot.kind)
+    {
         return None;
     }
     let plain = transport(carried, proto, payload_len + 40, l4_len, now)?;
@@ -164,13 +197,9 @@ fn passed<H: Hook>(
     Some(H::code(Verdict::Pass))
 }
 
-/// The place where a flow of this hash is counted, if it has one: whose it is, is still to be asked. Nothing while a
-/// source is limited or a port under flood, since then there is more to ask.
+/// The place where a flow of this hash is counted, if it has one: whose it is, is still to be asked.
 #[inline(always)]
-fn place_of(stat: &Stat, settings: &Settings, hash: u64, now: u64) -> Option<(&'static mut Head, &'static mut Slot)> {
-    if !reflex::quiet(now) {
-        return None;
-    }
+fn place_of(stat: &Stat, settings: &Settings, hash: u64) -> Option<(&'static mut Head, &'static mut Slot)> {
     let (bucket, tag) = place(hash, Direction::Ingress);
     let index = stat.bucket(settings, bucket);
     // SAFETY: the element is this CPU's and lives as long as the map, the program does not nest in itself, and the agent
@@ -183,40 +212,39 @@ fn place_of(stat: &Stat, settings: &Settings, hash: u64, now: u64) -> Option<(&'
 /// Walks over up to two extension headers of kinds that change nothing (hop-by-hop, routing, destination options): the
 /// protocol behind them, TCP or UDP, and their length.
 #[inline(always)]
-fn extensions(frame: Frame, first: Window, proto: u8, payload_len: u32, now: u64) -> Option<(u8, u32)> {
+fn extensions(frame: Frame, first: Window, proto: u64, payload_len: u64, now: u64) -> Option<(u64, u64)> {
     let (mut proto, mut walked) = step(first, proto, 0, payload_len)?;
-    if proto != PROTO_TCP && proto != PROTO_UDP {
+    if proto != TCP && proto != UDP {
         (proto, walked) = step(frame.behind::<8>(first, walked)?, proto, walked, payload_len)?;
-        if proto != PROTO_TCP && proto != PROTO_UDP {
+        if proto != TCP && proto != UDP {
             return None;
         }
     }
     // However many there were, from here on it is one length.
-    Some((proto, forget(u64::from(walked), now) as u32))
+    Some((proto, forget(walked, now)))
 }
 
 /// Steps over one of them, at the beginning of a window.
 #[inline(always)]
-fn step(window: Window, proto: u8, walked: u32, payload_len: u32) -> Option<(u8, u32)> {
+fn step(window: Window, proto: u64, walked: u64, payload_len: u64) -> Option<(u64, u64)> {
     if !matches!(proto, 0 | 43 | 60) {
         return None;
     }
-    let word = window.half::<0>().to_ne_bytes();
-    let walked = walked + (u32::from(word[1]) + 1) * 8;
-    (walked <= payload_len).then_some((word[0], walked))
+    let walked = walked + (u64::from(window.byte::<1>()) + 1) * 8;
+    (walked <= payload_len).then_some((u64::from(window.byte::<0>()), walked))
 }
 
 /// What is to be counted of a packet whose L4 header is at the beginning of a window.
 #[inline(always)]
-fn transport(window: Window, proto: u8, len: u32, l4_len: u32, now_ns: u64) -> Option<Plain> {
-    let (payload_len, psh) = if proto == PROTO_TCP {
-        let bits = window.byte::<13>();
-        let header_len = u32::from(window.byte::<12>()) >> 2 & 0x3c;
-        if l4_len < 20 || l4_len < header_len || bits & !TCP_PSH != TCP_ACK {
+fn transport(window: Window, proto: u64, len: u64, l4_len: u64, now_ns: u64) -> Option<Plain> {
+    let (payload_len, psh) = if proto == TCP {
+        let bits = u64::from(window.byte::<13>());
+        let header_len = u64::from(window.byte::<12>()) >> 2 & 0x3c;
+        if l4_len < 20 || l4_len < header_len || bits & !u64::from(TCP_PSH) != u64::from(TCP_ACK) {
             return None;
         }
-        (l4_len - header_len, u32::from(bits) >> 3 & 1)
-    } else if proto == PROTO_UDP && l4_len >= 8 {
+        (l4_len - header_len, bits >> 3 & 1)
+    } else if proto == UDP && l4_len >= 8 {
         (l4_len - 8, 0)
     } else {
         return None;
