@@ -1,7 +1,7 @@
 //! The flow table's memory: what is kept of one direction of a flow as one CPU sees it, and how a packet is counted.
 //!
 //! A bucket has four places. Their heads share a cache line, so that finding a flow, choosing which one makes room, and
-//! the agent's search for flows gone quiet each read one line of a bucket; counting touches two more.
+//! the agent's search for flows gone quiet each read one line of a bucket; a plain packet touches one more, others two.
 //! A CPU writes only buckets of its own, so nothing here is atomic.
 
 use crate::addr::Addr;
@@ -55,7 +55,8 @@ pub struct Head {
     pub state: u16,
 }
 
-/// One direction of a flow: key and counters since the last record. 128 bytes.
+/// One direction of a flow: key and counters since the last record. 128 bytes: what plain packets ask and count ends with
+/// the first cache line.
 ///
 /// Counts of flags have 16 bits, those of probes 8: a record is due when one is half full, and where none gets through for
 /// as many packets again, the count stays at its maximum. Packets and bytes never do.
@@ -66,20 +67,32 @@ pub struct Slot {
     pub remote: Addr,
     /// The near side.
     pub local: Addr,
+    /// Of the plain packets since the latest other one ([`crate::plain`]): squares, payload, those without payload.
+    pub lately: u64,
     /// Ports as they stand in a packet that comes in.
     pub ports: u32,
-    /// Protocol and flags ([`crate::hash::kind`]).
-    pub kind: u32,
-    /// Latest packet: `CLOCK_BOOTTIME`, ns.
-    pub last_ns: u64,
-    /// L3 bytes.
-    pub bytes: u64,
     /// When the next record is due, in the units of [`Head::last`].
     pub due: u32,
+    /// Bytes and pushes of the packets of [`Slot::lately`].
+    pub lately_bytes: u32,
+    /// Protocol and flags ([`crate::hash::kind`]).
+    pub kind: u16,
     /// Shortest packet, L3 bytes, up to 65,535.
     pub len_min: u16,
     /// Longest packet likewise.
     pub len_max: u16,
+    /// Fragments.
+    pub fragments: u16,
+    /// No flag.
+    pub null: u8,
+    /// FIN, PSH, URG and no ACK.
+    pub xmas: u8,
+    /// FIN alone.
+    pub bare_fin: u8,
+    /// Packets of [`Head::packets`] that were counted per source, modulo 2^8.
+    pub told: u8,
+    /// L3 bytes.
+    pub bytes: u64,
     /// Sum of the squares of the L3 lengths.
     pub squares: u64,
     /// L4 payload bytes.
@@ -96,8 +109,6 @@ pub struct Slot {
     pub psh: u32,
     /// TCP segments without ACK: fewer than those with.
     pub no_ack: u32,
-    /// Fragments.
-    pub fragments: u16,
     /// SYN without ACK.
     pub syn: u16,
     /// SYN and ACK.
@@ -110,16 +121,6 @@ pub struct Slot {
     pub urg: u16,
     /// ECE or CWR.
     pub ecn: u16,
-    /// No flag.
-    pub null: u8,
-    /// FIN, PSH, URG and no ACK.
-    pub xmas: u8,
-    /// FIN alone.
-    pub bare_fin: u8,
-    /// Packets of [`Head::packets`] that were counted per source, modulo 2^8.
-    pub told: u8,
-    /// Zero.
-    pub pad: u16,
 }
 
 /// Four slots that flows of one hash share. 576 bytes: nine cache lines.
@@ -223,6 +224,12 @@ impl Head {
     }
 }
 
+/// 1 where a packet has no payload.
+#[inline(always)]
+pub(crate) const fn none(payload_len: u64) -> u64 {
+    payload_len.wrapping_sub(1) >> 63
+}
+
 /// Adds one, up to the maximum.
 #[inline(always)]
 fn bump(count: &mut u16) {
@@ -239,7 +246,7 @@ impl Slot {
             high ^ other_high | low ^ other_low
         };
         let addresses = differ(&self.remote, ends.remote) | differ(&self.local, ends.local);
-        addresses | u64::from(self.ports ^ ends.ports | self.kind ^ ends.kind) == 0
+        addresses | u64::from(self.ports ^ ends.ports | u32::from(self.kind) ^ ends.kind) == 0
     }
 
     /// An empty slot of this packet's flow and direction.
@@ -249,7 +256,7 @@ impl Slot {
         self.remote = ends.remote.by_halves();
         self.local = ends.local.by_halves();
         self.ports = ends.ports;
-        self.kind = ends.kind;
+        self.kind = ends.kind as u16;
         self.number = 0;
         self.ifindex = ifindex;
         self.clear();
@@ -261,6 +268,8 @@ impl Slot {
         // A zero the compiler knows would become a call of `memset`, which fills byte by byte in the kernel.
         let none = core::hint::black_box(0_u64);
         self.told = none as u8;
+        self.lately = none;
+        self.lately_bytes = none as u32;
         self.first_ns = none;
         self.bytes = none;
         self.payload_bytes = none;
@@ -285,10 +294,13 @@ impl Slot {
     /// Adds one packet; true where there is more to it than a data segment or datagram of a running flow.
     #[inline(always)]
     pub fn count(&mut self, head: &mut Head, packet: &PacketMeta, now_ns: u64) -> bool {
+        self.fold();
         let (segments, len) = if packet.segments > 1 {
             self.count_super(packet)
         } else {
-            self.sum(u64::from(packet.l3_len));
+            let len = u64::from(packet.l3_len);
+            self.bytes += len;
+            self.squares = self.squares.wrapping_add(len * len);
             (1, packet.l3_len)
         };
         let len = if len > 0xffff { u16::MAX } else { len as u16 };
@@ -302,7 +314,8 @@ impl Slot {
             self.len_max = len;
         }
         head.packets += segments;
-        self.note(u64::from(packet.payload_len), now_ns);
+        self.payload_bytes += u64::from(packet.payload_len);
+        self.zero_payload += none(u64::from(packet.payload_len)) as u32;
         if packet.fragment {
             bump(&mut self.fragments);
         }
@@ -316,21 +329,6 @@ impl Slot {
         }
         self.count_flags(packet, segments);
         true
-    }
-
-    /// Adds the L3 length of a packet.
-    #[inline(always)]
-    pub const fn sum(&mut self, len: u64) {
-        self.bytes += len;
-        self.squares = self.squares.wrapping_add(len * len);
-    }
-
-    /// Adds the L4 payload of a frame, and notes when it came.
-    #[inline(always)]
-    pub const fn note(&mut self, payload_len: u64, now_ns: u64) {
-        self.payload_bytes += payload_len;
-        self.last_ns = now_ns;
-        self.zero_payload += (payload_len.wrapping_sub(1) >> 63) as u32;
     }
 
     /// A frame that leaves as several packets repeats its headers in each. The length is that of all but the last.
@@ -426,25 +424,30 @@ impl Slot {
         (self.kind >> FLAGS_SHIFT) as u8
     }
 
-    /// What it counted: `packets` of its head.
+    /// What it counted.
     #[inline(always)]
-    pub const fn half(&self, packets: u32) -> Half {
+    pub const fn half(&self, head: &Head) -> Half {
         let segments = self.proto() == PROTO_TCP && self.flags() & KEY_FRAGMENT == 0;
+        let lately = self.lately();
         Half {
-            packets: packets as u64,
-            bytes: self.bytes,
-            payload_bytes: self.payload_bytes,
-            squares: self.squares,
+            packets: head.packets as u64,
+            bytes: self.bytes + lately.bytes,
+            payload_bytes: self.payload_bytes + lately.payload_bytes,
+            squares: self.squares.wrapping_add(lately.squares),
             first_ns: self.first_ns,
-            last_ns: self.last_ns,
-            zero_payload: self.zero_payload,
+            last_ns: self.last_ns(head),
+            zero_payload: self.zero_payload + lately.zero_payload,
             fragments: self.fragments as u32,
             syn: self.syn as u32,
             synack: self.synack as u32,
             fin: self.fin as u32,
             rst: self.rst as u32,
-            psh: self.psh,
-            ack: if segments { packets.wrapping_sub(self.no_ack) } else { 0 },
+            psh: self.psh + lately.psh,
+            ack: if segments {
+                head.packets.wrapping_sub(self.no_ack)
+            } else {
+                0
+            },
             urg: self.urg as u32,
             ecn: self.ecn as u32,
             null: self.null as u32,
@@ -455,11 +458,21 @@ impl Slot {
             pad: 0,
         }
     }
+
+    /// When its latest packet came: exactly, where the clock goes in whole units, as the kernel programs' does. What a
+    /// slot holds reaches back less far than units do ([`crate::table`]).
+    #[inline(always)]
+    const fn last_ns(&self, head: &Head) -> u64 {
+        let later = head.last.wrapping_sub(units(self.first_ns)) as u64;
+        let last = (self.first_ns >> UNIT_SHIFT).wrapping_add(later) << UNIT_SHIFT;
+        if last > self.first_ns { last } else { self.first_ns }
+    }
 }
 
 const _: () = {
     assert!(size_of::<Head>() == 16);
     assert!(size_of::<Slot>() == 128);
+    assert!(core::mem::offset_of!(Slot, bytes) == 64);
     assert!(size_of::<Bucket>() == 576);
 };
 

@@ -7,6 +7,7 @@ use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use sentinel_common::names::SLOT_TABLE;
 use sentinel_common::settings::{BUDGET_CARRY, BUDGET_WINDOW_SHIFT, Settings};
+use sentinel_common::slot::UNIT_SHIFT;
 use sentinel_common::stat::{Counter, CpuBlock};
 
 /// This CPU's block of an interface.
@@ -34,7 +35,8 @@ impl Stat {
         self.0.counters[counter as usize] += n;
     }
 
-    /// `CLOCK_BOOTTIME`, ns, read once per jiffy: a clock read costs more than the whole rest of the path.
+    /// `CLOCK_BOOTTIME`, ns, read once per jiffy: a clock read costs more than the whole rest of the path. In whole units
+    /// of the flow table, so that it needs to keep no more of a time.
     #[inline(always)]
     pub(crate) fn now(&mut self) -> u64 {
         // SAFETY: takes nothing, reads a kernel variable.
@@ -42,7 +44,7 @@ impl Stat {
         if self.0.clock_jiffies != jiffies {
             self.0.clock_jiffies = jiffies;
             // SAFETY: takes nothing, reads the clock.
-            self.0.clock_ns = unsafe { bpf_ktime_get_boot_ns() };
+            self.0.clock_ns = unsafe { bpf_ktime_get_boot_ns() } >> UNIT_SHIFT << UNIT_SHIFT;
         }
         self.0.clock_ns
     }
