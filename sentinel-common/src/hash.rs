@@ -50,7 +50,7 @@ impl Keys {
 #[inline(always)]
 pub fn hash(keys: &Keys, packet: &PacketMeta, direction: Direction) -> u64 {
     let ends = Ends::of(packet, direction);
-    let (ports, kind) = (u64::from(ends.ports), u64::from(ends.kind));
+    let (ports, kind) = (u64::from(ends.ports), u64::from(ends.kind) & HASHED);
     if packet.ip_version == 4 {
         hash4(
             keys,
@@ -70,7 +70,8 @@ pub fn hash(keys: &Keys, packet: &PacketMeta, direction: Direction) -> u64 {
     }
 }
 
-/// As [`hash`], of IPv4 addresses and ports as they stand in memory, and [`kind`]; all of 32 bits. Each is asked for when
+/// As [`hash`], of IPv4 addresses and ports as they stand in memory, and protocol and `KEY_*` as
+/// [`kind`] has them; all of 32 bits. Each is asked for when
 /// it is needed, so that no register has to keep it.
 #[inline(always)]
 pub fn hash4(
@@ -80,22 +81,22 @@ pub fn hash4(
     ports: impl Fn() -> u64,
     kind: u64,
 ) -> u64 {
-    mixed(pair(keys, 0, remote, local).wrapping_add(pair(keys, 2, ports, || kind & UNDIRECTED)))
+    mixed(pair(keys, 0, remote, local).wrapping_add(pair(keys, 2, ports, || kind)))
 }
 
 /// As [`hash`], of the words of the remote and the local IPv6 address as they stand in memory, by number.
 #[inline(always)]
 pub fn hash6(keys: &Keys, word: impl Fn(usize) -> u64, ports: impl Fn() -> u64, kind: u64) -> u64 {
     let sum = pair(keys, 0, || word(0), || word(1))
-        .wrapping_add(pair(keys, 2, ports, || kind & UNDIRECTED))
+        .wrapping_add(pair(keys, 2, ports, || kind))
         .wrapping_add(pair(keys, 4, || word(2), || word(3)))
         .wrapping_add(pair(keys, 6, || word(4), || word(5)))
         .wrapping_add(pair(keys, 8, || word(6), || word(7)));
     mixed(sum)
 }
 
-/// What both directions have of a [`kind`].
-const UNDIRECTED: u64 = !((SLOT_EGRESS as u64) << FLAGS_SHIFT);
+/// What is hashed of a [`kind`]: what both directions have, and neither family by itself.
+const HASHED: u64 = !((SLOT_EGRESS as u64 | SLOT_V4 as u64) << FLAGS_SHIFT);
 
 /// The upper bits brought into all others, one to one. Of sums alone, flows whose ports go up in even steps would go
 /// through the buckets in even steps, which may meet few of them.
@@ -138,14 +139,15 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// Where a hash leads in this direction: bucket (to be masked; 22 bits, as many as the largest table has) and tag.
+/// Where a hash leads in this direction: bucket (to be masked; of 22 bits, as many as the largest table has) and tag. They
+/// share ten bits at most.
 #[inline(always)]
 pub const fn place(hash: u64, direction: Direction) -> (u32, u32) {
-    let mixed = match direction {
+    let hash = match direction {
         Direction::Ingress => hash,
         Direction::Egress => !hash,
     };
-    ((mixed >> 42) as u32, (mixed >> 10) as u32 | 1)
+    ((hash >> 20) as u32, (hash >> 32) as u32 | 1)
 }
 
 crate::pod!(Keys);

@@ -9,7 +9,7 @@
 //! that one adds them to the totals ([`Slot::fold`]).
 
 use crate::flow::STATE_ALLOWED;
-use crate::slot::{HEAD_BUSY, HEAD_SETTLED, Head, Slot, none, units};
+use crate::slot::{HEAD_BUSY, HEAD_SETTLED, Head, Slot, UNIT_SHIFT, none, units};
 use crate::table::TELL;
 
 /// A TCP segment with ACK and at most PSH beside it, or a UDP datagram, in one piece, that came in from an address
@@ -38,7 +38,7 @@ impl Plain {
     #[inline(always)]
     pub const fn fits(&self, head: &Head, slot: &Slot) -> bool {
         head.state & ASKED == RUNNING
-            && units(self.now_ns).wrapping_sub(slot.due).cast_signed() < 0
+            && ((self.now_ns >> UNIT_SHIFT).wrapping_sub(slot.due as u64) << 32).cast_signed() < 0
             && self.len >= slot.len_min as u64
             && self.len <= slot.len_max as u64
             && !(head.packets + 1).is_multiple_of(TELL)

@@ -24,9 +24,13 @@ use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT, Settings};
 use sentinel_common::slot::{Head, SLOT_V4, Slot, WAYS};
 use sentinel_common::verdict::Verdict;
 
-const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
-const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
-const ETHERTYPE_VLAN: u16 = 0x8100_u16.to_be();
+const ETHERTYPE_IPV4: u64 = 0x0800_u16.to_be() as u64;
+const ETHERTYPE_IPV6: u64 = 0x86dd_u16.to_be() as u64;
+const ETHERTYPE_VLAN: u64 = 0x8100_u16.to_be() as u64;
+/// Of the first eight bytes of an IPv4 header, as they stand: version and length, and what fragments have.
+const SHAPE: u64 = u64::from_ne_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+/// One without options, of a packet that is whole.
+const PLAIN: u64 = u64::from_ne_bytes([0x45, 0, 0, 0, 0, 0, 0, 0]);
 /// Ethernet, IPv4 without options, a TCP header without.
 const SPAN4: usize = 14 + 20 + 20;
 /// The same with IPv6.
@@ -35,8 +39,22 @@ const SPAN6: usize = 14 + 40 + 20;
 const V4: u64 = kind(0, SLOT_V4) as u64;
 const TCP: u64 = PROTO_TCP as u64;
 const UDP: u64 = PROTO_UDP as u64;
+/// Of the two bytes of a TCP header behind its numbers, as they stand: where the payload begins, and the flags asked.
+const OFFSET: u64 = two(0xf0, 0);
+const FLAGS: u64 = two(0, !TCP_PSH);
+/// A header without options, and a segment that acknowledges.
+const BARE: u64 = two(0x50, 0);
+const ACK: u64 = two(0, TCP_ACK);
+/// Shifts that make words of 32 bits beyond a bare header into bytes, and bring the flag PSH down.
+const OPTIONS_SHIFT: u32 = BARE.trailing_zeros() - 2;
+const PSH_SHIFT: u32 = two(0, TCP_PSH).trailing_zeros();
 /// Where the IP header stands, in a window that begins so that the EtherType is at 12.
 const L3: usize = 14;
+
+/// Two bytes of a packet as they stand in a register.
+const fn two(first: u8, second: u8) -> u64 {
+    u16::from_ne_bytes([first, second]) as u64
+}
 
 /// What the short way does with a packet; `None` to let it go the whole way.
 #[inline(always)]
@@ -45,60 +63,61 @@ pub(crate) fn verdict<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, f
     if settings.flags & BOTH != BOTH {
         return None;
     }
-    let mut at = 0;
     let mut window = frame.window::<SPAN4>(0)?;
     let mut ethertype = window.half::<12>();
     if ethertype == ETHERTYPE_VLAN {
-        at = 4;
         window = frame.window::<SPAN4>(4)?;
         ethertype = window.half::<12>();
     }
     if ethertype == ETHERTYPE_IPV4 {
-        ipv4(hook, stat, settings, frame, window)
+        ipv4(hook, stat, settings, window)
     } else if ethertype == ETHERTYPE_IPV6 {
-        ipv6(hook, stat, settings, frame, frame.window::<SPAN6>(at)?)
+        ipv6(hook, stat, settings, frame, frame.behind::<SPAN6>(window, 0)?)
     } else {
         None
     }
 }
 
 #[inline(always)]
-fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, window: Window) -> Option<i32> {
-    let len = u64::from(u16::from_be(window.half::<{ L3 + 2 }>()));
+fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, window: Window) -> Option<i32> {
+    let len = u64::from(u16::from_be(window.half::<{ L3 + 2 }>() as u16));
     // Without options, whole, and no shorter than its header.
-    if window.byte::<L3>() != 0x45 || window.half::<{ L3 + 6 }>() & 0x3fff_u16.to_be() != 0 || len < 20 {
+    if window.quad::<L3>() & SHAPE != PLAIN || len < 20 {
         return None;
     }
     let now = stat.now();
-    let source = window.word::<{ L3 + 12 }>();
-    let hints = hint::of4(u32::from_be(source as u32));
-    if hints != 0 {
-        let entry = own(hints, || BLOCK4.get_ptr_mut(window.bytes::<{ L3 + 12 }, 4>()))?;
-        return dropped::<H>(stat, settings, entry, 4, hook.bytes(frame), now);
+    let source = u32::from_be(window.word::<{ L3 + 12 }>() as u32);
+    let near = hint::near4(source)?;
+    if near != 0 {
+        // Asked anew, lest it is kept for the few that come here.
+        let hints = hint::within4(near, u32::from_be(window.word::<{ L3 + 12 }>() as u32));
+        if hints != 0 {
+            let entry = own(hints, || BLOCK4.get_ptr_mut(window.bytes::<{ L3 + 12 }, 4>()))?;
+            return dropped(hook, stat, settings, entry, 4, now);
+        }
     }
     // While a source is limited or a port under flood, there is more to ask.
     if !reflex::quiet(now) {
         return None;
     }
-    let proto = u64::from(window.byte::<{ L3 + 9 }>());
-    let kind = proto | V4;
     let hash = hash4(
         &settings.keys,
         || window.word::<{ L3 + 12 }>(),
         || window.word::<{ L3 + 16 }>(),
         || window.word::<{ L3 + 20 }>(),
-        kind,
+        window.byte::<{ L3 + 9 }>(),
     );
     let (head, slot) = place_of(stat, settings, hash)?;
+    let proto = window.byte::<{ L3 + 9 }>();
     if window.word::<{ L3 + 12 }>() != u64::from(slot.remote.tail())
         || window.word::<{ L3 + 16 }>() != u64::from(slot.local.tail())
         || window.word::<{ L3 + 20 }>() != u64::from(slot.ports)
-        || kind != u64::from(slot.kind)
+        || u64::from(slot.kind) != proto | V4
     {
         return None;
     }
-    let plain = transport(window.skip(L3 + 20), proto, len, len - 20, now)?;
-    passed(hook, frame, stat, head, slot, &plain, 4)
+    let plain = transport(|| window.half::<{ L3 + 32 }>(), proto, len, len - 20, stat.clock())?;
+    passed(hook, stat, head, slot, &plain, 4)
 }
 
 #[inline(always)]
@@ -107,8 +126,8 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     if window.byte::<L3>() & 0xf0 != 0x60 || window.quad::<{ L3 + 8 }>() == 0 || window.quad::<{ L3 + 24 }>() == 0 {
         return None;
     }
-    let payload_len = u64::from(u16::from_be(window.half::<{ L3 + 4 }>()));
-    let mut proto = u64::from(window.byte::<{ L3 + 6 }>());
+    let payload_len = u64::from(u16::from_be(window.half::<{ L3 + 4 }>() as u16));
+    let mut proto = window.byte::<{ L3 + 6 }>();
     let mut carried = window.skip(L3 + 40);
     let mut l4_len = payload_len;
     let now = stat.now();
@@ -121,7 +140,7 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     let hints = hint::of6(u64::from_be(window.quad::<{ L3 + 8 }>()), settings.seed);
     if hints != 0 {
         let entry = own(hints, || BLOCK6.get_ptr_mut(window.bytes::<{ L3 + 8 }, 16>()))?;
-        return dropped::<H>(stat, settings, entry, 6, hook.bytes(frame), now);
+        return dropped(hook, stat, settings, entry, 6, now);
     }
     if !reflex::quiet(now) {
         return None;
@@ -148,8 +167,8 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     {
         return None;
     }
-    let plain = transport(carried, proto, payload_len + 40, l4_len, now)?;
-    passed(hook, frame, stat, head, slot, &plain, 6)
+    let plain = transport(|| carried.half::<12>(), proto, payload_len + 40, l4_len, stat.clock())?;
+    passed(hook, stat, head, slot, &plain, 6)
 }
 
 /// The entry of the source itself, where nothing but entries is listed near it.
@@ -164,13 +183,14 @@ fn own(hints: u32, entry: impl FnOnce() -> Option<*mut BlockEntry>) -> Option<*m
 /// Drops the packet, if that is all its source's own entry has to say.
 #[inline(always)]
 fn dropped<H: Hook>(
+    hook: &H,
     stat: &mut Stat,
     settings: &Settings,
     entry: *mut BlockEntry,
     ip_version: u8,
-    bytes: u64,
     now: u64,
 ) -> Option<i32> {
+    let bytes = hook.bytes();
     if !entry::strikes(settings, entry, bytes, now) {
         return None;
     }
@@ -182,7 +202,6 @@ fn dropped<H: Hook>(
 #[inline(always)]
 fn passed<H: Hook>(
     hook: &H,
-    frame: Frame,
     stat: &mut Stat,
     head: &mut Head,
     slot: &mut Slot,
@@ -193,7 +212,7 @@ fn passed<H: Hook>(
         return None;
     }
     plain.count(head, slot);
-    gate::count(stat, Verdict::Pass, ip_version, hook.bytes(frame));
+    gate::count(stat, Verdict::Pass, ip_version, hook.bytes());
     Some(H::code(Verdict::Pass))
 }
 
@@ -205,6 +224,9 @@ fn place_of(stat: &Stat, settings: &Settings, hash: u64) -> Option<(&'static mut
     // SAFETY: the element is this CPU's and lives as long as the map, the program does not nest in itself, and the agent
     // only reads it.
     let bucket = unsafe { &mut *FLOWS.get_ptr_mut(index)? };
+    if bucket.heads[0].tag == tag {
+        return Some((&mut bucket.heads[0], &mut bucket.slots[0]));
+    }
     let way = bucket.find(tag) as usize & (WAYS - 1);
     Some((&mut bucket.heads[way], &mut bucket.slots[way]))
 }
@@ -230,20 +252,22 @@ fn step(window: Window, proto: u64, walked: u64, payload_len: u64) -> Option<(u6
     if !matches!(proto, 0 | 43 | 60) {
         return None;
     }
-    let walked = walked + (u64::from(window.byte::<1>()) + 1) * 8;
-    (walked <= payload_len).then_some((u64::from(window.byte::<0>()), walked))
+    let walked = walked + (window.byte::<1>() + 1) * 8;
+    (walked <= payload_len).then_some((window.byte::<0>(), walked))
 }
 
-/// What is to be counted of a packet whose L4 header is at the beginning of a window.
+/// What is to be counted of a packet. Of a TCP header, `bits` are the two bytes behind its numbers.
 #[inline(always)]
-fn transport(window: Window, proto: u64, len: u64, l4_len: u64, now_ns: u64) -> Option<Plain> {
+fn transport(bits: impl FnOnce() -> u64, proto: u64, len: u64, l4_len: u64, now_ns: u64) -> Option<Plain> {
     let (payload_len, psh) = if proto == TCP {
-        let bits = u64::from(window.byte::<13>());
-        let header_len = u64::from(window.byte::<12>()) >> 2 & 0x3c;
-        if l4_len < 20 || l4_len < header_len || bits & !u64::from(TCP_PSH) != u64::from(TCP_ACK) {
+        let bits = bits();
+        // Of a header that says it is shorter than one, this is more than any packet has.
+        let options = (bits & OFFSET).wrapping_sub(BARE) >> OPTIONS_SHIFT;
+        let payload = l4_len.wrapping_sub(20).wrapping_sub(options);
+        if payload > 0xffff || bits & FLAGS != ACK {
             return None;
         }
-        (l4_len - header_len, bits >> 3 & 1)
+        (payload, bits >> PSH_SHIFT & 1)
     } else if proto == UDP && l4_len >= 8 {
         (l4_len - 8, 0)
     } else {
