@@ -122,9 +122,9 @@ layout! {
         counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, opaque, pad,
     }
     Settings {
-        report_interval_ns, flags, event_budget, seed, list_versions, list4_mask, list6_mask, flow_mask, source_mask,
-        syn_flood_half_open, reflex, talk_mask, ring_high, keys, block4_mask,
-        block6_mask,
+        flags, flow_mask, seed, keys, report_interval_ns, event_budget, list_versions, list4_mask, list6_mask,
+        source_mask, syn_flood_half_open, talk_mask, ring_high, block4_mask, block6_mask,
+        reflex,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, least }
     Slot4 { address, even, odd, hits }

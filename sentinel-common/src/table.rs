@@ -14,6 +14,8 @@ use crate::talk::{self, Words};
 
 /// A count of packets that is not waited for to grow further.
 const MANY: u32 = 1 << 31;
+/// How long a record may be refused, ns: 39 hours, in which the units of [`Head::last`] go half round.
+const LONG_NS: u64 = 1 << 47;
 /// How often a flow's packets are counted per source.
 pub(crate) const TELL: u32 = 32;
 /// When a report that found no room is tried again, in units: about 17 ms.
@@ -196,8 +198,8 @@ impl Pass<'_> {
         let wait = wait(self.interval_ns);
         let again = if wait < AGAIN_UNITS { wait } else { AGAIN_UNITS };
         slot.due = now.wrapping_add(again);
-        if head.packets >= MANY {
-            // Nothing has left for hours; before the count overflows it is given up, aloud.
+        if head.packets >= MANY || self.now_ns.saturating_sub(slot.first_ns) >= LONG_NS {
+            // Nothing has left for hours; before the count or the units overflow it is given up, aloud.
             host.evicted(head.packets, false);
             empty(head, slot);
         }

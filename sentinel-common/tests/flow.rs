@@ -81,7 +81,7 @@ impl Host for Ring {
         self.asked = Some(cause);
         if !self.refuses {
             let state = u32::from(head.state & HEAD_TOLD);
-            self.told.absorb(slot.direction(), &slot.half(head.packets), state);
+            self.told.absorb(slot.direction(), &slot.half(head), state);
         }
         !self.refuses
     }
@@ -127,7 +127,7 @@ impl Flow {
         let mut value = self.ring.told;
         for (head, slot) in &self.slots {
             let state = u32::from(head.state & HEAD_TOLD);
-            value.absorb(slot.direction(), &slot.half(head.packets), state);
+            value.absorb(slot.direction(), &slot.half(head), state);
         }
         value
     }

@@ -58,7 +58,7 @@ impl Host for Agent {
         if self.refuses {
             return false;
         }
-        let mut counts = slot.half(head.packets);
+        let mut counts = slot.half(head);
         if let Some(fetched) = self.fetched.remove(&(self.bucket * WAYS + way, head.seq)) {
             counts.subtract(&fetched);
         }
@@ -91,7 +91,7 @@ impl Agent {
                     continue;
                 }
                 let number = index * WAYS + way;
-                let whole = slot.half(head.packets);
+                let whole = slot.half(head);
                 let mut counts = whole;
                 if let Some(before) = self.fetched.insert((number, head.seq), whole) {
                     counts.subtract(&before);

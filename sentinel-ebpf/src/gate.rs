@@ -30,9 +30,8 @@ use sentinel_common::verdict::Verdict;
 /// Body of the ingress programs, wherever they hang.
 #[inline(always)]
 pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
-    let ifindex = hook.ifindex();
     let settings = SETTINGS.get();
-    let Some(mut stat) = Stat::of(ifindex) else {
+    let Some(mut stat) = Stat::of(hook.ifindex()) else {
         return H::code(Verdict::Pass);
     };
     let frame = hook.frame();
@@ -45,8 +44,8 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     let Some(meta) = scratch(0) else {
         return H::code(Verdict::Pass);
     };
-    let frame = hook.frame();
-    let bytes = hook.bytes(frame);
+    let (frame, ifindex) = (hook.frame(), hook.ifindex());
+    let bytes = hook.bytes();
     if let Err(error) = frame::parse(frame, meta) {
         stat.count(match error {
             ParseError::NotIp => Counter::NotIp,

@@ -22,6 +22,18 @@ pub(crate) fn of4(address: u32) -> u32 {
     cell(&HINT4, cell4(address))
 }
 
+/// The word of an IPv4 address, in which others have theirs.
+#[inline(always)]
+pub(crate) fn near4(address: u32) -> Option<u64> {
+    word(&HINT4, place(cell4(address)).0)
+}
+
+/// Its hints in that word.
+#[inline(always)]
+pub(crate) fn within4(word: u64, address: u32) -> u32 {
+    (word >> place(cell4(address)).1) as u32 & HINT_ALL
+}
+
 /// Those of an IPv6 address; `high` is its first half as a host integer.
 #[inline(always)]
 pub(crate) fn of6(high: u64, seed: u64) -> u32 {
@@ -30,12 +42,13 @@ pub(crate) fn of6(high: u64, seed: u64) -> u32 {
 
 #[inline(always)]
 fn cell(map: &Array<u64>, cell: u32) -> u32 {
-    let (word, shift) = place(cell);
+    let (at, shift) = place(cell);
     // Every cell has its word; where it had none, what is listed would have to be looked up.
-    let Some(word) = map.get_ptr(word) else {
-        return HINT_ALL;
-    };
+    word(map, at).map_or(HINT_ALL, |word| (word >> shift) as u32 & HINT_ALL)
+}
+
+#[inline(always)]
+fn word(map: &Array<u64>, at: u32) -> Option<u64> {
     // SAFETY: the pointer is fresh from the map; the agent stores whole words.
-    let word = unsafe { word.read_volatile() };
-    (word >> shift) as u32 & HINT_ALL
+    map.get_ptr(at).map(|word| unsafe { word.read_volatile() })
 }

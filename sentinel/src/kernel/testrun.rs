@@ -206,7 +206,7 @@ impl Kernel {
         for (head, slot) in self.test_slots()? {
             let flow = flows.entry(slot.key()).or_default();
             let state = u32::from(head.state & HEAD_TOLD);
-            flow.absorb(slot.direction(), &slot.half(head.packets), state);
+            flow.absorb(slot.direction(), &slot.half(&head), state);
         }
         Ok(flows.into_iter().collect())
     }

@@ -5,7 +5,7 @@ use crate::flow::Bounded;
 use crate::types::Ktime;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
-use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_IDLE, Direction, FlowKey, FlowValue, STATE_REPORTED};
+use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_IDLE, Direction, FlowKey, FlowValue, Half, STATE_REPORTED};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::slot::{HEAD_TOLD, Head, Slot, idle, units};
 use sentinel_common::table::{Host, Pass, empty, wait};
@@ -23,6 +23,8 @@ const TAG: u32 = 1;
 struct Kept {
     /// Ingress, then egress.
     halves: [(Head, Slot); 2],
+    /// When the latest packet of each came: a capture's clock is finer than a slot's.
+    latest: [Ktime; 2],
     cell: Cell<talk::Cell>,
     /// What was reported.
     total: FlowValue,
@@ -38,9 +40,9 @@ impl Kept {
 
     /// Reports what was not.
     fn flush(&mut self, cause: u32, now: Ktime, interval_ns: u64, records: &mut Vec<FlowRecord>) {
-        for (head, slot) in &mut self.halves {
+        for ((head, slot), latest) in self.halves.iter_mut().zip(self.latest) {
             if head.packets > 0 {
-                let record = record(head, slot, cause, now);
+                let record = record(head, slot, cause, now, latest);
                 self.total.absorb(record.direction, &record.counts, record.state);
                 records.push(record);
                 head.state |= STATE_REPORTED as u16;
@@ -51,12 +53,15 @@ impl Kept {
     }
 }
 
-fn record(head: &Head, slot: &Slot, cause: u32, now: Ktime) -> FlowRecord {
+fn record(head: &Head, slot: &Slot, cause: u32, now: Ktime, latest: Ktime) -> FlowRecord {
     FlowRecord {
         header: FlowRecord::HEADER,
         now_ns: now.0,
         key: slot.key(),
-        counts: slot.half(head.packets),
+        counts: Half {
+            last_ns: latest.0,
+            ..slot.half(head)
+        },
         state: u32::from(head.state & HEAD_TOLD),
         cause,
         direction: slot.direction(),
@@ -83,7 +88,7 @@ impl<'a> Host for Around<'a> {
     }
 
     fn report(&mut self, head: &Head, slot: &Slot, _way: usize, cause: u32) -> bool {
-        self.record = Some(record(head, slot, cause, self.now));
+        self.record = Some(record(head, slot, cause, self.now, self.now));
         true
     }
 
@@ -185,6 +190,7 @@ impl ModelFlows {
             pass.begin(head, slot, TAG, &mut around);
         }
         pass.add(head, slot, 0, created, &mut around);
+        kept.latest[direction.number() as usize] = now;
         kept.last = now;
         if let Some(record) = around.record {
             kept.total.absorb(record.direction, &record.counts, record.state);

@@ -207,7 +207,7 @@ fn timeless(head: &Head, slot: &Slot) -> Half {
     Half {
         first_ns: 0,
         last_ns: 0,
-        ..slot.half(head.packets)
+        ..slot.half(head)
     }
 }
 
