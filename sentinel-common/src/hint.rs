@@ -21,6 +21,10 @@ pub const HINT_LIST_NET: u32 = 8;
 /// All of them.
 pub const HINT_ALL: u32 = 15;
 
+/// A number that no change has. The agent counts them from 1 on: everything that is written may concern a source for
+/// which nothing was found before, what is taken away may not.
+pub const NO_EPOCH: u32 = 0;
+
 /// Cells in a word, as a shift.
 const CELLS_SHIFT: u32 = 4;
 /// Bits that address the cells of each hashed region.

@@ -41,6 +41,8 @@ pub const MAP_EVENTS: &str = "EVENTS";
 pub const MAP_HINT4: &str = "HINT4";
 /// Mappable array of the IPv6 cells of [`crate::hint`].
 pub const MAP_HINT6: &str = "HINT6";
+/// Mappable array of one `u32`: the number of the lists' latest change ([`crate::hint::NO_EPOCH`]).
+pub const MAP_EPOCH: &str = "EPOCH";
 /// Mappable array of [`crate::list::Bucket4`].
 pub const MAP_LIST4: &str = "LIST4";
 /// Mappable array of [`crate::list::Bucket6`].

@@ -7,6 +7,7 @@
 use crate::addr::Addr;
 use crate::flow::{Direction, FlowKey, Half, KEY_FRAGMENT, PROTO_TCP};
 use crate::hash::{Ends, FLAGS_SHIFT};
+use crate::hint::NO_EPOCH;
 use crate::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG};
 
 /// Places in a bucket.
@@ -97,8 +98,11 @@ pub struct Slot {
     pub squares: u64,
     /// L4 payload bytes.
     pub payload_bytes: u64,
-    /// First packet since the last record: `CLOCK_BOOTTIME`, ns.
-    pub first_ns: u64,
+    /// First packet since the last record, in the units of [`Head::last`].
+    pub first: u32,
+    /// The number of the lists' change under which nothing was found for the far side, where something is listed near it
+    /// ([`crate::hint::NO_EPOCH`]).
+    pub clear: u32,
     /// Of ingress: bytes that were counted per source, modulo 2^32. Of egress: the acknowledgement last published.
     pub number: u32,
     /// Interface index.
@@ -137,6 +141,13 @@ pub struct Bucket {
 #[inline(always)]
 pub const fn units(ns: u64) -> u32 {
     (ns >> UNIT_SHIFT) as u32
+}
+
+/// The time that units say, near another one: both, ns.
+#[inline(always)]
+const fn whole(then: u32, now_ns: u64) -> u64 {
+    let since = units(now_ns).wrapping_sub(then).cast_signed() as i64;
+    (now_ns >> UNIT_SHIFT).wrapping_sub(since.cast_unsigned()) << UNIT_SHIFT
 }
 
 /// Units since `then`; 0 where a clock is a little behind.
@@ -258,6 +269,7 @@ impl Slot {
         self.ports = ends.ports;
         self.kind = ends.kind as u16;
         self.number = 0;
+        self.clear = NO_EPOCH;
         self.ifindex = ifindex;
         self.clear();
     }
@@ -270,7 +282,7 @@ impl Slot {
         self.told = none as u8;
         self.lately = none;
         self.lately_bytes = none as u32;
-        self.first_ns = none;
+        self.first = none as u32;
         self.bytes = none;
         self.payload_bytes = none;
         self.squares = none;
@@ -305,7 +317,7 @@ impl Slot {
         };
         let len = if len > 0xffff { u16::MAX } else { len as u16 };
         if head.packets == 0 {
-            self.first_ns = now_ns;
+            self.first = units(now_ns);
             self.len_min = len;
             self.len_max = len;
         } else if len < self.len_min {
@@ -424,9 +436,10 @@ impl Slot {
         (self.kind >> FLAGS_SHIFT) as u8
     }
 
-    /// What it counted.
+    /// What it counted, and when: exactly, where the clock goes in whole units, as the kernel programs' does. `now_ns` is
+    /// no further from it than units reach ([`crate::table`]).
     #[inline(always)]
-    pub const fn half(&self, head: &Head) -> Half {
+    pub const fn half(&self, head: &Head, now_ns: u64) -> Half {
         let segments = self.proto() == PROTO_TCP && self.flags() & KEY_FRAGMENT == 0;
         let lately = self.lately();
         Half {
@@ -434,8 +447,8 @@ impl Slot {
             bytes: self.bytes + lately.bytes,
             payload_bytes: self.payload_bytes + lately.payload_bytes,
             squares: self.squares.wrapping_add(lately.squares),
-            first_ns: self.first_ns,
-            last_ns: self.last_ns(head),
+            first_ns: whole(self.first, now_ns),
+            last_ns: whole(head.last, now_ns),
             zero_payload: self.zero_payload + lately.zero_payload,
             fragments: self.fragments as u32,
             syn: self.syn as u32,
@@ -457,15 +470,6 @@ impl Slot {
             len_max: self.len_max as u32,
             pad: 0,
         }
-    }
-
-    /// When its latest packet came: exactly, where the clock goes in whole units, as the kernel programs' does. What a
-    /// slot holds reaches back less far than units do ([`crate::table`]).
-    #[inline(always)]
-    const fn last_ns(&self, head: &Head) -> u64 {
-        let later = head.last.wrapping_sub(units(self.first_ns)) as u64;
-        let last = (self.first_ns >> UNIT_SHIFT).wrapping_add(later) << UNIT_SHIFT;
-        if last > self.first_ns { last } else { self.first_ns }
     }
 }
 

@@ -168,8 +168,10 @@ pub struct CpuBlock {
     pub cpu: u32,
     /// A value on its way through memory, so that the verifier takes it as unknown.
     pub opaque: u32,
+    /// Not 0 where something is listed near the source of the packet that is being judged the short way.
+    pub beside: u32,
     /// Zero.
-    pub pad: u64,
+    pub pad: u32,
 }
 
 impl Default for CpuBlock {
@@ -185,6 +187,7 @@ impl Default for CpuBlock {
             ring_asked: 0,
             cpu: 0,
             opaque: 0,
+            beside: 0,
             pad: 0,
         }
     }

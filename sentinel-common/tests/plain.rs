@@ -29,6 +29,7 @@ const FLAGS: [u8; 8] = [
 struct Around<'a> {
     cell: &'a Cell<talk::Cell>,
     refuses: bool,
+    now_ns: u64,
     reports: Vec<(Half, bool)>,
 }
 
@@ -44,7 +45,7 @@ impl<'a> Host for Around<'a> {
     }
 
     fn report(&mut self, head: &Head, slot: &Slot, _way: usize, _cause: u32) -> bool {
-        self.reports.push((slot.half(head), self.refuses));
+        self.reports.push((slot.half(head, self.now_ns), self.refuses));
         !self.refuses
     }
 
@@ -141,6 +142,7 @@ fn pass<'a>(step: &Step, packet: &'a PacketMeta, now_ns: u64) -> Pass<'a> {
         interval_ns: INTERVAL_NS,
         ifindex: 1,
         allowed: if step.out { None } else { Some(step.allowed) },
+        clear: None,
     }
 }
 
@@ -171,6 +173,7 @@ impl Both {
         let [mut whole, mut mixed] = self.cells.each_ref().map(|cell| Around {
             cell,
             refuses: step.refuses,
+            now_ns,
             reports: Vec::new(),
         });
         let learned = pass.count(&mut self.whole, tag, &mut whole);
@@ -196,7 +199,7 @@ impl Both {
         prop_assert_eq!(whole.reports, mixed.reports);
         prop_assert_eq!(self.cells[0].get(), self.cells[1].get());
         for way in 0..WAYS {
-            let halves = [&self.whole, &self.mixed].map(|bucket| bucket.slots[way].half(&bucket.heads[way]));
+            let halves = [&self.whole, &self.mixed].map(|bucket| bucket.slots[way].half(&bucket.heads[way], now_ns));
             prop_assert_eq!(halves[0], halves[1], "what the agent reads");
         }
         Ok(())

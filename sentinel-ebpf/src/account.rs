@@ -94,14 +94,17 @@ impl Host for Kernel<'_> {
     }
 }
 
-/// Accounts a packet that passes, and says what that taught.
+/// Accounts a packet that passes, and says what that taught. `clear` is the number of the lists under which nothing was
+/// found for its source, or none where something was; `None` where nothing was looked for.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined")]
 pub(crate) fn packet(
     stat: &mut Stat,
     settings: &Settings,
     meta: &PacketMeta,
     direction: Direction,
     allowed: Option<bool>,
+    clear: Option<u32>,
     ifindex: u32,
     now: u64,
 ) -> Learned {
@@ -133,6 +136,7 @@ pub(crate) fn packet(
         interval_ns: settings.report_interval_ns,
         ifindex,
         allowed,
+        clear,
     };
     let learned = pass.count(bucket, tag, &mut kernel);
     if !learned.counted {
@@ -183,7 +187,7 @@ pub(crate) fn egress<const RESTORED: bool>(ctx: &TcContext) -> i32 {
     };
     stat.add(packets, u64::from(meta.segments));
     stat.add(octets, bytes);
-    let _ = packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
+    let _ = packet(&mut stat, settings, meta, Direction::Egress, None, None, ifindex, now);
     TC_ACT_UNSPEC
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn flow(
         to.header = FlowRecord::HEADER;
         to.now_ns = now;
         to.key = slot.key();
-        to.counts = slot.half(head);
+        to.counts = slot.half(head, now);
         to.state = u32::from(head.state & HEAD_TOLD);
         to.cause = cause;
         to.direction = slot.direction();

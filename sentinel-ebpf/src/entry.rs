@@ -30,6 +30,8 @@ const STRIKES: u64 = 4;
 const SHADOW: u64 = 8;
 /// Bit of it: it is the exact source's.
 const EXACT: u64 = 16;
+/// Bit of what is found: an entry covers the source, whatever it says.
+const MET: u64 = 32;
 /// Where the action stands.
 const ACTION_SHIFT: u32 = 8;
 
@@ -51,8 +53,9 @@ pub(crate) fn strikes(settings: &Settings, entry: *mut BlockEntry, bytes: u64, n
     true
 }
 
-/// What the entries say of a packet from `meta.src`, whose own is `exact`.
+/// What the entries say of a packet from `meta.src`, whose own is `exact`; adds to `found` where there are any.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined")]
 pub(crate) fn judge(
     stat: &mut Stat,
     settings: &Settings,
@@ -61,6 +64,7 @@ pub(crate) fn judge(
     bytes: u64,
     ifindex: u32,
     now: u64,
+    found: &mut u64,
 ) -> Verdict {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let size = bytes | u64::from(ifindex) << 32;
@@ -70,13 +74,14 @@ pub(crate) fn judge(
     walk(&meta.src, meta.ip_version, exact, |entry, exact| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet(stat, meta, entry, size, now & !1 | says >> 1 & 1) };
-        over |= answer;
+        over |= answer | MET;
         if answer & SAYS == 0 {
             return false;
         }
         says = if exact { answer | EXACT } else { answer };
         !enforce || answer & SHADOW == 0
     });
+    *found |= over;
     if over & OVER != 0 {
         stat.count(Counter::Expired);
     }

@@ -1,9 +1,9 @@
 //! Reads the hints of an address: on the way of a packet nobody listed, the only question asked of the lists.
 
-use crate::maps::{HINT4, HINT6};
+use crate::maps::{EPOCH, HINT4, HINT6};
 use aya_ebpf::maps::Array;
 use sentinel_common::addr::Addr;
-use sentinel_common::hint::{HINT_ALL, cell4, cell6_long, cell6_middle, cell6_short, high64, low32, place};
+use sentinel_common::hint::{HINT_ALL, NO_EPOCH, cell4, cell6_long, cell6_middle, cell6_short, high64, low32, place};
 use sentinel_common::settings::Settings;
 
 /// The `HINT_*` bits of an address: what may be listed there.
@@ -38,6 +38,21 @@ pub(crate) fn within4(word: u64, address: u32) -> u32 {
 #[inline(always)]
 pub(crate) fn of6(high: u64, seed: u64) -> u32 {
     cell(&HINT6, cell6_short(high)) | cell(&HINT6, cell6_middle(high, seed)) | cell(&HINT6, cell6_long(high, seed))
+}
+
+/// The number of the lists' latest change: as long as it stays, a source that nothing was found for stays one.
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    // SAFETY: the pointer is fresh from the map; the agent stores the whole word, after what it tells of.
+    EPOCH
+        .get_ptr(0)
+        .map_or(NO_EPOCH, |word| unsafe { word.read_volatile() })
+}
+
+/// Whether nothing that was found under a number has changed since.
+#[inline(always)]
+pub(crate) fn holds(number: u32) -> bool {
+    number != NO_EPOCH && number == epoch()
 }
 
 #[inline(always)]

@@ -83,6 +83,8 @@ pub(crate) static HINT4: Array<u64> = Array::with_max_entries(WORDS4, BPF_F_MMAP
 #[map]
 pub(crate) static HINT6: Array<u64> = Array::with_max_entries(WORDS6, BPF_F_MMAPABLE);
 #[map]
+pub(crate) static EPOCH: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
 pub(crate) static LIST4: Array<Bucket4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static LIST6: Array<Bucket6> = Array::with_max_entries(1, BPF_F_MMAPABLE);

@@ -1,5 +1,6 @@
 //! The short way, which most packets go: a plain packet of a running flow from a source nobody listed is counted and
-//! passes; a packet of a blocked source is counted and dropped.
+//! passes; a packet of a blocked source is counted and dropped. Where something is listed near a source and nothing for
+//! itself, the whole way notes so with its flow, and that holds until the lists change.
 //!
 //! Every question is the whole way's own (`gate`), asked in its order of the packet where it lies, and whatever is not as
 //! most packets are goes the whole way, with nothing done yet. What the two come to is the same: what fits is said in
@@ -93,8 +94,10 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, window: Window)
         // Asked anew, lest it is kept for the few that come here.
         let hints = hint::within4(near, u32::from_be(window.word::<{ L3 + 12 }>() as u32));
         if hints != 0 {
-            let entry = own(hints, || exact::find4(settings, window.word::<{ L3 + 12 }>() as u32))?;
-            return dropped(hook, stat, settings, entry, 4, now);
+            if let Some(entry) = own(hints, || exact::find4(settings, window.word::<{ L3 + 12 }>() as u32)) {
+                return dropped(hook, stat, settings, entry, 4, now);
+            }
+            stat.note_beside();
         }
     }
     // While a source is limited or a port under flood, there is more to ask.
@@ -114,6 +117,7 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, window: Window)
         || window.word::<{ L3 + 16 }>() != u64::from(slot.local.tail())
         || window.word::<{ L3 + 20 }>() != u64::from(slot.ports)
         || u64::from(slot.kind) != proto | V4
+        || stat.take_beside() && !hint::holds(slot.clear)
     {
         return None;
     }
@@ -140,10 +144,12 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     }
     let hints = hint::of6(u64::from_be(window.quad::<{ L3 + 8 }>()), settings.seed);
     if hints != 0 {
-        let entry = own(hints, || {
+        if let Some(entry) = own(hints, || {
             exact::find6(settings, [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()])
-        })?;
-        return dropped(hook, stat, settings, entry, 6, now);
+        }) {
+            return dropped(hook, stat, settings, entry, 6, now);
+        }
+        stat.note_beside();
     }
     if !reflex::quiet(now) {
         return None;
@@ -167,6 +173,7 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
         || window.quad::<{ L3 + 32 }>() != d
         || carried.word::<0>() != u64::from(slot.ports)
         || proto != u64::from(slot.kind)
+        || stat.take_beside() && !hint::holds(slot.clear)
     {
         return None;
     }

@@ -67,6 +67,24 @@ impl Stat {
         self.0.clock_ns
     }
 
+    /// Notes that something is listed near the source of this packet: in memory, lest the few packets it concerns cost all
+    /// others a register.
+    #[inline(always)]
+    pub(crate) fn note_beside(&mut self) {
+        self.0.beside = 1;
+    }
+
+    /// Whether that was noted, and forgets it; rarely, of an earlier packet.
+    #[inline(always)]
+    pub(crate) fn take_beside(&mut self) -> bool {
+        // SAFETY: the field is this CPU's own, aligned and initialised.
+        if unsafe { (&raw const self.0.beside).read_volatile() } == 0 {
+            return false;
+        }
+        self.0.beside = 0;
+        true
+    }
+
     /// The bucket of the flow table that a hash leads to on this CPU.
     #[inline(always)]
     pub(crate) const fn bucket(&self, settings: &Settings, bucket: u32) -> u32 {

@@ -120,7 +120,7 @@ impl FlowSweep {
         if !self.memory.claim(slot, head) {
             return None;
         }
-        let (key, counts) = (found.key(), found.half(head));
+        let (key, counts) = (found.key(), found.half(head, now.0));
         let mut record = FlowRecord {
             header: FlowRecord::HEADER,
             now_ns: now.0,

@@ -471,6 +471,7 @@ mod tests {
             n::MAP_BLOCK_NET6,
             n::MAP_HINT4,
             n::MAP_HINT6,
+            n::MAP_EPOCH,
             n::MAP_LIST4,
             n::MAP_LIST6,
             n::MAP_LIST_NET4,

@@ -3,6 +3,7 @@
 use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
+use crate::types::Ktime;
 use aya::maps::{HashMap, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
 use sentinel_common::addr::Addr;
@@ -201,12 +202,12 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Kernel::test_slots`].
-    pub fn test_flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
+    pub fn test_flows(&self, now: Ktime) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
         let mut flows = BTreeMap::<FlowKey, FlowValue>::new();
         for (head, slot) in self.test_slots()? {
             let flow = flows.entry(slot.key()).or_default();
             let state = u32::from(head.state & HEAD_TOLD);
-            flow.absorb(slot.direction(), &slot.half(&head), state);
+            flow.absorb(slot.direction(), &slot.half(&head, now.0), state);
         }
         Ok(flows.into_iter().collect())
     }

@@ -206,6 +206,7 @@ impl Enforcer for BlockMaps {
         } else {
             self.shared.hints.set(&self.shared.hints.stretch(target), HINT_ENTRY);
         }
+        self.shared.hints.changed();
         Ok(())
     }
 
@@ -255,6 +256,7 @@ impl Enforcer for BlockMaps {
         } else {
             self.shared.hints.set(&self.shared.hints.stretch(target), HINT_ALLOW);
         }
+        self.shared.hints.changed();
         Ok(())
     }
 

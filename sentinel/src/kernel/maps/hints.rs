@@ -8,8 +8,7 @@ use crate::kernel::error::KernelError;
 use crate::kernel::mmap::Mapped;
 use aya::maps::{Map, MapData};
 use ipnet::IpNet;
-use sentinel_common::hint::{CELLS4, WORDS4, WORDS6, cell6_long, cell6_middle, cell6_short, place};
-use sentinel_common::names::{MAP_HINT4, MAP_HINT6};
+use sentinel_common::hint::{CELLS4, NO_EPOCH, WORDS4, WORDS6, cell6_long, cell6_middle, cell6_short, place};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -24,25 +23,44 @@ const CELLS: u32 = 16;
 pub(super) struct Hints {
     four: Mapped,
     six: Mapped,
+    /// The number of the latest change.
+    epoch: Mapped,
     /// Programs that are loaded later name the maps by their descriptors.
-    _maps: [MapData; 2],
+    _maps: [MapData; 3],
     pub(super) seed: u64,
 }
 
 impl Hints {
-    pub(super) fn new(four: MapData, six: MapData, seed: u64) -> Result<Self, KernelError> {
-        let map = |map: &MapData, words: u32, name: &str| {
-            Mapped::new(map.fd().as_fd(), words as usize * 8).map_err(|source| KernelError::System {
-                call: format!("mapping {name}"),
+    pub(super) fn new(
+        names: [&'static str; 3],
+        array: impl FnMut(&'static str) -> Result<MapData, KernelError>,
+        seed: u64,
+    ) -> Result<Self, KernelError> {
+        let mut array = array;
+        let maps = [array(names[0])?, array(names[1])?, array(names[2])?];
+        let map = |at: usize, words: u32| {
+            Mapped::new(maps[at].fd().as_fd(), words as usize * 8).map_err(|source| KernelError::System {
+                call: format!("mapping {}", names[at]),
                 source,
             })
         };
-        Ok(Self {
-            four: map(&four, WORDS4, MAP_HINT4)?,
-            six: map(&six, WORDS6, MAP_HINT6)?,
-            _maps: [four, six],
+        let hints = Self {
+            four: map(0, WORDS4)?,
+            six: map(1, WORDS6)?,
+            epoch: map(2, 1)?,
+            _maps: maps,
             seed,
-        })
+        };
+        // Nothing was found yet, by nobody.
+        hints.changed();
+        Ok(hints)
+    }
+
+    /// Has every packet ask again that would pass because nothing was found for its source. To be called when what was
+    /// written is in force, before that is said.
+    pub(super) fn changed(&self) {
+        let next = |epoch: u32| Some(if epoch == u32::MAX { NO_EPOCH + 1 } else { epoch + 1 });
+        let _ = self.epoch.words32()[0].fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
     }
 
     fn words(&self, v6: bool) -> &[AtomicU64] {

@@ -226,6 +226,7 @@ impl Lists {
             Ok(self.settings.change(|settings| settings.list_versions ^= bit)?)
         });
         let from = if turned.is_ok() {
+            hints.changed();
             grace::wait();
             new
         } else {
