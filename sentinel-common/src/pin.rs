@@ -119,7 +119,7 @@ layout! {
         counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, opaque, pad,
     }
     Settings {
-        flags, flow_mask, seed, keys, report_interval_ns, event_budget, list_versions, list4_mask, list6_mask,
+        flags, flow_mask, seed, keys, factors6, hinted6, report_interval_ns, event_budget, list_versions, list4_mask, list6_mask,
         source_mask, syn_flood_half_open, talk_mask, ring_high, reflex,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, least }

@@ -137,7 +137,7 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
         carried = frame.behind::<20>(carried, walked)?;
         l4_len -= walked;
     }
-    let hints = hint::of6(u64::from_be(window.quad::<{ L3 + 8 }>()), settings.seed);
+    let hints = hint::of6(settings, u64::from_be(window.quad::<{ L3 + 8 }>()));
     if hints != 0 {
         let entry = own(hints, || BLOCK6.get_ptr_mut(window.bytes::<{ L3 + 8 }, 16>()))?;
         return dropped(hook, stat, settings, entry, 6, now);

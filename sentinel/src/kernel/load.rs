@@ -19,6 +19,7 @@ use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sentinel_common::hash::Keys;
+use sentinel_common::hint::factors;
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, SETTING_SHORT, Settings};
 use std::os::fd::{AsFd, OwnedFd};
@@ -103,6 +104,7 @@ impl Kernel {
             event_budget: config.event_budget,
             seed,
             keys: Keys::new(seed),
+            factors6: factors(seed),
             list_versions: before.list_versions,
             list4_mask: list_buckets(config.list_capacity) - 1,
             list6_mask: list_buckets(config.list6_capacity) - 1,

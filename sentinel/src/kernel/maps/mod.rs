@@ -67,8 +67,7 @@ impl Shared {
         takeover: Option<&mut Takeover>,
     ) -> Result<Self, KernelError> {
         let mut array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
-        let seed = settings.get()?.seed;
-        let hints = Hints::new(array(n::MAP_HINT4)?, array(n::MAP_HINT6)?, seed)?;
+        let hints = Hints::new(array(n::MAP_HINT4)?, array(n::MAP_HINT6)?, settings)?;
         let tables = Tables::new(ebpf, config, &hints)?;
         let lists = Lists::new(ebpf, config, &hints, Arc::clone(settings), takeover)?;
         Ok(Self {
