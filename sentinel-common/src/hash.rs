@@ -51,48 +51,44 @@ impl Keys {
 pub fn hash(keys: &Keys, packet: &PacketMeta, direction: Direction) -> u64 {
     let ends = Ends::of(packet, direction);
     let (ports, kind) = (u64::from(ends.ports), u64::from(ends.kind) & HASHED);
+    let key = |n: usize| keys.words[n];
     if packet.ip_version == 4 {
-        hash4(
-            keys,
-            || u64::from(ends.remote.tail()),
-            || u64::from(ends.local.tail()),
-            || ports,
-            kind,
-        )
+        let (remote, local) = (u64::from(ends.remote.tail()), u64::from(ends.local.tail()));
+        hash4(key, || remote, || local, || ports, || kind)
     } else {
         let (remote, local) = (ends.remote.words(), ends.local.words());
-        hash6(
-            keys,
-            |n| u64::from(if n < 4 { remote[n] } else { local[n & 3] }),
-            || ports,
-            kind,
-        )
+        let word = |n| u64::from(if n < 4 { remote[n] } else { local[n & 3] });
+        hash6(key, word, || ports, || kind)
     }
 }
 
-/// As [`hash`], of IPv4 addresses and ports as they stand in memory, and protocol and `KEY_*` as
-/// [`kind`] has them; all of 32 bits. Each is asked for when
-/// it is needed, so that no register has to keep it.
+/// As [`hash`], of [`Keys::words`] by number, IPv4 addresses and ports as they stand in memory, and protocol and `KEY_*`
+/// as [`kind`] has them; all but the keys of 32 bits. Each is asked for when it is needed, so that no register has to keep
+/// it.
 #[inline(always)]
 pub fn hash4(
-    keys: &Keys,
+    key: impl Fn(usize) -> u64,
     remote: impl Fn() -> u64,
     local: impl Fn() -> u64,
     ports: impl Fn() -> u64,
-    kind: u64,
+    kind: impl Fn() -> u64,
 ) -> u64 {
-    mixed(pair(keys, 0, remote, local).wrapping_add(pair(keys, 2, ports, || kind)))
+    mixed(pair(&key, 0, remote, local).wrapping_add(pair(&key, 2, ports, kind)))
 }
 
-/// As [`hash`], of the words of the remote and the local IPv6 address as they stand in memory, by number.
+/// As [`hash4`], of the words of the remote and the local IPv6 address as they stand in memory, by number.
 #[inline(always)]
-pub fn hash6(keys: &Keys, word: impl Fn(usize) -> u64, ports: impl Fn() -> u64, kind: u64) -> u64 {
-    let sum = pair(keys, 0, || word(0), || word(1))
-        .wrapping_add(pair(keys, 2, ports, || kind))
-        .wrapping_add(pair(keys, 4, || word(2), || word(3)))
-        .wrapping_add(pair(keys, 6, || word(4), || word(5)))
-        .wrapping_add(pair(keys, 8, || word(6), || word(7)));
-    mixed(sum)
+pub fn hash6(
+    key: impl Fn(usize) -> u64,
+    word: impl Fn(usize) -> u64,
+    ports: impl Fn() -> u64,
+    kind: impl Fn() -> u64,
+) -> u64 {
+    let mut sum = pair(&key, 0, || word(0), || word(1));
+    sum = sum.wrapping_add(pair(&key, 2, ports, kind));
+    sum = sum.wrapping_add(pair(&key, 4, || word(2), || word(3)));
+    sum = sum.wrapping_add(pair(&key, 6, || word(4), || word(5)));
+    mixed(sum.wrapping_add(pair(&key, 8, || word(6), || word(7))))
 }
 
 /// What is hashed of a [`kind`]: what both directions have, and neither family by itself.
@@ -106,9 +102,9 @@ const fn mixed(sum: u64) -> u64 {
 }
 
 #[inline(always)]
-fn pair(keys: &Keys, at: usize, one: impl Fn() -> u64, other: impl Fn() -> u64) -> u64 {
-    let first = keys.words[at].wrapping_add(other());
-    first.wrapping_mul(keys.words[at + 1].wrapping_add(one()))
+fn pair(key: impl Fn(usize) -> u64, at: usize, one: impl Fn() -> u64, other: impl Fn() -> u64) -> u64 {
+    let first = key(at).wrapping_add(other());
+    first.wrapping_mul(key(at + 1).wrapping_add(one()))
 }
 
 /// A packet's flow in its direction.

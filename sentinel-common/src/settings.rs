@@ -1,6 +1,7 @@
 //! What the agent may change at run time: one element of the `SETTINGS` array.
 
 use crate::hash::Keys;
+use crate::hint::REGIONS6;
 use crate::reflex::ESTIMATE;
 
 /// Bit of [`Settings::flags`]: verdicts are carried out. Without it every entry counts as shadow.
@@ -23,7 +24,7 @@ pub const SETTING_REFLEX_LIMIT: u32 = 16;
 /// Bit of [`Settings::flags`]: plain packets take the short way ([`crate::plain`]). What comes of them is the same.
 pub const SETTING_SHORT: u32 = 32;
 
-/// Run-time settings of the kernel programs, those that every packet asks for first. 200 bytes.
+/// Run-time settings of the kernel programs, those that every packet asks for first. 240 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -35,6 +36,10 @@ pub struct Settings {
     pub seed: u64,
     /// Made of `seed`.
     pub keys: Keys,
+    /// Made of `seed` ([`crate::hint::factors`]).
+    pub factors6: [u64; 2],
+    /// In which 64ths of the regions of IPv6 hints there may be anything ([`crate::hint::part6`]).
+    pub hinted6: [u64; REGIONS6],
     /// How often a busy flow is reported, ns.
     pub report_interval_ns: u64,
     /// Flow records a CPU may emit per budget window (see [`BUDGET_WINDOW_SHIFT`]); what is not used is kept for up to
@@ -70,6 +75,8 @@ impl Settings {
         flow_mask: 0,
         seed: 0,
         keys: Keys::EMPTY,
+        factors6: [0; 2],
+        hinted6: [0; REGIONS6],
         report_interval_ns: 0,
         event_budget: 0,
         list_versions: 0,
@@ -145,7 +152,7 @@ impl Reflex {
 
 const _: () = {
     assert!(size_of::<Reflex>() == 56);
-    assert!(size_of::<Settings>() == 200);
+    assert!(size_of::<Settings>() == 240);
 };
 
 crate::pod!(Settings, Reflex);

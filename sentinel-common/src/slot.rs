@@ -157,10 +157,16 @@ pub const fn age(now: u32, then: u32) -> u32 {
     age.saturating_sub(SKEW_UNITS)
 }
 
-/// Whether a flow was silent for so long that it is forgotten; as [`age`] has it.
+/// Whether [`age`] has come to so many units; to more than none.
+#[inline(always)]
+pub const fn silent(now: u32, last: u32, units: u32) -> bool {
+    now.wrapping_sub(last).wrapping_add(SKEW_UNITS) >= units + SKEW_UNITS
+}
+
+/// Whether a flow was silent for so long that it is forgotten.
 #[inline(always)]
 pub const fn idle(now: u32, last: u32) -> bool {
-    now.wrapping_sub(last).wrapping_add(SKEW_UNITS) >= IDLE_UNITS + SKEW_UNITS
+    silent(now, last, IDLE_UNITS)
 }
 
 impl Bucket {

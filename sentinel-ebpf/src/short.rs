@@ -105,11 +105,11 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, window: Window)
         return None;
     }
     let hash = hash4(
-        &settings.keys,
+        |n| key(settings, n),
         || window.word::<{ L3 + 12 }>(),
         || window.word::<{ L3 + 16 }>(),
         || window.word::<{ L3 + 20 }>(),
-        window.byte::<{ L3 + 9 }>(),
+        || window.byte::<{ L3 + 9 }>(),
     );
     let (head, slot) = place_of(stat, settings, hash)?;
     let proto = window.byte::<{ L3 + 9 }>();
@@ -132,17 +132,92 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
         return None;
     }
     let payload_len = u64::from(u16::from_be(window.half::<{ L3 + 4 }>() as u16));
-    let mut proto = window.byte::<{ L3 + 6 }>();
-    let mut carried = window.skip(L3 + 40);
-    let mut l4_len = payload_len;
+    let proto = window.byte::<{ L3 + 6 }>();
     let now = stat.now();
-    if proto != TCP && proto != UDP {
-        let walked;
-        (proto, walked) = extensions(frame, carried, proto, payload_len, now)?;
-        carried = frame.behind::<20>(carried, walked)?;
-        l4_len -= walked;
+    if proto == TCP || proto == UDP {
+        return carried6(hook, stat, settings, window, &window, payload_len, payload_len, now);
     }
-    let hints = hint::of6(u64::from_be(window.quad::<{ L3 + 8 }>()), settings.seed);
+    let first = window.skip(L3 + 40);
+    let (proto, walked) = extensions(frame, first, proto, payload_len, now)?;
+    let behind = Behind {
+        window: frame.behind::<20>(first, walked)?,
+        proto,
+    };
+    carried6(
+        hook,
+        stat,
+        settings,
+        window,
+        &behind,
+        payload_len,
+        payload_len - walked,
+        now,
+    )
+}
+
+/// What an IPv6 packet carries: right behind its header, where a window of the whole has it too.
+trait Carried {
+    /// TCP or UDP.
+    fn proto(&self) -> u64;
+    /// The ports as they stand.
+    fn ports(&self) -> u64;
+    /// Of a TCP header the two bytes behind its numbers.
+    fn bits(&self) -> u64;
+}
+
+impl Carried for Window {
+    #[inline(always)]
+    fn proto(&self) -> u64 {
+        self.byte::<{ L3 + 6 }>()
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> u64 {
+        self.word::<{ L3 + 40 }>()
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        self.half::<{ L3 + 52 }>()
+    }
+}
+
+/// Behind extension headers.
+struct Behind {
+    window: Window,
+    proto: u64,
+}
+
+impl Carried for Behind {
+    #[inline(always)]
+    fn proto(&self) -> u64 {
+        self.proto
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> u64 {
+        self.window.word::<0>()
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        self.window.half::<12>()
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined")]
+fn carried6<H: Hook>(
+    hook: &H,
+    stat: &mut Stat,
+    settings: &Settings,
+    window: Window,
+    carried: &impl Carried,
+    payload_len: u64,
+    l4_len: u64,
+    now: u64,
+) -> Option<i32> {
+    let hints = hint::of6(settings, u64::from_be(window.quad::<{ L3 + 8 }>()));
     if hints != 0 {
         if let Some(entry) = own(hints, || {
             exact::find6(settings, [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()])
@@ -164,21 +239,34 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
         6 => window.word::<{ L3 + 32 }>(),
         _ => window.word::<{ L3 + 36 }>(),
     };
-    let hash = hash6(&settings.keys, word, || carried.word::<0>(), proto);
+    let hash = hash6(|n| key(settings, n), word, || carried.ports(), || carried.proto());
     let (head, slot) = place_of(stat, settings, hash)?;
     let ([a, b], [c, d]) = (slot.remote.halves(), slot.local.halves());
     if window.quad::<{ L3 + 8 }>() != a
         || window.quad::<{ L3 + 16 }>() != b
         || window.quad::<{ L3 + 24 }>() != c
         || window.quad::<{ L3 + 32 }>() != d
-        || carried.word::<0>() != u64::from(slot.ports)
-        || proto != u64::from(slot.kind)
+        || carried.ports() != u64::from(slot.ports)
+        || carried.proto() != u64::from(slot.kind)
         || stat.take_beside() && !hint::holds(slot.clear)
     {
         return None;
     }
-    let plain = transport(|| carried.half::<12>(), proto, payload_len + 40, l4_len, stat.clock())?;
+    let plain = transport(
+        || carried.bits(),
+        carried.proto(),
+        payload_len + 40,
+        l4_len,
+        stat.clock(),
+    )?;
     passed(hook, stat, head, slot, &plain, 6)
+}
+
+/// One of the keys of the hash, read when it is needed.
+#[inline(always)]
+fn key(settings: &Settings, n: usize) -> u64 {
+    // SAFETY: a word of the settings, which the agent stores whole.
+    unsafe { (&raw const settings.keys.words[n]).read_volatile() }
 }
 
 /// The entry of the source itself, where nothing but entries is listed near it.

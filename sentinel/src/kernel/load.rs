@@ -20,6 +20,7 @@ use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use sentinel_common::exact;
 use sentinel_common::hash::Keys;
+use sentinel_common::hint::factors;
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, SETTING_SHORT, Settings};
 use std::os::fd::{AsFd, OwnedFd};
@@ -104,6 +105,7 @@ impl Kernel {
             event_budget: config.event_budget,
             seed,
             keys: Keys::new(seed),
+            factors6: factors(seed),
             list_versions: before.list_versions,
             block4_mask: exact::buckets(config.block_capacity) - 1,
             block6_mask: exact::buckets(config.block_capacity) - 1,

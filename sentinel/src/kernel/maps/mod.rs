@@ -70,8 +70,7 @@ impl Shared {
         mut takeover: Option<&mut Takeover>,
     ) -> Result<Self, KernelError> {
         let array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
-        let seed = settings.get()?.seed;
-        let hints = Hints::new([n::MAP_HINT4, n::MAP_HINT6, n::MAP_EPOCH], array, seed)?;
+        let hints = Hints::new([n::MAP_HINT4, n::MAP_HINT6, n::MAP_EPOCH], array, settings)?;
         let tables = Tables::new(ebpf, config, &hints, takeover.as_deref_mut())?;
         let lists = Lists::new(ebpf, config, &hints, Arc::clone(settings), takeover)?;
         Ok(Self {

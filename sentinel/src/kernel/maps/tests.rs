@@ -127,7 +127,13 @@ fn what_an_earlier_agent_left_is_found_and_can_be_taken_back() {
         lists.abandon_change(list, nets(&["10.1.0.0/16", "192.0.2.1/32", "2001:db9::1/128"]), &all);
         (hinted, settings.get().unwrap())
     };
-    let (shared, _settings) = agent(pins.0.path(), &config, before);
+    let unmarked = Settings {
+        hinted6: [0; 3],
+        ..before
+    };
+    let (shared, settings) = agent(pins.0.path(), &config, unmarked);
+    assert_ne!(before.hinted6, [0; 3]);
+    assert_eq!(settings.get().unwrap().hinted6, before.hinted6);
     let mut blocks = BlockMaps::new(Arc::clone(&shared), attached());
     let lists = ListMaps::new(Arc::clone(&shared));
     assert_eq!(sorted(blocks.list_blocks().unwrap()), all);

@@ -139,7 +139,7 @@ impl<const N: usize> Family<N> {
         self.exact.level(versions);
         let used = self.exact.members(u32::MAX).map(|slot| self.cell(slot, hints.seed));
         let used: Vec<u32> = used.collect();
-        hints.set_cells(N == 16, used, HINT_LIST);
+        hints.set_cells(N == 16, &used, HINT_LIST);
         self.nets.level(versions);
         Ok(self.nets.flush(hints)?)
     }
@@ -176,7 +176,7 @@ impl<const N: usize> Family<N> {
                     });
                 }
                 if let Some(slot) = self.exact.place(net.0, bit, side) {
-                    hints.set_cells(N == 16, [self.cell(slot, hints.seed)], HINT_LIST);
+                    hints.set_cells(N == 16, &[self.cell(slot, hints.seed)], HINT_LIST);
                     touched.slots.push(slot);
                     return Ok(());
                 }
