@@ -54,10 +54,14 @@ impl Frame {
     #[inline(always)]
     pub(crate) fn behind<const SPAN: usize>(self, window: Window, skip: u64) -> Option<Window> {
         let skip = skip as usize;
-        if skip > MAX_OFFSET || window.0 + skip + SPAN > self.end {
+        if skip > MAX_OFFSET {
             return None;
         }
-        Some(Window(window.0 + skip))
+        let start = window.0 + bounded(skip);
+        if start + SPAN > self.end {
+            return None;
+        }
+        Some(Window(start))
     }
 
     /// Where `bytes` bytes from `offset` begin, if the frame has them.
@@ -71,6 +75,25 @@ impl Frame {
             return None;
         }
         Some(start)
+    }
+}
+
+/// The same offset, [`MAX_OFFSET`] at most: said anew, because the compiler may go on with a copy of what it compared, of
+/// which the verifier then knows nothing.
+#[inline(always)]
+fn bounded(offset: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut offset = offset;
+        // SAFETY: one instruction on one register.
+        unsafe {
+            core::arch::asm!("{0} &= {1}", inout(reg) offset, const MAX_OFFSET, options(pure, nomem, nostack));
+        }
+        offset
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        offset & MAX_OFFSET
     }
 }
 
