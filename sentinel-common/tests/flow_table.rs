@@ -188,6 +188,40 @@ proptest! {
     }
 }
 
+/// The latest time of a slot is kept in units, which go round: no slot is let grow so old that it could be mistaken.
+#[test]
+fn what_is_refused_for_days_is_given_up_and_its_times_are_right_until_then() {
+    const STEP_NS: u64 = 30 << 30;
+    let packet = packet(1, Direction::Ingress, TCP_ACK, 100);
+    let hash = hash(&KEYS, &packet, Direction::Ingress);
+    let (_, tag) = place(hash, Direction::Ingress);
+    let (mut bucket, mut since) = (Bucket::default(), 0);
+    let mut agent = Agent {
+        refuses: true,
+        ..Agent::default()
+    };
+    for step in 1..=10_000 {
+        let now_ns = step * STEP_NS;
+        let pass = Pass {
+            packet: &packet,
+            direction: Direction::Ingress,
+            hash,
+            now_ns,
+            interval_ns: INTERVAL_NS,
+            ifindex: 1,
+            allowed: None,
+        };
+        pass.count(&mut bucket, tag, &mut agent);
+        let half = bucket.slots[0].half(&bucket.heads[0]);
+        since = if half.packets == 0 { step } else { since };
+        assert_eq!(half.packets, step - since);
+        if half.packets > 0 {
+            assert_eq!((half.first_ns, half.last_ns), ((since + 1) * STEP_NS, now_ns));
+        }
+    }
+    assert!(agent.lost > 0 && agent.lost == since, "{} {since}", agent.lost);
+}
+
 #[test]
 fn an_established_flow_in_use_makes_no_room() {
     let proven = sentinel_common::flow::STATE_HANDSHAKE as u16;
