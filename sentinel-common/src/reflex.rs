@@ -163,11 +163,25 @@ const V4: u64 = 0xffff << 32;
 #[inline(always)]
 #[must_use]
 pub const fn source_word(address: &Addr, ip_version: u8) -> u64 {
-    match (ip_version, address.0.first_chunk(), address.0.last_chunk()) {
-        (4, _, Some(v4)) => V4 | u32::from_be_bytes(*v4) as u64,
-        (_, Some(prefix), _) => u64::from_be_bytes(*prefix),
-        _ => 0,
+    if ip_version == 4 {
+        source_word4(address.tail())
+    } else {
+        source_word6(address.halves()[0])
     }
+}
+
+/// As [`source_word`], of an IPv4 address as it stands in memory.
+#[inline(always)]
+#[must_use]
+pub const fn source_word4(address: u32) -> u64 {
+    V4 | u32::from_be(address) as u64
+}
+
+/// As [`source_word`], of the first half of an IPv6 address as it stands in memory.
+#[inline(always)]
+#[must_use]
+pub const fn source_word6(high: u64) -> u64 {
+    u64::from_be(high)
 }
 
 /// The key of a source; never 0. Different sources have different keys.

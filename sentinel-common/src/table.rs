@@ -9,6 +9,7 @@ use crate::flow::{
     STATE_REPORTED,
 };
 use crate::packet::{PacketMeta, TCP_ACK, TCP_SYN};
+use crate::room::gives_way;
 use crate::slot::{Bucket, Head, IDLE_UNITS, Slot, idle, units};
 use crate::talk::{self, Words};
 
@@ -33,8 +34,13 @@ pub trait Host {
     fn taken(&mut self, way: usize) -> u64;
     /// A slot with this many unreported packets goes to another flow; `told` where they were reported first.
     fn evicted(&mut self, packets: u32, told: bool);
-    /// The same number. In the kernel it goes through memory, so that the verifier does not walk the rest once for each.
-    fn opaque(&mut self, way: u32) -> u32;
+    /// [`Slot::clear`], by whatever stores are fewest.
+    fn clear(&mut self, slot: &mut Slot) {
+        slot.clear();
+    }
+    /// The same number. In the kernel neither compiler nor verifier know what it is, lest one makes branches of sums and the
+    /// other walks the rest once for each.
+    fn hide(&self, word: u64) -> u64;
 }
 
 /// What the agent writes down when it fetched the counts of a slot, so that they are not evicted as unreported.
@@ -99,10 +105,14 @@ impl Pass<'_> {
             && bucket.slots[found].holds(self.packet, self.direction)
             && !idle(now, bucket.heads[found].last);
         if !known {
-            let Some(victim) = bucket.victim(tag, now) else {
-                return self.refused();
-            };
-            way = host.opaque(victim);
+            // Tags are unique: a flow that shares another's makes it go.
+            if bucket.heads[found].tag != tag {
+                let least = bucket.least_missed(now, |word| host.hide(word));
+                if !gives_way(least) {
+                    return self.refused();
+                }
+                way = host.hide(least) as u32;
+            }
             let place = (way & 3) as usize;
             let (head, slot) = (&mut bucket.heads[place], &mut bucket.slots[place]);
             evict(head, slot, place, host);
@@ -189,7 +199,8 @@ impl Pass<'_> {
         let now = units(self.now_ns);
         if host.report(head, slot, way, cause) {
             head.state |= STATE_REPORTED as u16;
-            empty(head, slot);
+            refill(head, slot);
+            host.clear(slot);
             slot.due = now.wrapping_add(wait(self.interval_ns));
             return;
         }
@@ -217,6 +228,7 @@ impl Pass<'_> {
         head.state = if allowed { STATE_ALLOWED as u16 } else { 0 };
         head.tag = tag;
         slot.begin(self.packet, self.direction, self.ifindex);
+        host.clear(slot);
         slot.due = now;
     }
 }
@@ -247,13 +259,19 @@ pub const fn wait(interval_ns: u64) -> u32 {
 /// Begins the next filling of a slot.
 #[inline(always)]
 pub fn empty(head: &mut Head, slot: &mut Slot) {
+    refill(head, slot);
+    slot.clear();
+}
+
+/// As [`empty`], but for what [`Slot::clear`] does.
+#[inline(always)]
+fn refill(head: &mut Head, slot: &mut Slot) {
     // First: the agent, which reads beside us, sees by it that the counts are no longer those it took.
     head.seq = head.seq.wrapping_add(1);
     head.packets = 0;
     if slot.direction() == INGRESS {
         slot.number = 0;
     }
-    slot.clear();
 }
 
 /// Makes sure that nothing unreported stands in a slot.

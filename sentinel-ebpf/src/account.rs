@@ -13,8 +13,10 @@ use crate::maps::{FLOWS, SETTINGS, TAKEN, scratch};
 use crate::redirect;
 use crate::stat::Stat;
 use crate::talk;
+use crate::verifier::forget;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
+use core::mem::offset_of;
 use sentinel_common::flow::{Direction, STATE_HANDSHAKE};
 use sentinel_common::hash::{hash, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
@@ -89,8 +91,30 @@ impl Host for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn opaque(&mut self, way: u32) -> u32 {
-        self.stat.opaque(way)
+    fn clear(&mut self, slot: &mut Slot) {
+        const {
+            assert!(offset_of!(Slot, bytes) == 48 && offset_of!(Slot, squares) == 64);
+            assert!(offset_of!(Slot, payload_bytes) == 72 && offset_of!(Slot, first_ns) == 80);
+            assert!(offset_of!(Slot, len_min) == 60 && offset_of!(Slot, zero_payload) == 96 && size_of::<Slot>() == 128);
+        }
+        let words = core::ptr::from_mut(slot).cast::<u64>();
+        // SAFETY: all words are the slot's and aligned. They are what `Slot::clear` sets to zero, and padding.
+        unsafe {
+            words.add(6).write_volatile(0);
+            words.cast::<u32>().add(15).write_volatile(0);
+            words.add(8).write_volatile(0);
+            words.add(9).write_volatile(0);
+            words.add(10).write_volatile(0);
+            words.add(12).write_volatile(0);
+            words.add(13).write_volatile(0);
+            words.add(14).write_volatile(0);
+            words.add(15).write_volatile(0);
+        }
+    }
+
+    #[inline(always)]
+    fn hide(&self, word: u64) -> u64 {
+        forget(word, self.now)
     }
 }
 

@@ -5,6 +5,7 @@
 //! them. The table is shared by CPUs without locks (see `sentinel_common::reflex`).
 
 use crate::account::Learned;
+use crate::ahead;
 use crate::emit;
 use crate::maps::{ALARM, LIMITED, PORTS, SETTINGS, SOURCES};
 use crate::stat::{Stat, atomic_add};
@@ -200,5 +201,16 @@ fn raise(
     if sent {
         source.raised |= crossed;
         stat.count(Counter::ReflexRaised);
+    }
+}
+
+/// Begins to fetch the bucket of a source ([`source_word`]) from memory ([`crate::ahead`]).
+#[inline(always)]
+pub(crate) fn ahead(settings: &Settings, word: u64) {
+    if let Some(bucket) = SOURCES.get_ptr(source_key(word, settings.seed) as u32 & settings.source_mask) {
+        ahead::fetch(bucket.cast());
+        ahead::fetch(bucket.cast::<u64>().wrapping_add(8));
+        ahead::fetch(bucket.cast::<u64>().wrapping_add(16));
+        ahead::fetch(bucket.cast::<u64>().wrapping_add(24));
     }
 }

@@ -5,6 +5,7 @@
 //! most packets are goes the whole way, with nothing done yet. What the two come to is the same: what fits is said in
 //! `sentinel_common::plain`, and a test runs both beside each other.
 
+use crate::ahead;
 use crate::entry;
 use crate::frame::{Frame, Window};
 use crate::gate;
@@ -20,6 +21,7 @@ use sentinel_common::hash::{ends, hash4, hash6, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::{TCP_ACK, TCP_PSH};
 use sentinel_common::plain::Plain;
+use sentinel_common::reflex::{source_word4, source_word6};
 use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT, Settings};
 use sentinel_common::slot::{Head, SLOT_V4, Slot, WAYS};
 use sentinel_common::verdict::Verdict;
@@ -75,7 +77,7 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     let proto = window.byte::<{ L3 + 9 }>();
     let ends = ends(window.word::<{ L3 + 20 }>(), proto, SLOT_V4);
     let hash = hash4(&settings.keys, source, window.word::<{ L3 + 16 }>(), ends);
-    let (head, slot) = place_of(stat, settings, hash, now)?;
+    let (head, slot) = place_of(stat, settings, hash, source_word4(source), now)?;
     if !slot.is4(window.word::<{ L3 + 12 }>(), window.word::<{ L3 + 16 }>(), ends) {
         return None;
     }
@@ -109,7 +111,7 @@ fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, w
     }
     let ends = ends(carried.word::<0>(), proto, 0);
     let hash = hash6(&settings.keys, source, target, ends);
-    let (head, slot) = place_of(stat, settings, hash, now)?;
+    let (head, slot) = place_of(stat, settings, hash, source_word6(source[0]), now)?;
     let source = [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()];
     let target = [window.quad::<{ L3 + 24 }>(), window.quad::<{ L3 + 32 }>()];
     if !slot.is6(source, target, ends) {
@@ -167,7 +169,7 @@ fn passed<H: Hook>(
 /// The place where a flow of this hash is counted, if it has one: whose it is, is still to be asked. Nothing while a
 /// source is limited or a port under flood, since then there is more to ask.
 #[inline(always)]
-fn place_of(stat: &Stat, settings: &Settings, hash: u64, now: u64) -> Option<(&'static mut Head, &'static mut Slot)> {
+fn place_of(stat: &Stat, settings: &Settings, hash: u64, source: u64, now: u64) -> Option<(&'static mut Head, &'static mut Slot)> {
     if !reflex::quiet(now) {
         return None;
     }
@@ -177,6 +179,10 @@ fn place_of(stat: &Stat, settings: &Settings, hash: u64, now: u64) -> Option<(&'
     // only reads it.
     let bucket = unsafe { &mut *FLOWS.get_ptr_mut(index)? };
     let way = bucket.find(tag) as usize & (WAYS - 1);
+    if bucket.heads[way].tag != tag {
+        ahead::new_flow(settings, bucket, hash, source);
+        return None;
+    }
     Some((&mut bucket.heads[way], &mut bucket.slots[way]))
 }
 
