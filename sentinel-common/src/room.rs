@@ -45,25 +45,27 @@ pub const fn gives_way(least: u64) -> bool {
 /// How much a flow would be missed: rank, then how recently it was used, then `way`. Rank 3 is an established flow in use, 2
 /// others of more than one packet, 1 the rest, 0 nothing at all.
 #[inline(always)]
-fn missed(head: &Head, way: u64, now: u32) -> u64 {
+const fn missed(head: &Head, way: u64, now: u32) -> u64 {
     const ENDED: u64 = HEAD_BUSY as u64 | HEAD_FIN as u64 | STATE_CLOSED as u64;
+    /// Of a flow that was silent for as long as one is kept.
+    const OLD: u64 = (u32::MAX - (KEEP_UNITS + SKEW_UNITS)) as u64;
     let state = head.state as u64;
-    // From a little in the future on, as `age` has it.
-    let silent = now.wrapping_sub(head.last).wrapping_add(SKEW_UNITS) as u64;
-    let kept = silent.wrapping_sub((KEEP_UNITS + SKEW_UNITS) as u64) >> 63;
+    // How recently it was used, where a little in the future is recent too, as `age` has it.
+    let recent = head.last.wrapping_sub(now.wrapping_add(SKEW_UNITS + 1)) as u64;
+    let kept = OLD.wrapping_sub(recent) >> 63;
     // Busy and not ended: of all numbers only zero borrows.
     let in_use = (state & ENDED ^ HEAD_BUSY as u64).wrapping_sub(1) >> 63 & kept;
     let proven = in_use & state >> STATE_HANDSHAKE.trailing_zeros();
     // Tags are odd.
     let held = head.tag as u64 & 1;
-    let score = (held + in_use + proven) << RANK_SHIFT | (silent ^ 0xffff_ffff) << 2;
+    let score = (held + in_use + proven) << RANK_SHIFT | recent << 2;
     // Of a place that holds nothing only its number is left.
     score & held.wrapping_neg() | way
 }
 
 /// The lesser of two numbers below 2^63.
 #[inline(always)]
-fn less(one: u64, other: u64, hide: &impl Fn(u64) -> u64) -> u64 {
+pub(crate) fn less(one: u64, other: u64, hide: &impl Fn(u64) -> u64) -> u64 {
     let differ = other.wrapping_sub(one);
     one.wrapping_add(differ & hide(differ >> 63).wrapping_neg())
 }

@@ -126,13 +126,12 @@ fn count(stat: &mut Stat, meta: &PacketMeta, told: u64, ifindex: u64, now: u64) 
     let Some(bucket) = bucket(settings, key) else { return };
     let mut at = forget(bucket.find(key) as u64, now) as usize;
     if at >= WAYS {
-        let [a, b, c, d] = &bucket.slots;
-        let worth = |slot: &Source| forget(slot.worth(&settings.reflex, now), now);
-        at = forget(Bucket::victim([worth(a), worth(b), worth(c), worth(d)]) as u64, now) as usize;
-        bucket.slots[at & (WAYS - 1)] = Source::new(key, now);
+        at = bucket.victim(&settings.reflex, now, |worth| forget(worth, now)) as usize & (WAYS - 1);
+        bucket.slots[at] = Source::first(key, &seen, now);
+    } else {
+        bucket.slots[at].add(&seen, &settings.reflex, now);
     }
-    let source = &mut bucket.slots[at & (WAYS - 1)];
-    source.add(&seen, &settings.reflex, now);
+    let source = &mut bucket.slots[forget(at as u64, now) as usize & (WAYS - 1)];
     let crossed = source.crossed(&settings.reflex);
     if crossed != 0 {
         raise(stat, settings, meta, source, crossed, word, ifindex as u32, now);
