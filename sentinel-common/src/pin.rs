@@ -116,7 +116,7 @@ layout! {
     }
     AllowEntry { expires_ns, prefix_len, pad }
     CpuBlock {
-        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, opaque, pad,
+        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, pad,
     }
     Settings {
         report_interval_ns, flags, event_budget, seed, list_versions, list4_mask, list6_mask, flow_mask, source_mask,

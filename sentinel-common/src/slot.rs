@@ -388,10 +388,16 @@ impl Slot {
         (self.ends >> FLAGS_SHIFT) as u8
     }
 
+    /// TCP segments with ACK, of `packets`.
+    #[inline(always)]
+    pub(crate) const fn acks(&self, packets: u32) -> u32 {
+        let segments = self.proto() == PROTO_TCP && self.flags() & KEY_FRAGMENT == 0;
+        if segments { packets.wrapping_sub(self.no_ack) } else { 0 }
+    }
+
     /// What it counted: `packets` of its head.
     #[inline(always)]
     pub const fn half(&self, packets: u32) -> Half {
-        let segments = self.proto() == PROTO_TCP && self.flags() & KEY_FRAGMENT == 0;
         Half {
             packets: packets as u64,
             bytes: self.bytes,
@@ -406,7 +412,7 @@ impl Slot {
             fin: self.fin as u32,
             rst: self.rst as u32,
             psh: self.psh,
-            ack: if segments { packets.wrapping_sub(self.no_ack) } else { 0 },
+            ack: self.acks(packets),
             urg: self.urg as u32,
             ecn: self.ecn as u32,
             null: self.null as u32,

@@ -166,10 +166,8 @@ pub struct CpuBlock {
     pub ring_asked: u32,
     /// Number of this CPU, from 0 without gaps; the agent writes it when it makes the map.
     pub cpu: u32,
-    /// A value on its way through memory, so that the verifier takes it as unknown.
-    pub opaque: u32,
     /// Zero.
-    pub pad: u64,
+    pub pad: [u32; 3],
 }
 
 impl Default for CpuBlock {
@@ -184,8 +182,7 @@ impl Default for CpuBlock {
             ring_tight: 0,
             ring_asked: 0,
             cpu: 0,
-            opaque: 0,
-            pad: 0,
+            pad: [0; 3],
         }
     }
 }

@@ -115,7 +115,7 @@ impl Pass<'_> {
             }
             let place = (way & 3) as usize;
             let (head, slot) = (&mut bucket.heads[place], &mut bucket.slots[place]);
-            evict(head, slot, place, host);
+            self.evict(head, slot, place, host);
             self.begin(head, slot, tag, host);
         }
         let way = (way & 3) as usize;
@@ -167,7 +167,7 @@ impl Pass<'_> {
             let flags = self.packet.tcp_flags & (TCP_SYN | TCP_ACK);
             learned.syn = self.packet.proto == PROTO_TCP && flags == TCP_SYN;
             learned.completed = news.completed;
-            if slot.brims() {
+            if !created && slot.brims() {
                 cause = CAUSE_PERIODIC;
             }
             if news.completed {
@@ -231,6 +231,31 @@ impl Pass<'_> {
         host.clear(slot);
         slot.due = now;
     }
+
+    /// Makes sure that nothing unreported stands in a slot.
+    #[inline(always)]
+    fn evict<H: Host>(&self, head: &Head, slot: &Slot, way: usize, host: &mut H) {
+        if head.tag == 0 || head.packets == 0 {
+            return;
+        }
+        // The agent fetches what was silent for an interval and more. What began half an interval ago at most, as all there
+        // is in a flood, it has not: one more look into memory to be spared.
+        let fetched = if self.now_ns.wrapping_sub(slot.first_ns) < self.interval_ns >> 1 {
+            0
+        } else {
+            host.taken(way)
+        };
+        if fetched == taken(head) {
+            return;
+        }
+        let told = host.report(head, slot, way, CAUSE_EVICTED);
+        let before = if fetched >> 32 == u64::from(head.seq) {
+            fetched as u32
+        } else {
+            0
+        };
+        host.evicted(head.packets.wrapping_sub(before), told);
+    }
 }
 
 /// Whether a record is due by time or by count.
@@ -272,23 +297,4 @@ fn refill(head: &mut Head, slot: &mut Slot) {
     if slot.direction() == INGRESS {
         slot.number = 0;
     }
-}
-
-/// Makes sure that nothing unreported stands in a slot.
-#[inline(always)]
-fn evict<H: Host>(head: &Head, slot: &Slot, way: usize, host: &mut H) {
-    if head.tag == 0 || head.packets == 0 {
-        return;
-    }
-    let fetched = host.taken(way);
-    if fetched == taken(head) {
-        return;
-    }
-    let told = host.report(head, slot, way, CAUSE_EVICTED);
-    let before = if fetched >> 32 == u64::from(head.seq) {
-        fetched as u32
-    } else {
-        0
-    };
-    host.evicted(head.packets.wrapping_sub(before), told);
 }

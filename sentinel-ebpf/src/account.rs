@@ -95,7 +95,9 @@ impl Host for Kernel<'_> {
         const {
             assert!(offset_of!(Slot, bytes) == 48 && offset_of!(Slot, squares) == 64);
             assert!(offset_of!(Slot, payload_bytes) == 72 && offset_of!(Slot, first_ns) == 80);
-            assert!(offset_of!(Slot, len_min) == 60 && offset_of!(Slot, zero_payload) == 96 && size_of::<Slot>() == 128);
+            assert!(
+                offset_of!(Slot, len_min) == 60 && offset_of!(Slot, zero_payload) == 96 && size_of::<Slot>() == 128
+            );
         }
         let words = core::ptr::from_mut(slot).cast::<u64>();
         // SAFETY: all words are the slot's and aligned. They are what `Slot::clear` sets to zero, and padding.

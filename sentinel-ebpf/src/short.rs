@@ -169,7 +169,13 @@ fn passed<H: Hook>(
 /// The place where a flow of this hash is counted, if it has one: whose it is, is still to be asked. Nothing while a
 /// source is limited or a port under flood, since then there is more to ask.
 #[inline(always)]
-fn place_of(stat: &Stat, settings: &Settings, hash: u64, source: u64, now: u64) -> Option<(&'static mut Head, &'static mut Slot)> {
+fn place_of(
+    stat: &Stat,
+    settings: &Settings,
+    hash: u64,
+    source: u64,
+    now: u64,
+) -> Option<(&'static mut Head, &'static mut Slot)> {
     if !reflex::quiet(now) {
         return None;
     }
