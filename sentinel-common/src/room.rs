@@ -47,18 +47,16 @@ pub const fn gives_way(least: u64) -> bool {
 #[inline(always)]
 const fn missed(head: &Head, way: u64, now: u32) -> u64 {
     const ENDED: u64 = HEAD_BUSY as u64 | HEAD_FIN as u64 | STATE_CLOSED as u64;
-    /// Of a flow that was silent for as long as one is kept.
-    const OLD: u64 = (u32::MAX - (KEEP_UNITS + SKEW_UNITS)) as u64;
     let state = head.state as u64;
-    // How recently it was used, where a little in the future is recent too, as `age` has it.
-    let recent = head.last.wrapping_sub(now.wrapping_add(SKEW_UNITS + 1)) as u64;
-    let kept = OLD.wrapping_sub(recent) >> 63;
+    // From a little in the future on, as `age` has it.
+    let silent = now.wrapping_sub(head.last).wrapping_add(SKEW_UNITS) as u64;
+    let kept = silent.wrapping_sub((KEEP_UNITS + SKEW_UNITS) as u64) >> 63;
     // Busy and not ended: of all numbers only zero borrows.
     let in_use = (state & ENDED ^ HEAD_BUSY as u64).wrapping_sub(1) >> 63 & kept;
     let proven = in_use & state >> STATE_HANDSHAKE.trailing_zeros();
     // Tags are odd.
     let held = head.tag as u64 & 1;
-    let score = (held + in_use + proven) << RANK_SHIFT | recent << 2;
+    let score = (held + in_use + proven) << RANK_SHIFT | (silent ^ 0xffff_ffff) << 2;
     // Of a place that holds nothing only its number is left.
     score & held.wrapping_neg() | way
 }

@@ -4,6 +4,7 @@
 //! keeps them; super-packets that the card will cut up (TSO, GSO) are counted as the packets that leave. A jumbo
 //! payload length of zero ("BIG TCP", off unless asked for) is counted as it stands: one packet without ports.
 
+use crate::ahead;
 use crate::allow::{allowed, hinted as is_allowed};
 use crate::emit;
 use crate::entry;
@@ -11,6 +12,7 @@ use crate::frame::{self, Frame};
 use crate::hint;
 use crate::maps::{FLOWS, SETTINGS, TAKEN, scratch};
 use crate::redirect;
+use crate::reflex;
 use crate::stat::Stat;
 use crate::talk;
 use crate::verifier::forget;
@@ -20,7 +22,8 @@ use core::mem::offset_of;
 use sentinel_common::flow::{Direction, STATE_HANDSHAKE};
 use sentinel_common::hash::{hash, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
-use sentinel_common::packet::PacketMeta;
+use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
+use sentinel_common::reflex::source_word;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
 use sentinel_common::slot::{Head, Slot, WAYS};
 use sentinel_common::stat::Counter;
@@ -143,6 +146,13 @@ pub(crate) fn packet(
     };
     // SAFETY: the element is this CPU's, the program does not nest in itself, and the agent only reads it.
     let bucket = unsafe { &mut *pointer };
+    // The short way, which looks ahead otherwise, is closed meanwhile.
+    if matches!(direction, Direction::Ingress)
+        && meta.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+        && reflex::flooded(now)
+    {
+        ahead::new_flow(settings, bucket, hash, source_word(&meta.src, meta.ip_version));
+    }
     let mut kernel = Kernel {
         stat,
         settings,

@@ -30,7 +30,7 @@ pub(crate) fn new_flow(settings: &Settings, bucket: &Bucket, hash: u64, source: 
 #[inline(always)]
 pub(crate) fn fetch(word: *const u64) {
     #[cfg(target_arch = "bpf")]
-    // SAFETY: the pointer is to the beginning of a map value, which is readable for the length of the program.
+    // SAFETY: the pointer is to an aligned word of a map value, which is readable for the length of the program.
     unsafe {
         core::arch::asm!("{0} = *(u64 *)({1} + 0)", out(reg) _, in(reg) word, options(readonly, nostack));
     }

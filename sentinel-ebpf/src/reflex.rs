@@ -30,8 +30,19 @@ pub(crate) fn calm(meta: &PacketMeta, now: u64) -> bool {
 /// Whether no source is limited and no port is under flood.
 #[inline(always)]
 pub(crate) fn quiet(now: u64) -> bool {
-    let alarm = ALARM.get();
-    alarm.limited_until_ns <= now && alarm.flood_until_ns <= now
+    !limiting(now) && !flooded(now)
+}
+
+/// Whether some source is limited.
+#[inline(always)]
+pub(crate) fn limiting(now: u64) -> bool {
+    ALARM.get().limited_until_ns > now
+}
+
+/// Whether some port is under flood.
+#[inline(always)]
+pub(crate) fn flooded(now: u64) -> bool {
+    ALARM.get().flood_until_ns > now
 }
 
 /// Whether the packet is over the limit the kernel set on its source by itself, and what comes of it.

@@ -176,7 +176,8 @@ fn place_of(
     source: u64,
     now: u64,
 ) -> Option<(&'static mut Head, &'static mut Slot)> {
-    if !reflex::quiet(now) {
+    // Cookies may answer, and nothing else comes of it.
+    if reflex::flooded(now) {
         return None;
     }
     let (bucket, tag) = place(hash, Direction::Ingress);
@@ -187,6 +188,9 @@ fn place_of(
     let way = bucket.find(tag) as usize & (WAYS - 1);
     if bucket.heads[way].tag != tag {
         ahead::new_flow(settings, bucket, hash, source);
+        return None;
+    }
+    if reflex::limiting(now) {
         return None;
     }
     Some((&mut bucket.heads[way], &mut bucket.slots[way]))
