@@ -57,6 +57,17 @@ impl Addr {
         }
     }
 
+    /// The four words as they stand in memory.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        let [high, low] = self.halves();
+        if cfg!(target_endian = "little") {
+            [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32]
+        } else {
+            [(high >> 32) as u32, high as u32, (low >> 32) as u32, low as u32]
+        }
+    }
+
     /// Whether this is an IPv4-mapped address.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {

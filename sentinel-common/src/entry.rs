@@ -61,16 +61,16 @@ pub const fn verdict(action: u8, exact: bool, strikes: bool, shadow: bool) -> Ve
     }
 }
 
-/// What a listed source gets, until when, on whose word, and what it has cost it so far. 136 bytes.
+/// What a listed source gets, until when, on whose word, and what it has cost it so far. 128 bytes.
 ///
-/// The first 64 bytes are the agent's and are what a read-back compares; the rest is the kernel's.
+/// What a dropped packet reads and writes comes first and lies in one cache line ([`crate::exact::Cell`]). Hits, instants
+/// of hits and of a return, and what a rate was charged are the kernel's; the rest is the agent's, and is what a read-back
+/// compares ([`BlockEntry::same_order`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockEntry {
     /// First instant at which the action no longer holds: `CLOCK_BOOTTIME`, ns; [`NEVER_NS`] for no end.
     pub expires_ns: u64,
-    /// The decision's UUID, network order.
-    pub decision: [u8; 16],
     /// One of the `ACTION_*` values; the kernel passes what it does not know.
     pub action: u8,
     /// `FLAG_*` bits.
@@ -82,6 +82,16 @@ pub struct BlockEntry {
     pub pad: u8,
     /// [`ACTION_LIMIT`]: how far ahead of its rate a source may run, ms of traffic at that rate.
     pub burst_ms: u32,
+    /// Packets dropped or redirected by this entry.
+    pub hits: u64,
+    /// Their frame bytes.
+    pub hit_bytes: u64,
+    /// First packet this entry met (dropped or not): `CLOCK_BOOTTIME`, ns; 0 for none yet.
+    pub first_hit_ns: u64,
+    /// Latest packet this entry met: `CLOCK_BOOTTIME`, ns; 0 for none yet.
+    pub last_hit_ns: u64,
+    /// The decision's UUID, network order.
+    pub decision: [u8; 16],
     /// [`ACTION_LIMIT`]: ns a packet costs (10^9 / packets a second); 0 for no limit on packets.
     pub packet_ns: u32,
     /// [`ACTION_LIMIT`]: ns a frame byte costs, in 1/256 (256 * 10^9 / bytes a second); 0 for no limit on bytes.
@@ -90,20 +100,10 @@ pub struct BlockEntry {
     pub watch_until_ns: u64,
     /// Probation: for how long a return puts the action in force again at once, ns; 0 for an event only.
     pub reapply_ns: u64,
-    /// Zero.
-    pub pad2: u64,
-    /// Packets dropped or redirected by this entry.
-    pub hits: u64,
-    /// Their frame bytes.
-    pub hit_bytes: u64,
     /// Packets that would have been, had the entry not been in simulation.
     pub would_hits: u64,
     /// Their frame bytes.
     pub would_bytes: u64,
-    /// First packet this entry met (dropped or not): `CLOCK_BOOTTIME`, ns; 0 for none yet.
-    pub first_hit_ns: u64,
-    /// Latest packet this entry met: `CLOCK_BOOTTIME`, ns; 0 for none yet.
-    pub last_hit_ns: u64,
     /// [`ACTION_LIMIT`]: the instant up to which packets so far have used up the packet rate (GCRA's theoretical
     /// arrival time, ITU-T I.371): `CLOCK_BOOTTIME`, ns.
     pub packet_tat_ns: u64,
@@ -234,8 +234,7 @@ impl AllowEntry {
 }
 
 const _: () = {
-    assert!(size_of::<BlockEntry>() == 136);
-    assert!(core::mem::offset_of!(BlockEntry, hits) == 64);
+    assert!(size_of::<BlockEntry>() == 128);
     assert!(size_of::<AllowEntry>() == 16);
 };
 

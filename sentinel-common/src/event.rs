@@ -2,7 +2,7 @@
 
 use crate::addr::Addr;
 use crate::flow::{Direction, FlowKey, Half};
-use crate::slot::{HEAD_TOLD, Head, Slot};
+use crate::slot::{HEAD_TOLD, Head, Slot, whole};
 
 /// Version of every record layout in this file; raised with any change.
 pub const VERSION: u16 = 3;
@@ -95,7 +95,9 @@ impl Slot {
     /// One field after the other, each from its place to its place: of a whole [`Slot::key`] or [`Slot::half`] the
     /// compiler would make copies.
     #[inline(always)]
-    pub fn tell(&self, head: &Head, to: &mut FlowRecord) {
+    pub fn tell(&self, head: &Head, now_ns: u64, to: &mut FlowRecord) {
+        let lately = self.lately();
+        to.now_ns = now_ns;
         to.key.remote = self.remote.by_halves();
         to.key.local = self.local.by_halves();
         let FlowKey {
@@ -112,18 +114,18 @@ impl Slot {
         to.key.flags = flags;
         to.key.pad = pad;
         to.counts.packets = u64::from(head.packets);
-        to.counts.bytes = self.bytes;
-        to.counts.payload_bytes = self.payload_bytes;
-        to.counts.squares = self.squares;
-        to.counts.first_ns = self.first_ns;
-        to.counts.last_ns = self.last_ns;
-        to.counts.zero_payload = self.zero_payload;
+        to.counts.bytes = self.bytes + lately.bytes;
+        to.counts.payload_bytes = self.payload_bytes + lately.payload_bytes;
+        to.counts.squares = self.squares.wrapping_add(lately.squares);
+        to.counts.first_ns = whole(self.first, now_ns);
+        to.counts.last_ns = whole(head.last, now_ns);
+        to.counts.zero_payload = self.zero_payload + lately.zero_payload;
         to.counts.fragments = u32::from(self.fragments);
         to.counts.syn = u32::from(self.syn);
         to.counts.synack = u32::from(self.synack);
         to.counts.fin = u32::from(self.fin);
         to.counts.rst = u32::from(self.rst);
-        to.counts.psh = self.psh;
+        to.counts.psh = self.psh + lately.psh;
         to.counts.ack = self.acks(head.packets);
         to.counts.urg = u32::from(self.urg);
         to.counts.ecn = u32::from(self.ecn);

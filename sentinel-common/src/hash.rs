@@ -1,117 +1,206 @@
-//! Where a flow is kept: what tells flows apart in one word, and the keyed hash that leads to a bucket.
+//! Where a flow is kept: what tells flows of the same addresses apart, and the keyed hash that leads to a bucket.
 
+use crate::addr::Addr;
 use crate::flow::{Direction, KEY_FRAGMENT};
 use crate::packet::PacketMeta;
 use crate::slot::{SLOT_EGRESS, SLOT_V4};
 
-/// What tells flows of the same two addresses apart, in one word: the ports as they stand in a packet that comes in
-/// (32 bits), the protocol, `flags`.
+/// Protocol and flags of a flow (`KEY_*`, [`SLOT_EGRESS`], [`SLOT_V4`]) in one word.
 #[inline(always)]
-pub const fn ends(ports: u32, proto: u8, flags: u8) -> u64 {
-    ports as u64 | (proto as u64) << PROTO_SHIFT | (flags as u64) << FLAGS_SHIFT
+pub const fn kind(proto: u8, flags: u8) -> u32 {
+    proto as u32 | (flags as u32) << FLAGS_SHIFT
 }
 
-/// Where the protocol stands in it.
-pub(crate) const PROTO_SHIFT: u32 = 32;
-/// Where the flags stand.
-pub(crate) const FLAGS_SHIFT: u32 = 40;
+/// Where the flags stand in it.
+pub(crate) const FLAGS_SHIFT: u32 = 8;
 
-/// The keys of [`hash`]: multiples of one secret, made once. 40 bytes.
+/// The keys of [`hash`], made of one secret, once. 80 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    /// One for each word of a flow that is hashed.
-    pub words: [u64; 5],
+    /// One for each 32-bit word of a flow that is hashed.
+    pub words: [u64; 10],
 }
 
 impl Keys {
-    /// The keys of a seed.
+    /// None made yet.
+    pub const EMPTY: Self = Self { words: [0; 10] };
+
+    /// The keys of a seed: the first numbers of SplitMix64 (Steele et al. 2014).
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self {
-            words: [
-                seed,
-                seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
-                seed.wrapping_mul(0xc2b2_ae3d_27d4_eb4f),
-                seed.wrapping_mul(0x1656_67b1_9e37_79f9),
-                seed.wrapping_mul(0x27d4_eb2f_1656_67c5),
-            ],
+        let mut keys = Self::EMPTY;
+        let (mut state, mut at) = (seed, 0);
+        while at < keys.words.len() {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut word = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            keys.words[at] = word ^ word >> 31;
+            at += 1;
         }
+        keys
     }
 }
 
 /// A keyed hash of a flow's ends and protocol, the same for both directions.
 ///
-/// Products of keyed halves (NH, RFC 4418), each key a multiple of the seed: without the seed nobody can say which flows
-/// meet in a bucket.
+/// A sum of pair-multiply-shift (Thorup, "High speed hashing for integers and strings"): over the keys, the upper 33 bits
+/// of the sums of two flows agree no more often than by chance, so that without the keys nobody can say which flows meet
+/// in a bucket. Lower bits promise less and less.
 #[inline(always)]
 pub fn hash(keys: &Keys, packet: &PacketMeta, direction: Direction) -> u64 {
-    let (remote, local) = match direction {
-        Direction::Ingress => (&packet.src, &packet.dst),
-        Direction::Egress => (&packet.dst, &packet.src),
-    };
-    let ends = ends_of(packet, direction);
+    let ends = Ends::of(packet, direction);
+    let (ports, kind) = (u64::from(ends.ports), u64::from(ends.kind) & HASHED);
+    let key = |n: usize| keys.words[n];
     if packet.ip_version == 4 {
-        hash4(keys, remote.tail(), local.tail(), ends)
+        let (remote, local) = (u64::from(ends.remote.tail()), u64::from(ends.local.tail()));
+        hash4(key, || remote, || local, || ports, || kind)
     } else {
-        hash6(keys, remote.halves(), local.halves(), ends)
+        let (remote, local) = (ends.remote.words(), ends.local.words());
+        let word = |n| u64::from(if n < 4 { remote[n] } else { local[n & 3] });
+        hash6(key, word, || ports, || kind)
     }
 }
 
-/// As [`hash`], of IPv4 addresses as they stand in memory and [`ends`].
+/// As [`hash`], of [`Keys::words`] by number, IPv4 addresses and ports as they stand in memory, and protocol and `KEY_*`
+/// as [`kind`] has them; all but the keys of 32 bits. Each is asked for when it is needed, so that no register has to keep
+/// it.
 #[inline(always)]
-pub const fn hash4(keys: &Keys, remote: u32, local: u32, ends: u64) -> u64 {
-    let pair = (remote as u64) << 32 | local as u64;
-    let sum = fold(undirected(ends), keys.words[1]).wrapping_add(fold(pair, keys.words[0]));
-    sum.wrapping_mul(keys.words[0] | 1)
+pub fn hash4(
+    key: impl Fn(usize) -> u64,
+    remote: impl Fn() -> u64,
+    local: impl Fn() -> u64,
+    ports: impl Fn() -> u64,
+    kind: impl Fn() -> u64,
+) -> u64 {
+    mixed(pair(&key, 0, remote, local).wrapping_add(pair(&key, 2, ports, kind)))
 }
 
-/// As [`hash`], of the halves of IPv6 addresses as they stand in memory.
+/// As [`hash4`], of the words of the remote and the local IPv6 address as they stand in memory, by number.
 #[inline(always)]
-pub const fn hash6(keys: &Keys, remote: [u64; 2], local: [u64; 2], ends: u64) -> u64 {
-    let [seed, key, remote1, local0, local1] = keys.words;
-    fold(undirected(ends), key)
-        .wrapping_add(fold(remote[0], seed))
-        .wrapping_add(fold(remote[1], remote1))
-        .wrapping_add(fold(local[0], local0))
-        .wrapping_add(fold(local[1], local1))
-        .wrapping_mul(seed | 1)
+pub fn hash6(
+    key: impl Fn(usize) -> u64,
+    word: impl Fn(usize) -> u64,
+    ports: impl Fn() -> u64,
+    kind: impl Fn() -> u64,
+) -> u64 {
+    let mut sum = pair(&key, 0, || word(0), || word(1));
+    sum = sum.wrapping_add(pair(&key, 2, ports, kind));
+    sum = sum.wrapping_add(pair(&key, 4, || word(2), || word(3)));
+    sum = sum.wrapping_add(pair(&key, 6, || word(4), || word(5)));
+    mixed(sum.wrapping_add(pair(&key, 8, || word(6), || word(7))))
 }
 
-/// The same word for both directions.
-#[inline(always)]
-const fn undirected(ends: u64) -> u64 {
-    ends & !((SLOT_EGRESS as u64) << FLAGS_SHIFT)
-}
+/// What is hashed of a [`kind`]: what both directions have, and neither family by itself.
+const HASHED: u64 = !((SLOT_EGRESS as u64 | SLOT_V4 as u64) << FLAGS_SHIFT);
 
-/// [`ends`] of a packet's flow in its direction.
+/// The upper bits brought into all others, one to one. Of sums alone, flows whose ports go up in even steps would go
+/// through the buckets in even steps, which may meet few of them.
 #[inline(always)]
-pub const fn ends_of(packet: &PacketMeta, direction: Direction) -> u64 {
-    let (first, second, egress) = match direction {
-        Direction::Ingress => (packet.src_port, packet.dst_port, 0),
-        Direction::Egress => (packet.dst_port, packet.src_port, SLOT_EGRESS),
-    };
-    let fragment = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
-    let v4 = if packet.ip_version == 4 { SLOT_V4 } else { 0 };
-    let ports = ((first as u32) << 16 | second as u32).to_be();
-    ends(ports, packet.proto, fragment | v4 | egress)
+const fn mixed(sum: u64) -> u64 {
+    (sum ^ sum >> 32).wrapping_mul(0x5851_f42d)
 }
 
 #[inline(always)]
-const fn fold(word: u64, key: u64) -> u64 {
-    let low = (word as u32).wrapping_add(key as u32);
-    let high = ((word >> 32) as u32).wrapping_add((key >> 32) as u32);
-    low as u64 * high as u64
+fn pair(key: impl Fn(usize) -> u64, at: usize, one: impl Fn() -> u64, other: impl Fn() -> u64) -> u64 {
+    let first = key(at).wrapping_add(other());
+    first.wrapping_mul(key(at + 1).wrapping_add(one()))
 }
 
-/// Where a hash leads in this direction: bucket (to be masked) and tag.
+/// A packet's flow in its direction.
+pub(crate) struct Ends<'a> {
+    pub(crate) remote: &'a Addr,
+    pub(crate) local: &'a Addr,
+    /// As they stand in a packet that comes in.
+    pub(crate) ports: u32,
+    /// As [`kind`].
+    pub(crate) kind: u32,
+}
+
+impl<'a> Ends<'a> {
+    #[inline(always)]
+    pub(crate) const fn of(packet: &'a PacketMeta, direction: Direction) -> Self {
+        let (remote, local, first, second, egress) = match direction {
+            Direction::Ingress => (&packet.src, &packet.dst, packet.src_port, packet.dst_port, 0),
+            Direction::Egress => (&packet.dst, &packet.src, packet.dst_port, packet.src_port, SLOT_EGRESS),
+        };
+        let fragment = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
+        let v4 = if packet.ip_version == 4 { SLOT_V4 } else { 0 };
+        Self {
+            remote,
+            local,
+            ports: ((first as u32) << 16 | second as u32).to_be(),
+            kind: kind(packet.proto, fragment | v4 | egress),
+        }
+    }
+}
+
+/// Where a hash leads in this direction: bucket (to be masked; of 22 bits, as many as the largest table has) and tag. They
+/// share ten bits at most.
 #[inline(always)]
 pub const fn place(hash: u64, direction: Direction) -> (u32, u32) {
-    let mixed = match direction {
+    let hash = match direction {
         Direction::Ingress => hash,
         Direction::Egress => !hash,
     };
-    ((mixed >> 36) as u32, (mixed >> 8) as u32 | 1)
+    ((hash >> 20) as u32, (hash >> 32) as u32 | 1)
 }
 
 crate::pod!(Keys);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Flows that differ in one word only, by little or in its upper bits alone, are as far apart as any.
+    #[test]
+    fn neighbours_scatter() {
+        const BUCKETS: u32 = 1 << 12;
+        let neighbour: [fn(u32) -> PacketMeta; 4] = [
+            |n| PacketMeta {
+                src: Addr::v4([192, 0, (n >> 8) as u8, n as u8]),
+                ..packet(4)
+            },
+            |n| PacketMeta {
+                src_port: n as u16,
+                ..packet(4)
+            },
+            |n| PacketMeta {
+                dst_port: n as u16,
+                ..packet(6)
+            },
+            |n| {
+                let mut far = packet(6);
+                far.src.0[6..8].copy_from_slice(&(n as u16).to_be_bytes());
+                far
+            },
+        ];
+        for seed in 0..20 {
+            for neighbour in neighbour {
+                let (mut buckets, mut places) = (HashSet::new(), HashSet::new());
+                for n in 0..BUCKETS {
+                    let hash = hash(&Keys::new(seed), &neighbour(n), Direction::Ingress);
+                    let (bucket, tag) = place(hash, Direction::Ingress);
+                    buckets.insert(bucket & (BUCKETS - 1));
+                    places.insert((bucket & (BUCKETS - 1), tag));
+                }
+                // By chance 2,589, give or take 30.
+                assert!((2400..2800).contains(&buckets.len()), "{}", buckets.len());
+                assert_eq!(places.len(), BUCKETS as usize, "a tag met twice in one bucket");
+            }
+        }
+    }
+
+    fn packet(ip_version: u8) -> PacketMeta {
+        PacketMeta {
+            src: Addr::v4([192, 0, 2, 1]),
+            dst: Addr::v4([10, 0, 0, 1]),
+            src_port: 4000,
+            dst_port: 443,
+            proto: 6,
+            ip_version,
+            ..PacketMeta::default()
+        }
+    }
+}

@@ -6,7 +6,8 @@
 //!
 //! Four bits make a cell, sixteen cells a 64-bit word. IPv4 has a cell per /24. IPv6 has three, which a packet's hints
 //! unite: one for the first 16 bits as they are, for prefixes shorter than /32; one for a hash of the first 32, for /32 to
-//! /47; one for a hash of the first 48, for the rest.
+//! /47; one for a hash of the first 48, for the rest. In front of each of the three regions a word says in which of its
+//! 64ths there may be anything ([`part6`]): where there is nothing, no cell is looked up.
 
 use crate::addr::Addr;
 
@@ -20,6 +21,10 @@ pub const HINT_LIST: u32 = 4;
 pub const HINT_LIST_NET: u32 = 8;
 /// All of them.
 pub const HINT_ALL: u32 = 15;
+
+/// A number that no change has. The agent counts them from 1 on: everything that is written may concern a source for
+/// which nothing was found before, what is taken away may not.
+pub const NO_EPOCH: u32 = 0;
 
 /// Cells in a word, as a shift.
 const CELLS_SHIFT: u32 = 4;
@@ -64,19 +69,64 @@ pub const fn cell6_short(high: u64) -> u32 {
 /// The cell of the /32 of an IPv6 address.
 #[inline(always)]
 pub const fn cell6_middle(high: u64, seed: u64) -> u32 {
-    CELLS6_SHORT + scatter(high >> 32, seed)
+    middle(scattered(high, factors(seed))[0])
 }
 
 /// The cell of the /48 of an IPv6 address.
 #[inline(always)]
 pub const fn cell6_long(high: u64, seed: u64) -> u32 {
-    CELLS6_SHORT + CELLS6_HASHED + scatter(high >> 16, seed.rotate_left(32))
+    long(scattered(high, factors(seed))[1])
 }
 
-/// Multiply-shift hashing (Dietzfelbinger et al. 1997): universal for a random odd factor.
+/// Regions of the IPv6 array.
+pub const REGIONS6: usize = 3;
+
+/// The factors of [`scattered`], made of a seed.
+#[must_use]
+pub const fn factors(seed: u64) -> [u64; 2] {
+    [seed | 1, seed.rotate_left(32) | 1]
+}
+
+/// Hashes of the first 32 and the first 48 bits of an IPv6 address, whose upper bits count: multiply-shift (Dietzfelbinger
+/// et al. 1997), universal for random odd factors.
 #[inline(always)]
-const fn scatter(value: u64, seed: u64) -> u32 {
-    (value.wrapping_mul(seed | 1) >> (64 - HASHED_BITS)) as u32
+pub const fn scattered(high: u64, factors: [u64; 2]) -> [u64; 2] {
+    [
+        (high >> 32).wrapping_mul(factors[0]),
+        (high >> 16).wrapping_mul(factors[1]),
+    ]
+}
+
+/// The cell that the first of them leads to.
+#[inline(always)]
+pub const fn middle(hash: u64) -> u32 {
+    CELLS6_SHORT + (hash >> (64 - HASHED_BITS)) as u32
+}
+
+/// The cell that the second leads to.
+#[inline(always)]
+pub const fn long(hash: u64) -> u32 {
+    CELLS6_SHORT + CELLS6_HASHED + (hash >> (64 - HASHED_BITS)) as u32
+}
+
+/// Which region a cell of the IPv6 array lies in, and in which 64th of it: what the first bits of the address or hash
+/// say that leads there ([`part`]).
+#[must_use]
+pub const fn part6(cell: u32) -> (usize, u32) {
+    if cell < CELLS6_SHORT {
+        return (0, cell / (CELLS6_SHORT / 64));
+    }
+    let hashed = cell - CELLS6_SHORT;
+    (
+        1 + (hashed / CELLS6_HASHED) as usize,
+        hashed % CELLS6_HASHED / (CELLS6_HASHED / 64),
+    )
+}
+
+/// The 64th of its region that an address (the first 64 bits as a host integer) or hash leads to.
+#[inline(always)]
+pub const fn part(leads: u64) -> u32 {
+    (leads >> 58) as u32
 }
 
 /// Last four bytes of an address as a host integer: the IPv4 address of a mapped one.
@@ -116,6 +166,18 @@ mod tests {
             assert!(cell6_short(high) < CELLS6_SHORT);
             assert!((CELLS6_SHORT..CELLS6_SHORT + CELLS6_HASHED).contains(&cell6_middle(high, seed)));
             assert!((CELLS6_SHORT + CELLS6_HASHED..CELLS6).contains(&cell6_long(high, seed)));
+        }
+    }
+
+    #[test]
+    fn a_part_is_what_leads_there() {
+        let (seed, mut high) = (0x9e37_79b9_7f4a_7c15, 0x2001_0db8_dead_beef_u64);
+        for _ in 0..1000 {
+            high = high.wrapping_mul(0xd134_2543_de82_ef95) + 1;
+            let [second, third] = scattered(high, factors(seed));
+            assert_eq!(part6(cell6_short(high)), (0, part(high)));
+            assert_eq!(part6(cell6_middle(high, seed)), (1, part(second)));
+            assert_eq!(part6(cell6_long(high, seed)), (2, part(third)));
         }
     }
 

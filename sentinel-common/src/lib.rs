@@ -12,6 +12,7 @@
 pub mod addr;
 pub mod entry;
 pub mod event;
+pub mod exact;
 pub mod flow;
 pub mod hash;
 pub mod hint;

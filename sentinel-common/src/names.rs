@@ -17,10 +17,14 @@ pub const MAP_STATS: &str = "STATS";
 pub const MAP_ALLOW4: &str = "ALLOW4";
 /// LPM trie of IPv6 prefixes never to be touched.
 pub const MAP_ALLOW6: &str = "ALLOW6";
-/// Hash of exact IPv4 sources (4 bytes, network order) to [`crate::entry::BlockEntry`].
+/// Mappable array of [`crate::exact::Bucket`]: which exact IPv4 source has which cell of `ENTRY4`.
 pub const MAP_BLOCK4: &str = "BLOCK4";
-/// Hash of exact IPv6 sources (16 bytes, network order).
+/// The same of IPv6.
 pub const MAP_BLOCK6: &str = "BLOCK6";
+/// Mappable array of [`crate::exact::Cell`]: the entries of exact IPv4 sources.
+pub const MAP_ENTRY4: &str = "ENTRY4";
+/// The same of IPv6.
+pub const MAP_ENTRY6: &str = "ENTRY6";
 /// LPM trie of blocked IPv4 prefixes.
 pub const MAP_BLOCK_NET4: &str = "BLOCK_NET4";
 /// LPM trie of blocked IPv6 prefixes.
@@ -37,6 +41,8 @@ pub const MAP_EVENTS: &str = "EVENTS";
 pub const MAP_HINT4: &str = "HINT4";
 /// Mappable array of the IPv6 cells of [`crate::hint`].
 pub const MAP_HINT6: &str = "HINT6";
+/// Mappable array of one `u32`: the number of the lists' latest change ([`crate::hint::NO_EPOCH`]).
+pub const MAP_EPOCH: &str = "EPOCH";
 /// Mappable array of [`crate::list::Bucket4`].
 pub const MAP_LIST4: &str = "LIST4";
 /// Mappable array of [`crate::list::Bucket6`].

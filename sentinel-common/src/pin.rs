@@ -1,6 +1,7 @@
 //! The header of pinned maps: what an agent asks before it takes over the maps of the one before.
 
 use crate::entry::{AllowEntry, BlockEntry};
+use crate::exact::{Bucket as ExactBucket, Cell};
 use crate::list::{Bucket4, Bucket6, ListHits, NetSlot, Slot4, Slot6, Standing};
 use crate::names::WATCHED_INTERFACES;
 use crate::rate::{Bucket as RateBucket, Set as RateSet};
@@ -110,17 +111,19 @@ macro_rules! layout {
 
 layout! {
     BlockEntry {
-        expires_ns, decision, action, flags, prefix_len, pad, burst_ms, packet_ns, byte_ns_q8, watch_until_ns,
-        reapply_ns, pad2, hits, hit_bytes, would_hits, would_bytes, first_hit_ns, last_hit_ns, packet_tat_ns,
-        byte_tat_ns, returned_ns,
+        expires_ns, action, flags, prefix_len, pad, burst_ms, hits, hit_bytes, first_hit_ns, last_hit_ns, decision,
+        packet_ns, byte_ns_q8, watch_until_ns, reapply_ns, would_hits, would_bytes, packet_tat_ns, byte_tat_ns,
+        returned_ns,
     }
+    ExactBucket { slots }
+    Cell { key, entry, pad }
     AllowEntry { expires_ns, prefix_len, pad }
     CpuBlock {
-        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, pad,
+        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, beside, pad,
     }
     Settings {
-        report_interval_ns, flags, event_budget, seed, list_versions, list4_mask, list6_mask, flow_mask, source_mask,
-        syn_flood_half_open, reflex, talk_mask, ring_high, keys, pad,
+        flags, flow_mask, seed, keys, factors6, hinted6, report_interval_ns, event_budget, list_versions, list4_mask,
+        list6_mask, source_mask, syn_flood_half_open, talk_mask, ring_high, block4_mask, block6_mask, reflex,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, least }
     Slot4 { address, even, odd, hits }

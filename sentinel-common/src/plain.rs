@@ -3,9 +3,13 @@
 //! Most packets of most hosts are data or an acknowledgement of a conversation that runs. For them the whole rule
 //! ([`crate::table::Pass`]) comes to a few sums, so that they may take a short way to the same end. [`Plain::fits`] says
 //! which packets these are, and the tests hold that the two ways never differ.
+//!
+//! Their sums stand in two words, several to each, so that one addition is enough for all and a slot's first cache line
+//! holds them. They have room for as many packets as may come between two that go the whole way, which every 32nd does;
+//! that one adds them to the totals ([`Slot::fold`]).
 
 use crate::flow::STATE_ALLOWED;
-use crate::slot::{HEAD_BUSY, HEAD_SETTLED, Head, Slot, units};
+use crate::slot::{HEAD_BUSY, HEAD_SETTLED, Head, Slot, UNIT_SHIFT, none, units};
 use crate::table::TELL;
 
 /// A TCP segment with ACK and at most PSH beside it, or a UDP datagram, in one piece, that came in from an address
@@ -13,11 +17,11 @@ use crate::table::TELL;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plain {
     /// L3 length, bytes.
-    pub len: u32,
+    pub len: u64,
     /// L4 payload, bytes.
-    pub payload_len: u32,
+    pub payload_len: u64,
     /// 1 for a segment with PSH.
-    pub psh: u32,
+    pub psh: u64,
     /// `CLOCK_BOOTTIME`, ns.
     pub now_ns: u64,
 }
@@ -34,9 +38,9 @@ impl Plain {
     #[inline(always)]
     pub const fn fits(&self, head: &Head, slot: &Slot) -> bool {
         head.state & ASKED == RUNNING
-            && units(self.now_ns).wrapping_sub(slot.due).cast_signed() < 0
-            && self.len >= slot.len_min as u32
-            && self.len <= slot.len_max as u32
+            && ((self.now_ns >> UNIT_SHIFT).wrapping_sub(slot.due as u64) << 32).cast_signed() < 0
+            && self.len >= slot.len_min as u64
+            && self.len <= slot.len_max as u64
             && !(head.packets + 1).is_multiple_of(TELL)
     }
 
@@ -45,8 +49,61 @@ impl Plain {
     pub const fn count(&self, head: &mut Head, slot: &mut Slot) {
         head.last = units(self.now_ns);
         head.packets += 1;
-        slot.sum(self.len);
-        slot.note(self.payload_len, self.now_ns);
-        slot.psh += self.psh;
+        let payload = self.payload_len << PAYLOAD_SHIFT | none(self.payload_len) << NONE_SHIFT;
+        slot.lately += self.len * self.len + payload;
+        slot.lately_bytes += (self.len | self.psh << PSH_SHIFT) as u32;
+    }
+}
+
+/// Bits for the squares of [`Slot::lately`].
+const PAYLOAD_SHIFT: u32 = 37;
+/// Bits for them and the payload.
+const NONE_SHIFT: u32 = 58;
+/// Bits for the bytes of [`Slot::lately_bytes`].
+const PSH_SHIFT: u32 = 21;
+
+const _: () = {
+    let (most, longest) = (TELL as u64 - 1, u16::MAX as u64);
+    assert!(most * longest * longest < 1 << PAYLOAD_SHIFT);
+    assert!(most * longest < 1 << (NONE_SHIFT - PAYLOAD_SHIFT) && most < 1 << (64 - NONE_SHIFT));
+    assert!(most * longest < 1 << PSH_SHIFT && most < 1 << (32 - PSH_SHIFT));
+};
+
+/// What plain packets counted since the latest other one.
+pub(crate) struct Lately {
+    pub(crate) bytes: u64,
+    pub(crate) squares: u64,
+    pub(crate) payload_bytes: u64,
+    pub(crate) zero_payload: u32,
+    pub(crate) psh: u32,
+}
+
+impl Slot {
+    #[inline(always)]
+    pub(crate) const fn lately(&self) -> Lately {
+        let (sums, bytes) = (self.lately, self.lately_bytes);
+        Lately {
+            bytes: (bytes & ((1 << PSH_SHIFT) - 1)) as u64,
+            squares: sums & ((1 << PAYLOAD_SHIFT) - 1),
+            payload_bytes: sums >> PAYLOAD_SHIFT & ((1 << (NONE_SHIFT - PAYLOAD_SHIFT)) - 1),
+            zero_payload: (sums >> NONE_SHIFT) as u32,
+            psh: bytes >> PSH_SHIFT,
+        }
+    }
+
+    /// Adds what plain packets counted to the totals.
+    #[inline(always)]
+    pub const fn fold(&mut self) {
+        if self.lately_bytes == 0 {
+            return;
+        }
+        let lately = self.lately();
+        self.bytes += lately.bytes;
+        self.squares = self.squares.wrapping_add(lately.squares);
+        self.payload_bytes += lately.payload_bytes;
+        self.zero_payload += lately.zero_payload;
+        self.psh += lately.psh;
+        self.lately = 0;
+        self.lately_bytes = 0;
     }
 }

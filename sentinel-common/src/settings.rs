@@ -1,6 +1,7 @@
 //! What the agent may change at run time: one element of the `SETTINGS` array.
 
 use crate::hash::Keys;
+use crate::hint::REGIONS6;
 use crate::reflex::ESTIMATE;
 
 /// Bit of [`Settings::flags`]: verdicts are carried out. Without it every entry counts as shadow.
@@ -23,19 +24,27 @@ pub const SETTING_REFLEX_LIMIT: u32 = 16;
 /// Bit of [`Settings::flags`]: plain packets take the short way ([`crate::plain`]). What comes of them is the same.
 pub const SETTING_SHORT: u32 = 32;
 
-/// Run-time settings of the kernel programs. 160 bytes.
+/// Run-time settings of the kernel programs, those that every packet asks for first. 240 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// How often a busy flow is reported, ns.
-    pub report_interval_ns: u64,
     /// `SETTING_*` bits.
     pub flags: u32,
+    /// Buckets of one CPU's part of the flow table, less one.
+    pub flow_mask: u32,
+    /// Secret of every hash an outsider must not be able to steer.
+    pub seed: u64,
+    /// Made of `seed`.
+    pub keys: Keys,
+    /// Made of `seed` ([`crate::hint::factors`]).
+    pub factors6: [u64; 2],
+    /// In which 64ths of the regions of IPv6 hints there may be anything ([`crate::hint::part6`]).
+    pub hinted6: [u64; REGIONS6],
+    /// How often a busy flow is reported, ns.
+    pub report_interval_ns: u64,
     /// Flow records a CPU may emit per budget window (see [`BUDGET_WINDOW_SHIFT`]); what is not used is kept for up to
     /// [`BUDGET_CARRY`] windows, what goes beyond is put off and counted.
     pub event_budget: u32,
-    /// Secret of every hash an outsider must not be able to steer.
-    pub seed: u64,
     /// Which of its two versions each feed list stands at: bit n for list n. Read once per packet, so that no packet
     /// is judged by a mixture.
     pub list_versions: u32,
@@ -43,42 +52,43 @@ pub struct Settings {
     pub list4_mask: u32,
     /// Buckets of the exact IPv6 list table, less one.
     pub list6_mask: u32,
-    /// Buckets of one CPU's part of the flow table, less one.
-    pub flow_mask: u32,
     /// Buckets of the table of sources, less one.
     pub source_mask: u32,
     /// Handshakes begun and not completed on one port within a second that make a SYN flood.
     pub syn_flood_half_open: u32,
-    /// Thresholds per source.
-    pub reflex: Reflex,
     /// Cells of the table of conversations, less one.
     pub talk_mask: u32,
     /// Bytes of the ring above which records of new flows are withheld.
     pub ring_high: u32,
-    /// Made of `seed`.
-    pub keys: Keys,
-    /// Zero.
-    pub pad: u64,
+    /// Buckets of the index of exact IPv4 entries, less one.
+    pub block4_mask: u32,
+    /// The same of IPv6.
+    pub block6_mask: u32,
+    /// Thresholds per source.
+    pub reflex: Reflex,
 }
 
 impl Settings {
     /// Nothing set yet.
     pub const EMPTY: Self = Self {
-        report_interval_ns: 0,
         flags: 0,
-        event_budget: 0,
+        flow_mask: 0,
         seed: 0,
+        keys: Keys::EMPTY,
+        factors6: [0; 2],
+        hinted6: [0; REGIONS6],
+        report_interval_ns: 0,
+        event_budget: 0,
         list_versions: 0,
         list4_mask: 0,
         list6_mask: 0,
-        flow_mask: 0,
         source_mask: 0,
         syn_flood_half_open: 0,
-        reflex: Reflex::NONE,
         talk_mask: 0,
         ring_high: 0,
-        keys: Keys { words: [0; 5] },
-        pad: 0,
+        block4_mask: 0,
+        block6_mask: 0,
+        reflex: Reflex::NONE,
     };
 }
 
@@ -142,7 +152,7 @@ impl Reflex {
 
 const _: () = {
     assert!(size_of::<Reflex>() == 56);
-    assert!(size_of::<Settings>() == 160);
+    assert!(size_of::<Settings>() == 240);
 };
 
 crate::pod!(Settings, Reflex);

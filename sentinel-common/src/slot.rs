@@ -1,12 +1,13 @@
 //! The flow table's memory: what is kept of one direction of a flow as one CPU sees it, and how a packet is counted.
 //!
 //! A bucket has four places. Their heads share a cache line, so that finding a flow, choosing which one makes room, and
-//! the agent's search for flows gone quiet each read one line of a bucket; counting touches two more.
+//! the agent's search for flows gone quiet each read one line of a bucket; a plain packet touches one more, others two.
 //! A CPU writes only buckets of its own, so nothing here is atomic.
 
 use crate::addr::Addr;
 use crate::flow::{Direction, FlowKey, Half, KEY_FRAGMENT, PROTO_TCP};
-use crate::hash::{FLAGS_SHIFT, PROTO_SHIFT, ends_of};
+use crate::hash::{Ends, FLAGS_SHIFT};
+use crate::hint::NO_EPOCH;
 use crate::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG};
 
 /// Places in a bucket.
@@ -21,7 +22,7 @@ pub const KEEP_UNITS: u32 = (30_000_000_000_u64 >> UNIT_SHIFT) as u32;
 /// How far the clocks of two interfaces on one CPU may differ, in units: a jiffy, 10 ms at most.
 pub(crate) const SKEW_UNITS: u32 = 256;
 
-/// Bit of the flags in [`Slot::ends`] beside `KEY_*`: the slot counts what goes out.
+/// Bit of the flags in [`Slot::kind`] beside `KEY_*`: the slot counts what goes out.
 pub const SLOT_EGRESS: u8 = 2;
 /// Bit of them: both addresses are IPv4 ones, so that their last four bytes tell them apart.
 pub const SLOT_V4: u8 = 4;
@@ -55,7 +56,8 @@ pub struct Head {
     pub state: u16,
 }
 
-/// One direction of a flow: key and counters since the last record. 128 bytes.
+/// One direction of a flow: key and counters since the last record. 128 bytes: what plain packets ask and count ends with
+/// the first cache line.
 ///
 /// Counts of flags have 16 bits, those of probes 8: a record is due when one is half full, and where none gets through for
 /// as many packets again, the count stays at its maximum. Packets and bytes never do.
@@ -66,24 +68,41 @@ pub struct Slot {
     pub remote: Addr,
     /// The near side.
     pub local: Addr,
-    /// Ports, protocol and flags in one word ([`crate::hash::ends`]), so that they are compared at once.
-    pub ends: u64,
-    /// Latest packet: `CLOCK_BOOTTIME`, ns.
-    pub last_ns: u64,
-    /// L3 bytes.
-    pub bytes: u64,
+    /// Of the plain packets since the latest other one ([`crate::plain`]): squares, payload, those without payload.
+    pub lately: u64,
+    /// Ports as they stand in a packet that comes in.
+    pub ports: u32,
     /// When the next record is due, in the units of [`Head::last`].
     pub due: u32,
+    /// Bytes and pushes of the packets of [`Slot::lately`].
+    pub lately_bytes: u32,
+    /// Protocol and flags ([`crate::hash::kind`]).
+    pub kind: u16,
     /// Shortest packet, L3 bytes, up to 65,535.
     pub len_min: u16,
     /// Longest packet likewise.
     pub len_max: u16,
+    /// Fragments.
+    pub fragments: u16,
+    /// No flag.
+    pub null: u8,
+    /// FIN, PSH, URG and no ACK.
+    pub xmas: u8,
+    /// FIN alone.
+    pub bare_fin: u8,
+    /// Packets of [`Head::packets`] that were counted per source, modulo 2^8.
+    pub told: u8,
+    /// L3 bytes.
+    pub bytes: u64,
     /// Sum of the squares of the L3 lengths.
     pub squares: u64,
     /// L4 payload bytes.
     pub payload_bytes: u64,
-    /// First packet since the last record: `CLOCK_BOOTTIME`, ns.
-    pub first_ns: u64,
+    /// First packet since the last record, in the units of [`Head::last`].
+    pub first: u32,
+    /// The number of the lists' change under which nothing was found for the far side, where something is listed near it
+    /// ([`crate::hint::NO_EPOCH`]).
+    pub clear: u32,
     /// Of ingress: bytes that were counted per source, modulo 2^32. Of egress: the acknowledgement last published.
     pub number: u32,
     /// Interface index.
@@ -94,8 +113,6 @@ pub struct Slot {
     pub psh: u32,
     /// TCP segments without ACK: fewer than those with.
     pub no_ack: u32,
-    /// Fragments.
-    pub fragments: u16,
     /// SYN without ACK.
     pub syn: u16,
     /// SYN and ACK.
@@ -108,16 +125,6 @@ pub struct Slot {
     pub urg: u16,
     /// ECE or CWR.
     pub ecn: u16,
-    /// No flag.
-    pub null: u8,
-    /// FIN, PSH, URG and no ACK.
-    pub xmas: u8,
-    /// FIN alone.
-    pub bare_fin: u8,
-    /// Packets of [`Head::packets`] that were counted per source, modulo 2^8.
-    pub told: u8,
-    /// Zero.
-    pub pad: u16,
 }
 
 /// Four slots that flows of one hash share. 576 bytes: nine cache lines.
@@ -136,6 +143,13 @@ pub const fn units(ns: u64) -> u32 {
     (ns >> UNIT_SHIFT) as u32
 }
 
+/// The time that units say, near another one: both, ns.
+#[inline(always)]
+pub(crate) const fn whole(then: u32, now_ns: u64) -> u64 {
+    let since = units(now_ns).wrapping_sub(then).cast_signed() as i64;
+    (now_ns >> UNIT_SHIFT).wrapping_sub(since.cast_unsigned()) << UNIT_SHIFT
+}
+
 /// Units since `then`; 0 where a clock is a little behind.
 #[inline(always)]
 pub const fn age(now: u32, then: u32) -> u32 {
@@ -143,10 +157,16 @@ pub const fn age(now: u32, then: u32) -> u32 {
     age.saturating_sub(SKEW_UNITS)
 }
 
-/// Whether a flow was silent for so long that it is forgotten; as [`age`] has it.
+/// Whether [`age`] has come to so many units; to more than none.
+#[inline(always)]
+pub const fn silent(now: u32, last: u32, units: u32) -> bool {
+    now.wrapping_sub(last).wrapping_add(SKEW_UNITS) >= units + SKEW_UNITS
+}
+
+/// Whether a flow was silent for so long that it is forgotten.
 #[inline(always)]
 pub const fn idle(now: u32, last: u32) -> bool {
-    now.wrapping_sub(last).wrapping_add(SKEW_UNITS) >= IDLE_UNITS + SKEW_UNITS
+    silent(now, last, IDLE_UNITS)
 }
 
 impl Bucket {
@@ -172,6 +192,12 @@ const fn same(one: u32, other: u32) -> u32 {
     (differ.wrapping_sub(1) >> 63) as u32
 }
 
+/// 1 where a packet has no payload.
+#[inline(always)]
+pub(crate) const fn none(payload_len: u64) -> u64 {
+    payload_len.wrapping_sub(1) >> 63
+}
+
 /// Adds one, up to the maximum.
 #[inline(always)]
 fn bump(count: &mut u16) {
@@ -182,37 +208,25 @@ impl Slot {
     /// Whether this is the slot of this packet's flow and direction.
     #[inline(always)]
     pub fn holds(&self, packet: &PacketMeta, direction: Direction) -> bool {
-        let (remote, local) = match direction {
-            Direction::Ingress => (&packet.src, &packet.dst),
-            Direction::Egress => (&packet.dst, &packet.src),
+        let ends = Ends::of(packet, direction);
+        let differ = |one: &Addr, other: &Addr| {
+            let ([high, low], [other_high, other_low]) = (one.halves(), other.halves());
+            high ^ other_high | low ^ other_low
         };
-        self.is6(remote.halves(), local.halves(), ends_of(packet, direction))
-    }
-
-    /// Whether it is that of these addresses, by halves as they stand in memory, and [`crate::hash::ends`]; of either family.
-    #[inline(always)]
-    pub const fn is6(&self, remote: [u64; 2], local: [u64; 2], ends: u64) -> bool {
-        let ([a, b], [c, d]) = (self.remote.halves(), self.local.halves());
-        a ^ remote[0] | b ^ remote[1] | c ^ local[0] | d ^ local[1] | self.ends ^ ends == 0
-    }
-
-    /// The same for IPv4 addresses as they stand in memory; `ends` has [`SLOT_V4`].
-    #[inline(always)]
-    pub const fn is4(&self, remote: u32, local: u32, ends: u64) -> bool {
-        (self.remote.tail() ^ remote | self.local.tail() ^ local) as u64 | self.ends ^ ends == 0
+        let addresses = differ(&self.remote, ends.remote) | differ(&self.local, ends.local);
+        addresses | u64::from(self.ports ^ ends.ports | u32::from(self.kind) ^ ends.kind) == 0
     }
 
     /// A slot of this packet's flow and direction, yet to be cleared.
     #[inline(always)]
     pub fn begin(&mut self, packet: &PacketMeta, direction: Direction, ifindex: u32) {
-        let (remote, local) = match direction {
-            Direction::Ingress => (&packet.src, &packet.dst),
-            Direction::Egress => (&packet.dst, &packet.src),
-        };
-        self.remote = remote.by_halves();
-        self.local = local.by_halves();
-        self.ends = ends_of(packet, direction);
+        let ends = Ends::of(packet, direction);
+        self.remote = ends.remote.by_halves();
+        self.local = ends.local.by_halves();
+        self.ports = ends.ports;
+        self.kind = ends.kind as u16;
         self.number = 0;
+        self.clear = NO_EPOCH;
         self.ifindex = ifindex;
     }
 
@@ -222,7 +236,9 @@ impl Slot {
         // A zero the compiler knows would become a call of `memset`, which fills byte by byte in the kernel.
         let none = core::hint::black_box(0_u64);
         self.told = none as u8;
-        self.first_ns = none;
+        self.lately = none;
+        self.lately_bytes = none as u32;
+        self.first = none as u32;
         self.bytes = none;
         self.payload_bytes = none;
         self.squares = none;
@@ -246,15 +262,18 @@ impl Slot {
     /// Adds one packet; true where there is more to it than a data segment or datagram of a running flow.
     #[inline(always)]
     pub fn count(&mut self, head: &mut Head, packet: &PacketMeta, now_ns: u64) -> bool {
+        self.fold();
         let (segments, len) = if packet.segments > 1 {
             self.count_super(packet)
         } else {
-            self.sum(packet.l3_len);
+            let len = u64::from(packet.l3_len);
+            self.bytes += len;
+            self.squares = self.squares.wrapping_add(len * len);
             (1, packet.l3_len)
         };
         let len = if len > 0xffff { u16::MAX } else { len as u16 };
         if head.packets == 0 {
-            self.first_ns = now_ns;
+            self.first = units(now_ns);
             self.len_min = len;
             self.len_max = len;
         } else if len < self.len_min {
@@ -263,7 +282,8 @@ impl Slot {
             self.len_max = len;
         }
         head.packets += segments;
-        self.note(packet.payload_len, now_ns);
+        self.payload_bytes += u64::from(packet.payload_len);
+        self.zero_payload += none(u64::from(packet.payload_len)) as u32;
         if packet.fragment {
             bump(&mut self.fragments);
         }
@@ -277,22 +297,6 @@ impl Slot {
         }
         self.count_flags(packet, segments);
         true
-    }
-
-    /// Adds the L3 length of a packet.
-    #[inline(always)]
-    pub const fn sum(&mut self, len: u32) {
-        let len = len as u64;
-        self.bytes += len;
-        self.squares = self.squares.wrapping_add(len * len);
-    }
-
-    /// Adds the L4 payload of a frame, and notes when it came.
-    #[inline(always)]
-    pub const fn note(&mut self, payload_len: u32, now_ns: u64) {
-        self.payload_bytes += payload_len as u64;
-        self.last_ns = now_ns;
-        self.zero_payload += ((payload_len as u64).wrapping_sub(1) >> 63) as u32;
     }
 
     /// A frame that leaves as several packets repeats its headers in each. The length is that of all but the last.
@@ -358,7 +362,7 @@ impl Slot {
     /// Whose slot it is.
     #[inline(always)]
     pub const fn key(&self) -> FlowKey {
-        let ports = u32::from_be(self.ends as u32);
+        let ports = u32::from_be(self.ports);
         FlowKey {
             remote: self.remote,
             local: self.local,
@@ -379,13 +383,13 @@ impl Slot {
     /// IP protocol number.
     #[inline(always)]
     pub const fn proto(&self) -> u8 {
-        (self.ends >> PROTO_SHIFT) as u8
+        self.kind as u8
     }
 
     /// `KEY_*` bits, [`SLOT_EGRESS`], [`SLOT_V4`].
     #[inline(always)]
     pub const fn flags(&self) -> u8 {
-        (self.ends >> FLAGS_SHIFT) as u8
+        (self.kind >> FLAGS_SHIFT) as u8
     }
 
     /// TCP segments with ACK, of `packets`.
@@ -395,24 +399,26 @@ impl Slot {
         if segments { packets.wrapping_sub(self.no_ack) } else { 0 }
     }
 
-    /// What it counted: `packets` of its head.
+    /// What it counted, and when: exactly, where the clock goes in whole units, as the kernel programs' does. `now_ns` is
+    /// no further from it than units reach ([`crate::table`]).
     #[inline(always)]
-    pub const fn half(&self, packets: u32) -> Half {
+    pub const fn half(&self, head: &Head, now_ns: u64) -> Half {
+        let lately = self.lately();
         Half {
-            packets: packets as u64,
-            bytes: self.bytes,
-            payload_bytes: self.payload_bytes,
-            squares: self.squares,
-            first_ns: self.first_ns,
-            last_ns: self.last_ns,
-            zero_payload: self.zero_payload,
+            packets: head.packets as u64,
+            bytes: self.bytes + lately.bytes,
+            payload_bytes: self.payload_bytes + lately.payload_bytes,
+            squares: self.squares.wrapping_add(lately.squares),
+            first_ns: whole(self.first, now_ns),
+            last_ns: whole(head.last, now_ns),
+            zero_payload: self.zero_payload + lately.zero_payload,
             fragments: self.fragments as u32,
             syn: self.syn as u32,
             synack: self.synack as u32,
             fin: self.fin as u32,
             rst: self.rst as u32,
-            psh: self.psh,
-            ack: self.acks(packets),
+            psh: self.psh + lately.psh,
+            ack: self.acks(head.packets),
             urg: self.urg as u32,
             ecn: self.ecn as u32,
             null: self.null as u32,
@@ -428,6 +434,7 @@ impl Slot {
 const _: () = {
     assert!(size_of::<Head>() == 16);
     assert!(size_of::<Slot>() == 128);
+    assert!(core::mem::offset_of!(Slot, bytes) == 64);
     assert!(size_of::<Bucket>() == 576);
 };
 

@@ -10,11 +10,13 @@ use crate::flow::{
 };
 use crate::packet::{PacketMeta, TCP_ACK, TCP_SYN};
 use crate::room::gives_way;
-use crate::slot::{Bucket, Head, IDLE_UNITS, Slot, idle, units};
+use crate::slot::{Bucket, Head, IDLE_UNITS, Slot, age, idle, units};
 use crate::talk::{self, Words};
 
 /// A count of packets that is not waited for to grow further.
 const MANY: u32 = 1 << 31;
+/// How long a record may be refused, in units: 19 hours, a quarter of what they have room for.
+const LONG_UNITS: u32 = 1 << 30;
 /// How often a flow's packets are counted per source.
 pub(crate) const TELL: u32 = 32;
 /// When a report that found no room is tried again, in units: about 17 ms.
@@ -66,6 +68,8 @@ pub struct Pass<'a> {
     pub ifindex: u32,
     /// Whether the remote side is allowlisted, where that is known.
     pub allowed: Option<bool>,
+    /// What becomes of [`Slot::clear`], where anything was looked for.
+    pub clear: Option<u32>,
 }
 
 /// What accounting a packet taught, for whoever counts per source: on the steady path of a flow it is empty but for
@@ -151,6 +155,9 @@ impl Pass<'_> {
                 head.state = state;
             }
         }
+        if let Some(epoch) = self.clear {
+            slot.clear = epoch;
+        }
         let odd = slot.count(head, self.packet, self.now_ns);
         let mut cause = due(head, slot, now);
         if talk::concerns(head, slot, self.packet, self.direction, odd) {
@@ -207,8 +214,8 @@ impl Pass<'_> {
         let wait = wait(self.interval_ns);
         let again = if wait < AGAIN_UNITS { wait } else { AGAIN_UNITS };
         slot.due = now.wrapping_add(again);
-        if head.packets >= MANY {
-            // Nothing has left for hours; before the count overflows it is given up, aloud.
+        if head.packets >= MANY || age(now, slot.first) >= LONG_UNITS {
+            // Nothing has left for hours; before the count or the units overflow it is given up, aloud.
             host.evicted(head.packets, false);
             empty(head, slot);
         }
@@ -240,7 +247,7 @@ impl Pass<'_> {
         }
         // The agent fetches what was silent for an interval and more. What began half an interval ago at most, as all there
         // is in a flood, it has not: one more look into memory to be spared.
-        let fetched = if self.now_ns.wrapping_sub(slot.first_ns) < self.interval_ns >> 1 {
+        let fetched = if units(self.now_ns).wrapping_sub(slot.first) < wait(self.interval_ns) >> 1 {
             0
         } else {
             host.taken(way)

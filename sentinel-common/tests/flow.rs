@@ -49,6 +49,7 @@ struct Flow {
 #[derive(Default)]
 struct Ring {
     cell: Rc<Cell<talk::Cell>>,
+    now_ns: u64,
     refuses: bool,
     asked: Option<u32>,
     told: FlowValue,
@@ -81,7 +82,7 @@ impl Host for Ring {
         self.asked = Some(cause);
         if !self.refuses {
             let state = u32::from(head.state & HEAD_TOLD);
-            self.told.absorb(slot.direction(), &slot.half(head.packets), state);
+            self.told.absorb(slot.direction(), &slot.half(head, self.now_ns), state);
         }
         !self.refuses
     }
@@ -110,9 +111,11 @@ impl Flow {
             interval_ns: INTERVAL << UNIT_SHIFT,
             ifindex: 1,
             allowed: None,
+            clear: None,
         };
         self.ring.cell = Rc::clone(&self.cell);
         self.ring.asked = None;
+        self.ring.now_ns = pass.now_ns;
         let (head, slot) = &mut self.slots[direction.number() as usize];
         let created = head.tag == 0;
         if created {
@@ -127,7 +130,7 @@ impl Flow {
         let mut value = self.ring.told;
         for (head, slot) in &self.slots {
             let state = u32::from(head.state & HEAD_TOLD);
-            value.absorb(slot.direction(), &slot.half(head.packets), state);
+            value.absorb(slot.direction(), &slot.half(head, self.ring.now_ns), state);
         }
         value
     }

@@ -22,6 +22,7 @@ const FLAGS: [u8; 6] = [TCP_ACK, TCP_ACK, TCP_SYN, TCP_SYN | TCP_ACK, TCP_ACK | 
 #[derive(Default)]
 struct Agent {
     refuses: bool,
+    now_ns: u64,
     /// Bucket at hand.
     bucket: usize,
     cells: HashMap<u64, Rc<Cell<talk::Cell>>>,
@@ -58,7 +59,7 @@ impl Host for Agent {
         if self.refuses {
             return false;
         }
-        let mut counts = slot.half(head.packets);
+        let mut counts = slot.half(head, self.now_ns);
         if let Some(fetched) = self.fetched.remove(&(self.bucket * WAYS + way, head.seq)) {
             counts.subtract(&fetched);
         }
@@ -91,7 +92,7 @@ impl Agent {
                     continue;
                 }
                 let number = index * WAYS + way;
-                let whole = slot.half(head.packets);
+                let whole = slot.half(head, now_ns);
                 let mut counts = whole;
                 if let Some(before) = self.fetched.insert((number, head.seq), whole) {
                     counts.subtract(&before);
@@ -147,8 +148,9 @@ proptest! {
             let hash = hash(&KEYS, &packet, direction);
             let (bucket, tag) = place(hash, direction);
             agent.bucket = bucket as usize % BUCKETS;
+            agent.now_ns = now_ns;
             let pass = Pass {
-                packet: &packet, direction, hash, now_ns, interval_ns: INTERVAL_NS, ifindex: 1, allowed: None,
+                packet: &packet, direction, hash, now_ns, interval_ns: INTERVAL_NS, ifindex: 1, allowed: None, clear: None,
             };
             let learned = pass.count(&mut buckets[bucket as usize % BUCKETS], tag, &mut agent);
             total += 1;

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{STATE_CLOSED, STATE_HANDSHAKE};
-use sentinel_common::hash::ends;
 use sentinel_common::slot::{Bucket, HEAD_BUSY, HEAD_FIN, HEAD_TOLD, Head, KEEP_UNITS, Slot, age};
 
 /// Slots of any flow with any counts.
@@ -21,12 +20,14 @@ fn slots() -> impl Strategy<Value = Slot> {
             Slot {
                 remote,
                 local,
-                ends: ends(words[0], words[1] as u8, words[1].to_be_bytes()[0] & 7),
-                last_ns: long(2),
+                ports: words[0],
+                kind: words[1] as u16 & 0x7ff,
+                lately: long(2),
+                lately_bytes: words[7],
                 bytes: long(3),
                 squares: long(4),
                 payload_bytes: long(5),
-                first_ns: long(6),
+                first: words[6],
                 ifindex: words[8],
                 zero_payload: words[9],
                 psh: words[10],
@@ -86,14 +87,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_told_of_a_slot_is_its_key_and_its_counts(slot in slots(), packets: u32, state: u16) {
-        let head = Head { tag: 1, last: 0, packets, seq: 7, state };
-        let mut record = FlowRecord { now_ns: 5, ..FlowRecord::default() };
-        slot.tell(&head, &mut record);
+    fn what_is_told_of_a_slot_is_its_key_and_its_counts(slot in slots(), packets: u32, state: u16, last: u32, now in 0u64..1 << 60) {
+        let head = Head { tag: 1, last, packets, seq: 7, state };
+        let mut record = FlowRecord::default();
+        slot.tell(&head, now, &mut record);
         prop_assert_eq!(record, FlowRecord {
-            now_ns: 5,
+            now_ns: now,
             key: slot.key(),
-            counts: slot.half(packets),
+            counts: slot.half(&head, now),
             state: u32::from(state & HEAD_TOLD),
             direction: slot.direction(),
             ifindex: slot.ifindex,

@@ -96,21 +96,22 @@ impl Host for Kernel<'_> {
     #[inline(always)]
     fn clear(&mut self, slot: &mut Slot) {
         const {
-            assert!(offset_of!(Slot, bytes) == 48 && offset_of!(Slot, squares) == 64);
-            assert!(offset_of!(Slot, payload_bytes) == 72 && offset_of!(Slot, first_ns) == 80);
-            assert!(
-                offset_of!(Slot, len_min) == 60 && offset_of!(Slot, zero_payload) == 96 && size_of::<Slot>() == 128
-            );
+            assert!(offset_of!(Slot, lately) == 32 && offset_of!(Slot, lately_bytes) == 48);
+            assert!(offset_of!(Slot, len_min) == 54 && offset_of!(Slot, len_max) == 56);
+            assert!(offset_of!(Slot, bytes) == 64 && offset_of!(Slot, first) == 88);
+            assert!(offset_of!(Slot, zero_payload) == 104 && size_of::<Slot>() == 128);
         }
         let words = core::ptr::from_mut(slot).cast::<u64>();
-        // SAFETY: all words are the slot's and aligned. They are what `Slot::clear` sets to zero, and padding.
+        // SAFETY: all words are the slot's and aligned. They are what `Slot::clear` sets to zero.
         unsafe {
-            words.add(6).write_volatile(0);
-            words.cast::<u32>().add(15).write_volatile(0);
+            words.add(4).write_volatile(0);
+            words.cast::<u32>().add(12).write_volatile(0);
+            words.cast::<u16>().add(27).write_volatile(0);
+            words.add(7).write_volatile(0);
             words.add(8).write_volatile(0);
             words.add(9).write_volatile(0);
             words.add(10).write_volatile(0);
-            words.add(12).write_volatile(0);
+            words.cast::<u32>().add(22).write_volatile(0);
             words.add(13).write_volatile(0);
             words.add(14).write_volatile(0);
             words.add(15).write_volatile(0);
@@ -123,14 +124,17 @@ impl Host for Kernel<'_> {
     }
 }
 
-/// Accounts a packet that passes, and says what that taught.
+/// Accounts a packet that passes, and says what that taught. `clear` is the number of the lists under which nothing was
+/// found for its source, or none where something was; `None` where nothing was looked for.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined")]
 pub(crate) fn packet(
     stat: &mut Stat,
     settings: &Settings,
     meta: &PacketMeta,
     direction: Direction,
     allowed: Option<bool>,
+    clear: Option<u32>,
     ifindex: u32,
     now: u64,
 ) -> Learned {
@@ -169,6 +173,7 @@ pub(crate) fn packet(
         interval_ns: settings.report_interval_ns,
         ifindex,
         allowed,
+        clear,
     };
     let learned = pass.count(bucket, tag, &mut kernel);
     if !learned.counted {
@@ -219,7 +224,7 @@ pub(crate) fn egress<const RESTORED: bool>(ctx: &TcContext) -> i32 {
     };
     stat.add(packets, u64::from(meta.segments));
     stat.add(octets, bytes);
-    let _ = packet(&mut stat, settings, meta, Direction::Egress, None, ifindex, now);
+    let _ = packet(&mut stat, settings, meta, Direction::Egress, None, None, ifindex, now);
     TC_ACT_UNSPEC
 }
 

@@ -27,6 +27,7 @@ use core::mem::size_of;
 use sentinel_common::event::{Header, KIND_SYN_FLOOD, SynFloodRecord, VERSION};
 use sentinel_common::flow::{Direction, PROTO_TCP};
 use sentinel_common::hash::hash;
+use sentinel_common::hint::NO_EPOCH;
 use sentinel_common::names::{SLOT_TABLE, STAGE_COOKIE};
 use sentinel_common::packet::{PacketMeta, PacketView, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 use sentinel_common::reflex::{PORT_CALM_NS, Turn};
@@ -217,7 +218,16 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         return xdp_code(verdict);
     }
     if matches!(verdict, Verdict::Pass) {
-        learned = account::packet(&mut stat, settings, meta, Direction::Ingress, Some(false), ifindex, now);
+        learned = account::packet(
+            &mut stat,
+            settings,
+            meta,
+            Direction::Ingress,
+            Some(false),
+            Some(NO_EPOCH),
+            ifindex,
+            now,
+        );
         learned.completed |= proven;
     }
     reflex::note(&mut stat, settings, meta, learned, false, ifindex, now);

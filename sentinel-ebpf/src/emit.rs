@@ -51,8 +51,7 @@ pub(crate) fn flow(
     }
     record(stat, |to: &mut FlowRecord| {
         to.header = FlowRecord::HEADER;
-        to.now_ns = now;
-        slot.tell(head, to);
+        slot.tell(head, now, to);
         to.cause = cause;
         to.slot = number;
     })

@@ -2,8 +2,9 @@
 
 use crate::allow::v4;
 use crate::emit;
+use crate::exact;
 use crate::limit;
-use crate::maps::{BLOCK_NET4, BLOCK_NET6, BLOCK4, BLOCK6, SETTINGS, longest};
+use crate::maps::{BLOCK_NET4, BLOCK_NET6, SETTINGS, longest};
 use crate::stat::{Stat, atomic_add};
 use crate::verifier::forget;
 use aya_ebpf::maps::lpm_trie::Key;
@@ -29,18 +30,10 @@ const STRIKES: u64 = 4;
 const SHADOW: u64 = 8;
 /// Bit of it: it is the exact source's.
 const EXACT: u64 = 16;
+/// Bit of what is found: an entry covers the source, whatever it says.
+const MET: u64 = 32;
 /// Where the action stands.
 const ACTION_SHIFT: u32 = 8;
-
-/// The entry of an exact address.
-#[inline(always)]
-pub(crate) fn exact(address: &Addr, ip_version: u8) -> Option<*mut BlockEntry> {
-    if ip_version == 4 {
-        BLOCK4.get_ptr_mut(tail(address))
-    } else {
-        BLOCK6.get_ptr_mut(&address.0)
-    }
-}
 
 /// Whether an exact source's entry drops the packet and leaves nothing to ask; then it has counted it. [`judge`] would
 /// come to the same, by a longer way.
@@ -60,8 +53,9 @@ pub(crate) fn strikes(settings: &Settings, entry: *mut BlockEntry, bytes: u64, n
     true
 }
 
-/// What the entries say of a packet from `meta.src`, whose own is `exact`.
+/// What the entries say of a packet from `meta.src`, whose own is `exact`; adds to `found` where there are any.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined")]
 pub(crate) fn judge(
     stat: &mut Stat,
     settings: &Settings,
@@ -70,6 +64,7 @@ pub(crate) fn judge(
     bytes: u64,
     ifindex: u32,
     now: u64,
+    found: &mut u64,
 ) -> Verdict {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let size = bytes | u64::from(ifindex) << 32;
@@ -79,13 +74,14 @@ pub(crate) fn judge(
     walk(&meta.src, meta.ip_version, exact, |entry, exact| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet(stat, meta, entry, size, now & !1 | says >> 1 & 1) };
-        over |= answer;
+        over |= answer | MET;
         if answer & SAYS == 0 {
             return false;
         }
         says = if exact { answer | EXACT } else { answer };
         !enforce || answer & SHADOW == 0
     });
+    *found |= over;
     if over & OVER != 0 {
         stat.count(Counter::Expired);
     }
@@ -204,7 +200,7 @@ pub(crate) fn leaving(
 ) -> bool {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let mut says = forget(0, now);
-    let own = exact(&meta.dst, meta.ip_version);
+    let own = exact::find(settings, &meta.dst, meta.ip_version);
     walk(&meta.dst, meta.ip_version, own, |entry, _| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet_leaving(entry, packets, bytes, now, says) };
@@ -278,12 +274,6 @@ fn walk(
             longest(&BLOCK_NET6, &Key::new(width, address.0))
         };
     }
-}
-
-/// The last four bytes where they stand: a copy for the helper to read would be one more to wait for.
-#[inline(always)]
-fn tail(address: &Addr) -> &[u8; 4] {
-    address.0.last_chunk().unwrap_or(&[0; 4])
 }
 
 /// Counts packets that an entry struck, or would have.

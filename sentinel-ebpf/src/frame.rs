@@ -52,7 +52,7 @@ impl Frame {
 
     /// `SPAN` bytes that begin `skip` bytes behind another window's beginning, if the frame has them.
     #[inline(always)]
-    pub(crate) fn behind<const SPAN: usize>(self, window: Window, skip: u32) -> Option<Window> {
+    pub(crate) fn behind<const SPAN: usize>(self, window: Window, skip: u64) -> Option<Window> {
         let skip = skip as usize;
         if skip > MAX_OFFSET || window.0 + skip + SPAN > self.end {
             return None;
@@ -76,6 +76,9 @@ impl Frame {
 
 /// Bytes of a frame that are known to be there. Loads are at constant offsets, and the verifier holds them against what
 /// was asked for; what lies beyond does not load.
+///
+/// What is loaded is as wide as registers are, and loaded anew by each call: cheaper than to keep it on the stack from one
+/// to the next.
 #[derive(Clone, Copy)]
 pub(crate) struct Window(usize);
 
@@ -88,25 +91,57 @@ impl Window {
 
     /// One byte.
     #[inline(always)]
-    pub(crate) fn byte<const OFFSET: usize>(self) -> u8 {
-        // SAFETY: within the frame, or the verifier refuses the program.
-        unsafe { *((self.0 + OFFSET) as *const u8) }
+    pub(crate) fn byte<const OFFSET: usize>(self) -> u64 {
+        #[cfg(target_arch = "bpf")]
+        {
+            let byte: u64;
+            // SAFETY: within the frame, or the verifier refuses the program.
+            unsafe {
+                core::arch::asm!(
+                    "{0} = *(u8 *)({1} + {2})",
+                    out(reg) byte,
+                    in(reg) self.0,
+                    const OFFSET,
+                    options(readonly, nostack)
+                );
+            }
+            byte
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as above.
+        u64::from(unsafe { ((self.0 + OFFSET) as *const u8).read_unaligned() })
     }
 
     /// Two bytes as they stand, at an even offset.
     #[inline(always)]
-    pub(crate) fn half<const OFFSET: usize>(self) -> u16 {
-        // SAFETY: as above; the kernel aligns frames to at least two bytes.
-        unsafe { *((self.0 + OFFSET) as *const u16) }
+    pub(crate) fn half<const OFFSET: usize>(self) -> u64 {
+        #[cfg(target_arch = "bpf")]
+        {
+            let half: u64;
+            // SAFETY: within the frame, or the verifier refuses the program.
+            unsafe {
+                core::arch::asm!(
+                    "{0} = *(u16 *)({1} + {2})",
+                    out(reg) half,
+                    in(reg) self.0,
+                    const OFFSET,
+                    options(readonly, nostack)
+                );
+            }
+            half
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as above.
+        u64::from(unsafe { ((self.0 + OFFSET) as *const u16).read_unaligned() })
     }
 
-    /// Four bytes as they stand, loaded anew by each call: cheaper than to keep them on the stack from one to the next.
+    /// Four bytes as they stand.
     #[inline(always)]
-    pub(crate) fn word<const OFFSET: usize>(self) -> u32 {
+    pub(crate) fn word<const OFFSET: usize>(self) -> u64 {
         #[cfg(target_arch = "bpf")]
         {
             let word: u64;
-            // SAFETY: as above.
+            // SAFETY: within the frame, or the verifier refuses the program.
             unsafe {
                 core::arch::asm!(
                     "{0} = *(u32 *)({1} + {2})",
@@ -116,16 +151,14 @@ impl Window {
                     options(readonly, nostack)
                 );
             }
-            word as u32
+            word
         }
         #[cfg(not(target_arch = "bpf"))]
         // SAFETY: as above.
-        unsafe {
-            ((self.0 + OFFSET) as *const u32).read_unaligned()
-        }
+        u64::from(unsafe { ((self.0 + OFFSET) as *const u32).read_unaligned() })
     }
 
-    /// Eight bytes as they stand, likewise.
+    /// Eight bytes as they stand.
     #[inline(always)]
     pub(crate) fn quad<const OFFSET: usize>(self) -> u64 {
         #[cfg(all(target_arch = "bpf", any(bpf_target_arch = "x86_64", bpf_target_arch = "aarch64")))]
@@ -145,20 +178,13 @@ impl Window {
         }
         #[cfg(not(all(target_arch = "bpf", any(bpf_target_arch = "x86_64", bpf_target_arch = "aarch64"))))]
         {
-            let halves = [self.word::<OFFSET>(), self.skip(4).word::<OFFSET>()].map(u64::from);
+            let halves = [self.word::<OFFSET>(), self.skip(4).word::<OFFSET>()];
             if cfg!(target_endian = "little") {
                 halves[0] | halves[1] << 32
             } else {
                 halves[0] << 32 | halves[1]
             }
         }
-    }
-
-    /// `N` bytes where they lie.
-    #[inline(always)]
-    pub(crate) fn bytes<const OFFSET: usize, const N: usize>(&self) -> &[u8; N] {
-        // SAFETY: as above, and nobody writes into the frame meanwhile.
-        unsafe { &*((self.0 + OFFSET) as *const [u8; N]) }
     }
 }
 

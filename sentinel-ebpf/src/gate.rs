@@ -7,6 +7,7 @@ use crate::account;
 use crate::allow::allowed;
 use crate::cookie;
 use crate::entry;
+use crate::exact;
 use crate::frame;
 use crate::hint;
 use crate::hook::Hook;
@@ -19,7 +20,7 @@ use crate::stat::Stat;
 use crate::verdict::forgotten;
 use crate::verifier::forget;
 use sentinel_common::flow::Direction;
-use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET};
+use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET, NO_EPOCH};
 use sentinel_common::names::STAGE_REDIRECT;
 use sentinel_common::packet::{PacketMeta, ParseError};
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
@@ -29,9 +30,8 @@ use sentinel_common::verdict::Verdict;
 /// Body of the ingress programs, wherever they hang.
 #[inline(always)]
 pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
-    let ifindex = hook.ifindex();
     let settings = SETTINGS.get();
-    let Some(mut stat) = Stat::of(ifindex) else {
+    let Some(mut stat) = Stat::of(hook.ifindex()) else {
         return H::code(Verdict::Pass);
     };
     let frame = hook.frame();
@@ -44,8 +44,8 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     let Some(meta) = scratch(0) else {
         return H::code(Verdict::Pass);
     };
-    let frame = hook.frame();
-    let bytes = hook.bytes(frame);
+    let (frame, ifindex) = (hook.frame(), hook.ifindex());
+    let bytes = hook.bytes();
     if let Err(error) = frame::parse(frame, meta) {
         stat.count(match error {
             ParseError::NotIp => Counter::NotIp,
@@ -67,12 +67,15 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     }
     let now = stat.now();
     let hints = hint::of(settings, &meta.src, meta.ip_version);
+    // Before anything is looked for: what is written meanwhile has another number.
+    let epoch = if hints == 0 { NO_EPOCH } else { hint::epoch() };
     let told = if hints == 0 && reflex::calm(meta, now) {
         // Most packets of most hosts: nothing is listed, nobody is limited, no port is under flood.
         count(&mut stat, Verdict::Pass, meta.ip_version, bytes);
         PASSES | told::<H>(Verdict::Pass)
     } else {
-        let Some(verdict) = judge(&mut stat, settings, meta, hints, bytes, ifindex, now) else {
+        let mut found = 0;
+        let Some(verdict) = judge(&mut stat, settings, meta, hints, bytes, ifindex, now, &mut found) else {
             count(&mut stat, Verdict::DropExact, meta.ip_version, bytes);
             #[cfg(feature = "kernel-debug")]
             debug(hook, meta, Verdict::DropExact);
@@ -96,18 +99,25 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
         } else {
             0
         };
-        passes | allowed | told::<H>(verdict)
+        let clear = if found == 0 && matches!(verdict, Verdict::Pass) {
+            CLEAR
+        } else {
+            0
+        };
+        passes | allowed | clear | told::<H>(verdict)
     };
     // What accounting needs to know of the verdict, so that the verifier walks it once and not once for each.
     let told = forget(told, now);
     if told & PASSES != 0 {
         let allowed = told & ALLOWED != 0;
+        let clear = (hints != 0).then_some(if told & CLEAR == 0 { NO_EPOCH } else { epoch });
         let learned = account::packet(
             &mut stat,
             settings,
             meta,
             Direction::Ingress,
             Some(allowed),
+            clear,
             ifindex,
             now,
         );
@@ -120,6 +130,8 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
 const PASSES: u64 = 1;
 /// Bit of it: its source is allowlisted.
 const ALLOWED: u64 = 2;
+/// Bit of it: nothing that is listed covers its source.
+const CLEAR: u64 = 4;
 /// Where the hook's code stands.
 const CODE_SHIFT: u32 = 32;
 
@@ -138,8 +150,10 @@ fn debug<H: Hook>(hook: &H, meta: &PacketMeta, verdict: Verdict) {
 }
 
 /// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, pass. `None`
-/// where its own entry drops it, which is what blocked packets mostly meet, and short work.
+/// where its own entry drops it, which is what blocked packets mostly meet, and short work. `found` stays 0 where nothing
+/// that is listed covers the source.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined")]
 fn judge(
     stat: &mut Stat,
     settings: &Settings,
@@ -148,6 +162,7 @@ fn judge(
     bytes: u64,
     ifindex: u32,
     now: u64,
+    found: &mut u64,
 ) -> Option<Verdict> {
     let mut verdict = Verdict::Pass;
     if hints != 0 {
@@ -155,16 +170,16 @@ fn judge(
             return Some(Verdict::PassAllowed);
         }
         if hints & HINT_ENTRY != 0 {
-            let exact = entry::exact(&meta.src, meta.ip_version);
+            let exact = exact::find(settings, &meta.src, meta.ip_version);
             if let Some(exact) = exact
                 && entry::strikes(settings, exact, bytes, now)
             {
                 return None;
             }
-            verdict = entry::judge(stat, settings, meta, exact, bytes, ifindex, now);
+            verdict = entry::judge(stat, settings, meta, exact, bytes, ifindex, now, found);
         }
         if hints & (HINT_LIST | HINT_LIST_NET) != 0 && list::may_add(settings, verdict) {
-            verdict = list::stricter(verdict, list::judge(stat, settings, meta, hints, bytes, now));
+            verdict = list::stricter(verdict, list::judge(stat, settings, meta, hints, bytes, now, found));
         }
         if !list::may_add(settings, verdict) {
             return Some(verdict);

@@ -1,9 +1,11 @@
 //! Reads the hints of an address: on the way of a packet nobody listed, the only question asked of the lists.
 
-use crate::maps::{HINT4, HINT6};
+use crate::maps::{EPOCH, HINT4, HINT6};
 use aya_ebpf::maps::Array;
 use sentinel_common::addr::Addr;
-use sentinel_common::hint::{HINT_ALL, cell4, cell6_long, cell6_middle, cell6_short, high64, low32, place};
+use sentinel_common::hint::{
+    HINT_ALL, NO_EPOCH, cell4, cell6_short, high64, long, low32, middle, part, place, scattered,
+};
 use sentinel_common::settings::Settings;
 
 /// The `HINT_*` bits of an address: what may be listed there.
@@ -12,7 +14,7 @@ pub(crate) fn of(settings: &Settings, address: &Addr, ip_version: u8) -> u32 {
     if ip_version == 4 {
         of4(low32(address))
     } else {
-        of6(high64(address), settings.seed)
+        of6(settings, high64(address))
     }
 }
 
@@ -22,20 +24,67 @@ pub(crate) fn of4(address: u32) -> u32 {
     cell(&HINT4, cell4(address))
 }
 
+/// The word of an IPv4 address, in which others have theirs.
+#[inline(always)]
+pub(crate) fn near4(address: u32) -> Option<u64> {
+    word(&HINT4, place(cell4(address)).0)
+}
+
+/// Its hints in that word.
+#[inline(always)]
+pub(crate) fn within4(word: u64, address: u32) -> u32 {
+    (word >> place(cell4(address)).1) as u32 & HINT_ALL
+}
+
 /// Those of an IPv6 address; `high` is its first half as a host integer.
 #[inline(always)]
-pub(crate) fn of6(high: u64, seed: u64) -> u32 {
-    cell(&HINT6, cell6_short(high)) | cell(&HINT6, cell6_middle(high, seed)) | cell(&HINT6, cell6_long(high, seed))
+pub(crate) fn of6(settings: &Settings, high: u64) -> u32 {
+    let [second, third] = scattered(high, settings.factors6);
+    let mut hints = 0;
+    if hinted6(settings, 0, high) {
+        hints |= cell(&HINT6, cell6_short(high));
+    }
+    if hinted6(settings, 1, second) {
+        hints |= cell(&HINT6, middle(second));
+    }
+    if hinted6(settings, 2, third) {
+        hints |= cell(&HINT6, long(third));
+    }
+    hints
+}
+
+/// Whether there may be anything where an address or hash leads to.
+#[inline(always)]
+fn hinted6(settings: &Settings, region: usize, leads: u64) -> bool {
+    // SAFETY: the agent stores whole words.
+    let parts = unsafe { (&raw const settings.hinted6[region]).read_volatile() };
+    parts >> part(leads) & 1 != 0
+}
+
+/// The number of the lists' latest change: as long as it stays, a source that nothing was found for stays one.
+#[inline(always)]
+pub(crate) fn epoch() -> u32 {
+    // SAFETY: the pointer is fresh from the map; the agent stores the whole word, after what it tells of.
+    EPOCH
+        .get_ptr(0)
+        .map_or(NO_EPOCH, |word| unsafe { word.read_volatile() })
+}
+
+/// Whether nothing that was found under a number has changed since.
+#[inline(always)]
+pub(crate) fn holds(number: u32) -> bool {
+    number != NO_EPOCH && number == epoch()
 }
 
 #[inline(always)]
 fn cell(map: &Array<u64>, cell: u32) -> u32 {
-    let (word, shift) = place(cell);
+    let (at, shift) = place(cell);
     // Every cell has its word; where it had none, what is listed would have to be looked up.
-    let Some(word) = map.get_ptr(word) else {
-        return HINT_ALL;
-    };
+    word(map, at).map_or(HINT_ALL, |word| (word >> shift) as u32 & HINT_ALL)
+}
+
+#[inline(always)]
+fn word(map: &Array<u64>, at: u32) -> Option<u64> {
     // SAFETY: the pointer is fresh from the map; the agent stores whole words.
-    let word = unsafe { word.read_volatile() };
-    (word >> shift) as u32 & HINT_ALL
+    map.get_ptr(at).map(|word| unsafe { word.read_volatile() })
 }

@@ -17,7 +17,7 @@ pub(crate) trait Hook {
     /// Its linear part, from the Ethernet header on.
     fn frame(&self) -> Frame;
     /// Length of the whole frame, bytes.
-    fn bytes(&self, frame: Frame) -> u64;
+    fn bytes(&self) -> u64;
     /// The XDP context, for what only XDP can do (rewriting into another frame, answering); `None` on tc.
     #[cfg_attr(
         not(feature = "kernel-debug"),
@@ -46,12 +46,12 @@ impl<const FRAGS: bool> Hook for Xdp<'_, FRAGS> {
     }
 
     #[inline(always)]
-    fn bytes(&self, frame: Frame) -> u64 {
+    fn bytes(&self) -> u64 {
         if FRAGS {
             // SAFETY: the context is the kernel's own.
             unsafe { bpf_xdp_get_buff_len(self.0.ctx) }
         } else {
-            frame.len()
+            (self.0.data_end() - self.0.data()) as u64
         }
     }
 
@@ -97,7 +97,7 @@ impl Hook for Tc<'_> {
     }
 
     #[inline(always)]
-    fn bytes(&self, _frame: Frame) -> u64 {
+    fn bytes(&self) -> u64 {
         u64::from(self.0.len())
     }
 

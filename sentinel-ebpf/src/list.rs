@@ -32,7 +32,7 @@ pub(crate) fn stricter(entry: Verdict, lists: Verdict) -> Verdict {
     }
 }
 
-/// What the lists say of a packet from `meta.src`; `hints` are its source's.
+/// What the lists say of a packet from `meta.src`; `hints` are its source's. Adds to `found` what lists have it.
 #[inline(always)]
 pub(crate) fn judge(
     stat: &mut Stat,
@@ -41,6 +41,7 @@ pub(crate) fn judge(
     hints: u32,
     bytes: u64,
     now: u64,
+    found: &mut u64,
 ) -> Verdict {
     // SAFETY: a reference is readable. Read once: a list exchanged meanwhile counts from the next packet on.
     let versions = unsafe { (&raw const settings.list_versions).read_volatile() };
@@ -60,6 +61,7 @@ pub(crate) fn judge(
     if lists == 0 {
         return Verdict::Pass;
     }
+    *found |= u64::from(lists);
     outcome(stat, settings, lists, versions, bytes, now)
 }
 

@@ -27,6 +27,7 @@ mod cookie;
 mod debug;
 mod emit;
 mod entry;
+mod exact;
 mod frame;
 mod gate;
 mod hint;

@@ -7,13 +7,14 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::helpers::bpf_map_lookup_elem;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use core::cell::UnsafeCell;
 use sentinel_common::entry::{AllowEntry, BlockEntry};
+use sentinel_common::exact;
 use sentinel_common::hint::{WORDS4, WORDS6};
 use sentinel_common::list::{Bucket4, Bucket6, ListHits, MAX_LISTS, NetSlot, Standing};
 use sentinel_common::names::{
-    ALLOW_CAPACITY, BLOCK_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, LIMIT_SETS, LIST_NET_CAPACITY, MAX_INTERFACES,
+    ALLOW_CAPACITY, BLOCK_NET_CAPACITY, FLOW_CAPACITY, LIMIT_SETS, LIST_NET_CAPACITY, MAX_INTERFACES,
     REDIRECT_CAPACITY, RING_BYTES, SLOT_TABLE, SOURCE_BUCKETS, STAGES as STAGE_COUNT,
 };
 use sentinel_common::packet::PacketMeta;
@@ -65,9 +66,13 @@ pub(crate) static ALLOW4: LpmTrie<[u8; 4], AllowEntry> = LpmTrie::with_max_entri
 pub(crate) static ALLOW6: LpmTrie<[u8; 16], AllowEntry> = LpmTrie::with_max_entries(ALLOW_CAPACITY, 0);
 
 #[map]
-pub(crate) static BLOCK4: HashMap<[u8; 4], BlockEntry> = HashMap::with_max_entries(BLOCK_CAPACITY, 0);
+pub(crate) static BLOCK4: Array<exact::Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static BLOCK6: HashMap<[u8; 16], BlockEntry> = HashMap::with_max_entries(BLOCK_CAPACITY, 0);
+pub(crate) static BLOCK6: Array<exact::Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static ENTRY4: Array<exact::Cell> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static ENTRY6: Array<exact::Cell> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static BLOCK_NET4: LpmTrie<[u8; 4], BlockEntry> = LpmTrie::with_max_entries(BLOCK_NET_CAPACITY, 0);
 #[map]
@@ -77,6 +82,8 @@ pub(crate) static BLOCK_NET6: LpmTrie<[u8; 16], BlockEntry> = LpmTrie::with_max_
 pub(crate) static HINT4: Array<u64> = Array::with_max_entries(WORDS4, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static HINT6: Array<u64> = Array::with_max_entries(WORDS6, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static EPOCH: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static LIST4: Array<Bucket4> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]

@@ -15,6 +15,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use core::mem::size_of;
 use sentinel_common::addr::Addr;
 use sentinel_common::flow::{Direction, PROTO_UDP};
+use sentinel_common::hint::NO_EPOCH;
 use sentinel_common::names::STAGE_REDIRECT;
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::redirect::{
@@ -62,7 +63,16 @@ pub(crate) fn redirect<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     };
     stat.count(packets);
     stat.add(octets, bytes);
-    account::packet(&mut stat, settings, meta, Direction::Ingress, Some(false), ifindex, now);
+    account::packet(
+        &mut stat,
+        settings,
+        meta,
+        Direction::Ingress,
+        Some(false),
+        Some(NO_EPOCH),
+        ifindex,
+        now,
+    );
     XDP_PASS
 }
 

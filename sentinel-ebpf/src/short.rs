@@ -1,5 +1,6 @@
 //! The short way, which most packets go: a plain packet of a running flow from a source nobody listed is counted and
-//! passes; a packet of a blocked source is counted and dropped.
+//! passes; a packet of a blocked source is counted and dropped. Where something is listed near a source and nothing for
+//! itself, the whole way notes so with its flow, and that holds until the lists change.
 //!
 //! Every question is the whole way's own (`gate`), asked in its order of the packet where it lies, and whatever is not as
 //! most packets are goes the whole way, with nothing done yet. What the two come to is the same: what fits is said in
@@ -7,17 +8,18 @@
 
 use crate::ahead;
 use crate::entry;
+use crate::exact;
 use crate::frame::{Frame, Window};
 use crate::gate;
 use crate::hint;
 use crate::hook::Hook;
-use crate::maps::{BLOCK4, BLOCK6, FLOWS};
+use crate::maps::FLOWS;
 use crate::reflex;
 use crate::stat::Stat;
 use crate::verifier::forget;
 use sentinel_common::entry::BlockEntry;
 use sentinel_common::flow::{Direction, PROTO_TCP, PROTO_UDP};
-use sentinel_common::hash::{ends, hash4, hash6, place};
+use sentinel_common::hash::{hash4, hash6, kind, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::{TCP_ACK, TCP_PSH};
 use sentinel_common::plain::Plain;
@@ -26,15 +28,37 @@ use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT, Settings};
 use sentinel_common::slot::{Head, SLOT_V4, Slot, WAYS};
 use sentinel_common::verdict::Verdict;
 
-const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
-const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
-const ETHERTYPE_VLAN: u16 = 0x8100_u16.to_be();
+const ETHERTYPE_IPV4: u64 = 0x0800_u16.to_be() as u64;
+const ETHERTYPE_IPV6: u64 = 0x86dd_u16.to_be() as u64;
+const ETHERTYPE_VLAN: u64 = 0x8100_u16.to_be() as u64;
+/// Of the first eight bytes of an IPv4 header, as they stand: version and length, and what fragments have.
+const SHAPE: u64 = u64::from_ne_bytes([0xff, 0, 0, 0, 0, 0, 0x3f, 0xff]);
+/// One without options, of a packet that is whole.
+const PLAIN: u64 = u64::from_ne_bytes([0x45, 0, 0, 0, 0, 0, 0, 0]);
 /// Ethernet, IPv4 without options, a TCP header without.
 const SPAN4: usize = 14 + 20 + 20;
 /// The same with IPv6.
 const SPAN6: usize = 14 + 40 + 20;
+/// The kind of an IPv4 flow, but for its protocol.
+const V4: u64 = kind(0, SLOT_V4) as u64;
+const TCP: u64 = PROTO_TCP as u64;
+const UDP: u64 = PROTO_UDP as u64;
+/// Of the two bytes of a TCP header behind its numbers, as they stand: where the payload begins, and the flags asked.
+const OFFSET: u64 = two(0xf0, 0);
+const FLAGS: u64 = two(0, !TCP_PSH);
+/// A header without options, and a segment that acknowledges.
+const BARE: u64 = two(0x50, 0);
+const ACK: u64 = two(0, TCP_ACK);
+/// Shifts that make words of 32 bits beyond a bare header into bytes, and bring the flag PSH down.
+const OPTIONS_SHIFT: u32 = BARE.trailing_zeros() - 2;
+const PSH_SHIFT: u32 = two(0, TCP_PSH).trailing_zeros();
 /// Where the IP header stands, in a window that begins so that the EtherType is at 12.
 const L3: usize = 14;
+
+/// Two bytes of a packet as they stand in a register.
+const fn two(first: u8, second: u8) -> u64 {
+    u16::from_ne_bytes([first, second]) as u64
+}
 
 /// What the short way does with a packet; `None` to let it go the whole way.
 #[inline(always)]
@@ -43,82 +67,217 @@ pub(crate) fn verdict<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, f
     if settings.flags & BOTH != BOTH {
         return None;
     }
-    let mut at = 0;
     let mut window = frame.window::<SPAN4>(0)?;
     let mut ethertype = window.half::<12>();
     if ethertype == ETHERTYPE_VLAN {
-        at = 4;
         window = frame.window::<SPAN4>(4)?;
         ethertype = window.half::<12>();
     }
     if ethertype == ETHERTYPE_IPV4 {
-        ipv4(hook, stat, settings, frame, window)
+        ipv4(hook, stat, settings, window)
     } else if ethertype == ETHERTYPE_IPV6 {
-        ipv6(hook, stat, settings, frame, frame.window::<SPAN6>(at)?)
+        ipv6(hook, stat, settings, frame, frame.behind::<SPAN6>(window, 0)?)
     } else {
         None
     }
 }
 
 #[inline(always)]
-fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, window: Window) -> Option<i32> {
-    let len = u32::from(u16::from_be(window.half::<{ L3 + 2 }>()));
+fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, window: Window) -> Option<i32> {
+    let len = u64::from(u16::from_be(window.half::<{ L3 + 2 }>() as u16));
     // Without options, whole, and no shorter than its header.
-    if window.byte::<L3>() != 0x45 || window.half::<{ L3 + 6 }>() & 0x3fff_u16.to_be() != 0 || len < 20 {
+    if window.quad::<L3>() & SHAPE != PLAIN || len < 20 {
         return None;
     }
     let now = stat.now();
-    let source = window.word::<{ L3 + 12 }>();
-    let hints = hint::of4(u32::from_be(source));
-    if hints != 0 {
-        let entry = own(hints, || BLOCK4.get_ptr_mut(window.bytes::<{ L3 + 12 }, 4>()))?;
-        return dropped::<H>(stat, settings, entry, 4, hook.bytes(frame), now);
+    let source = u32::from_be(window.word::<{ L3 + 12 }>() as u32);
+    let near = hint::near4(source)?;
+    if near != 0 {
+        // Asked anew, lest it is kept for the few that come here.
+        let hints = hint::within4(near, u32::from_be(window.word::<{ L3 + 12 }>() as u32));
+        if hints != 0 {
+            if let Some(entry) = own(hints, || exact::find4(settings, window.word::<{ L3 + 12 }>() as u32)) {
+                return dropped(hook, stat, settings, entry, 4, now);
+            }
+            stat.note_beside();
+        }
     }
-    let proto = window.byte::<{ L3 + 9 }>();
-    let ends = ends(window.word::<{ L3 + 20 }>(), proto, SLOT_V4);
-    let hash = hash4(&settings.keys, source, window.word::<{ L3 + 16 }>(), ends);
-    let (head, slot) = place_of(stat, settings, hash, source_word4(source), now)?;
-    if !slot.is4(window.word::<{ L3 + 12 }>(), window.word::<{ L3 + 16 }>(), ends) {
+    // While a port is under flood, cookies may answer, and nothing else comes of a packet.
+    if reflex::flooded(now) {
         return None;
     }
-    let plain = transport(window.skip(L3 + 20), proto, len, len - 20, now)?;
-    passed(hook, frame, stat, head, slot, &plain, 4)
+    let hash = hash4(
+        |n| key(settings, n),
+        || window.word::<{ L3 + 12 }>(),
+        || window.word::<{ L3 + 16 }>(),
+        || window.word::<{ L3 + 20 }>(),
+        || window.byte::<{ L3 + 9 }>(),
+    );
+    let (head, slot) = place_of(stat, settings, hash, || {
+        source_word4(window.word::<{ L3 + 12 }>() as u32)
+    })?;
+    // While a source is limited, there is more to ask.
+    if reflex::limiting(stat.clock()) {
+        return None;
+    }
+    let proto = window.byte::<{ L3 + 9 }>();
+    if window.word::<{ L3 + 12 }>() != u64::from(slot.remote.tail())
+        || window.word::<{ L3 + 16 }>() != u64::from(slot.local.tail())
+        || window.word::<{ L3 + 20 }>() != u64::from(slot.ports)
+        || u64::from(slot.kind) != proto | V4
+        || stat.take_beside() && !hint::holds(slot.clear)
+    {
+        return None;
+    }
+    let plain = transport(|| window.half::<{ L3 + 32 }>(), proto, len, len - 20, stat.clock())?;
+    passed(hook, stat, head, slot, &plain, 4)
 }
 
 #[inline(always)]
 fn ipv6<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, frame: Frame, window: Window) -> Option<i32> {
-    let source = [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()];
-    let target = [window.quad::<{ L3 + 24 }>(), window.quad::<{ L3 + 32 }>()];
     // An address whose first half is zero may be an IPv4-mapped one.
-    if window.byte::<L3>() & 0xf0 != 0x60 || source[0] == 0 || target[0] == 0 {
+    if window.byte::<L3>() & 0xf0 != 0x60 || window.quad::<{ L3 + 8 }>() == 0 || window.quad::<{ L3 + 24 }>() == 0 {
         return None;
     }
-    let payload_len = u32::from(u16::from_be(window.half::<{ L3 + 4 }>()));
-    let mut proto = window.byte::<{ L3 + 6 }>();
-    let mut carried = window.skip(L3 + 40);
-    let mut l4_len = payload_len;
+    let payload_len = u64::from(u16::from_be(window.half::<{ L3 + 4 }>() as u16));
+    let proto = window.byte::<{ L3 + 6 }>();
     let now = stat.now();
-    if proto != PROTO_TCP && proto != PROTO_UDP {
-        let walked;
-        (proto, walked) = extensions(frame, carried, proto, payload_len, now)?;
-        carried = frame.behind::<20>(carried, walked)?;
-        l4_len -= walked;
+    if proto == TCP || proto == UDP {
+        return carried6(hook, stat, settings, window, &window, payload_len, payload_len, now);
     }
-    let hints = hint::of6(u64::from_be(source[0]), settings.seed);
+    let first = window.skip(L3 + 40);
+    let (proto, walked) = extensions(frame, first, proto, payload_len, now)?;
+    let behind = Behind {
+        window: frame.behind::<20>(first, walked)?,
+        proto,
+    };
+    carried6(
+        hook,
+        stat,
+        settings,
+        window,
+        &behind,
+        payload_len,
+        payload_len - walked,
+        now,
+    )
+}
+
+/// What an IPv6 packet carries: right behind its header, where a window of the whole has it too.
+trait Carried {
+    /// TCP or UDP.
+    fn proto(&self) -> u64;
+    /// The ports as they stand.
+    fn ports(&self) -> u64;
+    /// Of a TCP header the two bytes behind its numbers.
+    fn bits(&self) -> u64;
+}
+
+impl Carried for Window {
+    #[inline(always)]
+    fn proto(&self) -> u64 {
+        self.byte::<{ L3 + 6 }>()
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> u64 {
+        self.word::<{ L3 + 40 }>()
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        self.half::<{ L3 + 52 }>()
+    }
+}
+
+/// Behind extension headers.
+struct Behind {
+    window: Window,
+    proto: u64,
+}
+
+impl Carried for Behind {
+    #[inline(always)]
+    fn proto(&self) -> u64 {
+        self.proto
+    }
+
+    #[inline(always)]
+    fn ports(&self) -> u64 {
+        self.window.word::<0>()
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        self.window.half::<12>()
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined")]
+fn carried6<H: Hook>(
+    hook: &H,
+    stat: &mut Stat,
+    settings: &Settings,
+    window: Window,
+    carried: &impl Carried,
+    payload_len: u64,
+    l4_len: u64,
+    now: u64,
+) -> Option<i32> {
+    let hints = hint::of6(settings, u64::from_be(window.quad::<{ L3 + 8 }>()));
     if hints != 0 {
-        let entry = own(hints, || BLOCK6.get_ptr_mut(window.bytes::<{ L3 + 8 }, 16>()))?;
-        return dropped::<H>(stat, settings, entry, 6, hook.bytes(frame), now);
+        if let Some(entry) = own(hints, || {
+            exact::find6(settings, [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()])
+        }) {
+            return dropped(hook, stat, settings, entry, 6, now);
+        }
+        stat.note_beside();
     }
-    let ends = ends(carried.word::<0>(), proto, 0);
-    let hash = hash6(&settings.keys, source, target, ends);
-    let (head, slot) = place_of(stat, settings, hash, source_word6(source[0]), now)?;
-    let source = [window.quad::<{ L3 + 8 }>(), window.quad::<{ L3 + 16 }>()];
-    let target = [window.quad::<{ L3 + 24 }>(), window.quad::<{ L3 + 32 }>()];
-    if !slot.is6(source, target, ends) {
+    if reflex::flooded(now) {
         return None;
     }
-    let plain = transport(carried, proto, payload_len + 40, l4_len, now)?;
-    passed(hook, frame, stat, head, slot, &plain, 6)
+    let word = |n| match n {
+        0 => window.word::<{ L3 + 8 }>(),
+        1 => window.word::<{ L3 + 12 }>(),
+        2 => window.word::<{ L3 + 16 }>(),
+        3 => window.word::<{ L3 + 20 }>(),
+        4 => window.word::<{ L3 + 24 }>(),
+        5 => window.word::<{ L3 + 28 }>(),
+        6 => window.word::<{ L3 + 32 }>(),
+        _ => window.word::<{ L3 + 36 }>(),
+    };
+    let hash = hash6(|n| key(settings, n), word, || carried.ports(), || carried.proto());
+    let (head, slot) = place_of(stat, settings, hash, || source_word6(window.quad::<{ L3 + 8 }>()))?;
+    if reflex::limiting(stat.clock()) {
+        return None;
+    }
+    let ([a, b], [c, d]) = (slot.remote.halves(), slot.local.halves());
+    if window.quad::<{ L3 + 8 }>() != a
+        || window.quad::<{ L3 + 16 }>() != b
+        || window.quad::<{ L3 + 24 }>() != c
+        || window.quad::<{ L3 + 32 }>() != d
+        || carried.ports() != u64::from(slot.ports)
+        || carried.proto() != u64::from(slot.kind)
+        || stat.take_beside() && !hint::holds(slot.clear)
+    {
+        return None;
+    }
+    let plain = transport(
+        || carried.bits(),
+        carried.proto(),
+        payload_len + 40,
+        l4_len,
+        stat.clock(),
+    )?;
+    passed(hook, stat, head, slot, &plain, 6)
+}
+
+/// One of the keys of the hash, read when it is needed.
+#[inline(always)]
+fn key(settings: &Settings, n: usize) -> u64 {
+    // SAFETY: a word of the settings, which the agent stores whole.
+    unsafe { (&raw const settings.keys.words[n]).read_volatile() }
 }
 
 /// The entry of the source itself, where nothing but entries is listed near it.
@@ -133,13 +292,14 @@ fn own(hints: u32, entry: impl FnOnce() -> Option<*mut BlockEntry>) -> Option<*m
 /// Drops the packet, if that is all its source's own entry has to say.
 #[inline(always)]
 fn dropped<H: Hook>(
+    hook: &H,
     stat: &mut Stat,
     settings: &Settings,
     entry: *mut BlockEntry,
     ip_version: u8,
-    bytes: u64,
     now: u64,
 ) -> Option<i32> {
+    let bytes = hook.bytes();
     if !entry::strikes(settings, entry, bytes, now) {
         return None;
     }
@@ -151,7 +311,6 @@ fn dropped<H: Hook>(
 #[inline(always)]
 fn passed<H: Hook>(
     hook: &H,
-    frame: Frame,
     stat: &mut Stat,
     head: &mut Head,
     slot: &mut Slot,
@@ -162,35 +321,29 @@ fn passed<H: Hook>(
         return None;
     }
     plain.count(head, slot);
-    gate::count(stat, Verdict::Pass, ip_version, hook.bytes(frame));
+    gate::count(stat, Verdict::Pass, ip_version, hook.bytes());
     Some(H::code(Verdict::Pass))
 }
 
-/// The place where a flow of this hash is counted, if it has one: whose it is, is still to be asked. Nothing while a
-/// source is limited or a port under flood, since then there is more to ask.
+/// The place where a flow of this hash is counted, if it has one: whose it is, is still to be asked.
 #[inline(always)]
 fn place_of(
     stat: &Stat,
     settings: &Settings,
     hash: u64,
-    source: u64,
-    now: u64,
+    source: impl FnOnce() -> u64,
 ) -> Option<(&'static mut Head, &'static mut Slot)> {
-    // Cookies may answer, and nothing else comes of it.
-    if reflex::flooded(now) {
-        return None;
-    }
     let (bucket, tag) = place(hash, Direction::Ingress);
     let index = stat.bucket(settings, bucket);
     // SAFETY: the element is this CPU's and lives as long as the map, the program does not nest in itself, and the agent
     // only reads it.
     let bucket = unsafe { &mut *FLOWS.get_ptr_mut(index)? };
+    if bucket.heads[0].tag == tag {
+        return Some((&mut bucket.heads[0], &mut bucket.slots[0]));
+    }
     let way = bucket.find(tag) as usize & (WAYS - 1);
     if bucket.heads[way].tag != tag {
-        ahead::new_flow(settings, bucket, hash, source);
-        return None;
-    }
-    if reflex::limiting(now) {
+        ahead::new_flow(settings, bucket, hash, source());
         return None;
     }
     Some((&mut bucket.heads[way], &mut bucket.slots[way]))
@@ -199,40 +352,41 @@ fn place_of(
 /// Walks over up to two extension headers of kinds that change nothing (hop-by-hop, routing, destination options): the
 /// protocol behind them, TCP or UDP, and their length.
 #[inline(always)]
-fn extensions(frame: Frame, first: Window, proto: u8, payload_len: u32, now: u64) -> Option<(u8, u32)> {
+fn extensions(frame: Frame, first: Window, proto: u64, payload_len: u64, now: u64) -> Option<(u64, u64)> {
     let (mut proto, mut walked) = step(first, proto, 0, payload_len)?;
-    if proto != PROTO_TCP && proto != PROTO_UDP {
+    if proto != TCP && proto != UDP {
         (proto, walked) = step(frame.behind::<8>(first, walked)?, proto, walked, payload_len)?;
-        if proto != PROTO_TCP && proto != PROTO_UDP {
+        if proto != TCP && proto != UDP {
             return None;
         }
     }
     // However many there were, from here on it is one length.
-    Some((proto, forget(u64::from(walked), now) as u32))
+    Some((proto, forget(walked, now)))
 }
 
 /// Steps over one of them, at the beginning of a window.
 #[inline(always)]
-fn step(window: Window, proto: u8, walked: u32, payload_len: u32) -> Option<(u8, u32)> {
+fn step(window: Window, proto: u64, walked: u64, payload_len: u64) -> Option<(u64, u64)> {
     if !matches!(proto, 0 | 43 | 60) {
         return None;
     }
-    let word = window.half::<0>().to_ne_bytes();
-    let walked = walked + (u32::from(word[1]) + 1) * 8;
-    (walked <= payload_len).then_some((word[0], walked))
+    let walked = walked + (window.byte::<1>() + 1) * 8;
+    (walked <= payload_len).then_some((window.byte::<0>(), walked))
 }
 
-/// What is to be counted of a packet whose L4 header is at the beginning of a window.
+/// What is to be counted of a packet. Of a TCP header, `bits` are the two bytes behind its numbers.
 #[inline(always)]
-fn transport(window: Window, proto: u8, len: u32, l4_len: u32, now_ns: u64) -> Option<Plain> {
-    let (payload_len, psh) = if proto == PROTO_TCP {
-        let bits = window.byte::<13>();
-        let header_len = u32::from(window.byte::<12>()) >> 2 & 0x3c;
-        if l4_len < 20 || l4_len < header_len || bits & !TCP_PSH != TCP_ACK {
+fn transport(bits: impl FnOnce() -> u64, proto: u64, len: u64, l4_len: u64, now_ns: u64) -> Option<Plain> {
+    let (payload_len, psh) = if proto == TCP {
+        let bits = bits();
+        // Of a header that says it is shorter than one, this is more than any packet has.
+        let options = (bits & OFFSET).wrapping_sub(BARE) >> OPTIONS_SHIFT;
+        let payload = l4_len.wrapping_sub(20).wrapping_sub(options);
+        if payload > 0xffff || bits & FLAGS != ACK {
             return None;
         }
-        (l4_len - header_len, u32::from(bits) >> 3 & 1)
-    } else if proto == PROTO_UDP && l4_len >= 8 {
+        (payload, bits >> PSH_SHIFT & 1)
+    } else if proto == UDP && l4_len >= 8 {
         (l4_len - 8, 0)
     } else {
         return None;

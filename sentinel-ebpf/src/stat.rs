@@ -4,9 +4,11 @@
 
 use crate::maps::{EVENTS, SLOTS, STATS};
 use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
+use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use sentinel_common::names::SLOT_TABLE;
 use sentinel_common::settings::{BUDGET_CARRY, BUDGET_WINDOW_SHIFT, Settings};
+use sentinel_common::slot::UNIT_SHIFT;
 use sentinel_common::stat::{Counter, CpuBlock};
 
 /// This CPU's block of an interface.
@@ -16,8 +18,19 @@ impl Stat {
     /// The block of the interface with this index; slot 0 where the agent assigned none.
     #[inline(always)]
     pub(crate) fn of(ifindex: u32) -> Option<Self> {
-        let slot = SLOTS.get()[(ifindex & (SLOT_TABLE - 1)) as usize];
-        let block = STATS.get_ptr_mut(slot)?;
+        let slot = &SLOTS.get()[(ifindex & (SLOT_TABLE - 1)) as usize];
+        // SAFETY: the first argument is the map's definition, which the loader replaces by the map; the key is read where
+        // it stands, in another map's memory.
+        let block = unsafe {
+            bpf_map_lookup_elem(
+                core::ptr::from_ref(&STATS).cast_mut().cast(),
+                core::ptr::from_ref(slot).cast(),
+            )
+        };
+        let block = block.cast::<CpuBlock>();
+        if block.is_null() {
+            return None;
+        }
         // SAFETY: the pointer is to this CPU's element, which lives as long as the map and is not shared (see above).
         Some(Self(unsafe { &mut *block }))
     }
@@ -34,7 +47,8 @@ impl Stat {
         self.0.counters[counter as usize] += n;
     }
 
-    /// `CLOCK_BOOTTIME`, ns, read once per jiffy: a clock read costs more than the whole rest of the path.
+    /// `CLOCK_BOOTTIME`, ns, read once per jiffy: a clock read costs more than the whole rest of the path. In whole units
+    /// of the flow table, so that it needs to keep no more of a time.
     #[inline(always)]
     pub(crate) fn now(&mut self) -> u64 {
         // SAFETY: takes nothing, reads a kernel variable.
@@ -42,9 +56,33 @@ impl Stat {
         if self.0.clock_jiffies != jiffies {
             self.0.clock_jiffies = jiffies;
             // SAFETY: takes nothing, reads the clock.
-            self.0.clock_ns = unsafe { bpf_ktime_get_boot_ns() };
+            self.0.clock_ns = unsafe { bpf_ktime_get_boot_ns() } >> UNIT_SHIFT << UNIT_SHIFT;
         }
         self.0.clock_ns
+    }
+
+    /// What [`Stat::now`] gave before, read anew.
+    #[inline(always)]
+    pub(crate) const fn clock(&self) -> u64 {
+        self.0.clock_ns
+    }
+
+    /// Notes that something is listed near the source of this packet: in memory, lest the few packets it concerns cost all
+    /// others a register.
+    #[inline(always)]
+    pub(crate) fn note_beside(&mut self) {
+        self.0.beside = 1;
+    }
+
+    /// Whether that was noted, and forgets it; rarely, of an earlier packet.
+    #[inline(always)]
+    pub(crate) fn take_beside(&mut self) -> bool {
+        // SAFETY: the field is this CPU's own, aligned and initialised.
+        if unsafe { (&raw const self.0.beside).read_volatile() } == 0 {
+            return false;
+        }
+        self.0.beside = 0;
+        true
     }
 
     /// The bucket of the flow table that a hash leads to on this CPU.

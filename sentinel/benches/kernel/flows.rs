@@ -85,7 +85,11 @@ fn flood(plan: &Plan, book: &mut Book) -> Result<()> {
         "ns/packet",
         Some(median(&floors)),
     );
-    let known: HashSet<Addr> = kernel.test_flows()?.into_iter().map(|(key, _)| key.remote).collect();
+    let known: HashSet<Addr> = kernel
+        .test_flows(boot_now())?
+        .into_iter()
+        .map(|(key, _)| key.remote)
+        .collect();
     let kept = (1..=ESTABLISHED)
         .filter(|n| known.contains(&Addr::from(listed_v4(*n))))
         .count();

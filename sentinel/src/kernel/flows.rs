@@ -18,8 +18,8 @@ const BUCKET_WORDS: usize = size_of::<Bucket>() / 8;
 const HEAD_WORDS: usize = size_of::<Head>() / 8;
 const SLOT_WORDS: usize = size_of::<Slot>() / 8;
 
-/// Buckets whose heads are fetched at once: 8 KiB.
-pub(super) const AHEAD: usize = 128;
+/// Buckets whose heads are fetched at once: 32 KiB.
+pub(super) const AHEAD: usize = 512;
 
 /// How large the flow table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

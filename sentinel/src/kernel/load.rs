@@ -18,7 +18,9 @@ use crate::config::{KernelConfig, Mode};
 use aya::maps::{Map, MapData, RingBuf};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use sentinel_common::exact;
 use sentinel_common::hash::Keys;
+use sentinel_common::hint::factors;
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_ENFORCE, SETTING_FLOWS, SETTING_SHORT, Settings};
 use std::os::fd::{AsFd, OwnedFd};
@@ -103,7 +105,10 @@ impl Kernel {
             event_budget: config.event_budget,
             seed,
             keys: Keys::new(seed),
+            factors6: factors(seed),
             list_versions: before.list_versions,
+            block4_mask: exact::buckets(config.block_capacity) - 1,
+            block6_mask: exact::buckets(config.block_capacity) - 1,
             list4_mask: list_buckets(config.list_capacity) - 1,
             list6_mask: list_buckets(config.list6_capacity) - 1,
             flow_mask: size.mask(),
@@ -254,11 +259,13 @@ pub(super) fn bare() -> Result<Ebpf, KernelError> {
 }
 
 /// The capacities that the configuration asks for, of the maps that have no fixed one.
-fn capacities(config: &KernelConfig) -> Vec<(&'static str, u32)> {
+pub(super) fn capacities(config: &KernelConfig) -> Vec<(&'static str, u32)> {
     let size = FlowSize::new(config.flow_capacity);
     vec![
-        (n::MAP_BLOCK4, config.block_capacity),
-        (n::MAP_BLOCK6, config.block_capacity),
+        (n::MAP_BLOCK4, exact::buckets(config.block_capacity)),
+        (n::MAP_BLOCK6, exact::buckets(config.block_capacity)),
+        (n::MAP_ENTRY4, exact::cells(exact::buckets(config.block_capacity))),
+        (n::MAP_ENTRY6, exact::cells(exact::buckets(config.block_capacity))),
         (n::MAP_BLOCK_NET4, with_spare(config.block_net_capacity)),
         (n::MAP_BLOCK_NET6, with_spare(config.block_net_capacity)),
         (n::MAP_ALLOW4, with_spare(n::ALLOW_CAPACITY)),
@@ -378,6 +385,13 @@ fn check(config: &KernelConfig) -> Result<(), KernelError> {
                 rule: "it must be at least 1",
             });
         }
+    }
+    if config.block_capacity > exact::MOST {
+        return Err(KernelError::Capacity {
+            key: "block_capacity",
+            value: config.block_capacity,
+            rule: "it must be at most 16777216",
+        });
     }
     if config.report_interval < Duration::from_millis(1) {
         return Err(KernelError::Capacity {

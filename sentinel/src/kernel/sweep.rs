@@ -10,7 +10,7 @@ use crate::config::KernelConfig;
 use crate::types::Ktime;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{CAUSE_IDLE, FlowKey, Half};
-use sentinel_common::slot::{HEAD_TOLD, Head, WAYS, age, units};
+use sentinel_common::slot::{HEAD_TOLD, Head, WAYS, silent, units};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,7 +77,8 @@ impl FlowSweep {
     /// Call it every `report_interval` or so, and pass every record of the ring through [`FlowSweep::settle`].
     pub fn sweep(&mut self, now: Ktime) -> Vec<FlowRecord> {
         let mut records = Vec::new();
-        let (since, quiet, idle) = (units(now.0), whole_units(self.quiet), whole_units(self.idle));
+        let since = units(now.0);
+        let [quiet, idle] = [self.quiet, self.idle].map(whole_units);
         let end = self.memory.slots().min(self.at.saturating_add(STRETCH));
         while self.at < end && records.len() < RECORDS {
             let first = self.at;
@@ -85,13 +86,19 @@ impl FlowSweep {
                 self.memory.fetch_heads(first);
             }
             self.at += WAYS as u32;
-            for (slot, head) in (first..).zip(self.memory.heads(first)) {
-                if head.tag == 0 {
-                    continue;
-                }
-                let silent = age(since, head.last);
-                self.seen += u64::from(silent < idle);
-                if head.packets > 0 && silent >= quiet {
+            let heads = self.memory.heads(first);
+            // Mostly nothing is due: that is asked of all four before it is asked of each.
+            let mut due = false;
+            for head in &heads {
+                let used = head.tag != 0;
+                self.seen += u64::from(used && !silent(since, head.last, idle));
+                due |= used && head.packets > 0 && silent(since, head.last, quiet);
+            }
+            if !due {
+                continue;
+            }
+            for (slot, head) in (first..).zip(heads) {
+                if head.tag != 0 && head.packets > 0 && silent(since, head.last, quiet) {
                     records.extend(self.fetch(slot, &head, now));
                 }
             }
@@ -120,7 +127,7 @@ impl FlowSweep {
         if !self.memory.claim(slot, head) {
             return None;
         }
-        let (key, counts) = (found.key(), found.half(head.packets));
+        let (key, counts) = (found.key(), found.half(head, now.0));
         let mut record = FlowRecord {
             header: FlowRecord::HEADER,
             now_ns: now.0,

@@ -88,11 +88,21 @@ struct Move {
     capacities: (u32, u32),
 }
 
-/// A table of the feeds' addresses whose successor has another capacity: its memory, and the buckets in it.
+/// A map laid out by us whose successor has another capacity: its memory, and the elements in it.
 pub(super) struct Outgrown {
     pub(super) map: MapData,
-    pub(super) buckets: u32,
+    pub(super) elements: u32,
 }
+
+/// Maps whose elements only who laid them out can move.
+const OURS: &[&str] = &[
+    n::MAP_BLOCK4,
+    n::MAP_BLOCK6,
+    n::MAP_ENTRY4,
+    n::MAP_ENTRY6,
+    n::MAP_LIST4,
+    n::MAP_LIST6,
+];
 
 /// A takeover under way: from before the maps are made until the programs are attached. One that is dropped before
 /// leaves everything as it found it.
@@ -104,7 +114,7 @@ pub(super) struct Takeover {
     /// Where each map is pinned while the takeover is under way.
     paths: Vec<(String, PathBuf)>,
     moves: Vec<Move>,
-    /// Tables of the feeds' addresses, which are moved by who knows how they are laid out.
+    /// Those of [`OURS`] that are made anew.
     outgrown: Vec<(String, Outgrown)>,
     /// Files that were not there before.
     made: Vec<PathBuf>,
@@ -179,10 +189,10 @@ impl Takeover {
             return Ok(());
         }
         let old = || MapData::from_pin(&path).map_err(|error| broken(&path, &error));
-        if fate == Fate::Kept && [n::MAP_LIST4, n::MAP_LIST6].contains(&spec.name.as_str()) {
+        if fate == Fate::Kept && OURS.contains(&spec.name.as_str()) {
             let outgrown = Outgrown {
                 map: old()?,
-                buckets: info.max_entries(),
+                elements: info.max_entries(),
             };
             self.outgrown.push((spec.name.clone(), outgrown));
         } else if fate == Fate::Carried || fate == Fate::Kept && matches!(kind, HASH | LRU_HASH | LPM_TRIE) {
@@ -455,10 +465,13 @@ mod tests {
             n::MAP_ALLOW6,
             n::MAP_BLOCK4,
             n::MAP_BLOCK6,
+            n::MAP_ENTRY4,
+            n::MAP_ENTRY6,
             n::MAP_BLOCK_NET4,
             n::MAP_BLOCK_NET6,
             n::MAP_HINT4,
             n::MAP_HINT6,
+            n::MAP_EPOCH,
             n::MAP_LIST4,
             n::MAP_LIST6,
             n::MAP_LIST_NET4,

@@ -3,8 +3,11 @@
 use super::Kernel;
 use super::error::KernelError;
 use super::load::{classifier, xdp};
+use crate::types::Ktime;
 use aya::maps::{HashMap, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp, XdpMode};
+use sentinel_common::addr::Addr;
+use sentinel_common::exact::Place;
 use sentinel_common::flow::{Direction, FlowKey, FlowValue};
 use sentinel_common::hash::{hash, place};
 use sentinel_common::names::{MAP_REDIRECTS, MAP_SCRATCH, PROG_EGRESS, PROG_FLOOR_PASS, PROG_INGRESS, PROG_RESTORE};
@@ -15,6 +18,7 @@ use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
 use sentinel_common::stat::COUNTERS;
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -198,12 +202,12 @@ impl Kernel {
     ///
     /// # Errors
     /// As [`Kernel::test_slots`].
-    pub fn test_flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
+    pub fn test_flows(&self, now: Ktime) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
         let mut flows = BTreeMap::<FlowKey, FlowValue>::new();
         for (head, slot) in self.test_slots()? {
             let flow = flows.entry(slot.key()).or_default();
             let state = u32::from(head.state & HEAD_TOLD);
-            flow.absorb(slot.direction(), &slot.half(head.packets), state);
+            flow.absorb(slot.direction(), &slot.half(&head, now.0), state);
         }
         Ok(flows.into_iter().collect())
     }
@@ -217,6 +221,21 @@ impl Kernel {
         let settings = self.settings()?;
         let (bucket, tag) = place(hash(&settings.keys, packet, direction), direction);
         Ok((bucket & settings.flow_mask, tag))
+    }
+
+    /// The two buckets of an exact address's entry.
+    ///
+    /// # Errors
+    /// [`KernelError::Map`].
+    pub fn test_buckets(&self, address: IpAddr) -> Result<[u32; 2], KernelError> {
+        let settings = self.settings()?;
+        let key = Addr::from(address);
+        let (place, mask) = if key.is_v4() {
+            (Place::v4(&settings.keys, key.tail()), settings.block4_mask)
+        } else {
+            (Place::v6(&settings.keys, key.halves()), settings.block6_mask)
+        };
+        Ok([place.one & mask, place.two & mask])
     }
 
     /// Forgets every flow.

@@ -148,6 +148,7 @@ impl Model {
             interval_ns: u64::from(u32::MAX),
             ifindex: 0,
             allowed: Some(false),
+            clear: None,
         };
         let mut host = Silent(Rc::clone(&self.cell));
         let created = self.head.tag == 0;
@@ -207,7 +208,7 @@ fn timeless(head: &Head, slot: &Slot) -> Half {
     Half {
         first_ns: 0,
         last_ns: 0,
-        ..slot.half(head.packets)
+        ..slot.half(head, 0)
     }
 }
 

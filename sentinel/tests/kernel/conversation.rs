@@ -63,7 +63,7 @@ fn pass(kernel: &mut Kernel, cpu: usize, from: Side, frame: &[u8]) {
 
 /// State of the only flow, of both directions and all CPUs.
 fn state(kernel: &Kernel) -> u32 {
-    let flows = kernel.test_flows().unwrap();
+    let flows = kernel.test_flows(boot_now()).unwrap();
     assert_eq!(flows.len(), 1, "{flows:?}");
     flows[0].1.state
 }
@@ -370,7 +370,7 @@ fn established_flows_outlive_a_flood_of_new_ones() {
     let packets = (0..).map(|n| frame(&far(n), NEAR, &udp(5000, 443, b"x"), UDP));
     let packets = Buckets::choose(&kernel, ESTABLISHED, WAYS - 1, packets);
     let held = |kernel: &Kernel| {
-        let flows = kernel.test_flows().unwrap();
+        let flows = kernel.test_flows(boot_now()).unwrap();
         flows.iter().filter(|(key, _)| key.remote_port == 5000).count()
     };
     for round in 0..5 {

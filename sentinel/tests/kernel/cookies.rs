@@ -207,7 +207,7 @@ fn a_syn_becomes_its_answer_and_the_stack_takes_what_comes_back() {
 
 /// Whether the only flow in the table is proven to receive what we send; `None` where there is no flow.
 fn proven(kernel: &Kernel) -> Option<bool> {
-    let flows = kernel.test_flows().unwrap();
+    let flows = kernel.test_flows(sentinel::time::boot_now()).unwrap();
     assert!(flows.len() < 2, "{flows:?}");
     flows.first().map(|(_, value)| value.state & STATE_HANDSHAKE != 0)
 }

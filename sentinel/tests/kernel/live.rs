@@ -442,16 +442,23 @@ fn capacities_the_kernel_cannot_make_are_refused_with_the_key() {
             },
             "kernel.flow_capacity",
         ),
+        (
+            KernelConfig {
+                block_capacity: u32::MAX,
+                ..config()
+            },
+            "kernel.block_capacity",
+        ),
     ] {
         let error = Kernel::load(&config, Mode::Simulation).err().unwrap().to_string();
         assert!(error.contains(key), "{error}");
     }
     let huge = KernelConfig {
-        block_capacity: u32::MAX,
+        list_capacity: u32::MAX,
         ..config()
     };
     let error = Kernel::load(&huge, Mode::Simulation).err().unwrap().to_string();
-    assert!(error.contains("BLOCK") && error.contains("capacity"), "{error}");
+    assert!(error.contains("LIST4") && error.contains("capacity"), "{error}");
 }
 
 #[tokio::test]

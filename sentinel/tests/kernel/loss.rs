@@ -248,7 +248,7 @@ async fn a_reader_that_slept_through_a_flood_misses_nothing_uncounted() {
     let withheld = of(Counter::EventLost) + of(Counter::EventDeferred) + of(Counter::EventThinned);
     // A flow here is one packet: told in a record, waiting in its slot, refused a slot, or evicted untold and counted.
     let waiting: u64 = kernel
-        .test_flows()
+        .test_flows(sentinel::time::boot_now())
         .unwrap()
         .iter()
         .map(|(_, value)| value.ingress.packets)

@@ -8,6 +8,7 @@ mod conversation;
 mod cookies;
 mod decoy;
 mod elsewhere;
+mod exact;
 mod flood;
 mod frames;
 mod hints;

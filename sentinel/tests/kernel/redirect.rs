@@ -191,7 +191,7 @@ fn flows_are_those_the_source_meant() {
     kernel.test_rewrite(PROG_XDP, &ask).unwrap();
     let answer = sealed(frame(NEAR4, FAR4, &udp(2222, 4000, b"answer"), UDP));
     kernel.test_egress(&answer).unwrap();
-    let flows = kernel.test_flows().unwrap();
+    let flows = kernel.test_flows(boot_now()).unwrap();
     assert_eq!(flows.len(), 1, "{flows:?}");
     let (key, value) = flows[0];
     assert_eq!((key.local_port, key.remote_port), (53, 4000));

@@ -101,7 +101,7 @@ impl Case<'_> {
         let after = kernel.test_counters().unwrap();
         assert_eq!(answer.code, self.code, "{}", self.name);
         assert_eq!(moved(&before, &after), self.expected(), "{}", self.name);
-        let flows = kernel.test_flows().unwrap();
+        let flows = kernel.test_flows(boot_now()).unwrap();
         assert_eq!(
             flows.len(),
             usize::from(self.code == PASS),
@@ -261,7 +261,7 @@ fn frames_without_an_ip_header_pass_and_say_why_unless_linux_would_find_one() {
             assert_eq!(moved, expected);
         }
     }
-    assert_eq!(kernel.test_flows().unwrap().len(), 0);
+    assert_eq!(kernel.test_flows(boot_now()).unwrap().len(), 0);
 }
 
 #[test]

@@ -2,26 +2,30 @@
 
 use super::Shared;
 use super::address::{Octets4, Octets16, key4, key6, net4, net6};
-use super::hints::{Cells, Hints};
+use super::exact::ExactEntries;
+use super::hints::{self, Cells, Hints};
 use super::table::{Table, table};
 use crate::config::KernelConfig;
 use crate::kernel::attach::{AttachedList, mode, unseen};
-use crate::kernel::error::KernelError;
+use crate::kernel::error::{KernelError, errno};
+use crate::kernel::load::missing;
+use crate::kernel::takeover::Takeover;
 use crate::respond::{EnforceError, Enforcer};
 use crate::types::{MapUse, canonical};
 use aya::Ebpf;
+use aya::maps::MapData;
 use aya::maps::lpm_trie::LpmTrie;
-use aya::maps::{HashMap, MapData};
 use ipnet::IpNet;
 use sentinel_common::entry::{ACTION_REDIRECT, AllowEntry, BlockEntry, FLAG_EGRESS, FLAG_SHADOW};
+use sentinel_common::exact::{buckets, room};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::names as n;
 use std::sync::{Arc, PoisonError};
 
 /// The maps, and which cells of the hints they need.
 pub(super) struct Tables {
-    block4: Table<HashMap<MapData, Octets4, BlockEntry>>,
-    block6: Table<HashMap<MapData, Octets16, BlockEntry>>,
+    block4: Table<ExactEntries<4>>,
+    block6: Table<ExactEntries<16>>,
     net4: Table<LpmTrie<MapData, Octets4, BlockEntry>>,
     net6: Table<LpmTrie<MapData, Octets16, BlockEntry>>,
     allow4: Table<LpmTrie<MapData, Octets4, AllowEntry>>,
@@ -31,11 +35,17 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn new(ebpf: &mut Ebpf, config: &KernelConfig, hints: &Hints) -> Result<Self, KernelError> {
-        let (exact, nets) = (config.block_capacity, config.block_net_capacity);
+    pub(super) fn new(
+        ebpf: &mut Ebpf,
+        config: &KernelConfig,
+        hints: &Hints,
+        mut takeover: Option<&mut Takeover>,
+    ) -> Result<Self, KernelError> {
+        let (capacity, nets) = (config.block_capacity, config.block_net_capacity);
+        let (names4, names6) = ([n::MAP_BLOCK4, n::MAP_ENTRY4], [n::MAP_BLOCK6, n::MAP_ENTRY6]);
         let mut tables = Self {
-            block4: table(ebpf, n::MAP_BLOCK4, exact)?,
-            block6: table(ebpf, n::MAP_BLOCK6, exact)?,
+            block4: exact(ebpf, names4, capacity, hints.seed, takeover.as_deref_mut())?,
+            block6: exact(ebpf, names6, capacity, hints.seed, takeover)?,
             net4: table(ebpf, n::MAP_BLOCK_NET4, nets)?,
             net6: table(ebpf, n::MAP_BLOCK_NET6, nets)?,
             allow4: table(ebpf, n::MAP_ALLOW4, n::ALLOW_CAPACITY)?,
@@ -125,6 +135,50 @@ impl BlockMaps {
     }
 }
 
+/// The entries of exact addresses of a family, in its index and its cells. Where they were made anew in another size they
+/// are filled from the old ones, which the old programs go on reading.
+fn exact<const N: usize>(
+    ebpf: &mut Ebpf,
+    names: [&'static str; 2],
+    capacity: u32,
+    seed: u64,
+    takeover: Option<&mut Takeover>,
+) -> Result<Table<ExactEntries<N>>, KernelError> {
+    let [name, _] = names;
+    let failed = |source| KernelError::System {
+        call: format!("mapping {name}"),
+        source,
+    };
+    let mut array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
+    let maps = [array(names[0])?, array(names[1])?];
+    let mut entries = ExactEntries::new(maps, buckets(capacity), seed).map_err(failed)?;
+    let shrunk = |old| KernelError::Shrunk {
+        map: name.to_owned(),
+        old: room(old),
+        wanted: capacity,
+    };
+    let outgrown = takeover.map(|takeover| names.map(|name| takeover.outgrown(name)));
+    if let Some([Some(index), Some(cells)]) = outgrown {
+        let size = index.elements;
+        let old = ExactEntries::new([index.map, cells.map], size, seed).map_err(failed)?;
+        let moved = entries.adopt(&old, capacity).map_err(|error| match errno(&error) {
+            Some(libc::ENOSPC) => shrunk(size),
+            _ => KernelError::map(name, &error),
+        })?;
+        tracing::info!(
+            map = name,
+            entries = moved,
+            to = capacity,
+            "capacity changed, entries kept"
+        );
+    }
+    let table = Table::new(entries, name, capacity)?;
+    if table.used() > u64::from(capacity) {
+        return Err(shrunk(buckets(capacity)));
+    }
+    Ok(table)
+}
+
 /// The new order, with what the kernel noted on the old one.
 fn merged(new: BlockEntry, target: IpNet, old: Option<BlockEntry>) -> BlockEntry {
     BlockEntry {
@@ -152,6 +206,7 @@ impl Enforcer for BlockMaps {
         } else {
             self.shared.hints.set(&self.shared.hints.stretch(target), HINT_ENTRY);
         }
+        self.shared.hints.changed();
         Ok(())
     }
 
@@ -201,6 +256,7 @@ impl Enforcer for BlockMaps {
         } else {
             self.shared.hints.set(&self.shared.hints.stretch(target), HINT_ALLOW);
         }
+        self.shared.hints.changed();
         Ok(())
     }
 

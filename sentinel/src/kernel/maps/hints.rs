@@ -2,17 +2,24 @@
 //!
 //! Each bit has one owner (the allowlist, the decisions' entries, the feeds' addresses, the feeds' prefixes), which
 //! serialises its own changes; words are shared, so every store is atomic.
+//!
+//! What says in which parts of the IPv6 regions there may be anything stands in the settings. A part is marked before a
+//! cell of it has a bit, and stays marked until the next agent begins: with no bit left in it, it costs a look-up.
 
 use super::stretch::{self, Stretch};
 use crate::kernel::error::KernelError;
 use crate::kernel::mmap::Mapped;
+use crate::kernel::settings::SettingsMap;
 use aya::maps::{Map, MapData};
 use ipnet::IpNet;
-use sentinel_common::hint::{CELLS4, WORDS4, WORDS6, cell6_long, cell6_middle, cell6_short, place};
-use sentinel_common::names::{MAP_HINT4, MAP_HINT6};
+use sentinel_common::hint::{
+    CELLS4, CELLS6, CELLS6_SHORT, NO_EPOCH, REGIONS6, WORDS4, WORDS6, cell6_long, cell6_middle, cell6_short, part6,
+    place,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One bit in each of the sixteen cells of a word.
@@ -24,25 +31,83 @@ const CELLS: u32 = 16;
 pub(super) struct Hints {
     four: Mapped,
     six: Mapped,
+    /// The number of the latest change.
+    epoch: Mapped,
     /// Programs that are loaded later name the maps by their descriptors.
-    _maps: [MapData; 2],
+    _maps: [MapData; 3],
+    settings: Arc<SettingsMap>,
+    /// The parts of the IPv6 regions that the settings were found to have marked.
+    marked: [AtomicU64; REGIONS6],
     pub(super) seed: u64,
 }
 
 impl Hints {
-    pub(super) fn new(four: MapData, six: MapData, seed: u64) -> Result<Self, KernelError> {
-        let map = |map: &MapData, words: u32, name: &str| {
-            Mapped::new(map.fd().as_fd(), words as usize * 8).map_err(|source| KernelError::System {
-                call: format!("mapping {name}"),
+    pub(super) fn new(
+        names: [&'static str; 3],
+        array: impl FnMut(&'static str) -> Result<MapData, KernelError>,
+        settings: &Arc<SettingsMap>,
+    ) -> Result<Self, KernelError> {
+        let mut array = array;
+        let maps = [array(names[0])?, array(names[1])?, array(names[2])?];
+        let map = |at: usize, words: u32| {
+            Mapped::new(maps[at].fd().as_fd(), words as usize * 8).map_err(|source| KernelError::System {
+                call: format!("mapping {}", names[at]),
                 source,
             })
         };
-        Ok(Self {
-            four: map(&four, WORDS4, MAP_HINT4)?,
-            six: map(&six, WORDS6, MAP_HINT6)?,
-            _maps: [four, six],
-            seed,
-        })
+        let hints = Self {
+            four: map(0, WORDS4)?,
+            six: map(1, WORDS6)?,
+            epoch: map(2, 1)?,
+            _maps: maps,
+            settings: Arc::clone(settings),
+            marked: Default::default(),
+            seed: settings.get()?.seed,
+        };
+        // What an earlier agent left.
+        let left = (0..CELLS6).step_by(CELLS as usize);
+        let left = left
+            .zip(hints.six.words())
+            .filter(|(_, word)| word.load(Ordering::Relaxed) != 0);
+        hints.mark(parts(left.map(|(cell, _)| cell)))?;
+        // Nothing was found yet, by nobody.
+        hints.changed();
+        Ok(hints)
+    }
+
+    /// Has every packet ask again that would pass because nothing was found for its source. To be called when what was
+    /// written is in force, before that is said.
+    pub(super) fn changed(&self) {
+        let next = |epoch: u32| Some(if epoch == u32::MAX { NO_EPOCH + 1 } else { epoch + 1 });
+        let _ = self.epoch.words32()[0].fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
+    }
+
+    /// Has packets look into these parts of the IPv6 regions, and sees to it that they do.
+    fn mark(&self, parts: [u64; REGIONS6]) -> Result<(), KernelError> {
+        if self.are_marked(parts) {
+            return Ok(());
+        }
+        self.settings.change(|settings| {
+            for (marked, parts) in settings.hinted6.iter_mut().zip(parts) {
+                *marked |= parts;
+            }
+        })?;
+        for (marked, found) in self.marked.iter().zip(self.settings.get()?.hinted6) {
+            marked.fetch_or(found, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// As [`Hints::mark`]. Where it fails, what is listed there is not in force, and is not found to be.
+    fn see_to(&self, parts: [u64; REGIONS6]) {
+        if let Err(error) = self.mark(parts) {
+            tracing::error!(%error, "packets are not led to what is listed for some IPv6 addresses");
+        }
+    }
+
+    fn are_marked(&self, parts: [u64; REGIONS6]) -> bool {
+        let marked = |(marked, parts): (&AtomicU64, u64)| marked.load(Ordering::Acquire) & parts == parts;
+        self.marked.iter().zip(parts).all(marked)
     }
 
     fn words(&self, v6: bool) -> &[AtomicU64] {
@@ -55,6 +120,9 @@ impl Hints {
 
     /// Sets `bit` in every cell of a stretch. What it tells of must be written before.
     pub(super) fn set(&self, stretch: &Stretch, bit: u32) {
+        if stretch.v6 {
+            self.see_to(parts_of(&stretch.cells));
+        }
         each_word(&stretch.cells, |word, cells| {
             self.words(stretch.v6)[word].fetch_or(cells * u64::from(bit), Ordering::Release);
         });
@@ -68,10 +136,13 @@ impl Hints {
     }
 
     /// Sets `bit` in some cells of one family.
-    pub(super) fn set_cells(&self, v6: bool, cells: impl IntoIterator<Item = u32>, bit: u32) {
+    pub(super) fn set_cells(&self, v6: bool, cells: &[u32], bit: u32) {
+        if v6 {
+            self.see_to(parts(cells.iter().copied()));
+        }
         let words = self.words(v6);
         for cell in cells {
-            let (word, shift) = place(cell);
+            let (word, shift) = place(*cell);
             words[word as usize].fetch_or(u64::from(bit) << shift, Ordering::Release);
         }
     }
@@ -89,7 +160,8 @@ impl Hints {
                 ];
                 cells.into_iter().any(|cell| {
                     let (word, shift) = place(cell);
-                    self.six.words()[word as usize].load(Ordering::Acquire) >> shift & u64::from(bit) != 0
+                    self.are_marked(parts([cell]))
+                        && self.six.words()[word as usize].load(Ordering::Acquire) >> shift & u64::from(bit) != 0
                 })
             }
         }
@@ -106,7 +178,7 @@ impl Hints {
 
     /// Whether every cell of a stretch has `bit`: without it packets pass by what is listed there.
     pub(super) fn has(&self, stretch: &Stretch, bit: u32) -> bool {
-        let mut all = true;
+        let mut all = !stretch.v6 || self.are_marked(parts_of(&stretch.cells));
         each_word(&stretch.cells, |word, cells| {
             let wanted = cells * u64::from(bit);
             all &= self.words(stretch.v6)[word].load(Ordering::Acquire) & wanted == wanted;
@@ -124,6 +196,22 @@ impl Hints {
         };
         count(self.four.words()) + count(self.six.words())
     }
+}
+
+/// Which parts of the IPv6 regions cells lie in.
+fn parts(cells: impl IntoIterator<Item = u32>) -> [u64; REGIONS6] {
+    let mut parts = [0; REGIONS6];
+    for cell in cells {
+        let (region, part) = part6(cell);
+        parts[region] |= 1 << part;
+    }
+    parts
+}
+
+/// The same of a stretch, one cell for each part of the region of short prefixes, which are the smallest.
+fn parts_of(cells: &Range<u32>) -> [u64; REGIONS6] {
+    const PART: usize = CELLS6_SHORT as usize / 64;
+    parts(cells.clone().step_by(PART).chain(cells.clone().last()))
 }
 
 /// Calls with each word of a stretch, and one bit for each of its cells that belongs to it.
@@ -255,6 +343,15 @@ mod tests {
         let mut out = Vec::new();
         each_word(&cells, |word, mask| out.push((word, mask)));
         out
+    }
+
+    #[test]
+    fn a_stretch_has_every_part_it_touches() {
+        assert_eq!(parts_of(&(0..CELLS6_SHORT)), [u64::MAX, 0, 0]);
+        assert_eq!(parts_of(&(1023..1025)), [3, 0, 0]);
+        assert_eq!(parts_of(&(0xfe80..0xfec0)), [1 << 63, 0, 0]);
+        assert_eq!(parts_of(&(CELLS6_SHORT..CELLS6_SHORT + 1)), [0, 1, 0]);
+        assert_eq!(parts_of(&(CELLS6 - 1..CELLS6)), [0, 0, 1 << 63]);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The maps that say who is blocked, who is allowed and who is on a feed's list; this is their only writer.
 //!
 //! In: entries, lists. Out: the kernel's maps ([`table`], [`lists`]), the hints in front of them ([`hints`]).
-//! Invariant: what is written first is the entry and last its hint; what is taken back first is the entry; a full map
+//! Invariant: what is written first is the entry, then its hint, and last the number of the change, by which packets of
+//! sources that were found to be on no list ask again; what is taken back first is the entry; a full map
 //! refuses and changes nothing.
 //! Deliberately elsewhere: who is to be blocked (`decide`), carrying it out (`respond`).
 
 mod address;
 mod blocks;
+mod exact;
+mod grace;
 mod hints;
 mod lists;
 mod stretch;
@@ -64,12 +67,11 @@ impl Shared {
         config: &KernelConfig,
         settings: &Arc<SettingsMap>,
         flow_slots: u32,
-        takeover: Option<&mut Takeover>,
+        mut takeover: Option<&mut Takeover>,
     ) -> Result<Self, KernelError> {
-        let mut array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
-        let seed = settings.get()?.seed;
-        let hints = Hints::new(array(n::MAP_HINT4)?, array(n::MAP_HINT6)?, seed)?;
-        let tables = Tables::new(ebpf, config, &hints)?;
+        let array = |name| ebpf.take_map(name).and_then(hints::array).ok_or_else(|| missing(name));
+        let hints = Hints::new([n::MAP_HINT4, n::MAP_HINT6, n::MAP_EPOCH], array, settings)?;
+        let tables = Tables::new(ebpf, config, &hints, takeover.as_deref_mut())?;
         let lists = Lists::new(ebpf, config, &hints, Arc::clone(settings), takeover)?;
         Ok(Self {
             tables: Mutex::new(tables),

@@ -5,13 +5,13 @@ use crate::kernel::load::take;
 use crate::respond::EnforceError;
 use crate::types::MapUse;
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{MapData, MapError};
 use aya::{Ebpf, Pod};
 use sentinel_common::entry::{AllowEntry, BlockEntry};
 use sentinel_common::list::NetSlot;
 
 /// `BPF_NOEXIST`: create, do not replace.
-const NO_EXIST: u64 = 1;
+pub(super) const NO_EXIST: u64 = 1;
 
 pub(super) type Pairs<K, V> = Vec<(K, V)>;
 
@@ -26,28 +26,6 @@ pub(super) trait Store {
     fn set(&mut self, key: &Self::Key, value: &Self::Value, flags: u64) -> Result<(), MapError>;
     fn unset(&mut self, key: &Self::Key) -> Result<(), MapError>;
     fn all(&self) -> Result<Pairs<Self::Key, Self::Value>, MapError>;
-}
-
-impl<K: Pod, V: Pod> Store for HashMap<MapData, K, V> {
-    type Key = K;
-    type Value = V;
-    const EXCLUSIVE: bool = true;
-
-    fn get(&self, key: &K) -> Result<Option<V>, MapError> {
-        found(Self::get(self, key, 0))
-    }
-
-    fn set(&mut self, key: &K, value: &V, flags: u64) -> Result<(), MapError> {
-        self.insert(key, value, flags)
-    }
-
-    fn unset(&mut self, key: &K) -> Result<(), MapError> {
-        self.remove(key)
-    }
-
-    fn all(&self) -> Result<Pairs<K, V>, MapError> {
-        self.iter().collect()
-    }
 }
 
 /// An entry that knows the prefix it stands for.
@@ -115,6 +93,17 @@ pub(super) struct Table<M> {
 }
 
 impl<M: Store> Table<M> {
+    /// A map that an earlier agent pinned already holds some.
+    pub(super) fn new(map: M, name: &'static str, capacity: u32) -> Result<Self, KernelError> {
+        let all = map.all().map_err(|error| KernelError::map(name, &error))?;
+        Ok(Self {
+            map,
+            name,
+            capacity,
+            used: all.len() as u64,
+        })
+    }
+
     fn failed(&self, error: &MapError) -> EnforceError {
         match errno(error) {
             Some(libc::E2BIG | libc::ENOSPC) => self.full(),
@@ -178,6 +167,10 @@ impl<M: Store> Table<M> {
         self.map.all().map_err(|error| self.failed(&error))
     }
 
+    pub(super) const fn used(&self) -> u64 {
+        self.used
+    }
+
     pub(super) fn usage(&self) -> (String, MapUse) {
         let usage = MapUse {
             entries: self.used,
@@ -192,16 +185,7 @@ pub(super) fn table<M: Store + TryFrom<aya::maps::Map, Error = MapError>>(
     name: &'static str,
     capacity: u32,
 ) -> Result<Table<M>, KernelError> {
-    let map: M = take(ebpf, name)?;
-    let mut table = Table {
-        map,
-        name,
-        capacity,
-        used: 0,
-    };
-    // A map that an earlier agent pinned already holds some.
-    table.used = table.map.all().map_err(|error| KernelError::map(name, &error))?.len() as u64;
-    Ok(table)
+    Table::new(take(ebpf, name)?, name, capacity)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::lists::{ListId, ListMaps, ListOrder};
 use super::{BlockMaps, Shared};
 use crate::config::{Config, KernelConfig};
-use crate::kernel::load::{OBJECT, has_object, list_buckets, take};
+use crate::kernel::load::{OBJECT, capacities, has_object, take};
 use crate::kernel::settings::SettingsMap;
 use crate::kernel::{attach, probe};
 use crate::respond::Enforcer;
@@ -21,10 +21,13 @@ const MAPS: &[&str] = &[
     n::MAP_ALLOW6,
     n::MAP_BLOCK4,
     n::MAP_BLOCK6,
+    n::MAP_ENTRY4,
+    n::MAP_ENTRY6,
     n::MAP_BLOCK_NET4,
     n::MAP_BLOCK_NET6,
     n::MAP_HINT4,
     n::MAP_HINT6,
+    n::MAP_EPOCH,
     n::MAP_LIST4,
     n::MAP_LIST6,
     n::MAP_LIST_NET4,
@@ -55,8 +58,9 @@ impl Drop for Bpffs {
 /// What an agent has of these maps. Its settings begin as `before`, which a takeover sees to: they are no map that is kept.
 fn agent(pins: &Path, config: &KernelConfig, before: Settings) -> (Arc<Shared>, Arc<SettingsMap>) {
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(n::MAP_LIST4, list_buckets(config.list_capacity));
-    loader.map_max_entries(n::MAP_LIST6, list_buckets(config.list6_capacity));
+    for (name, entries) in capacities(config) {
+        loader.map_max_entries(name, entries);
+    }
     for name in MAPS {
         loader.map_pin_path(name, pins.join(name));
     }
@@ -123,7 +127,13 @@ fn what_an_earlier_agent_left_is_found_and_can_be_taken_back() {
         lists.abandon_change(list, nets(&["10.1.0.0/16", "192.0.2.1/32", "2001:db9::1/128"]), &all);
         (hinted, settings.get().unwrap())
     };
-    let (shared, _settings) = agent(pins.0.path(), &config, before);
+    let unmarked = Settings {
+        hinted6: [0; 3],
+        ..before
+    };
+    let (shared, settings) = agent(pins.0.path(), &config, unmarked);
+    assert_ne!(before.hinted6, [0; 3]);
+    assert_eq!(settings.get().unwrap().hinted6, before.hinted6);
     let mut blocks = BlockMaps::new(Arc::clone(&shared), attached());
     let lists = ListMaps::new(Arc::clone(&shared));
     assert_eq!(sorted(blocks.list_blocks().unwrap()), all);

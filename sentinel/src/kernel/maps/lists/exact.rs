@@ -1,7 +1,7 @@
 //! The table of exact addresses: buckets of four in mapped memory, shared by all lists of a family.
 //!
 //! Addresses are 128-bit integers with the family's bits at the top. A slot's address is written before its masks, and a
-//! slot that was freed is not used again before every packet that may have seen it is through ([`super::grace`]).
+//! slot that was freed is not used again before every packet that may have seen it is through ([`super::super::grace`]).
 
 use crate::kernel::mmap::Mapped;
 use sentinel_common::list::{BUCKET_SLOTS, buckets4, buckets6, in_force};

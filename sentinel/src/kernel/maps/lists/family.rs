@@ -89,7 +89,7 @@ impl<const N: usize> Family<N> {
             freed: false,
         };
         if let Some(old) = outgrown {
-            let from = Exact::new(mapped(&old.map, old.buckets)?, old.buckets, hints.seed, capacity);
+            let from = Exact::new(mapped(&old.map, old.elements)?, old.elements, hints.seed, capacity);
             let entries = family.adopt(&from, versions).ok_or_else(|| KernelError::Shrunk {
                 map: name.to_owned(),
                 old: from.slots() / 2,
@@ -139,7 +139,7 @@ impl<const N: usize> Family<N> {
         self.exact.level(versions);
         let used = self.exact.members(u32::MAX).map(|slot| self.cell(slot, hints.seed));
         let used: Vec<u32> = used.collect();
-        hints.set_cells(N == 16, used, HINT_LIST);
+        hints.set_cells(N == 16, &used, HINT_LIST);
         self.nets.level(versions);
         Ok(self.nets.flush(hints)?)
     }
@@ -176,7 +176,7 @@ impl<const N: usize> Family<N> {
                     });
                 }
                 if let Some(slot) = self.exact.place(net.0, bit, side) {
-                    hints.set_cells(N == 16, [self.cell(slot, hints.seed)], HINT_LIST);
+                    hints.set_cells(N == 16, &[self.cell(slot, hints.seed)], HINT_LIST);
                     touched.slots.push(slot);
                     return Ok(());
                 }

@@ -6,10 +6,10 @@
 
 mod exact;
 mod family;
-mod grace;
 mod nets;
 
 use super::Shared;
+use super::grace;
 use super::hints::Hints;
 use crate::config::KernelConfig;
 use crate::kernel::error::{KernelError, chain};
@@ -226,6 +226,7 @@ impl Lists {
             Ok(self.settings.change(|settings| settings.list_versions ^= bit)?)
         });
         let from = if turned.is_ok() {
+            hints.changed();
             grace::wait();
             new
         } else {
