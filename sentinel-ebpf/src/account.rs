@@ -155,7 +155,7 @@ pub(crate) fn packet(
         && meta.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
         && reflex::flooded(now)
     {
-        ahead::new_flow(settings, bucket, hash, source_word(&meta.src, meta.ip_version));
+        ahead::new_flow(bucket, hash, source_word(&meta.src, meta.ip_version));
     }
     let mut kernel = Kernel {
         stat,

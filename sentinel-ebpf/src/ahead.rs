@@ -3,15 +3,18 @@
 //! A new flow concerns tables too big for any cache, and what is there is asked for in turn: each look-up would wait for
 //! memory anew. Loads that nobody uses yet make the waits one.
 
+use crate::maps::SETTINGS;
 use crate::reflex;
 use crate::talk;
-use sentinel_common::settings::Settings;
 use sentinel_common::slot::Bucket;
 
 /// Fetches what the first packet of a flow will need: of its conversation, of its source (`source_word`), and of whichever
 /// flow of `bucket` makes room.
-#[inline(always)]
-pub(crate) fn new_flow(settings: &Settings, bucket: &Bucket, hash: u64, source: u64) {
+///
+/// A function of its own, so that it takes no registers from the ways that lead here.
+#[inline(never)]
+pub(crate) fn new_flow(bucket: &Bucket, hash: u64, source: u64) {
+    let settings = SETTINGS.get();
     talk::ahead(hash, settings.talk_mask);
     reflex::ahead(settings, source);
     // Which one it will be hangs on heads that are on their way: all of them are there sooner than that one would be.

@@ -343,7 +343,7 @@ fn place_of(
     }
     let way = bucket.find(tag) as usize & (WAYS - 1);
     if bucket.heads[way].tag != tag {
-        ahead::new_flow(settings, bucket, hash, source());
+        ahead::new_flow(bucket, hash, source());
         return None;
     }
     Some((&mut bucket.heads[way], &mut bucket.slots[way]))
