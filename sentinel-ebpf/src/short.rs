@@ -360,8 +360,9 @@ fn extensions(frame: Frame, first: Window, proto: u64, payload_len: u64, now: u6
             return None;
         }
     }
-    // However many there were, from here on it is one length.
-    Some((proto, forget(walked, now)))
+    // However many there were, from here on it is one length: of two at most, in steps of eight. Linux 6.1 keeps a bound on
+    // the stack only where it knows it before.
+    Some((proto, forget(walked, now) & 0x1ff8))
 }
 
 /// Steps over one of them, at the beginning of a window.
