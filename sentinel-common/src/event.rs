@@ -2,6 +2,7 @@
 
 use crate::addr::Addr;
 use crate::flow::{Direction, FlowKey, Half};
+use crate::slot::{HEAD_TOLD, Head, Slot, whole};
 
 /// Version of every record layout in this file; raised with any change.
 pub const VERSION: u16 = 3;
@@ -86,6 +87,59 @@ impl FlowRecord {
         version: VERSION,
         len: size_of::<Self>() as u32,
     };
+}
+
+impl Slot {
+    /// Writes into a record what is to be told of a slot: whose it is, what it counted, its state.
+    ///
+    /// One field after the other, each from its place to its place: of a whole [`Slot::key`] or [`Slot::half`] the
+    /// compiler would make copies.
+    #[inline(always)]
+    pub fn tell(&self, head: &Head, now_ns: u64, to: &mut FlowRecord) {
+        let lately = self.lately();
+        to.now_ns = now_ns;
+        to.key.remote = self.remote.by_halves();
+        to.key.local = self.local.by_halves();
+        let FlowKey {
+            remote_port,
+            local_port,
+            proto,
+            flags,
+            pad,
+            ..
+        } = self.key();
+        to.key.remote_port = remote_port;
+        to.key.local_port = local_port;
+        to.key.proto = proto;
+        to.key.flags = flags;
+        to.key.pad = pad;
+        to.counts.packets = u64::from(head.packets);
+        to.counts.bytes = self.bytes + lately.bytes;
+        to.counts.payload_bytes = self.payload_bytes + lately.payload_bytes;
+        to.counts.squares = self.squares.wrapping_add(lately.squares);
+        to.counts.first_ns = whole(self.first, now_ns);
+        to.counts.last_ns = whole(head.last, now_ns);
+        to.counts.zero_payload = self.zero_payload + lately.zero_payload;
+        to.counts.fragments = u32::from(self.fragments);
+        to.counts.syn = u32::from(self.syn);
+        to.counts.synack = u32::from(self.synack);
+        to.counts.fin = u32::from(self.fin);
+        to.counts.rst = u32::from(self.rst);
+        to.counts.psh = self.psh + lately.psh;
+        to.counts.ack = self.acks(head.packets);
+        to.counts.urg = u32::from(self.urg);
+        to.counts.ecn = u32::from(self.ecn);
+        to.counts.null = u32::from(self.null);
+        to.counts.xmas = u32::from(self.xmas);
+        to.counts.bare_fin = u32::from(self.bare_fin);
+        to.counts.len_min = u32::from(self.len_min);
+        to.counts.len_max = u32::from(self.len_max);
+        to.counts.pad = 0;
+        to.state = u32::from(head.state & HEAD_TOLD);
+        to.direction = self.direction();
+        to.ifindex = self.ifindex;
+        to.seq = u32::from(head.seq);
+    }
 }
 
 /// A source crossed a threshold of [`crate::settings::Reflex`]. 88 bytes.

@@ -24,6 +24,7 @@ pub mod plain;
 pub mod rate;
 pub mod redirect;
 pub mod reflex;
+pub mod room;
 pub mod settings;
 pub mod slot;
 pub mod stat;

@@ -8,6 +8,7 @@ use crate::event::{REFLEX_BYTES, REFLEX_HALF_OPEN, REFLEX_PACKETS, REFLEX_PORTS,
 use crate::flow::{PROTO_TCP, PROTO_UDP};
 use crate::packet::{PacketMeta, TCP_ACK};
 use crate::rate::Rate;
+use crate::room::less;
 use crate::settings::Reflex;
 
 /// Slots of one bucket of the table of sources.
@@ -163,11 +164,25 @@ const V4: u64 = 0xffff << 32;
 #[inline(always)]
 #[must_use]
 pub const fn source_word(address: &Addr, ip_version: u8) -> u64 {
-    match (ip_version, address.0.first_chunk(), address.0.last_chunk()) {
-        (4, _, Some(v4)) => V4 | u32::from_be_bytes(*v4) as u64,
-        (_, Some(prefix), _) => u64::from_be_bytes(*prefix),
-        _ => 0,
+    if ip_version == 4 {
+        source_word4(address.tail())
+    } else {
+        source_word6(address.halves()[0])
     }
+}
+
+/// As [`source_word`], of an IPv4 address as it stands in memory.
+#[inline(always)]
+#[must_use]
+pub const fn source_word4(address: u32) -> u64 {
+    V4 | u32::from_be(address) as u64
+}
+
+/// As [`source_word`], of the first half of an IPv6 address as it stands in memory.
+#[inline(always)]
+#[must_use]
+pub const fn source_word6(high: u64) -> u64 {
+    u64::from_be(high)
 }
 
 /// The key of a source; never 0. Different sources have different keys.
@@ -263,19 +278,26 @@ impl Source {
     #[inline(always)]
     #[must_use]
     pub fn new(key: u64, now_ns: u64) -> Self {
+        Self::first(key, &Seen::default(), now_ns)
+    }
+
+    /// As [`Source::new`], with what was seen of it.
+    #[inline(always)]
+    #[must_use]
+    pub fn first(key: u64, seen: &Seen, now_ns: u64) -> Self {
         // A zero the compiler knows would become a call of `memset`: byte by byte, and one more frame on a stack that
         // Linux 6.1 found too small for it.
         let none = core::hint::black_box(0_u64);
         Self {
             key,
-            bytes: none,
-            ports: none,
+            bytes: seen.bytes,
+            ports: seen.port,
             packet_tat_ns: none,
             byte_tat_ns: none,
             window: (now_ns >> 20) as u32,
-            packets: none as u32,
-            syns: none as _,
-            completed: none as _,
+            packets: seen.packets,
+            syns: seen.syns,
+            completed: seen.completed,
             until: none as _,
             raised: none as _,
         }
@@ -387,22 +409,18 @@ impl Source {
         !rate.admit(&mut self.packet_tat_ns, &mut self.byte_tat_ns, bytes, now_ns)
     }
 
-    /// How much there would be to lose in giving the slot to another: least for an empty one, then those whose window
-    /// is over, then by packets; most for one under the limit. A flood of forged sources, each of a packet or two,
-    /// thus displaces its own kind.
+    /// How much there would be to lose in giving the slot to another, in all bits but the low two, which are `way`: nothing
+    /// for an empty one and those whose window is over, then by packets, the oldest window first; most for one under the
+    /// limit. A flood of forged sources, each of a packet or two, thus displaces its own kind.
     #[inline(always)]
     #[must_use]
-    pub const fn worth(&self, reflex: &Reflex, now_ns: u64) -> u64 {
-        if self.key == 0 {
-            0
-        } else if self.limited(now_ns) {
-            1 << 63 | self.packets as u64
-        } else if self.stale(reflex, now_ns) {
-            1
-        } else {
-            let age = ((now_ns >> 20) as u32).wrapping_sub(self.window) & 0xffff;
-            (((self.packets & 0x3fff_ffff) as u64) << 32) | (0x1_0000 - age as u64)
-        }
+    pub const fn worth(&self, way: u64, reflex: &Reflex, now_ns: u64) -> u64 {
+        let age = ((now_ns >> 20) as u32).wrapping_sub(self.window) as u64;
+        let open = age.wrapping_sub(reflex.window_ns >> 20) >> 63;
+        let counted = ((self.packets & 0x3fff_ffff) as u64) << 18 | (age & 0xffff ^ 0xffff) << 2;
+        // Hardly ever any is, so that the question costs little.
+        let limited = self.until != 0 && self.limited(now_ns);
+        counted & open.wrapping_neg() | (limited as u64) << 62 | way
     }
 }
 
@@ -425,13 +443,15 @@ impl Bucket {
         }
     }
 
-    /// The slot to give to a source that has none, by what each is [worth](Source::worth).
+    /// The slot to give to a source that has none, in the low two bits. `hide` is as in
+    /// [`crate::slot::Bucket::least_missed`].
     #[inline(always)]
     #[must_use]
-    pub const fn victim([a, b, c, d]: [u64; WAYS]) -> usize {
-        let (first, low) = if b < a { (1, b) } else { (0, a) };
-        let (second, high) = if d < c { (3, d) } else { (2, c) };
-        if high < low { second } else { first }
+    pub fn victim(&self, reflex: &Reflex, now_ns: u64, hide: impl Fn(u64) -> u64) -> u64 {
+        let worth = |way: usize| hide(self.slots[way].worth(way as u64, reflex, now_ns));
+        let first = less(worth(0), worth(1), &hide);
+        let second = less(worth(2), worth(3), &hide);
+        less(first, second, &hide)
     }
 }
 

@@ -20,7 +20,7 @@ pub const IDLE_UNITS: u32 = (60_000_000_000_u64 >> UNIT_SHIFT) as u32;
 /// For how long after its latest packet an established flow keeps its place against newcomers. 30 s in units.
 pub const KEEP_UNITS: u32 = (30_000_000_000_u64 >> UNIT_SHIFT) as u32;
 /// How far the clocks of two interfaces on one CPU may differ, in units: a jiffy, 10 ms at most.
-const SKEW_UNITS: u32 = 256;
+pub(crate) const SKEW_UNITS: u32 = 256;
 
 /// Bit of the flags in [`Slot::kind`] beside `KEY_*`: the slot counts what goes out.
 pub const SLOT_EGRESS: u8 = 2;
@@ -145,7 +145,7 @@ pub const fn units(ns: u64) -> u32 {
 
 /// The time that units say, near another one: both, ns.
 #[inline(always)]
-const fn whole(then: u32, now_ns: u64) -> u64 {
+pub(crate) const fn whole(then: u32, now_ns: u64) -> u64 {
     let since = units(now_ns).wrapping_sub(then).cast_signed() as i64;
     (now_ns >> UNIT_SHIFT).wrapping_sub(since.cast_unsigned()) << UNIT_SHIFT
 }
@@ -183,39 +183,6 @@ impl Bucket {
         }
         same(one.tag, tag) + same(two.tag, tag) * 2 + same(three.tag, tag) * 3
     }
-
-    /// The place a new flow takes: of its tag, empty, or whichever is missed least; `None` where all four hold
-    /// established flows in use. Unproven flows of one packet go first, then unproven ones, the quietest first.
-    #[inline(always)]
-    pub fn victim(&self, tag: u32, now: u32) -> Option<u32> {
-        let mut best = score(&self.heads[0], tag, now) << 2;
-        let mut at = 1;
-        while at < WAYS {
-            let next = score(&self.heads[at], tag, now) << 2 | at as u64;
-            if next < best {
-                best = next;
-            }
-            at += 1;
-        }
-        if best >= ESTABLISHED << 34 {
-            return None;
-        }
-        Some(best as u32 & 3)
-    }
-}
-
-/// Rank of an established flow in use.
-const ESTABLISHED: u64 = 3;
-
-/// How much a flow would be missed: rank, then how recently it was used.
-#[inline(always)]
-fn score(head: &Head, tag: u32, now: u32) -> u64 {
-    if head.tag == 0 || head.tag == tag {
-        // Tags are unique: a flow that shares another's makes it go.
-        return u64::from(head.tag == 0);
-    }
-    let silent = age(now, head.last);
-    head.rank(silent) << 32 | u64::from(!silent)
 }
 
 /// 1 where two tags are equal: of all 32-bit numbers only zero borrows.
@@ -223,22 +190,6 @@ fn score(head: &Head, tag: u32, now: u32) -> u64 {
 const fn same(one: u32, other: u32) -> u32 {
     let differ = (one ^ other) as u64;
     (differ.wrapping_sub(1) >> 63) as u32
-}
-
-impl Head {
-    /// 3 for an established flow in use, 2 for others of more than one packet, 1 for the rest.
-    #[inline(always)]
-    fn rank(&self, silent: u32) -> u64 {
-        let proven = crate::flow::STATE_HANDSHAKE as u16;
-        let closed = crate::flow::STATE_CLOSED as u16 | HEAD_FIN;
-        if silent >= KEEP_UNITS || self.state & (HEAD_BUSY | closed) != HEAD_BUSY {
-            1
-        } else if self.state & proven != 0 {
-            ESTABLISHED
-        } else {
-            2
-        }
-    }
 }
 
 /// 1 where a packet has no payload.
@@ -266,7 +217,7 @@ impl Slot {
         addresses | u64::from(self.ports ^ ends.ports | u32::from(self.kind) ^ ends.kind) == 0
     }
 
-    /// An empty slot of this packet's flow and direction.
+    /// A slot of this packet's flow and direction, yet to be cleared.
     #[inline(always)]
     pub fn begin(&mut self, packet: &PacketMeta, direction: Direction, ifindex: u32) {
         let ends = Ends::of(packet, direction);
@@ -277,7 +228,6 @@ impl Slot {
         self.number = 0;
         self.clear = NO_EPOCH;
         self.ifindex = ifindex;
-        self.clear();
     }
 
     /// Counts nothing any more.
@@ -442,11 +392,17 @@ impl Slot {
         (self.kind >> FLAGS_SHIFT) as u8
     }
 
+    /// TCP segments with ACK, of `packets`.
+    #[inline(always)]
+    pub(crate) const fn acks(&self, packets: u32) -> u32 {
+        let segments = self.proto() == PROTO_TCP && self.flags() & KEY_FRAGMENT == 0;
+        if segments { packets.wrapping_sub(self.no_ack) } else { 0 }
+    }
+
     /// What it counted, and when: exactly, where the clock goes in whole units, as the kernel programs' does. `now_ns` is
     /// no further from it than units reach ([`crate::table`]).
     #[inline(always)]
     pub const fn half(&self, head: &Head, now_ns: u64) -> Half {
-        let segments = self.proto() == PROTO_TCP && self.flags() & KEY_FRAGMENT == 0;
         let lately = self.lately();
         Half {
             packets: head.packets as u64,
@@ -462,11 +418,7 @@ impl Slot {
             fin: self.fin as u32,
             rst: self.rst as u32,
             psh: self.psh + lately.psh,
-            ack: if segments {
-                head.packets.wrapping_sub(self.no_ack)
-            } else {
-                0
-            },
+            ack: self.acks(head.packets),
             urg: self.urg as u32,
             ecn: self.ecn as u32,
             null: self.null as u32,

@@ -166,12 +166,10 @@ pub struct CpuBlock {
     pub ring_asked: u32,
     /// Number of this CPU, from 0 without gaps; the agent writes it when it makes the map.
     pub cpu: u32,
-    /// A value on its way through memory, so that the verifier takes it as unknown.
-    pub opaque: u32,
     /// Not 0 where something is listed near the source of the packet that is being judged the short way.
     pub beside: u32,
     /// Zero.
-    pub pad: u32,
+    pub pad: [u32; 2],
 }
 
 impl Default for CpuBlock {
@@ -186,9 +184,8 @@ impl Default for CpuBlock {
             ring_tight: 0,
             ring_asked: 0,
             cpu: 0,
-            opaque: 0,
             beside: 0,
-            pad: 0,
+            pad: [0; 2],
         }
     }
 }

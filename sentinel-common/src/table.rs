@@ -9,6 +9,7 @@ use crate::flow::{
     STATE_REPORTED,
 };
 use crate::packet::{PacketMeta, TCP_ACK, TCP_SYN};
+use crate::room::gives_way;
 use crate::slot::{Bucket, Head, IDLE_UNITS, Slot, age, idle, units};
 use crate::talk::{self, Words};
 
@@ -35,8 +36,13 @@ pub trait Host {
     fn taken(&mut self, way: usize) -> u64;
     /// A slot with this many unreported packets goes to another flow; `told` where they were reported first.
     fn evicted(&mut self, packets: u32, told: bool);
-    /// The same number. In the kernel it goes through memory, so that the verifier does not walk the rest once for each.
-    fn opaque(&mut self, way: u32) -> u32;
+    /// [`Slot::clear`], by whatever stores are fewest.
+    fn clear(&mut self, slot: &mut Slot) {
+        slot.clear();
+    }
+    /// The same number. In the kernel neither compiler nor verifier know what it is, lest one makes branches of sums and the
+    /// other walks the rest once for each.
+    fn hide(&self, word: u64) -> u64;
 }
 
 /// What the agent writes down when it fetched the counts of a slot, so that they are not evicted as unreported.
@@ -103,13 +109,17 @@ impl Pass<'_> {
             && bucket.slots[found].holds(self.packet, self.direction)
             && !idle(now, bucket.heads[found].last);
         if !known {
-            let Some(victim) = bucket.victim(tag, now) else {
-                return self.refused();
-            };
-            way = host.opaque(victim);
+            // Tags are unique: a flow that shares another's makes it go.
+            if bucket.heads[found].tag != tag {
+                let least = bucket.least_missed(now, |word| host.hide(word));
+                if !gives_way(least) {
+                    return self.refused();
+                }
+                way = host.hide(least) as u32;
+            }
             let place = (way & 3) as usize;
             let (head, slot) = (&mut bucket.heads[place], &mut bucket.slots[place]);
-            evict(head, slot, place, host);
+            self.evict(head, slot, place, host);
             self.begin(head, slot, tag, host);
         }
         let way = (way & 3) as usize;
@@ -164,7 +174,7 @@ impl Pass<'_> {
             let flags = self.packet.tcp_flags & (TCP_SYN | TCP_ACK);
             learned.syn = self.packet.proto == PROTO_TCP && flags == TCP_SYN;
             learned.completed = news.completed;
-            if slot.brims() {
+            if !created && slot.brims() {
                 cause = CAUSE_PERIODIC;
             }
             if news.completed {
@@ -196,7 +206,8 @@ impl Pass<'_> {
         let now = units(self.now_ns);
         if host.report(head, slot, way, cause) {
             head.state |= STATE_REPORTED as u16;
-            empty(head, slot);
+            refill(head, slot);
+            host.clear(slot);
             slot.due = now.wrapping_add(wait(self.interval_ns));
             return;
         }
@@ -224,7 +235,33 @@ impl Pass<'_> {
         head.state = if allowed { STATE_ALLOWED as u16 } else { 0 };
         head.tag = tag;
         slot.begin(self.packet, self.direction, self.ifindex);
+        host.clear(slot);
         slot.due = now;
+    }
+
+    /// Makes sure that nothing unreported stands in a slot.
+    #[inline(always)]
+    fn evict<H: Host>(&self, head: &Head, slot: &Slot, way: usize, host: &mut H) {
+        if head.tag == 0 || head.packets == 0 {
+            return;
+        }
+        // The agent fetches what was silent for an interval and more. What began half an interval ago at most, as all there
+        // is in a flood, it has not: one more look into memory to be spared.
+        let fetched = if units(self.now_ns).wrapping_sub(slot.first) < wait(self.interval_ns) >> 1 {
+            0
+        } else {
+            host.taken(way)
+        };
+        if fetched == taken(head) {
+            return;
+        }
+        let told = host.report(head, slot, way, CAUSE_EVICTED);
+        let before = if fetched >> 32 == u64::from(head.seq) {
+            fetched as u32
+        } else {
+            0
+        };
+        host.evicted(head.packets.wrapping_sub(before), told);
     }
 }
 
@@ -254,30 +291,17 @@ pub const fn wait(interval_ns: u64) -> u32 {
 /// Begins the next filling of a slot.
 #[inline(always)]
 pub fn empty(head: &mut Head, slot: &mut Slot) {
+    refill(head, slot);
+    slot.clear();
+}
+
+/// As [`empty`], but for what [`Slot::clear`] does.
+#[inline(always)]
+fn refill(head: &mut Head, slot: &mut Slot) {
     // First: the agent, which reads beside us, sees by it that the counts are no longer those it took.
     head.seq = head.seq.wrapping_add(1);
     head.packets = 0;
     if slot.direction() == INGRESS {
         slot.number = 0;
     }
-    slot.clear();
-}
-
-/// Makes sure that nothing unreported stands in a slot.
-#[inline(always)]
-fn evict<H: Host>(head: &Head, slot: &Slot, way: usize, host: &mut H) {
-    if head.tag == 0 || head.packets == 0 {
-        return;
-    }
-    let fetched = host.taken(way);
-    if fetched == taken(head) {
-        return;
-    }
-    let told = host.report(head, slot, way, CAUSE_EVICTED);
-    let before = if fetched >> 32 == u64::from(head.seq) {
-        fetched as u32
-    } else {
-        0
-    };
-    host.evicted(head.packets.wrapping_sub(before), told);
 }

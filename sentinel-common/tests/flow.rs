@@ -95,7 +95,7 @@ impl Host for Ring {
         panic!("{packets} evicted");
     }
 
-    fn opaque(&mut self, way: u32) -> u32 {
+    fn hide(&self, way: u64) -> u64 {
         way
     }
 }

@@ -78,7 +78,7 @@ impl Host for Agent {
         self.lost += if told { 0 } else { u64::from(packets) };
     }
 
-    fn opaque(&mut self, way: u32) -> u32 {
+    fn hide(&self, way: u64) -> u64 {
         way
     }
 }

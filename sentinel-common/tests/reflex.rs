@@ -27,7 +27,7 @@ fn second() -> Reflex {
 }
 
 fn victim(bucket: &Bucket, reflex: &Reflex, now: u64) -> usize {
-    Bucket::victim(bucket.slots.map(|slot| slot.worth(reflex, now)))
+    bucket.victim(reflex, now, |worth| worth) as usize & (WAYS - 1)
 }
 
 fn packets(n: u32) -> Seen {

@@ -4,6 +4,7 @@
 //! keeps them; super-packets that the card will cut up (TSO, GSO) are counted as the packets that leave. A jumbo
 //! payload length of zero ("BIG TCP", off unless asked for) is counted as it stands: one packet without ports.
 
+use crate::ahead;
 use crate::allow::{allowed, hinted as is_allowed};
 use crate::emit;
 use crate::entry;
@@ -11,14 +12,18 @@ use crate::frame::{self, Frame};
 use crate::hint;
 use crate::maps::{FLOWS, SETTINGS, TAKEN, scratch};
 use crate::redirect;
+use crate::reflex;
 use crate::stat::Stat;
 use crate::talk;
+use crate::verifier::forget;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
+use core::mem::offset_of;
 use sentinel_common::flow::{Direction, STATE_HANDSHAKE};
 use sentinel_common::hash::{hash, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
-use sentinel_common::packet::PacketMeta;
+use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
+use sentinel_common::reflex::source_word;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
 use sentinel_common::slot::{Head, Slot, WAYS};
 use sentinel_common::stat::Counter;
@@ -89,8 +94,33 @@ impl Host for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn opaque(&mut self, way: u32) -> u32 {
-        self.stat.opaque(way)
+    fn clear(&mut self, slot: &mut Slot) {
+        const {
+            assert!(offset_of!(Slot, lately) == 32 && offset_of!(Slot, lately_bytes) == 48);
+            assert!(offset_of!(Slot, len_min) == 54 && offset_of!(Slot, len_max) == 56);
+            assert!(offset_of!(Slot, bytes) == 64 && offset_of!(Slot, first) == 88);
+            assert!(offset_of!(Slot, zero_payload) == 104 && size_of::<Slot>() == 128);
+        }
+        let words = core::ptr::from_mut(slot).cast::<u64>();
+        // SAFETY: all words are the slot's and aligned. They are what `Slot::clear` sets to zero.
+        unsafe {
+            words.add(4).write_volatile(0);
+            words.cast::<u32>().add(12).write_volatile(0);
+            words.cast::<u16>().add(27).write_volatile(0);
+            words.add(7).write_volatile(0);
+            words.add(8).write_volatile(0);
+            words.add(9).write_volatile(0);
+            words.add(10).write_volatile(0);
+            words.cast::<u32>().add(22).write_volatile(0);
+            words.add(13).write_volatile(0);
+            words.add(14).write_volatile(0);
+            words.add(15).write_volatile(0);
+        }
+    }
+
+    #[inline(always)]
+    fn hide(&self, word: u64) -> u64 {
+        forget(word, self.now)
     }
 }
 
@@ -120,6 +150,13 @@ pub(crate) fn packet(
     };
     // SAFETY: the element is this CPU's, the program does not nest in itself, and the agent only reads it.
     let bucket = unsafe { &mut *pointer };
+    // The short way, which looks ahead otherwise, is closed meanwhile.
+    if matches!(direction, Direction::Ingress)
+        && meta.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+        && reflex::flooded(now)
+    {
+        ahead::new_flow(bucket, hash, source_word(&meta.src, meta.ip_version));
+    }
     let mut kernel = Kernel {
         stat,
         settings,

@@ -9,7 +9,7 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_FIRST, STATE_REPORTED};
 use sentinel_common::settings::Settings;
-use sentinel_common::slot::{HEAD_TOLD, Head, Slot};
+use sentinel_common::slot::{Head, Slot};
 use sentinel_common::stat::Counter;
 
 /// Puts a record on the ring, whatever the budget; false, and counted, where the ring is full.
@@ -51,14 +51,8 @@ pub(crate) fn flow(
     }
     record(stat, |to: &mut FlowRecord| {
         to.header = FlowRecord::HEADER;
-        to.now_ns = now;
-        to.key = slot.key();
-        to.counts = slot.half(head, now);
-        to.state = u32::from(head.state & HEAD_TOLD);
+        slot.tell(head, now, to);
         to.cause = cause;
-        to.direction = slot.direction();
-        to.ifindex = slot.ifindex;
         to.slot = number;
-        to.seq = u32::from(head.seq);
     })
 }

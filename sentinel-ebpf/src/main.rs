@@ -20,6 +20,7 @@
 )]
 
 mod account;
+mod ahead;
 mod allow;
 mod cookie;
 #[cfg(feature = "kernel-debug")]

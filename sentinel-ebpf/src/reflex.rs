@@ -5,6 +5,7 @@
 //! them. The table is shared by CPUs without locks (see `sentinel_common::reflex`).
 
 use crate::account::Learned;
+use crate::ahead;
 use crate::emit;
 use crate::maps::{ALARM, LIMITED, PORTS, SETTINGS, SOURCES};
 use crate::stat::{Stat, atomic_add};
@@ -29,8 +30,19 @@ pub(crate) fn calm(meta: &PacketMeta, now: u64) -> bool {
 /// Whether no source is limited and no port is under flood.
 #[inline(always)]
 pub(crate) fn quiet(now: u64) -> bool {
-    let alarm = ALARM.get();
-    alarm.limited_until_ns <= now && alarm.flood_until_ns <= now
+    !limiting(now) && !flooded(now)
+}
+
+/// Whether some source is limited.
+#[inline(always)]
+pub(crate) fn limiting(now: u64) -> bool {
+    ALARM.get().limited_until_ns > now
+}
+
+/// Whether some port is under flood.
+#[inline(always)]
+pub(crate) fn flooded(now: u64) -> bool {
+    ALARM.get().flood_until_ns > now
 }
 
 /// Whether the packet is over the limit the kernel set on its source by itself, and what comes of it.
@@ -125,13 +137,12 @@ fn count(stat: &mut Stat, meta: &PacketMeta, told: u64, ifindex: u64, now: u64) 
     let Some(bucket) = bucket(settings, key) else { return };
     let mut at = forget(bucket.find(key) as u64, now) as usize;
     if at >= WAYS {
-        let [a, b, c, d] = &bucket.slots;
-        let worth = |slot: &Source| forget(slot.worth(&settings.reflex, now), now);
-        at = forget(Bucket::victim([worth(a), worth(b), worth(c), worth(d)]) as u64, now) as usize;
-        bucket.slots[at & (WAYS - 1)] = Source::new(key, now);
+        at = bucket.victim(&settings.reflex, now, |worth| forget(worth, now)) as usize & (WAYS - 1);
+        bucket.slots[at] = Source::first(key, &seen, now);
+    } else {
+        bucket.slots[at].add(&seen, &settings.reflex, now);
     }
-    let source = &mut bucket.slots[at & (WAYS - 1)];
-    source.add(&seen, &settings.reflex, now);
+    let source = &mut bucket.slots[forget(at as u64, now) as usize & (WAYS - 1)];
     let crossed = source.crossed(&settings.reflex);
     if crossed != 0 {
         raise(stat, settings, meta, source, crossed, word, ifindex as u32, now);
@@ -200,5 +211,16 @@ fn raise(
     if sent {
         source.raised |= crossed;
         stat.count(Counter::ReflexRaised);
+    }
+}
+
+/// Begins to fetch the bucket of a source ([`source_word`]) from memory ([`crate::ahead`]).
+#[inline(always)]
+pub(crate) fn ahead(settings: &Settings, word: u64) {
+    if let Some(bucket) = SOURCES.get_ptr(source_key(word, settings.seed) as u32 & settings.source_mask) {
+        ahead::fetch(bucket.cast());
+        ahead::fetch(bucket.cast::<u64>().wrapping_add(8));
+        ahead::fetch(bucket.cast::<u64>().wrapping_add(16));
+        ahead::fetch(bucket.cast::<u64>().wrapping_add(24));
     }
 }

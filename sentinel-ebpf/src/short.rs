@@ -6,6 +6,7 @@
 //! most packets are goes the whole way, with nothing done yet. What the two come to is the same: what fits is said in
 //! `sentinel_common::plain`, and a test runs both beside each other.
 
+use crate::ahead;
 use crate::entry;
 use crate::exact;
 use crate::frame::{Frame, Window};
@@ -22,6 +23,7 @@ use sentinel_common::hash::{hash4, hash6, kind, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::packet::{TCP_ACK, TCP_PSH};
 use sentinel_common::plain::Plain;
+use sentinel_common::reflex::{source_word4, source_word6};
 use sentinel_common::settings::{SETTING_FLOWS, SETTING_SHORT, Settings};
 use sentinel_common::slot::{Head, SLOT_V4, Slot, WAYS};
 use sentinel_common::verdict::Verdict;
@@ -100,8 +102,8 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, window: Window)
             stat.note_beside();
         }
     }
-    // While a source is limited or a port under flood, there is more to ask.
-    if !reflex::quiet(now) {
+    // While a port is under flood, cookies may answer, and nothing else comes of a packet.
+    if reflex::flooded(now) {
         return None;
     }
     let hash = hash4(
@@ -111,7 +113,13 @@ fn ipv4<H: Hook>(hook: &H, stat: &mut Stat, settings: &Settings, window: Window)
         || window.word::<{ L3 + 20 }>(),
         || window.byte::<{ L3 + 9 }>(),
     );
-    let (head, slot) = place_of(stat, settings, hash)?;
+    let (head, slot) = place_of(stat, settings, hash, || {
+        source_word4(window.word::<{ L3 + 12 }>() as u32)
+    })?;
+    // While a source is limited, there is more to ask.
+    if reflex::limiting(stat.clock()) {
+        return None;
+    }
     let proto = window.byte::<{ L3 + 9 }>();
     if window.word::<{ L3 + 12 }>() != u64::from(slot.remote.tail())
         || window.word::<{ L3 + 16 }>() != u64::from(slot.local.tail())
@@ -226,7 +234,7 @@ fn carried6<H: Hook>(
         }
         stat.note_beside();
     }
-    if !reflex::quiet(now) {
+    if reflex::flooded(now) {
         return None;
     }
     let word = |n| match n {
@@ -240,7 +248,10 @@ fn carried6<H: Hook>(
         _ => window.word::<{ L3 + 36 }>(),
     };
     let hash = hash6(|n| key(settings, n), word, || carried.ports(), || carried.proto());
-    let (head, slot) = place_of(stat, settings, hash)?;
+    let (head, slot) = place_of(stat, settings, hash, || source_word6(window.quad::<{ L3 + 8 }>()))?;
+    if reflex::limiting(stat.clock()) {
+        return None;
+    }
     let ([a, b], [c, d]) = (slot.remote.halves(), slot.local.halves());
     if window.quad::<{ L3 + 8 }>() != a
         || window.quad::<{ L3 + 16 }>() != b
@@ -316,7 +327,12 @@ fn passed<H: Hook>(
 
 /// The place where a flow of this hash is counted, if it has one: whose it is, is still to be asked.
 #[inline(always)]
-fn place_of(stat: &Stat, settings: &Settings, hash: u64) -> Option<(&'static mut Head, &'static mut Slot)> {
+fn place_of(
+    stat: &Stat,
+    settings: &Settings,
+    hash: u64,
+    source: impl FnOnce() -> u64,
+) -> Option<(&'static mut Head, &'static mut Slot)> {
     let (bucket, tag) = place(hash, Direction::Ingress);
     let index = stat.bucket(settings, bucket);
     // SAFETY: the element is this CPU's and lives as long as the map, the program does not nest in itself, and the agent
@@ -326,6 +342,10 @@ fn place_of(stat: &Stat, settings: &Settings, hash: u64) -> Option<(&'static mut
         return Some((&mut bucket.heads[0], &mut bucket.slots[0]));
     }
     let way = bucket.find(tag) as usize & (WAYS - 1);
+    if bucket.heads[way].tag != tag {
+        ahead::new_flow(bucket, hash, source());
+        return None;
+    }
     Some((&mut bucket.heads[way], &mut bucket.slots[way]))
 }
 
@@ -340,8 +360,9 @@ fn extensions(frame: Frame, first: Window, proto: u64, payload_len: u64, now: u6
             return None;
         }
     }
-    // However many there were, from here on it is one length.
-    Some((proto, forget(walked, now)))
+    // However many there were, from here on it is one length: of two at most, in steps of eight. Linux 6.1 keeps a bound on
+    // the stack only where it knows it before.
+    Some((proto, forget(walked, now) & 0x1ff8))
 }
 
 /// Steps over one of them, at the beginning of a window.

@@ -91,16 +91,6 @@ impl Stat {
         self.0.cpu * (settings.flow_mask + 1) + (bucket & settings.flow_mask)
     }
 
-    /// The same number, by way of memory: the verifier takes it as unknown and walks what follows once.
-    #[inline(always)]
-    pub(crate) fn opaque(&mut self, value: u32) -> u32 {
-        // SAFETY: the field is this CPU's own, aligned and initialised.
-        unsafe {
-            core::ptr::write_volatile(&raw mut self.0.opaque, value);
-            core::ptr::read_volatile(&raw const self.0.opaque)
-        }
-    }
-
     /// Takes one record out of the budget, which fills up by `budget` a window and holds [`BUDGET_CARRY`] windows;
     /// false when it is spent.
     #[inline(always)]

@@ -1,5 +1,6 @@
 //! The cells in which the CPUs tell each other of conversations: read and written a word at a time.
 
+use crate::ahead;
 use crate::maps::TALK;
 use sentinel_common::talk::{Cell, Words};
 
@@ -24,5 +25,13 @@ impl Words for Shared {
     fn set(&self, index: usize, word: u64) {
         // SAFETY: as above; the store is one instruction.
         unsafe { (&raw mut (*self.0).words[index & 3]).write_volatile(word) }
+    }
+}
+
+/// Begins to fetch the cell of a flow from memory ([`crate::ahead`]).
+#[inline(always)]
+pub(crate) fn ahead(hash: u64, mask: u32) {
+    if let Some(cell) = TALK.get_ptr((hash >> 33) as u32 & mask) {
+        ahead::fetch(cell.cast());
     }
 }

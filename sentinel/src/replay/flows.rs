@@ -101,7 +101,7 @@ impl<'a> Host for Around<'a> {
 
     fn evicted(&mut self, _packets: u32, _told: bool) {}
 
-    fn opaque(&mut self, way: u32) -> u32 {
+    fn hide(&self, way: u64) -> u64 {
         way
     }
 }

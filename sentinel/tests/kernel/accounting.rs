@@ -198,7 +198,7 @@ impl Host for Silent {
         panic!("{packets} packets evicted");
     }
 
-    fn opaque(&mut self, way: u32) -> u32 {
+    fn hide(&self, way: u64) -> u64 {
         way
     }
 }
