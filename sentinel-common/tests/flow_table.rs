@@ -210,9 +210,11 @@ fn what_is_refused_for_days_is_given_up_and_its_times_are_right_until_then() {
             interval_ns: INTERVAL_NS,
             ifindex: 1,
             allowed: None,
+            clear: None,
         };
+        agent.now_ns = now_ns;
         pass.count(&mut bucket, tag, &mut agent);
-        let half = bucket.slots[0].half(&bucket.heads[0]);
+        let half = bucket.slots[0].half(&bucket.heads[0], now_ns);
         since = if half.packets == 0 { step } else { since };
         assert_eq!(half.packets, step - since);
         if half.packets > 0 {

@@ -11,8 +11,9 @@ use sentinel_common::slot::Bucket;
 /// Fetches what the first packet of a flow will need: of its conversation, of its source (`source_word`), and of whichever
 /// flow of `bucket` makes room.
 ///
-/// A function of its own, so that it takes no registers from the ways that lead here.
-#[inline(never)]
+/// Not a function of its own: Linux before 6.5 cannot follow a value back through a call, takes everything before it as
+/// significant, and walked the whole program three times as often.
+#[inline(always)]
 pub(crate) fn new_flow(bucket: &Bucket, hash: u64, source: u64) {
     let settings = SETTINGS.get();
     talk::ahead(hash, settings.talk_mask);
