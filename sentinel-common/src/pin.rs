@@ -119,7 +119,8 @@ layout! {
     Cell { key, entry, pad }
     AllowEntry { expires_ns, prefix_len, pad }
     CpuBlock {
-        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, beside, pad,
+        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, beside, clear,
+        opaque,
     }
     Settings {
         flags, flow_mask, seed, keys, factors6, hinted6, report_interval_ns, event_budget, list_versions, list4_mask,

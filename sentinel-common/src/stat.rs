@@ -161,15 +161,17 @@ pub struct CpuBlock {
     /// When the ring was last asked how full it is: `CLOCK_BOOTTIME`, ns.
     pub ring_ns: u64,
     /// 1 where it was too full for records of new flows.
-    pub ring_tight: u32,
+    pub ring_tight: u16,
     /// Records since it was asked.
-    pub ring_asked: u32,
+    pub ring_asked: u16,
     /// Number of this CPU, from 0 without gaps; the agent writes it when it makes the map.
     pub cpu: u32,
     /// Not 0 where something is listed near the source of the packet that is being judged the short way.
     pub beside: u32,
-    /// Zero.
-    pub pad: [u32; 2],
+    /// The number of the lists under which nothing has been found so far for the source of the packet that is being judged.
+    pub clear: u32,
+    /// A value on its way through memory, so that the verifier takes it as unknown.
+    pub opaque: u64,
 }
 
 impl Default for CpuBlock {
@@ -185,7 +187,8 @@ impl Default for CpuBlock {
             ring_asked: 0,
             cpu: 0,
             beside: 0,
-            pad: [0; 2],
+            clear: 0,
+            opaque: 0,
         }
     }
 }

@@ -68,8 +68,8 @@ pub struct Pass<'a> {
     pub ifindex: u32,
     /// Whether the remote side is allowlisted, where that is known.
     pub allowed: Option<bool>,
-    /// What becomes of [`Slot::clear`], where anything was looked for.
-    pub clear: Option<u32>,
+    /// What becomes of [`Slot::clear`].
+    pub clear: u32,
 }
 
 /// What accounting a packet taught, for whoever counts per source: on the steady path of a flow it is empty but for
@@ -155,9 +155,7 @@ impl Pass<'_> {
                 head.state = state;
             }
         }
-        if let Some(epoch) = self.clear {
-            slot.clear = epoch;
-        }
+        slot.clear = self.clear;
         let odd = slot.count(head, self.packet, self.now_ns);
         let mut cause = due(head, slot, now);
         if talk::concerns(head, slot, self.packet, self.direction, odd) {

@@ -111,7 +111,7 @@ impl Flow {
             interval_ns: INTERVAL << UNIT_SHIFT,
             ifindex: 1,
             allowed: None,
-            clear: None,
+            clear: 0,
         };
         self.ring.cell = Rc::clone(&self.cell);
         self.ring.asked = None;

@@ -150,7 +150,7 @@ proptest! {
             agent.bucket = bucket as usize % BUCKETS;
             agent.now_ns = now_ns;
             let pass = Pass {
-                packet: &packet, direction, hash, now_ns, interval_ns: INTERVAL_NS, ifindex: 1, allowed: None, clear: None,
+                packet: &packet, direction, hash, now_ns, interval_ns: INTERVAL_NS, ifindex: 1, allowed: None, clear: 0,
             };
             let learned = pass.count(&mut buckets[bucket as usize % BUCKETS], tag, &mut agent);
             total += 1;
@@ -210,7 +210,7 @@ fn what_is_refused_for_days_is_given_up_and_its_times_are_right_until_then() {
             interval_ns: INTERVAL_NS,
             ifindex: 1,
             allowed: None,
-            clear: None,
+            clear: 0,
         };
         agent.now_ns = now_ns;
         pass.count(&mut bucket, tag, &mut agent);

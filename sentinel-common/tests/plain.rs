@@ -142,7 +142,7 @@ fn pass<'a>(step: &Step, packet: &'a PacketMeta, now_ns: u64) -> Pass<'a> {
         interval_ns: INTERVAL_NS,
         ifindex: 1,
         allowed: if step.out { None } else { Some(step.allowed) },
-        clear: None,
+        clear: 0,
     }
 }
 

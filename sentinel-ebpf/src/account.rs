@@ -15,13 +15,12 @@ use crate::redirect;
 use crate::reflex;
 use crate::stat::Stat;
 use crate::talk;
-use crate::verifier::forget;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use core::mem::offset_of;
 use sentinel_common::flow::{Direction, STATE_HANDSHAKE};
 use sentinel_common::hash::{hash, place};
-use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
+use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, NO_EPOCH};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
 use sentinel_common::reflex::source_word;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
@@ -120,12 +119,12 @@ impl Host for Kernel<'_> {
 
     #[inline(always)]
     fn hide(&self, word: u64) -> u64 {
-        forget(word, self.now)
+        self.stat.opaque(word)
     }
 }
 
 /// Accounts a packet that passes, and says what that taught. `clear` is the number of the lists under which nothing was
-/// found for its source, or none where something was; `None` where nothing was looked for.
+/// found for its source, [`NO_EPOCH`] where something was, or nothing was looked for.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "inlined")]
 pub(crate) fn packet(
@@ -134,7 +133,7 @@ pub(crate) fn packet(
     meta: &PacketMeta,
     direction: Direction,
     allowed: Option<bool>,
-    clear: Option<u32>,
+    clear: u32,
     ifindex: u32,
     now: u64,
 ) -> Learned {
@@ -224,7 +223,16 @@ pub(crate) fn egress<const RESTORED: bool>(ctx: &TcContext) -> i32 {
     };
     stat.add(packets, u64::from(meta.segments));
     stat.add(octets, bytes);
-    let _ = packet(&mut stat, settings, meta, Direction::Egress, None, None, ifindex, now);
+    let _ = packet(
+        &mut stat,
+        settings,
+        meta,
+        Direction::Egress,
+        None,
+        NO_EPOCH,
+        ifindex,
+        now,
+    );
     TC_ACT_UNSPEC
 }
 

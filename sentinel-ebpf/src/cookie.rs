@@ -224,7 +224,7 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
             meta,
             Direction::Ingress,
             Some(false),
-            Some(NO_EPOCH),
+            NO_EPOCH,
             ifindex,
             now,
         );

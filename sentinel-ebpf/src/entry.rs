@@ -13,6 +13,7 @@ use sentinel_common::entry::{
     ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, BlockEntry, FLAG_EGRESS, FLAG_SHADOW, Standing, verdict,
 };
 use sentinel_common::event::{Header, KIND_RETURN, ReturnRecord, VERSION};
+use sentinel_common::hint::NO_EPOCH;
 use sentinel_common::names::PREFIX_TRIES;
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::redirect::stays;
@@ -30,8 +31,6 @@ const STRIKES: u64 = 4;
 const SHADOW: u64 = 8;
 /// Bit of it: it is the exact source's.
 const EXACT: u64 = 16;
-/// Bit of what is found: an entry covers the source, whatever it says.
-const MET: u64 = 32;
 /// Where the action stands.
 const ACTION_SHIFT: u32 = 8;
 
@@ -53,9 +52,8 @@ pub(crate) fn strikes(settings: &Settings, entry: *mut BlockEntry, bytes: u64, n
     true
 }
 
-/// What the entries say of a packet from `meta.src`, whose own is `exact`; adds to `found` where there are any.
+/// What the entries say of a packet from `meta.src`, whose own is `exact`.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined")]
 pub(crate) fn judge(
     stat: &mut Stat,
     settings: &Settings,
@@ -64,7 +62,6 @@ pub(crate) fn judge(
     bytes: u64,
     ifindex: u32,
     now: u64,
-    found: &mut u64,
 ) -> Verdict {
     let enforce = settings.flags & SETTING_ENFORCE != 0;
     let size = bytes | u64::from(ifindex) << 32;
@@ -74,14 +71,14 @@ pub(crate) fn judge(
     walk(&meta.src, meta.ip_version, exact, |entry, exact| {
         // SAFETY: the walk hands over pointers fresh from the maps.
         let answer = unsafe { meet(stat, meta, entry, size, now & !1 | says >> 1 & 1) };
-        over |= answer | MET;
+        stat.set_clear(NO_EPOCH);
+        over |= answer;
         if answer & SAYS == 0 {
             return false;
         }
         says = if exact { answer | EXACT } else { answer };
         !enforce || answer & SHADOW == 0
     });
-    *found |= over;
     if over & OVER != 0 {
         stat.count(Counter::Expired);
     }

@@ -67,15 +67,20 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     }
     let now = stat.now();
     let hints = hint::of(settings, &meta.src, meta.ip_version);
-    // Before anything is looked for: what is written meanwhile has another number.
-    let epoch = if hints == 0 { NO_EPOCH } else { hint::epoch() };
+    stat.set_clear(NO_EPOCH);
     let told = if hints == 0 && reflex::calm(meta, now) {
         // Most packets of most hosts: nothing is listed, nobody is limited, no port is under flood.
         count(&mut stat, Verdict::Pass, meta.ip_version, bytes);
         PASSES | told::<H>(Verdict::Pass)
     } else {
-        let mut found = 0;
-        let Some(verdict) = judge(&mut stat, settings, meta, hints, bytes, ifindex, now, &mut found) else {
+        if hints != 0 {
+            // Before anything is looked for: what is written meanwhile has another number.
+            let Some(epoch) = hint::epoch() else {
+                return H::code(Verdict::Pass);
+            };
+            stat.set_clear(epoch);
+        }
+        let Some(verdict) = judge(&mut stat, settings, meta, hints, bytes, ifindex, now) else {
             count(&mut stat, Verdict::DropExact, meta.ip_version, bytes);
             #[cfg(feature = "kernel-debug")]
             debug(hook, meta, Verdict::DropExact);
@@ -99,18 +104,13 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
         } else {
             0
         };
-        let clear = if found == 0 && matches!(verdict, Verdict::Pass) {
-            CLEAR
-        } else {
-            0
-        };
-        passes | allowed | clear | told::<H>(verdict)
+        passes | allowed | told::<H>(verdict)
     };
     // What accounting needs to know of the verdict, so that the verifier walks it once and not once for each.
     let told = forget(told, now);
     if told & PASSES != 0 {
         let allowed = told & ALLOWED != 0;
-        let clear = (hints != 0).then_some(if told & CLEAR == 0 { NO_EPOCH } else { epoch });
+        let clear = stat.clear();
         let learned = account::packet(
             &mut stat,
             settings,
@@ -130,8 +130,6 @@ pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
 const PASSES: u64 = 1;
 /// Bit of it: its source is allowlisted.
 const ALLOWED: u64 = 2;
-/// Bit of it: nothing that is listed covers its source.
-const CLEAR: u64 = 4;
 /// Where the hook's code stands.
 const CODE_SHIFT: u32 = 32;
 
@@ -150,10 +148,8 @@ fn debug<H: Hook>(hook: &H, meta: &PacketMeta, verdict: Verdict) {
 }
 
 /// What becomes of a packet from `meta.src`: allow, the entries of decisions, feed lists, the reflex, pass. `None`
-/// where its own entry drops it, which is what blocked packets mostly meet, and short work. `found` stays 0 where nothing
-/// that is listed covers the source.
+/// where its own entry drops it, which is what blocked packets mostly meet, and short work.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined")]
 fn judge(
     stat: &mut Stat,
     settings: &Settings,
@@ -162,11 +158,11 @@ fn judge(
     bytes: u64,
     ifindex: u32,
     now: u64,
-    found: &mut u64,
 ) -> Option<Verdict> {
     let mut verdict = Verdict::Pass;
     if hints != 0 {
         if hints & HINT_ALLOW != 0 && allowed(&meta.src, meta.ip_version, now) {
+            stat.set_clear(NO_EPOCH);
             return Some(Verdict::PassAllowed);
         }
         if hints & HINT_ENTRY != 0 {
@@ -176,10 +172,10 @@ fn judge(
             {
                 return None;
             }
-            verdict = entry::judge(stat, settings, meta, exact, bytes, ifindex, now, found);
+            verdict = entry::judge(stat, settings, meta, exact, bytes, ifindex, now);
         }
         if hints & (HINT_LIST | HINT_LIST_NET) != 0 && list::may_add(settings, verdict) {
-            verdict = list::stricter(verdict, list::judge(stat, settings, meta, hints, bytes, now, found));
+            verdict = list::stricter(verdict, list::judge(stat, settings, meta, hints, bytes, now));
         }
         if !list::may_add(settings, verdict) {
             return Some(verdict);

@@ -63,17 +63,15 @@ fn hinted6(settings: &Settings, region: usize, leads: u64) -> bool {
 
 /// The number of the lists' latest change: as long as it stays, a source that nothing was found for stays one.
 #[inline(always)]
-pub(crate) fn epoch() -> u32 {
+pub(crate) fn epoch() -> Option<u32> {
     // SAFETY: the pointer is fresh from the map; the agent stores the whole word, after what it tells of.
-    EPOCH
-        .get_ptr(0)
-        .map_or(NO_EPOCH, |word| unsafe { word.read_volatile() })
+    EPOCH.get_ptr(0).map(|word| unsafe { word.read_volatile() })
 }
 
 /// Whether nothing that was found under a number has changed since.
 #[inline(always)]
 pub(crate) fn holds(number: u32) -> bool {
-    number != NO_EPOCH && number == epoch()
+    number != NO_EPOCH && epoch() == Some(number)
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use crate::maps::{LIST_HITS, LIST_NET4, LIST_NET6, LIST4, LIST6, LISTS, longest}
 use crate::stat::{Stat, atomic_add, atomic_add32};
 use crate::verifier::forget;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use sentinel_common::hint::{HINT_LIST, HINT_LIST_NET};
+use sentinel_common::hint::{HINT_LIST, HINT_LIST_NET, NO_EPOCH};
 use sentinel_common::list::{NetSlot, Slot4, Slot6, buckets4, buckets6, in_force, lowest, number, words6};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
@@ -32,7 +32,7 @@ pub(crate) fn stricter(entry: Verdict, lists: Verdict) -> Verdict {
     }
 }
 
-/// What the lists say of a packet from `meta.src`; `hints` are its source's. Adds to `found` what lists have it.
+/// What the lists say of a packet from `meta.src`; `hints` are its source's.
 #[inline(always)]
 pub(crate) fn judge(
     stat: &mut Stat,
@@ -41,7 +41,6 @@ pub(crate) fn judge(
     hints: u32,
     bytes: u64,
     now: u64,
-    found: &mut u64,
 ) -> Verdict {
     // SAFETY: a reference is readable. Read once: a list exchanged meanwhile counts from the next packet on.
     let versions = unsafe { (&raw const settings.list_versions).read_volatile() };
@@ -61,7 +60,7 @@ pub(crate) fn judge(
     if lists == 0 {
         return Verdict::Pass;
     }
-    *found |= u64::from(lists);
+    stat.set_clear(NO_EPOCH);
     outcome(stat, settings, lists, versions, bytes, now)
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn redirect<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
         meta,
         Direction::Ingress,
         Some(false),
-        Some(NO_EPOCH),
+        NO_EPOCH,
         ifindex,
         now,
     );

@@ -67,6 +67,31 @@ impl Stat {
         self.0.clock_ns
     }
 
+    /// The same word, by way of memory: the verifier takes it as unknown and walks what follows once.
+    #[inline(always)]
+    pub(crate) fn opaque(&self, word: u64) -> u64 {
+        // SAFETY: the field is this CPU's own, aligned and initialised.
+        unsafe {
+            let at = (&raw const self.0.opaque).cast_mut();
+            at.write_volatile(word);
+            at.read_volatile()
+        }
+    }
+
+    /// Sets the number of the lists under which nothing has been found so far for this packet's source.
+    #[inline(always)]
+    pub(crate) fn set_clear(&mut self, epoch: u32) {
+        // SAFETY: the field is this CPU's own and aligned.
+        unsafe { (&raw mut self.0.clear).write_volatile(epoch) };
+    }
+
+    /// That number. It is kept in memory, where the verifier does not follow what was found.
+    #[inline(always)]
+    pub(crate) fn clear(&self) -> u32 {
+        // SAFETY: the field is this CPU's own, aligned and initialised.
+        unsafe { (&raw const self.0.clear).read_volatile() }
+    }
+
     /// Notes that something is listed near the source of this packet: in memory, lest the few packets it concerns cost all
     /// others a register.
     #[inline(always)]
@@ -118,7 +143,7 @@ impl Stat {
         if self.0.ring_ns != now || self.0.ring_asked >= 64 {
             self.0.ring_ns = now;
             self.0.ring_asked = 0;
-            self.0.ring_tight = u32::from(EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(high));
+            self.0.ring_tight = u16::from(EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(high));
         }
         self.0.ring_tight != 0
     }

@@ -181,7 +181,7 @@ impl ModelFlows {
             interval_ns: self.interval_ns,
             ifindex: 0,
             allowed,
-            clear: None,
+            clear: 0,
         };
         let mut around = Around {
             cell: &kept.cell,

@@ -148,7 +148,7 @@ impl Model {
             interval_ns: u64::from(u32::MAX),
             ifindex: 0,
             allowed: Some(false),
-            clear: None,
+            clear: 0,
         };
         let mut host = Silent(Rc::clone(&self.cell));
         let created = self.head.tag == 0;
