@@ -74,7 +74,9 @@ impl FlowSweep {
     /// Looks at the next stretch of the table (1,048,576 slots at most) and returns a [`CAUSE_IDLE`] record of what
     /// every flow in it left unreported before it went quiet, each packet once.
     ///
-    /// Call it every `report_interval` or so, and pass every record of the ring through [`FlowSweep::settle`].
+    /// Call it every `report_interval` or so, and pass every record of the ring through [`FlowSweep::settle`]. `now`
+    /// is the boot clock's, and not ahead of it: of a slot younger than half an interval the kernel takes for granted that
+    /// it was not fetched.
     pub fn sweep(&mut self, now: Ktime) -> Vec<FlowRecord> {
         let mut records = Vec::new();
         let since = units(now.0);
