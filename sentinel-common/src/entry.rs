@@ -82,14 +82,14 @@ pub struct BlockEntry {
     pub pad: u8,
     /// [`ACTION_LIMIT`]: how far ahead of its rate a source may run, ms of traffic at that rate.
     pub burst_ms: u32,
-    /// Packets dropped or redirected by this entry.
-    pub hits: u64,
-    /// Their frame bytes.
-    pub hit_bytes: u64,
     /// First packet this entry met (dropped or not): `CLOCK_BOOTTIME`, ns; 0 for none yet.
     pub first_hit_ns: u64,
     /// Latest packet this entry met: `CLOCK_BOOTTIME`, ns; 0 for none yet.
     pub last_hit_ns: u64,
+    /// Packets dropped or redirected by this entry.
+    pub hits: u64,
+    /// Their frame bytes.
+    pub hit_bytes: u64,
     /// The decision's UUID, network order.
     pub decision: [u8; 16],
     /// [`ACTION_LIMIT`]: ns a packet costs (10^9 / packets a second); 0 for no limit on packets.
@@ -233,8 +233,20 @@ impl AllowEntry {
     }
 }
 
+/// Whether an atomic addition to a field at this offset stays within a cache line where the entry is an IPv4 prefix's. A
+/// trie keeps values right behind their keys, so those lie four bytes off: 44 bytes into a node, which begins a line, or is
+/// preceded by eight bytes of the allocator's (`kernel/bpf/lpm_trie.c`, `memalloc.c`). One across two lines locks the
+/// machine's memory for a microsecond, and where the processor reports that, the kernel dies of it.
+const fn stays_in_line(offset: usize) -> bool {
+    (offset + 44) % 64 <= 56 && (offset + 52) % 64 <= 56
+}
+
 const _: () = {
+    use core::mem::offset_of;
     assert!(size_of::<BlockEntry>() == 128);
+    assert!(stays_in_line(offset_of!(BlockEntry, hits)) && stays_in_line(offset_of!(BlockEntry, hit_bytes)));
+    assert!(stays_in_line(offset_of!(BlockEntry, would_hits)) && stays_in_line(offset_of!(BlockEntry, would_bytes)));
+    assert!(stays_in_line(offset_of!(BlockEntry, packet_tat_ns)) && stays_in_line(offset_of!(BlockEntry, byte_tat_ns)));
     assert!(size_of::<AllowEntry>() == 16);
 };
 

@@ -111,7 +111,7 @@ macro_rules! layout {
 
 layout! {
     BlockEntry {
-        expires_ns, action, flags, prefix_len, pad, burst_ms, hits, hit_bytes, first_hit_ns, last_hit_ns, decision,
+        expires_ns, action, flags, prefix_len, pad, burst_ms, first_hit_ns, last_hit_ns, hits, hit_bytes, decision,
         packet_ns, byte_ns_q8, watch_until_ns, reapply_ns, would_hits, would_bytes, packet_tat_ns, byte_tat_ns,
         returned_ns,
     }
