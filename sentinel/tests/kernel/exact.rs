@@ -3,7 +3,7 @@
 use super::frames::{SYN, TCP, frame, tcp};
 use super::*;
 use sentinel::respond::{EnforceError, Enforcer};
-use sentinel_common::entry::{ACTION_DROP, BlockEntry, NEVER_NS};
+use sentinel_common::entry::{BlockEntry, NEVER_NS};
 use sentinel_common::names::PROG_XDP;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,9 +45,8 @@ fn a_blocked_source_stays_blocked_while_others_come_go_and_move() {
     };
     let block = |n: usize| BlockEntry {
         expires_ns: NEVER_NS - n as u64,
-        action: ACTION_DROP,
         decision: [7; 16],
-        ..BlockEntry::default()
+        ..pair::block()
     };
     for v4 in [true, false] {
         let pool = crowded(&kernel, v4);

@@ -2,6 +2,7 @@
 //! slots, the same hits.
 
 use super::frames::{ACK, Rng, TCP, UDP, frame, hostile, tagged, tcp, udp};
+use super::pair::block;
 use super::*;
 use sentinel::respond::Enforcer;
 use sentinel_common::entry::{ACTION_DROP, ACTION_LIMIT, AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
@@ -54,11 +55,7 @@ fn lists(kernel: &Kernel) {
             .put_block(exact(1), &entry(ACTION_DROP, FLAG_SHADOW, NEVER_NS))
             .unwrap();
         blocks.put_block(exact(2), &entry(ACTION_DROP, 0, NEVER_NS)).unwrap();
-        let allow = AllowEntry {
-            expires_ns: NEVER_NS,
-            ..AllowEntry::default()
-        };
-        blocks.put_allow(exact(2), &allow).unwrap();
+        blocks.put_allow(exact(2), &allow()).unwrap();
         blocks.put_block(exact(3), &entry(ACTION_LIMIT, 0, NEVER_NS)).unwrap();
         blocks.put_block(exact(5), &entry(ACTION_DROP, 0, 1)).unwrap();
     }
@@ -69,6 +66,13 @@ fn lists(kernel: &Kernel) {
     }
 }
 
+fn allow() -> AllowEntry {
+    AllowEntry {
+        expires_ns: NEVER_NS,
+        ..AllowEntry::default()
+    }
+}
+
 /// One of the changes that come while packets flow: sources nobody listed so far are blocked, allowed, covered by a
 /// prefix, and let go again.
 fn relist(kernel: &Kernel, change: usize, v4: bool) {
@@ -76,15 +80,7 @@ fn relist(kernel: &Kernel, change: usize, v4: bool) {
     let far = if v4 { FAR4 } else { FAR6 };
     let host = |n: usize| far[n].parse::<std::net::IpAddr>().unwrap().into();
     let net = if v4 { "203.0.112.0/23" } else { "3fff::/47" }.parse().unwrap();
-    let block = BlockEntry {
-        action: ACTION_DROP,
-        expires_ns: NEVER_NS,
-        ..BlockEntry::default()
-    };
-    let allow = AllowEntry {
-        expires_ns: NEVER_NS,
-        ..AllowEntry::default()
-    };
+    let (block, allow) = (block(), allow());
     match change {
         0 => blocks.put_block(host(8), &block).unwrap(),
         1 => drop(blocks.delete_block(host(8)).unwrap()),
@@ -274,11 +270,7 @@ fn plain_packets_take_it_until_something_is_to_be_asked() {
     // A block strikes a flow that runs, from the next packet on, and by the short way too.
     let mut blocks = kernel.blocks();
     let source: std::net::IpAddr = "203.0.113.1".parse().unwrap();
-    let block = BlockEntry {
-        expires_ns: NEVER_NS,
-        action: ACTION_DROP,
-        ..BlockEntry::default()
-    };
+    let block = block();
     blocks.put_block(source.into(), &block).unwrap();
     assert!(goes_short(&mut kernel, &plain, 1));
     blocks.delete_block(source.into()).unwrap();
@@ -294,15 +286,7 @@ fn a_neighbour_of_what_is_listed_takes_it_too_until_the_lists_change() {
         return;
     };
     pin(0);
-    let block = BlockEntry {
-        expires_ns: NEVER_NS,
-        action: ACTION_DROP,
-        ..BlockEntry::default()
-    };
-    let allow = AllowEntry {
-        expires_ns: NEVER_NS,
-        ..AllowEntry::default()
-    };
+    let (block, allow) = (block(), allow());
     for (far, near, beside, net) in [
         ("203.0.113.1", "10.0.0.1", "203.0.113.9", "203.0.112.0/20"),
         ("3fff::1", "fd00::1", "3fff::9", "3fff::/44"),
