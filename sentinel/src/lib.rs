@@ -9,6 +9,7 @@ pub mod control;
 pub mod decide;
 pub mod detect;
 pub mod export;
+pub mod features;
 pub mod flow;
 pub mod host;
 pub mod kernel;

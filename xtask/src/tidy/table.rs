@@ -23,6 +23,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("host", &["types"]),
     room("sensor", &["detect", "kernel", "metrics", "time"]),
     room("flow", &["config", "types"]),
+    room("features", &["config", "flow", "types"]),
     room("detect", &["config", "flow", "types"]),
     room("decide", &["config", "types"]),
     room("respond", &["bus", "metrics", "store", "types"]),
