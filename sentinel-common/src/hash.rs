@@ -146,6 +146,13 @@ pub const fn place(hash: u64, direction: Direction) -> (u32, u32) {
     ((hash >> 20) as u32, (hash >> 32) as u32 | 1)
 }
 
+/// The other bucket of a flow, where its own is crowded: by the bits of its tag that its bucket has no part in, so that
+/// those who crowd one do not meet again. From there it leads back. The same where there is only one (`mask` of 0).
+#[inline(always)]
+pub const fn beside(bucket: u32, tag: u32, mask: u32) -> u32 {
+    bucket ^ (tag >> 10 | 1) & mask
+}
+
 crate::pod!(Keys);
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use crate::slot::{Bucket, HEAD_BUSY, HEAD_FIN, Head, KEEP_UNITS, SKEW_UNITS};
 const RANK_SHIFT: u32 = 34;
 /// Rank of an established flow in use.
 const ESTABLISHED: u64 = 3;
+/// Rank of any other in use, of more than one packet.
+const IN_USE: u64 = 2;
 
 impl Bucket {
     /// The place a new flow takes: of its tag, empty, or whichever is missed least; `None` where all four hold
@@ -40,6 +42,18 @@ impl Bucket {
 #[inline(always)]
 pub const fn gives_way(least: u64) -> bool {
     least >> RANK_SHIFT < ESTABLISHED
+}
+
+/// Whether that flow is in use, so that the new one had better look for room elsewhere.
+#[inline(always)]
+pub(crate) const fn crowded(least: u64) -> bool {
+    least >> RANK_SHIFT >= IN_USE
+}
+
+/// Whether the flow that is missed least in one bucket is missed less than that of another, by rank.
+#[inline(always)]
+pub(crate) const fn roomier(least: u64, other: u64) -> bool {
+    least >> RANK_SHIFT < other >> RANK_SHIFT
 }
 
 /// How much a flow would be missed: rank, then how recently it was used, then `way`. Rank 3 is an established flow in use, 2

@@ -33,6 +33,9 @@ pub const HEAD_BUSY: u16 = 1 << 8;
 pub const HEAD_SETTLED: u16 = 1 << 9;
 /// Bit of [`Head::state`]: a FIN was seen.
 pub const HEAD_FIN: u16 = 1 << 10;
+/// Bit of [`Head::state`] of a bucket's first place, whoever holds it: a flow of this bucket may be in the other one of its
+/// two ([`crate::hash::beside`]). It stays.
+pub const HEAD_BESIDE: u16 = 1 << 11;
 /// Bits of [`Head::state`] that a record carries.
 pub const HEAD_TOLD: u16 = 0xff;
 

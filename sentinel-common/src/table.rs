@@ -9,8 +9,8 @@ use crate::flow::{
     STATE_REPORTED,
 };
 use crate::packet::{PacketMeta, TCP_ACK, TCP_SYN};
-use crate::room::gives_way;
-use crate::slot::{Bucket, Head, IDLE_UNITS, Slot, age, idle, units};
+use crate::room::{crowded, gives_way, roomier};
+use crate::slot::{Bucket, HEAD_BESIDE, Head, IDLE_UNITS, Slot, age, idle, units};
 use crate::talk::{self, Words};
 
 /// A count of packets that is not waited for to grow further.
@@ -36,6 +36,8 @@ pub trait Host {
     fn taken(&mut self, way: usize) -> u64;
     /// A slot with this many unreported packets goes to another flow; `told` where they were reported first.
     fn evicted(&mut self, packets: u32, told: bool);
+    /// The flow is in the other bucket of its two: what is asked from here on is about that one.
+    fn moved(&mut self, _tag: u32) {}
     /// [`Slot::clear`], by whatever stores are fewest.
     fn clear(&mut self, slot: &mut Slot) {
         slot.clear();
@@ -99,31 +101,81 @@ pub struct Learned {
 }
 
 impl Pass<'_> {
-    /// Counts the packet in the bucket its hash leads to, which `tag` comes from too ([`crate::hash::place`]).
+    /// Counts the packet in the bucket its hash leads to, which `tag` comes from too ([`crate::hash::place`]); or in the one
+    /// `beside` it ([`crate::hash::beside`]), where all flows of the first are in use, or were when this one came.
     #[inline(always)]
-    pub fn count<H: Host>(&self, bucket: &mut Bucket, tag: u32, host: &mut H) -> Learned {
+    pub fn count<'b, H: Host>(
+        &self,
+        bucket: &'b mut Bucket,
+        tag: u32,
+        beside: impl FnOnce() -> Option<&'b mut Bucket>,
+        host: &mut H,
+    ) -> Learned {
         let now = units(self.now_ns);
+        let mut bucket = bucket;
         let mut way = bucket.find(tag);
-        let found = (way & 3) as usize;
-        let known = bucket.heads[found].tag == tag
-            && bucket.slots[found].holds(self.packet, self.direction)
-            && !idle(now, bucket.heads[found].last);
-        if !known {
-            // Tags are unique: a flow that shares another's makes it go.
-            if bucket.heads[found].tag != tag {
-                let least = bucket.least_missed(now, |word| host.hide(word));
-                if !gives_way(least) {
+        let mut known = self.is_in(bucket, way, tag);
+        // Tags are unique: a flow that shares another's makes it go.
+        if !known && bucket.heads[(way & 3) as usize].tag != tag {
+            let least = bucket.least_missed(now, |word| host.hide(word));
+            let crowded = crowded(least);
+            way = host.hide(least) as u32;
+            if crowded || bucket.heads[0].state & HEAD_BESIDE != 0 {
+                let other = match beside() {
+                    Some(other) => self.aside(other, least, tag, host),
+                    None => None,
+                };
+                if let Some((other, place, lives)) = other {
+                    bucket.heads[0].state |= HEAD_BESIDE;
+                    host.moved(tag);
+                    (bucket, way, known) = (
+                        other,
+                        host.hide(u64::from(place)) as u32,
+                        host.hide(u64::from(lives)) != 0,
+                    );
+                } else if !gives_way(least) {
                     return self.refused();
                 }
-                way = host.hide(least) as u32;
             }
-            let place = (way & 3) as usize;
-            let (head, slot) = (&mut bucket.heads[place], &mut bucket.slots[place]);
-            self.evict(head, slot, place, host);
-            self.begin(head, slot, tag, host);
         }
         let way = (way & 3) as usize;
-        self.add(&mut bucket.heads[way], &mut bucket.slots[way], way, !known, host)
+        let (head, slot) = (&mut bucket.heads[way], &mut bucket.slots[way]);
+        if !known {
+            self.evict(head, slot, way, host);
+            self.begin(head, slot, tag, host);
+        }
+        self.add(head, slot, way, !known, host)
+    }
+
+    /// Whether the packet's flow is in this place of a bucket.
+    #[inline(always)]
+    fn is_in(&self, bucket: &Bucket, way: u32, tag: u32) -> bool {
+        let way = (way & 3) as usize;
+        bucket.heads[way].tag == tag
+            && bucket.slots[way].holds(self.packet, self.direction)
+            && !idle(units(self.now_ns), bucket.heads[way].last)
+    }
+
+    /// Where in the other bucket the packet's flow is (true), or finds room that costs less than the flow `least` of its own.
+    #[inline(always)]
+    fn aside<'b, H: Host>(
+        &self,
+        bucket: &'b mut Bucket,
+        least: u64,
+        tag: u32,
+        host: &mut H,
+    ) -> Option<(&'b mut Bucket, u32, bool)> {
+        let way = bucket.find(tag);
+        if self.is_in(bucket, way, tag) {
+            return Some((bucket, way, true));
+        }
+        let there = bucket.least_missed(units(self.now_ns), |word| host.hide(word));
+        if !crowded(least) || !roomier(there, least) {
+            return None;
+        }
+        let same = bucket.heads[(way & 3) as usize].tag == tag;
+        let way = if same { way } else { host.hide(there) as u32 };
+        Some((bucket, way, false))
     }
 
     /// What a packet teaches whose flow found no slot: its source is counted all the same.
@@ -230,7 +282,7 @@ impl Pass<'_> {
         head.seq = head.seq.wrapping_add(1);
         head.packets = 0;
         head.last = now;
-        head.state = if allowed { STATE_ALLOWED as u16 } else { 0 };
+        head.state = head.state & HEAD_BESIDE | if allowed { STATE_ALLOWED as u16 } else { 0 };
         head.tag = tag;
         slot.begin(self.packet, self.direction, self.ifindex);
         host.clear(slot);

@@ -4,10 +4,10 @@
 use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::flow::{Direction, EGRESS, FlowKey, FlowValue, Half, PROTO_TCP};
-use sentinel_common::hash::{Keys, hash, place};
+use sentinel_common::hash::{Keys, beside, hash, place};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-use sentinel_common::slot::{Bucket, Head, Slot, WAYS, age, units};
-use sentinel_common::table::{Host, Pass, taken};
+use sentinel_common::slot::{Bucket, HEAD_BUSY, Head, Slot, WAYS, age, units};
+use sentinel_common::table::{Host, Learned, Pass, taken};
 use sentinel_common::talk::{self, Words};
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -78,9 +78,26 @@ impl Host for Agent {
         self.lost += if told { 0 } else { u64::from(packets) };
     }
 
+    fn moved(&mut self, tag: u32) {
+        self.bucket = beside(self.bucket as u32, tag, BUCKETS as u32 - 1) as usize;
+    }
+
     fn hide(&self, way: u64) -> u64 {
         way
     }
+}
+
+/// Counts a packet where its hash leads to.
+fn count(buckets: &mut [Bucket; BUCKETS], pass: &Pass<'_>, agent: &mut Agent) -> Learned {
+    let (bucket, tag) = place(pass.hash, pass.direction);
+    let own = bucket & (BUCKETS as u32 - 1);
+    let other = beside(own, tag, BUCKETS as u32 - 1);
+    assert_eq!(beside(other, tag, BUCKETS as u32 - 1), own);
+    (agent.bucket, agent.now_ns) = (own as usize, pass.now_ns);
+    let [own, other] = buckets
+        .get_disjoint_mut([own as usize, other as usize])
+        .expect("two buckets");
+    pass.count(own, tag, || Some(other), agent)
 }
 
 impl Agent {
@@ -130,7 +147,7 @@ fn packet(flow: u8, direction: Direction, flags: u8, len: u16) -> PacketMeta {
 proptest! {
     #[test]
     fn every_packet_is_told_of_once(steps in prop::collection::vec((0u8..60, 0u8..20, any::<u16>(), 0usize..6), 1..1500)) {
-        let mut buckets = vec![Bucket::default(); BUCKETS];
+        let mut buckets = [Bucket::default(); BUCKETS];
         let mut agent = Agent::default();
         let mut passed: HashMap<(FlowKey, u32), (u64, u64, u64)> = HashMap::new();
         let (mut now_ns, mut refused, mut told_by_learned, mut total) = (1_u64 << 40, 0_u64, 0_u64, 0_u64);
@@ -146,13 +163,10 @@ proptest! {
             let direction = if event % 2 == 0 { Direction::Ingress } else { Direction::Egress };
             let packet = packet(flow, direction, FLAGS[flags], len);
             let hash = hash(&KEYS, &packet, direction);
-            let (bucket, tag) = place(hash, direction);
-            agent.bucket = bucket as usize % BUCKETS;
-            agent.now_ns = now_ns;
             let pass = Pass {
                 packet: &packet, direction, hash, now_ns, interval_ns: INTERVAL_NS, ifindex: 1, allowed: None, clear: 0,
             };
-            let learned = pass.count(&mut buckets[bucket as usize % BUCKETS], tag, &mut agent);
+            let learned = count(&mut buckets, &pass, &mut agent);
             total += 1;
             if !learned.counted {
                 refused += 1;
@@ -166,6 +180,16 @@ proptest! {
             sum.1 += u64::from(packet.l3_len);
             sum.2 += u64::from(packet.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN);
         }
+        let mut slots: Vec<_> = buckets
+            .iter()
+            .flat_map(|bucket| bucket.heads.iter().zip(&bucket.slots))
+            .filter(|(head, _)| head.tag != 0 && age(units(now_ns), head.last) < units(60_000_000_000))
+            .map(|(_, slot)| (slot.key(), slot.direction()))
+            .collect();
+        slots.sort_unstable();
+        let before = slots.len();
+        slots.dedup();
+        prop_assert_eq!(before, slots.len(), "a flow is in one of its buckets");
         for bucket in &buckets {
             let mut tags: Vec<_> = bucket.heads.iter().map(|head| head.tag).filter(|tag| *tag != 0).collect();
             tags.sort_unstable();
@@ -213,7 +237,7 @@ fn what_is_refused_for_days_is_given_up_and_its_times_are_right_until_then() {
             clear: 0,
         };
         agent.now_ns = now_ns;
-        pass.count(&mut bucket, tag, &mut agent);
+        pass.count(&mut bucket, tag, || None, &mut agent);
         let half = bucket.slots[0].half(&bucket.heads[0], now_ns);
         since = if half.packets == 0 { step } else { since };
         assert_eq!(half.packets, step - since);
@@ -227,7 +251,7 @@ fn what_is_refused_for_days_is_given_up_and_its_times_are_right_until_then() {
 #[test]
 fn an_established_flow_in_use_makes_no_room() {
     let proven = sentinel_common::flow::STATE_HANDSHAKE as u16;
-    let busy = sentinel_common::slot::HEAD_BUSY;
+    let busy = HEAD_BUSY;
     let head = |tag, last, state| Head {
         tag,
         last,
@@ -248,6 +272,57 @@ fn an_established_flow_in_use_makes_no_room() {
     assert_eq!(bucket.victim(9, now), Some(1), "the quietest of the unproven");
     bucket.heads = [1, 3, 5, 7].map(|tag| head(tag, now - 2_000_000, busy | proven));
     assert!(bucket.victim(9, now).is_some(), "two minutes of silence");
+}
+
+/// Whoever finds its own bucket full of flows in use makes none of them go while there is room in its other one, and is
+/// found there from then on.
+#[test]
+fn where_all_are_in_use_a_flow_goes_beside() {
+    const HELD: usize = WAYS + 2;
+    let mut agent = Agent::default();
+    let mut buckets = [Bucket::default(); BUCKETS];
+    let crowd = |flow: &u8| {
+        let packet = packet(*flow, Direction::Ingress, TCP_ACK, 100);
+        place(hash(&KEYS, &packet, Direction::Ingress), Direction::Ingress).0 & (BUCKETS as u32 - 1) == 0
+    };
+    let established: Vec<u8> = (0..=255).filter(crowd).take(HELD).collect();
+    let held = |buckets: &[Bucket; BUCKETS]| -> Vec<u8> {
+        let heads = buckets.iter().flat_map(|bucket| bucket.heads.iter().zip(&bucket.slots));
+        let mut held: Vec<u8> = heads
+            .filter(|(head, _)| head.state & HEAD_BUSY != 0)
+            .map(|(_, slot)| slot.remote.0[15])
+            .collect();
+        held.sort_unstable();
+        held
+    };
+    let mut now_ns = 1 << 40;
+    let mut pass = |flow: u8, buckets: &mut [Bucket; BUCKETS]| {
+        now_ns += 1_000_000;
+        let packet = packet(flow, Direction::Ingress, TCP_ACK, 100);
+        let pass = Pass {
+            packet: &packet,
+            direction: Direction::Ingress,
+            hash: hash(&KEYS, &packet, Direction::Ingress),
+            now_ns,
+            interval_ns: INTERVAL_NS,
+            ifindex: 1,
+            allowed: None,
+            clear: 0,
+        };
+        count(buckets, &pass, &mut agent)
+    };
+    for round in 0..3 {
+        for flow in &established {
+            let learned = pass(*flow, &mut buckets);
+            assert_eq!((learned.counted, learned.created), (true, round == 0));
+            assert!(pass(*flow, &mut buckets).counted);
+        }
+        assert_eq!(held(&buckets), established, "round {round}");
+        for newcomer in (0..=255).filter(|flow| !established.contains(flow)) {
+            pass(newcomer, &mut buckets);
+        }
+        assert_eq!(held(&buckets), established, "round {round}, after the flood");
+    }
 }
 
 #[test]

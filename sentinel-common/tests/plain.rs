@@ -176,7 +176,7 @@ impl Both {
             now_ns,
             reports: Vec::new(),
         });
-        let learned = pass.count(&mut self.whole, tag, &mut whole);
+        let learned = pass.count(&mut self.whole, tag, || None, &mut whole);
         let way = (self.mixed.find(tag) & 3) as usize;
         let (head, slot) = (&mut self.mixed.heads[way], &mut self.mixed.slots[way]);
         let found = head.tag == tag && slot.holds(&packet, pass.direction);
@@ -193,7 +193,7 @@ impl Both {
                 "nothing to tell a source of"
             );
         } else {
-            prop_assert_eq!(learned, pass.count(&mut self.mixed, tag, &mut mixed));
+            prop_assert_eq!(learned, pass.count(&mut self.mixed, tag, || None, &mut mixed));
         }
         prop_assert_eq!(folded(&self.whole), folded(&self.mixed));
         prop_assert_eq!(whole.reports, mixed.reports);

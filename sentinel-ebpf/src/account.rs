@@ -19,12 +19,12 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::programs::TcContext;
 use core::mem::offset_of;
 use sentinel_common::flow::{Direction, STATE_HANDSHAKE};
-use sentinel_common::hash::{hash, place};
+use sentinel_common::hash::{beside, hash, place};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, NO_EPOCH};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
 use sentinel_common::reflex::source_word;
 use sentinel_common::settings::{SETTING_FLOWS, Settings};
-use sentinel_common::slot::{Head, Slot, WAYS};
+use sentinel_common::slot::{HEAD_BESIDE, Head, Slot, WAYS};
 use sentinel_common::stat::Counter;
 pub(crate) use sentinel_common::table::Learned;
 use sentinel_common::table::{Host, Pass};
@@ -45,10 +45,17 @@ struct Kernel<'a> {
 pub(crate) fn known(stat: &Stat, settings: &Settings, meta: &PacketMeta) -> bool {
     let (bucket, tag) = place(hash(&settings.keys, meta, Direction::Ingress), Direction::Ingress);
     let index = stat.bucket(settings, bucket);
-    // SAFETY: the element is this CPU's, and the program does not nest in itself.
-    FLOWS.get_ptr(index).is_some_and(|bucket| unsafe {
+    let heads = |index| -> Option<&[Head; WAYS]> {
+        // SAFETY: the element is this CPU's, and the program does not nest in itself.
+        FLOWS.get_ptr(index).map(|bucket| unsafe { &(*bucket).heads })
+    };
+    let proven = |heads: &[Head; WAYS]| {
         let proven = |head: &Head| head.tag == tag && u32::from(head.state) & STATE_HANDSHAKE != 0;
-        (*bucket).heads.iter().any(proven)
+        heads.iter().any(proven)
+    };
+    heads(index).is_some_and(|own| {
+        proven(own)
+            || own[0].state & HEAD_BESIDE != 0 && heads(beside(index, tag, settings.flow_mask)).is_some_and(proven)
     })
 }
 
@@ -90,6 +97,11 @@ impl Host for Kernel<'_> {
         if !told {
             self.stat.add(Counter::FlowLost, u64::from(packets));
         }
+    }
+
+    #[inline(always)]
+    fn moved(&mut self, tag: u32) {
+        self.index = self.hide(u64::from(beside(self.index, tag, self.settings.flow_mask))) as u32;
     }
 
     #[inline(always)]
@@ -174,7 +186,15 @@ pub(crate) fn packet(
         allowed,
         clear,
     };
-    let learned = pass.count(bucket, tag, &mut kernel);
+    let beside = || {
+        let other = beside(index, tag, settings.flow_mask);
+        if other == index {
+            return None;
+        }
+        // SAFETY: as above, and another element.
+        FLOWS.get_ptr_mut(other).map(|bucket| unsafe { &mut *bucket })
+    };
+    let learned = pass.count(bucket, tag, beside, &mut kernel);
     if !learned.counted {
         refused(stat, meta);
     } else if learned.created {

@@ -394,3 +394,52 @@ fn established_flows_outlive_a_flood_of_new_ones() {
         assert_eq!(held(&kernel), ESTABLISHED, "none had to make room, round {round}");
     }
 }
+
+#[test]
+fn more_established_flows_than_a_bucket_holds_find_room_beside_and_are_found_there() {
+    const HELD: usize = WAYS + 2;
+    let small = KernelConfig {
+        flow_capacity: 4096 * cpus() as u32,
+        ..config()
+    };
+    let Some(mut kernel) = kernel(&small, Mode::Production) else {
+        return;
+    };
+    pin(0);
+    let flow = |n: u32| {
+        frame(
+            &format!("192.0.{}.{}", n / 250, n % 250),
+            NEAR,
+            &udp(5000, 443, b"x"),
+            UDP,
+        )
+    };
+    let bucket_of = |packet: &Vec<u8>| {
+        let meta = parse_ethernet(&packet.as_slice()).unwrap();
+        kernel.test_place(&meta, Direction::Ingress).unwrap().0
+    };
+    let crowded = bucket_of(&flow(0));
+    let packets: Vec<_> = (0..60_000)
+        .map(flow)
+        .filter(|p| bucket_of(p) == crowded)
+        .take(HELD)
+        .collect();
+    assert_eq!(packets.len(), HELD);
+    let before = kernel.test_counters().unwrap();
+    for round in 0..3_u32 {
+        for packet in &packets {
+            kernel.test_run(PROG_XDP, packet, 1).unwrap();
+            kernel.test_run(PROG_XDP, packet, 1).unwrap();
+        }
+        for n in round * 4096..(round + 1) * 4096 {
+            let [_, b, c, d] = n.to_be_bytes();
+            let probe = frame(&format!("100.{b}.{c}.{d}"), NEAR, &udp(6000, 443, b"x"), UDP);
+            kernel.test_run(PROG_XDP, &probe, 1).unwrap();
+        }
+        let flows = kernel.test_flows(boot_now()).unwrap();
+        let held = flows.iter().filter(|(key, _)| key.remote_port == 5000).count();
+        assert_eq!(held, HELD, "round {round}");
+    }
+    let moved = moved(&before, &kernel.test_counters().unwrap());
+    assert_eq!(moved["flow_new"], HELD as u64 + 3 * 4096, "each began once");
+}
