@@ -5,6 +5,7 @@
 use sentinel::config::{Config, Mode};
 use sentinel::decide::{Guards, Judge};
 use sentinel::detect::Detectors;
+use sentinel::features::{Builder, Limits};
 use sentinel::flow::FlowTable;
 use sentinel::types::{Clock, Ktime, Mint};
 use sentinel_common::addr::Addr;
@@ -126,6 +127,45 @@ fn forged(i: u64, now_ns: u64) -> FlowRecord {
     record
 }
 
+/// Feature records of so many flow records: the rows, and what it took.
+fn features(config: &Config, name: &str, make: fn(u64, u64) -> FlowRecord, records: u64) -> Vec<serde_json::Value> {
+    let before = resident();
+    let mut table = FlowTable::new(&config.flow);
+    let limits = Limits::from(&config.flow);
+    let mut builder = Builder::new(&limits);
+    let (mut out, mut told, mut took) = (Vec::new(), 0, Duration::ZERO);
+    // In batches, so that the clock is not what is measured.
+    for batch in 0..records / 500 {
+        let seen: Vec<_> = (batch * 500..(batch + 1) * 500)
+            .map(|i| make(i, 1_000_000_000_000 + i * (1_000_000_000 / PACE)))
+            .filter_map(|record| Some((record, table.apply(&record)?)))
+            .collect();
+        if let Some((record, _)) = seen.last() {
+            table.tick(Ktime(record.now_ns));
+        }
+        let began = Instant::now();
+        for (record, seen) in &seen {
+            builder.record(record, seen, &mut out);
+        }
+        took += began.elapsed();
+        told += out.len();
+        out.clear();
+    }
+    println!("  {told} feature records, {:?}", builder.losses());
+    let bound = (FlowTable::memory_bound(&config.flow) + Builder::memory_bound(&limits)) as f64 / f64::from(1 << 20);
+    let each = took.as_secs_f64() * 1e9 / records as f64;
+    vec![
+        row(&format!("{name}_features_per_record"), each, "ns", "lower", None),
+        row(
+            &format!("{name}_features_rss_growth"),
+            resident() - before,
+            "MiB",
+            "lower",
+            Some(bound),
+        ),
+    ]
+}
+
 /// Resident memory of this process, MiB.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -204,6 +244,12 @@ fn main() -> anyhow::Result<()> {
             house.decisions,
             house.table.losses()
         );
+    }
+    for (name, make) in [
+        ("benign", benign as fn(u64, u64) -> FlowRecord),
+        ("forged_flood", forged),
+    ] {
+        rows.extend(features(&config, name, make, records));
     }
     if let Some(file) = after("--json") {
         std::fs::write(file, serde_json::to_vec_pretty(&rows)?)?;

@@ -6,6 +6,7 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dataset;
 pub mod decide;
 pub mod detect;
 pub mod export;

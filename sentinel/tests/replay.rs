@@ -218,7 +218,7 @@ fn what_cannot_be_read_says_what_to_do() {
     };
     let cases: [(&str, Vec<u8>, &str, u64); 8] = [
         ("empty", Vec::new(), "is empty", 0),
-        ("gzip", vec![0x1f, 0x8b, 8, 0], "gunzip", 0),
+        ("gzip cut short", vec![0x1f, 0x8b, 8, 0], "record 1 cannot be read", 0),
         ("text", b"hello, world".to_vec(), "give a pcap or pcapng file", 0),
         ("header cut short", whole[..20].to_vec(), "record 1 cannot be read", 0),
         ("wireless", patched(20, &[105, 0, 0, 0]), "link type 105", 0),

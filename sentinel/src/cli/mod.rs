@@ -16,6 +16,7 @@ mod exit;
 mod explain;
 mod generate;
 mod log;
+mod model;
 mod output;
 mod pages;
 mod replay;
@@ -115,6 +116,9 @@ enum Command {
     Doctor,
     /// A capture through the same pipeline; touches neither kernel nor live database
     Replay(replay::Args),
+    /// From captures to tables, from tables to models
+    #[command(subcommand)]
+    Model(model::Command),
     /// What is blocked, limited or redirected, by hand too
     #[command(subcommand)]
     Decisions(decisions::Command),
@@ -176,6 +180,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Check => check::run(global),
         Command::Doctor => doctor::run(global),
         Command::Replay(args) => replay::run(global, args),
+        Command::Model(command) => model::run(global, command),
         Command::Decisions(command) => decisions::run(global, command),
         Command::Alerts(command) => alerts::run(global, command),
         Command::Actions(command) => actions::run(global, command),

@@ -13,15 +13,15 @@ pub enum Group {
     Forward,
     /// Packets that came back.
     Reverse,
-    /// The source's last 10 s, tumbling.
+    /// The source's last 8 to 10 s, in flows it opened.
     Source10,
-    /// The destination's last 10 s, tumbling.
+    /// The destination's last 8 to 10 s, in flows opened to it.
     Destination10,
-    /// The source's last 60 or 300 s, trailing.
+    /// The source's last 60 or 300 s.
     Source,
-    /// The source at one service (destination and port), trailing.
+    /// The source at one service (destination, port and protocol), of the last 60 or 300 s.
     Pair,
-    /// A service (destination and port), trailing.
+    /// A service (destination, port and protocol), of the last 60 s.
     Service,
 }
 
@@ -111,9 +111,9 @@ pub const FEATURES: [Feature; 41] = [
         Group::Source10,
         "packets",
         false,
-        "packets of the source in the 10 s window",
+        "packets of the source in its last 10 s",
     ),
-    feature("ws_flows", Group::Source10, "flows", false, "flows it began there"),
+    feature("ws_flows", Group::Source10, "flows", false, "flows it began then"),
     feature(
         "ws_ports",
         Group::Source10,
@@ -147,21 +147,21 @@ pub const FEATURES: [Feature; 41] = [
         Group::Source10,
         "",
         true,
-        "share of its flows without an answer, or with a RST and no SYN-ACK",
+        "share of its flows without an answer, or with a RST and no SYN-ACK, of those first told of then",
     ),
     feature(
         "wd_n",
         Group::Destination10,
         "packets",
         false,
-        "packets to the destination in the 10 s window",
+        "packets to the destination in its last 10 s",
     ),
     feature(
         "wd_flows",
         Group::Destination10,
         "flows",
         false,
-        "flows begun to it there",
+        "flows begun to it then",
     ),
     feature(
         "wd_srcs",
@@ -192,14 +192,26 @@ pub const FEATURES: [Feature; 41] = [
         false,
         "flows of the source to this service over 60 s",
     ),
-    feature("t60_p_cvb", Group::Pair, "", false, "σ/µ of the L3 bytes of these"),
-    feature("t60_p_ppf", Group::Pair, "packets", false, "packets a flow of these"),
+    feature(
+        "t60_p_cvb",
+        Group::Pair,
+        "",
+        false,
+        "σ/µ of the L3 bytes, both ways, of the last 13 of these at most",
+    ),
+    feature(
+        "t60_p_ppf",
+        Group::Pair,
+        "packets",
+        false,
+        "packets a flow, both ways, of the last 13 of these",
+    ),
     feature(
         "t60_p_payf",
         Group::Pair,
         "bytes",
         false,
-        "forward payload a flow of these",
+        "forward payload a flow of the last 13 of these",
     ),
     feature(
         "t300_p_flows",

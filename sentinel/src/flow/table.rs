@@ -383,7 +383,7 @@ impl FlowTable {
             // A truncated TCP header reads as no flags and no ports.
             let readable = key.remote_port != 0 && key.local_port != 0;
             // Past the SYN every segment of a stack carries ACK, save a RST.
-            return if readable && ahead.packets > 0 && ahead.ack + ahead.rst == 0 {
+            return if readable && ahead.packets > 0 && ahead.ack.max(ahead.rst) == 0 {
                 let kind = match (ahead.null > 0, ahead.xmas > 0, ahead.bare_fin > 0) {
                     (true, ..) => Stealth::Null,
                     (_, true, _) => Stealth::Xmas,
@@ -451,7 +451,7 @@ fn served(key: &FlowKey, entry: &Entry) -> bool {
 /// Whether all there was is a bare ACK or two (with FIN or without), met by nothing but RSTs.
 fn lone_ack(ahead: &Tally, back: &Tally) -> bool {
     let acks = ahead.packets > 0 && ahead.packets <= 2 && u64::from(ahead.ack) == ahead.packets;
-    let bare = ahead.payload + back.payload == 0 && ahead.rst + ahead.synack == 0;
+    let bare = ahead.payload + back.payload == 0 && ahead.rst.max(ahead.synack) == 0;
     acks && bare && back.rst > 0 && u64::from(back.rst) == back.packets
 }
 

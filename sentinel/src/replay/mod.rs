@@ -8,11 +8,14 @@
 //! gate looks at the source of every packet, whichever way it goes. In production mode blocked packets are dropped
 //! from the replay just as the kernel would have dropped them; in simulation they are counted and go on.
 
+mod features;
 mod flows;
 mod gate;
+mod pace;
 mod pipeline;
 mod summary;
 
+pub use features::{FeatureReplay, FeatureSummary};
 pub use flows::ModelFlows;
 pub use gate::ModelGate;
 pub use pipeline::Pipeline;

@@ -1,5 +1,6 @@
 //! The rooms in a row, driven by the packets' own time.
 
+use super::pace::{Pace, STEP, STEPS, Stamp};
 use super::{ModelFlows, ModelGate, Summary};
 use crate::config::{Config, Mode};
 use crate::decide::{Guards, Judge};
@@ -18,12 +19,6 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-/// How often time passes between packets.
-const STEP: Duration = Duration::from_millis(50);
-/// Steps taken through a gap at most; after these nothing is due any more but what the next packet brings.
-const STEPS: u32 = 64;
-/// How much earlier than its predecessor a packet may be stamped and still count as merely out of order.
-const REORDERED: Duration = Duration::from_secs(1);
 /// Pairs of decision and flow that a `drop` event was written for; beyond it drops are only counted.
 const DROPS: usize = 100_000;
 
@@ -49,10 +44,7 @@ pub struct Pipeline {
     judge: Judge,
     clock: Clock,
     idle_timeout: Duration,
-    now: Option<Ktime>,
-    /// What is added to the capture's stamps since its clock was last seen to jump backwards.
-    shift: Duration,
-    stepped: Ktime,
+    pace: Pace,
     summary: Summary,
     alerts: Vec<Alert>,
     outcomes: BTreeMap<DecisionId, Outcome>,
@@ -92,9 +84,7 @@ impl Pipeline {
             judge: Judge::new(&config.response, config.mode, Mint::Counted(0)),
             clock,
             idle_timeout: config.flow.idle_timeout,
-            now: None,
-            shift: Duration::ZERO,
-            stepped: Ktime(0),
+            pace: Pace::default(),
             summary: Summary::default(),
             alerts: Vec::new(),
             outcomes: BTreeMap::new(),
@@ -157,7 +147,7 @@ impl Pipeline {
 
     /// Lets the last waits run out, ends every flow, and counts.
     pub fn finish(&mut self, file: String, problem: Option<String>) -> Summary {
-        if let Some(end) = self.now {
+        if let Some(end) = self.pace.now() {
             self.step_to(Ktime(end.0.saturating_add(u64::from(STEPS) * STEP.as_nanos() as u64)));
             while let Some((key, value)) = self.kernel.pop_idle(Ktime(u64::MAX)) {
                 self.flow_ended(&key, &value, end);
@@ -186,41 +176,24 @@ impl Pipeline {
         self.order.iter().filter_map(|id| self.outcomes.get(id)).collect()
     }
 
-    /// The time a packet counts at: its own, but never earlier than the packet before it.
+    /// The time a packet counts at; what is due before it is seen to.
     fn advance(&mut self, at: Ktime) -> Ktime {
-        let Some(before) = self.now else {
-            self.now = Some(at);
-            self.stepped = at;
-            self.summary.start = Some(self.clock.wall(at));
-            return at;
-        };
-        if at >= before {
-            self.shift = Duration::ZERO;
+        let (now, stamp) = self.pace.stamp(at);
+        match stamp {
+            Stamp::First => self.summary.start = Some(self.clock.wall(now)),
+            Stamp::InOrder => {}
+            Stamp::Reordered => self.summary.out_of_order += 1,
+            Stamp::Stepped => self.summary.clock_steps += 1,
         }
-        let mut at = at.after(self.shift);
-        if at < before {
-            let back = before.since(at);
-            if back <= REORDERED {
-                self.summary.out_of_order += 1;
-                return before;
-            }
-            // Captures put together, or a clock that was set: intervals count, not stamps.
-            self.summary.clock_steps += 1;
-            self.shift += back;
-            at = before;
-        }
-        self.now = Some(at);
-        self.step_to(at);
-        at
+        self.step_to(now);
+        now
     }
 
     /// Lets time pass in steps up to `to`.
     fn step_to(&mut self, to: Ktime) {
-        let mut steps = 0;
-        while self.stepped.after(STEP) <= to {
-            self.stepped = if steps < STEPS { self.stepped.after(STEP) } else { to };
-            steps += 1;
-            self.step(self.stepped);
+        let mut taken = 0;
+        while let Some(at) = self.pace.step(to, &mut taken) {
+            self.step(at);
         }
     }
 
@@ -252,7 +225,7 @@ impl Pipeline {
 
     fn observe(&mut self, observation: &Observation) {
         for alert in self.detectors.observe(observation) {
-            let now = self.now.unwrap_or(alert.evidence_at);
+            let now = self.pace.now().unwrap_or(alert.evidence_at);
             self.alert(alert, now.max(observation.at));
         }
     }

@@ -1,17 +1,21 @@
 //! Capture files: pcap and pcapng, read record by record, whatever the snap length.
 
+use flate2::read::MultiGzDecoder;
 use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::PcapNgReader;
 use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::{DataLink, Endianness, PcapError, TsResolution};
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 /// The longest record taken for one: tcpdump's own limit (MAXIMUM_SNAPLEN), bytes.
 const MAX_RECORD: usize = 262_144;
 /// Length of the Ethernet header put in front of packets captured without one.
 const ETHERNET: usize = 14;
+
+/// What a compressed file begins with (RFC 1952, 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 const BLOCK_PACKET_OLD: u32 = 2;
 const BLOCK_PACKET_SIMPLE: u32 = 3;
@@ -161,8 +165,16 @@ impl std::fmt::Debug for Capture {
     }
 }
 
+/// The first bytes of a file, and the whole of it.
+fn begin(mut file: Box<dyn Read + Send>) -> io::Result<(Vec<u8>, Box<dyn Read + Send>)> {
+    let mut magic = Vec::with_capacity(4);
+    (&mut file).take(4).read_to_end(&mut magic)?;
+    let whole = Box::new(Cursor::new(magic.clone()).chain(file));
+    Ok((magic, whole))
+}
+
 impl Capture {
-    /// Opens a capture file.
+    /// Opens a capture file, compressed with gzip (RFC 1952) or not.
     ///
     /// # Errors
     /// [`CaptureError`] where the file is missing, empty, no capture, or of a link type that is not read.
@@ -171,10 +183,11 @@ impl Capture {
             path: path.to_owned(),
             source,
         };
-        let mut file = File::open(path).map_err(io)?;
-        let mut magic = Vec::with_capacity(4);
-        (&mut file).take(4).read_to_end(&mut magic).map_err(io)?;
-        let whole: Box<dyn Read + Send> = Box::new(Cursor::new(magic.clone()).chain(file));
+        let (mut magic, mut whole) = begin(Box::new(File::open(path).map_err(io)?)).map_err(io)?;
+        if magic.starts_with(&GZIP) {
+            let unpacked = Box::new(BufReader::new(MultiGzDecoder::new(whole)));
+            (magic, whole) = begin(unpacked).map_err(|e| broken(1, &PcapError::IoError(e)))?;
+        }
         let reader = match magic[..] {
             [] => return Err(CaptureError::Empty { path: path.to_owned() }),
             [0x0a, 0x0d, 0x0d, 0x0a] => Reader::Ng(PcapNgReader::new(whole).map_err(|e| broken(1, &e))?),
@@ -194,11 +207,7 @@ impl Capture {
                 return Err(CaptureError::Magic {
                     path: path.to_owned(),
                     magic: format!("{magic:02x?}"),
-                    mend: if magic.starts_with(&[0x1f, 0x8b]) {
-                        "it is compressed, so unpack it with `gunzip` first"
-                    } else {
-                        "give a pcap or pcapng file"
-                    },
+                    mend: "give a pcap or pcapng file, compressed with gzip or not",
                 });
             }
         };

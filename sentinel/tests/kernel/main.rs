@@ -9,6 +9,7 @@ mod cookies;
 mod decoy;
 mod elsewhere;
 mod exact;
+mod features;
 mod flood;
 mod frames;
 mod hints;

@@ -36,15 +36,19 @@ pub(super) const ROOMS: &[Room] = &[
     room(
         "replay",
         &[
-            "config", "decide", "detect", "export", "flow", "respond", "sensor", "types",
+            "config", "decide", "detect", "export", "features", "flow", "respond", "sensor", "types",
         ],
     ),
+    room("dataset", &["config", "features", "replay", "sensor"]),
     room("store", &["types"]),
     room("bus", &["types"]),
     room("export", &["types"]),
     room("metrics", &["types"]),
     room("api", &["bus", "config", "metrics", "store", "time", "types"]),
-    room("cli", &["app", "config", "kernel", "replay", "store", "time", "types"]),
+    room(
+        "cli",
+        &["app", "config", "dataset", "kernel", "replay", "store", "time", "types"],
+    ),
 ];
 
 /// Words that belong to certain places only.
@@ -93,11 +97,12 @@ pub(super) const WORDS: &[Words] = &[
         within: &[
             "sentinel/src/types/",
             "sentinel/src/flow/",
+            "sentinel/src/features/",
             "sentinel/src/detect/",
             "sentinel/src/decide/",
         ],
         except: &[],
-        why: "types, flow, detect and decide read no clock and do no I/O",
+        why: "types, flow, features, detect and decide read no clock and do no I/O",
     },
     Words {
         any_of: &["unsafe"],

@@ -1,0 +1,57 @@
+//! `sentinel model features`: the feature table of a capture.
+
+use super::dataset::report;
+use crate::cli::Global;
+use crate::cli::exit::Failure;
+use crate::dataset::{self, Labels, Table, Truth};
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The capture: pcap or pcapng, compressed with gzip or not
+    #[arg(long, value_name = "FILE")]
+    pcap: PathBuf,
+    /// The table: CSV, compressed where the name ends in .gz
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    labels: Given,
+    /// At most so many rows of each family
+    #[arg(long, value_name = "N")]
+    max_rows_per_group_family: Option<usize>,
+}
+
+/// What is known of the capture; without any of it, rows have no label.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Given {
+    /// Attacks, one a line: {"family", "ip", "t0", "t1"} with unix seconds; the rest is benign
+    #[arg(long, value_name = "FILE")]
+    truth: Option<PathBuf>,
+    /// A list of captures with this one on it: file,label,family,attackers,group,origin
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Everything in it is benign
+    #[arg(long)]
+    benign: bool,
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
+    let config = global.load()?;
+    let labels = match &args.labels {
+        Given { truth: Some(path), .. } => Labels::Truth(Truth::read(path)?),
+        Given { labels: Some(path), .. } => Labels::List(path.clone()),
+        Given { benign: true, .. } => Labels::Benign,
+        _ => Labels::Unknown,
+    };
+    let table = Table::new(&args.out, args.max_rows_per_group_family)?;
+    let summary = dataset::capture(&config, &args.pcap, &labels, table)?;
+    report(global, &args.out, &summary);
+    if summary.broken.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Runtime(anyhow::anyhow!(
+        "the capture breaks off (rows of what came before are in {})",
+        args.out.display()
+    )))
+}

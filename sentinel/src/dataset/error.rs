@@ -1,0 +1,60 @@
+//! What is wrong with files of labels, captures and tables.
+
+use crate::sensor::pcap::CaptureError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// A file cannot be read or written.
+    #[error("cannot use {} (check the path, its permissions and the room on the disk)", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// A capture cannot be read at all.
+    #[error("{} gives no flows", path.display())]
+    Capture {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: CaptureError,
+    },
+    /// A line of a file of labels says nothing we know.
+    #[error("{}:{line}: {cause}", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong, and the mend.
+        cause: String,
+    },
+    /// There is nothing to make a table of.
+    #[error(
+        "{} has neither a labels.csv (file,label,family,attackers,group,origin) nor an attacks.jsonl beside captures; \
+         name a directory that has",
+        path.display()
+    )]
+    NoLabels {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// A capture is not on the list.
+    #[error("{} is on no line of {}; add one, or give --truth or --benign", file, list.display())]
+    NotListed {
+        /// Its name.
+        file: String,
+        /// The list.
+        list: PathBuf,
+    },
+}
+
+/// Names the file that a failure of the system is about.
+pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> DatasetError {
+    let path = path.to_owned();
+    move |source| DatasetError::Io { path, source }
+}

@@ -1,0 +1,36 @@
+//! Tables of labelled flows, made from captures.
+//!
+//! In: captures, and what is known of them: a list of captures with a rule for each (`labels.csv`), or a session with its
+//! attacks (`attacks.jsonl`). Out: CSV, a row per feature record, the columns of [`HEAD`] and then those of the schema.
+//! Invariant: the vectors are those that are served live; the same files give the same bytes; a row whose label no rule
+//! gives is left out and counted, never guessed. Deliberately elsewhere: the features (`features`), how a capture is
+//! walked (`replay`), what is learnt from a table (`model`).
+
+mod corpus;
+mod csv;
+mod error;
+mod list;
+mod rule;
+mod sample;
+mod session;
+mod table;
+mod truth;
+
+pub use corpus::{Summary, capture, directory};
+pub use error::DatasetError;
+pub use rule::Rule;
+pub use table::{HEAD, Table};
+pub use truth::{Event, Truth};
+
+/// How the flows of a capture get their labels.
+#[derive(Clone, Debug)]
+pub enum Labels {
+    /// All are benign, as far as whoever asks says.
+    Benign,
+    /// Nothing is known: rows have an empty `y` and the family `unknown`.
+    Unknown,
+    /// By the attacks that are known: whatever is none of them is benign.
+    Truth(Truth),
+    /// By the capture's row in a `labels.csv`.
+    List(std::path::PathBuf),
+}

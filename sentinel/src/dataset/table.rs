@@ -1,0 +1,166 @@
+//! How a row is written.
+
+use super::csv::quote;
+use super::error::{DatasetError, io as fault};
+use super::sample::Sample;
+use crate::features::{FEATURES, FeatureRecord};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Columns in front of the features: where the row is from, its label (`y`: 1 for an attack, empty where unknown), when
+/// (unix seconds), who, and whether the flow has an earlier record (`cont`).
+pub const HEAD: [&str; 12] = [
+    "origin", "group", "family", "y", "t0", "t1", "src", "dst", "sport", "dport", "proto", "cont",
+];
+
+/// Where a row is from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Source {
+    pub(super) origin: String,
+    pub(super) group: String,
+}
+
+/// A table on its way to a file. It replaces that file when it is complete, not before; given up, it leaves nothing.
+///
+/// Rows go to the disk as they come; with a bound to the rows of a group and family, those drawn so far are held in
+/// memory instead.
+pub struct Table {
+    path: PathBuf,
+    part: PathBuf,
+    out: Option<Out>,
+    sample: Option<Sample>,
+    families: BTreeMap<String, (u64, u64)>,
+    /// Why a row could not be written.
+    fault: Option<io::Error>,
+}
+
+/// Where rows go.
+enum Out {
+    Plain(BufWriter<File>),
+    Packed(GzEncoder<BufWriter<File>>),
+}
+
+impl Out {
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        match self {
+            Self::Plain(file) => writeln!(file, "{line}"),
+            Self::Packed(file) => writeln!(file, "{line}"),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Plain(mut file) => file.flush(),
+            Self::Packed(file) => file.finish()?.flush(),
+        }
+    }
+}
+
+impl Table {
+    /// A table for `path`, compressed where that ends in `.gz`; at most so many rows of each group and family.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`] where no file can be made beside it.
+    pub fn new(path: &Path, most: Option<usize>) -> Result<Self, DatasetError> {
+        let mut part = path.to_owned().into_os_string();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = BufWriter::new(File::create(&part).map_err(fault(&part))?);
+        let mut out = if path.extension().is_some_and(|e| e == "gz") {
+            Out::Packed(GzEncoder::new(file, Compression::default()))
+        } else {
+            Out::Plain(file)
+        };
+        let names = HEAD.into_iter().chain(FEATURES.iter().map(|feature| feature.name));
+        let head = out.line(&names.collect::<Vec<_>>().join(","));
+        Ok(Self {
+            path: path.to_owned(),
+            part,
+            out: Some(out),
+            sample: most.map(Sample::new),
+            families: BTreeMap::new(),
+            fault: head.err(),
+        })
+    }
+
+    /// Adds a row. A disk that is full is told at the end.
+    pub(super) fn add(&mut self, source: &Source, label: Option<bool>, family: &str, record: &FeatureRecord) {
+        let line = line(source, label, family, record);
+        if let Some(sample) = &mut self.sample {
+            sample.add(&source.group, family, line);
+            return;
+        }
+        self.put(&line);
+        let counts = self.families.entry(family.to_owned()).or_default();
+        *counts = (counts.0 + 1, counts.1 + 1);
+    }
+
+    /// Writes what is left and puts the file in its place. Gives rows that came and rows kept, by family.
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`].
+    pub fn finish(mut self) -> Result<BTreeMap<String, (u64, u64)>, DatasetError> {
+        if let Some(sample) = self.sample.take() {
+            let (families, lines) = sample.finish();
+            self.families = families;
+            for line in &lines {
+                self.put(line);
+            }
+        }
+        let written = match (self.fault.take(), self.out.take()) {
+            (Some(error), _) => Err(error),
+            (None, Some(out)) => out.finish(),
+            (None, None) => Ok(()),
+        };
+        written
+            .and_then(|()| fs::rename(&self.part, &self.path))
+            .map_err(fault(&self.path))?;
+        Ok(std::mem::take(&mut self.families))
+    }
+
+    fn put(&mut self, line: &str) {
+        if let (None, Some(out)) = (&self.fault, &mut self.out) {
+            self.fault = out.line(line).err();
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // After a table that is complete there is none.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+fn line(source: &Source, label: Option<bool>, family: &str, record: &FeatureRecord) -> String {
+    let label = match label {
+        Some(true) => "1",
+        Some(false) => "0",
+        None => "",
+    };
+    let time = |ns: u64| format!("{}.{:06}", ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
+    let mut line = format!(
+        "{},{},{},{label},{},{},{},{},{},{},{},{}",
+        quote(&source.origin),
+        quote(&source.group),
+        quote(family),
+        time(record.start.0),
+        time(record.end.0),
+        record.source,
+        record.target.ip,
+        record.source_port,
+        record.target.port,
+        record.target.proto,
+        u8::from(record.continued),
+    );
+    for value in record.vector.0 {
+        // The shortest text that reads back as the same number.
+        let _ = write!(line, ",{value}");
+    }
+    line
+}
