@@ -7,7 +7,7 @@ use std::path::Path;
 use testbed::tools::FIREWALLS;
 
 /// The suites there are.
-pub(crate) const SUITES: [&str; 4] = ["kernel", "lists", "pipeline", "respond"];
+pub(crate) const SUITES: [&str; 5] = ["detect", "kernel", "lists", "pipeline", "respond"];
 
 /// One figure, as `--json` writes it.
 #[derive(Debug, Deserialize, Serialize)]

@@ -100,7 +100,7 @@ enum Verb {
         #[arg(long, value_name = "FILE", requires = "once")]
         json: Option<PathBuf>,
     },
-    /// The benchmarks: kernel, lists, pipeline, respond
+    /// The benchmarks: detect, kernel, lists, pipeline, respond
     Bench {
         #[command(flatten)]
         consent: Consent,

@@ -24,6 +24,8 @@ pub(super) const ROOMS: &[Room] = &[
     room("sensor", &["detect", "kernel", "metrics", "time"]),
     room("flow", &["config", "types"]),
     room("features", &["config", "flow", "types"]),
+    room("model", &["features"]),
+    room("train", &["features", "model"]),
     room("detect", &["config", "flow", "types"]),
     room("decide", &["config", "types"]),
     room("respond", &["bus", "metrics", "store", "types"]),
@@ -47,7 +49,9 @@ pub(super) const ROOMS: &[Room] = &[
     room("api", &["bus", "config", "metrics", "store", "time", "types"]),
     room(
         "cli",
-        &["app", "config", "dataset", "kernel", "replay", "store", "time", "types"],
+        &[
+            "app", "config", "dataset", "kernel", "model", "replay", "store", "time", "train", "types",
+        ],
     ),
 ];
 
@@ -65,6 +69,12 @@ pub(super) const WORDS: &[Words] = &[
         within: &["sentinel/src/"],
         except: &["sentinel/src/kernel/"],
         why: "only `kernel` knows aya",
+    },
+    Words {
+        any_of: &["linfa::", "linfa_trees::", "linfa_svm::", "ndarray::"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/train/", "xtask/src/tidy/"],
+        why: "only `train` knows linfa",
     },
     Words {
         any_of: &["rusqlite::"],
@@ -100,9 +110,10 @@ pub(super) const WORDS: &[Words] = &[
             "sentinel/src/features/",
             "sentinel/src/detect/",
             "sentinel/src/decide/",
+            "sentinel/src/model/",
         ],
         except: &[],
-        why: "types, flow, features, detect and decide read no clock and do no I/O",
+        why: "types, flow, features, detect, decide and model read no clock and do no I/O",
     },
     Words {
         any_of: &["unsafe"],

@@ -1,7 +1,13 @@
-//! `sentinel model`: from captures to tables, from tables to models.
+//! `sentinel model`: from captures to tables, from tables to models, and what a model is worth.
 
+mod calibrate;
 mod dataset;
+mod drift;
+mod evaluate;
+mod explain;
 mod features;
+mod info;
+mod train;
 
 use super::Global;
 use super::exit::Failure;
@@ -13,11 +19,30 @@ pub(super) enum Command {
     Features(features::Args),
     /// The feature table of a directory of labelled captures
     Dataset(dataset::Args),
+    /// Trains a model from feature tables and writes it with its card
+    Train(train::Args),
+    /// What a model is worth on labelled flows it has not seen
+    Evaluate(evaluate::Args),
+    /// Sets a model's thresholds by a site's own benign flows
+    Calibrate(calibrate::Args),
+    /// What a model is: card, thresholds, digests
+    Info(info::Args),
+    /// Whether traffic is still what a model's thresholds were set by
+    Drift(drift::Args),
+    /// Why a row of a table gets its score
+    Explain(explain::Args),
 }
 
 pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
+    let output = global.output();
     match command {
         Command::Features(args) => features::run(global, args),
         Command::Dataset(args) => dataset::run(global, args),
+        Command::Train(args) => train::run(&output, args),
+        Command::Evaluate(args) => evaluate::run(&output, args),
+        Command::Calibrate(args) => calibrate::run(&output, args),
+        Command::Info(args) => info::run(&output, args),
+        Command::Drift(args) => drift::run(&output, args),
+        Command::Explain(args) => explain::run(&output, args),
     }
 }

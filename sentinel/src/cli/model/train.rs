@@ -1,0 +1,117 @@
+//! `sentinel model train`.
+
+use crate::cli::exit::Failure;
+use crate::cli::output::{Format, Output, escape_line};
+use crate::model::{Model, Variant};
+use crate::train::fit::Licences;
+use crate::train::{Settings, Table, card, cross, file, fit};
+use serde_json::json;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// Tables of labelled flows (CSV, gzip or not); repeatable
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    features: Vec<PathBuf>,
+    /// Everything random follows from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The model
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Its card [default: beside the model, ending in .md]
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
+    /// Where origins are published and under which licence: CSV with the columns origin, repo and licence
+    #[arg(long, value_name = "FILE")]
+    licences: Option<PathBuf>,
+    /// Licence of an origin that the table of licences does not hold; repeatable
+    #[arg(long, value_name = "ORIGIN=TEXT")]
+    licence: Vec<String>,
+    /// Train without the rows of this origin; repeatable
+    #[arg(long, value_name = "ORIGIN")]
+    leave_out: Vec<String>,
+    /// Judge each origin by a model that never saw it, too; takes as many trainings as there are origins
+    #[arg(long)]
+    cross_validate: bool,
+    /// A setting of the training, such as `trees=50`; repeatable
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
+    let mut settings = Settings::default();
+    for assignment in &args.set {
+        settings
+            .set(assignment)
+            .map_err(|error| Failure::Usage(error.to_string()))?;
+    }
+    let mut licences = match &args.licences {
+        Some(path) => fit::licences(path)?,
+        None => Licences::new(),
+    };
+    for given in &args.licence {
+        let (origin, text) = given
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("--licence {given}: is not ORIGIN=TEXT")))?;
+        licences.insert(origin.to_owned(), (String::new(), text.to_owned()));
+    }
+    let table = left_out(&Table::read(&args.features)?, &args.leave_out)?;
+    let trained = fit::train(&table, &settings, args.seed, &licences)?;
+    let model = Model::new(trained.record)?;
+    let crossed = if args.cross_validate {
+        Some(cross::cross_validate(&table, &settings, args.seed)?)
+    } else {
+        None
+    };
+    let bytes = model.encode()?;
+    let card_path = args.card.clone().unwrap_or_else(|| args.out.with_extension("md"));
+    let text = card::card(&model, bytes.len(), &trained.figures, crossed.as_ref());
+    file::write(&args.out, &bytes)?;
+    file::write(&card_path, text.as_bytes())?;
+    if output.format() == Format::Json {
+        output.json(&json!({
+            "model": args.out, "card": card_path, "sha256": card::hex(model.sha256()), "bytes": bytes.len(),
+            "rows": table.rows.len(), "both": trained.figures[0], "ingress": trained.figures[1],
+            "unseen": crossed,
+        }));
+        return Ok(());
+    }
+    let (trees, vectors) = model.scorer(Variant::Both).size();
+    output.line(&output.strong(&format!(
+        "{}: {:.2} MB, {trees} trees, {vectors} support vectors, from {} rows of {} origins",
+        args.out.display(),
+        bytes.len() as f64 / 1e6,
+        table.rows.len(),
+        model.record().description.origins.len()
+    )));
+    for (variant, figures) in Variant::ALL.iter().zip(&trained.figures) {
+        output.line(&format!("\nHeld-out rows, {}:", variant.as_str()));
+        super::evaluate::show_points(output, figures);
+    }
+    if let Some(crossed) = &crossed {
+        output.line("\nEach origin by a model without it:");
+        super::evaluate::show_points(output, &crossed.figures);
+        for later in &crossed.later {
+            output.line(&escape_line(&format!(
+                "\n{}, its later part after learn mode:",
+                later.origin
+            )));
+            super::evaluate::show_points(output, &later.learned);
+            output.line("\nThe same by a model trained with its earlier part:");
+            super::evaluate::show_points(output, &later.trained);
+        }
+    }
+    output.line(&format!("The card is {}.", card_path.display()));
+    Ok(())
+}
+
+fn left_out(table: &Table, names: &[String]) -> Result<Table, Failure> {
+    if let Some(unknown) = names.iter().find(|name| !table.origins.contains(name)) {
+        return Err(Failure::Usage(format!(
+            "--leave-out {unknown}: the tables have no such origin; they have {}",
+            table.origins.join(", ")
+        )));
+    }
+    Ok(table.filtered(|row| !names.iter().any(|name| table.origin(row) == name)))
+}

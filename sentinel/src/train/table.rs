@@ -1,0 +1,485 @@
+//! Tables of labelled flows.
+//!
+//! CSV with a heading, gzip or not. Columns are found by name: every feature of the schema, `origin`, `group` (session,
+//! capture or host: what must never be split), `family`, `y` (1 for attacks) and `t0` (unix seconds); `src`, where it is
+//! there, only counts sources. Further columns are not read.
+
+use super::error::TableError;
+use super::labels::{self, BENIGN};
+use crate::features::{FEATURES, Vector, WIDTH};
+use crate::model::MAX_VALUE;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// Rows over all tables: a gigabyte and a half of vectors.
+pub const MAX_ROWS: usize = 4_000_000;
+/// A longer line is no row.
+const MAX_LINE: u64 = 64 * 1024;
+/// Columns that say who it was; they are read as such, never trained on.
+pub const IDENTITY: &[&str] = &[
+    "src", "dst", "sport", "dport", "origin", "group", "family", "y", "t0", "t1",
+];
+
+/// What is known of a row besides its vector. Names are indices into the table's lists.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// Where it came from.
+    pub origin: u16,
+    /// What must not be split.
+    pub group: u32,
+    /// Its label.
+    pub family: u16,
+    /// An attack.
+    pub attack: bool,
+    /// Start, unix seconds.
+    pub t0: f64,
+    /// Who opened it.
+    pub source: u32,
+}
+
+/// Rows of one or more files, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Names of origins.
+    pub origins: Vec<String>,
+    /// Names of groups.
+    pub groups: Vec<String>,
+    /// Labels.
+    pub families: Vec<String>,
+    /// One each.
+    pub rows: Vec<Row>,
+    /// One each.
+    pub vectors: Vec<Vector>,
+}
+
+/// Names to numbers, in order of first appearance.
+#[derive(Default)]
+struct Names {
+    numbers: HashMap<String, usize>,
+    names: Vec<String>,
+}
+
+impl Names {
+    fn number(&mut self, name: &str) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = self.names.len();
+        self.numbers.insert(name.to_owned(), number);
+        self.names.push(name.to_owned());
+        number
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    origins: Names,
+    groups: Names,
+    families: Names,
+    sources: Names,
+    table: Table,
+}
+
+/// Where each column stands.
+struct Columns {
+    features: [usize; WIDTH],
+    origin: usize,
+    group: usize,
+    family: usize,
+    y: usize,
+    t0: usize,
+    source: Option<usize>,
+    count: usize,
+}
+
+impl Table {
+    /// Reads files in order.
+    ///
+    /// # Errors
+    /// The first thing wrong, with file, line and mend.
+    pub fn read(paths: &[PathBuf]) -> Result<Self, TableError> {
+        let mut builder = Builder::default();
+        for path in paths {
+            let failed = |error| TableError::Read {
+                path: path.clone(),
+                error,
+            };
+            let mut file = BufReader::new(File::open(path).map_err(failed)?);
+            let zipped = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
+            if zipped {
+                builder.read(path, BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))?;
+            } else {
+                builder.read(path, file)?;
+            }
+        }
+        Ok(builder.finish())
+    }
+
+    /// The same from text, for tests and for callers that have no file.
+    ///
+    /// # Errors
+    /// The first thing wrong.
+    pub fn parse(name: &str, text: &str) -> Result<Self, TableError> {
+        let mut builder = Builder::default();
+        builder.read(Path::new(name), text.as_bytes())?;
+        Ok(builder.finish())
+    }
+
+    /// Rows for which `keep` holds, by index.
+    #[must_use]
+    pub fn filtered(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let kept = |at: &usize| keep(*at);
+        Self {
+            origins: self.origins.clone(),
+            groups: self.groups.clone(),
+            families: self.families.clone(),
+            rows: (0..self.rows.len()).filter(kept).map(|at| self.rows[at]).collect(),
+            vectors: (0..self.rows.len()).filter(kept).map(|at| self.vectors[at]).collect(),
+        }
+    }
+
+    /// Label of a row.
+    pub fn label(&self, row: usize) -> &str {
+        &self.families[usize::from(self.rows[row].family)]
+    }
+
+    /// Origin of a row.
+    pub fn origin(&self, row: usize) -> &str {
+        &self.origins[usize::from(self.rows[row].origin)]
+    }
+
+    /// SHA-256 over labels, groups and vectors of all rows, in order.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for (at, (row, vector)) in self.rows.iter().zip(&self.vectors).enumerate() {
+            for text in [self.origin(at), &self.groups[row.group as usize], self.label(at)] {
+                hash.update((text.len() as u64).to_le_bytes());
+                hash.update(text);
+            }
+            hash.update([u8::from(row.attack)]);
+            hash.update(row.t0.to_le_bytes());
+            for value in vector.0 {
+                hash.update(value.to_le_bytes());
+            }
+        }
+        hash.finalize().into()
+    }
+}
+
+impl Builder {
+    fn finish(self) -> Table {
+        Table {
+            origins: self.origins.names,
+            groups: self.groups.names,
+            families: self.families.names,
+            ..self.table
+        }
+    }
+
+    fn read(&mut self, path: &Path, mut text: impl BufRead) -> Result<(), TableError> {
+        let failed = |error| TableError::Read {
+            path: path.into(),
+            error,
+        };
+        let before = self.table.rows.len();
+        let mut line = Vec::new();
+        let mut columns: Option<Columns> = None;
+        for number in 1.. {
+            line.clear();
+            let read = text
+                .by_ref()
+                .take(MAX_LINE + 1)
+                .read_until(b'\n', &mut line)
+                .map_err(failed)?;
+            if read == 0 {
+                break;
+            }
+            let wrong = |what: String| TableError::Line {
+                path: path.into(),
+                line: number,
+                what,
+            };
+            if read as u64 > MAX_LINE {
+                return Err(wrong(format!(
+                    "is longer than {MAX_LINE} bytes; this is no feature table"
+                )));
+            }
+            let text =
+                std::str::from_utf8(&line).map_err(|_| wrong("is no UTF-8 text; this is no feature table".into()))?;
+            let text = text.trim_end_matches(['\n', '\r']);
+            if text.is_empty() {
+                continue;
+            }
+            let fields =
+                split(text).ok_or_else(|| wrong("has a quote that does not end; write the table again".into()))?;
+            let Some(columns) = &columns else {
+                columns = Some(heading(path, &fields)?);
+                continue;
+            };
+            if fields.len() != columns.count {
+                return Err(wrong(format!(
+                    "has {} fields, the heading has {}; the file is cut off or not this table: write it again",
+                    fields.len(),
+                    columns.count
+                )));
+            }
+            if self.table.rows.len() == MAX_ROWS {
+                return Err(TableError::TooManyRows {
+                    path: path.into(),
+                    limit: MAX_ROWS,
+                });
+            }
+            self.row(columns, &fields).map_err(wrong)?;
+        }
+        if self.table.rows.len() == before {
+            return Err(TableError::Empty { path: path.into() });
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, columns: &Columns, fields: &[String]) -> Result<(), String> {
+        let mut vector = [0.0; WIDTH];
+        for (at, value) in vector.iter_mut().enumerate() {
+            *value = finite(FEATURES[at].name, &fields[columns.features[at]])?;
+        }
+        let family = fields[columns.family].as_str();
+        let attack = match fields[columns.y].as_str() {
+            "0" => false,
+            "1" => true,
+            other => return Err(format!("y is `{other}`; 0 for benign flows, 1 for attacks")),
+        };
+        if family != BENIGN && labels::find(family).is_none() {
+            let near = nearest(family).map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+            let known: Vec<_> = labels::LABELS.iter().map(|label| label.name).collect();
+            return Err(format!(
+                "the label `{family}` is unknown{near}; known are benign, {}",
+                known.join(", ")
+            ));
+        }
+        if attack == (family == BENIGN) {
+            return Err(format!(
+                "family is `{family}` and y is {}; correct one of them",
+                u8::from(attack)
+            ));
+        }
+        let row = Row {
+            origin: u16::try_from(self.origins.number(&fields[columns.origin]))
+                .map_err(|_| "names too many origins".to_owned())?,
+            group: self.groups.number(&fields[columns.group]) as u32,
+            family: self.families.number(family) as u16,
+            attack,
+            t0: finite("t0", &fields[columns.t0])?,
+            source: columns.source.map_or(0, |at| self.sources.number(&fields[at]) as u32),
+        };
+        self.table.rows.push(row);
+        self.table.vectors.push(Vector(vector));
+        Ok(())
+    }
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    let names = labels::LABELS.iter().map(|label| label.name).chain([BENIGN]);
+    let scored = names.map(|known| (strsim::damerau_levenshtein(name, known), known));
+    scored
+        .min()
+        .filter(|(distance, _)| *distance <= 3)
+        .map(|(_, known)| known)
+}
+
+fn finite(column: &str, field: &str) -> Result<f64, String> {
+    let value: f64 = field
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{field}` in column `{column}` is no number; write the table again"))?;
+    if !value.is_finite() {
+        return Err(format!(
+            "`{field}` in column `{column}` is not finite; leave the row out, or write the table again"
+        ));
+    }
+    if value.abs() > MAX_VALUE {
+        return Err(format!(
+            "{value:e} in column `{column}` is beyond anything measured; write the table again"
+        ));
+    }
+    Ok(value)
+}
+
+fn heading(path: &Path, fields: &[String]) -> Result<Columns, TableError> {
+    let mut at = HashMap::new();
+    for (number, field) in fields.iter().enumerate() {
+        if at.insert(field.trim_start_matches('\u{feff}'), number).is_some() {
+            return Err(TableError::Twice {
+                path: path.into(),
+                column: field.clone(),
+            });
+        }
+    }
+    let mut missing = Vec::new();
+    let mut find = |name: &str| {
+        at.get(name).copied().unwrap_or_else(|| {
+            missing.push(name.to_owned());
+            0
+        })
+    };
+    let columns = Columns {
+        origin: find("origin"),
+        group: find("group"),
+        family: find("family"),
+        y: find("y"),
+        t0: find("t0"),
+        features: std::array::from_fn(|feature| find(FEATURES[feature].name)),
+        source: at.get("src").copied(),
+        count: fields.len(),
+    };
+    if missing.is_empty() {
+        Ok(columns)
+    } else {
+        Err(TableError::Columns {
+            path: path.into(),
+            columns: missing,
+        })
+    }
+}
+
+/// Fields of a line (RFC 4180; a quoted field does not go over a line's end).
+pub(super) fn split(line: &str) -> Option<Vec<String>> {
+    if !line.contains('"') {
+        return Some(line.split(',').map(str::to_owned).collect());
+    }
+    let mut fields = Vec::new();
+    let mut field = String::new();
+    let mut quoted = false;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                field.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(std::mem::take(&mut field)),
+            c => field.push(c),
+        }
+    }
+    fields.push(field);
+    (!quoted).then_some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(change: impl Fn(&mut Vec<String>, &mut Vec<String>)) -> String {
+        let mut head: Vec<String> = ["origin", "group", "family", "y", "t0", "src", "dport"]
+            .map(str::to_owned)
+            .to_vec();
+        let mut row: Vec<String> = ["lab", "lab/1", "benign", "0", "12.5", "192.0.2.1", "443"]
+            .map(str::to_owned)
+            .to_vec();
+        for feature in &FEATURES {
+            head.push(feature.name.into());
+            row.push("1.5".into());
+        }
+        change(&mut head, &mut row);
+        format!("{}\n{}\n", head.join(","), row.join(","))
+    }
+
+    #[track_caller]
+    fn fails(text: &str, expected: &str) {
+        let error = Table::parse("t.csv", text).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn columns_are_found_by_name_in_any_order() {
+        let straight = Table::parse("t.csv", &text(|_, _| ())).unwrap();
+        let turned = text(|head, row| {
+            head.reverse();
+            row.reverse();
+        });
+        let turned = Table::parse("t.csv", &turned).unwrap();
+        assert_eq!(straight.digest(), turned.digest());
+        assert_eq!(
+            (straight.rows.len(), straight.label(0), straight.origin(0)),
+            (1, "benign", "lab")
+        );
+        assert!(
+            straight.vectors[0]
+                .0
+                .iter()
+                .all(|value| (value - 1.5).abs() < f64::EPSILON)
+        );
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_its_line_and_mend() {
+        let set = |column: &'static str, value: &'static str| {
+            text(move |head, row| {
+                let at = head.iter().position(|name| name == column).unwrap();
+                row[at] = value.into();
+            })
+        };
+        fails(&set("f_b", "NaN"), "t.csv:2: `NaN` in column `f_b` is not finite");
+        fails(&set("f_b", "inf"), "t.csv:2: `inf` in column `f_b` is not finite");
+        fails(&set("f_b", "1e300"), "t.csv:2: 1e300 in column `f_b`");
+        fails(&set("f_b", "many"), "t.csv:2: `many` in column `f_b` is no number");
+        fails(&set("y", "2"), "t.csv:2: y is `2`; 0 for benign flows");
+        fails(&set("y", "1"), "t.csv:2: family is `benign` and y is 1");
+        fails(
+            &set("family", "scna"),
+            "the label `scna` is unknown (did you mean `scan`?)",
+        );
+        fails(
+            &text(|head, _| head[0] = "place".into()),
+            "t.csv:1: columns are missing: origin;",
+        );
+        fails(
+            &text(|head, _| head[6] = "f_b".into()),
+            "t.csv:1: column `f_b` stands there twice",
+        );
+        fails(
+            &text(|_, row| row.truncate(9)),
+            "t.csv:2: has 9 fields, the heading has",
+        );
+        fails(
+            &text(|_, row| row[1] = "\"open".into()),
+            "t.csv:2: has a quote that does not end",
+        );
+        fails(
+            &text(|head, _| head.push("x".repeat(70_000))),
+            "t.csv:1: is longer than 65536 bytes",
+        );
+        let whole = text(|_, _| ());
+        fails(&whole[..whole.find('\n').unwrap()], "t.csv: has no rows");
+        fails("", "t.csv: has no rows");
+    }
+
+    #[test]
+    fn quoted_fields_and_zipped_files_are_read() {
+        let quoted = text(|_, row| row[1] = "\"a,\"\"b\"\"\"".into());
+        assert_eq!(Table::parse("t.csv", &quoted).unwrap().groups, ["a,\"b\""]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv.gz");
+        let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut zip, quoted.as_bytes()).unwrap();
+        let bytes = zip.finish().unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(Table::read(&[path.clone(), path.clone()]).unwrap().rows.len(), 2);
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(Table::read(&[path]).is_err());
+        assert!(matches!(
+            Table::read(&["gone.csv".into()]),
+            Err(TableError::Read { .. })
+        ));
+    }
+
+    #[test]
+    fn no_column_that_says_who_it_was_is_a_feature() {
+        for feature in &FEATURES {
+            assert!(!IDENTITY.contains(&feature.name), "{}", feature.name);
+        }
+    }
+}
