@@ -88,6 +88,17 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             "keep `half_open_all` ≥ `half_open`",
         );
     }
+    let slow = &config.detect.slow_scan;
+    if slow.doors_6h < slow.doors_1h {
+        say(
+            "detect.slow_scan.doors_6h",
+            format!(
+                "{} within six hours is below {} within one",
+                slow.doors_6h, slow.doors_1h
+            ),
+            "keep `doors_6h` ≥ `doors_1h`",
+        );
+    }
     if config.allowlist.len() > ALLOW_CAPACITY as usize {
         say(
             "allowlist",

@@ -1,5 +1,6 @@
 //! The one table of keys: path, meaning, and the place and bounds of the value.
 
+use super::behaviour;
 use super::resolved::{Config, Mode};
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
@@ -35,11 +36,11 @@ pub(super) struct Key {
     pub(super) slot: for<'a> fn(&'a mut Draft) -> Slot<'a>,
 }
 
-const fn key(path: &'static str, doc: &'static str, slot: for<'a> fn(&'a mut Draft) -> Slot<'a>) -> Key {
+pub(super) const fn key(path: &'static str, doc: &'static str, slot: for<'a> fn(&'a mut Draft) -> Slot<'a>) -> Key {
     Key { path, doc, slot }
 }
 
-const fn secs(n: u64) -> Duration {
+pub(super) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
@@ -47,16 +48,16 @@ const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-const HOUR: u64 = 3_600;
-const DAY: u64 = 24 * HOUR;
+pub(super) const HOUR: u64 = 3_600;
+pub(super) const DAY: u64 = 24 * HOUR;
 /// Longest any block may be asked to last, in days.
 const MAX_BLOCK_DAYS: u64 = 366;
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 /// Largest threshold or rate of packets.
 const COUNT: u64 = 1_000_000_000;
 
-/// Every key, in the order of `config/settings.yml`.
-pub(super) const KEYS: &[Key] = &[
+/// The keys of the foundation, in the order of `config/settings.yml`; [`all`] has those of the detectors of behaviour too.
+const KEYS: &[Key] = &[
     key(
         "mode",
         "Whether decisions are carried out (`production`) or only counted (`simulation`)",
@@ -326,6 +327,21 @@ pub(super) const KEYS: &[Key] = &[
         |d| Slot::Real(&mut d.config.detect.baseline.z, 1.0..=1_000.0),
     ),
     key(
+        "detect.baseline.long_window",
+        "Length of one longer observation of inside hosts",
+        |d| Slot::Time(&mut d.config.detect.baseline.long_window, secs(60)..=secs(DAY)),
+    ),
+    key(
+        "detect.baseline.settle",
+        "How long a source's threshold is learned freely",
+        |d| Slot::Time(&mut d.config.detect.baseline.settle, secs(60)..=secs(90 * DAY)),
+    ),
+    key(
+        "detect.baseline.drift",
+        "Share by which a settled threshold may move a day",
+        |d| Slot::Real(&mut d.config.detect.baseline.drift, 0.0..=0.2),
+    ),
+    key(
         "detect.realert_after",
         "Time within which the same source and detector is not reported again",
         |d| Slot::Time(&mut d.config.detect.realert_after, millis(100)..=secs(DAY)),
@@ -431,21 +447,24 @@ pub(super) const KEYS: &[Key] = &[
 /// Interfaces one agent can watch.
 pub(super) const INTERFACES: usize = WATCHED_INTERFACES as usize;
 
+/// Every key.
+pub(super) fn all() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(behaviour::KEYS)
+}
+
 /// The key of a path.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
+    all().find(|key| key.path == path)
 }
 
 /// Whether a path is that of a section.
 pub(super) fn is_section(path: &str) -> bool {
-    KEYS.iter()
-        .any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    all().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Names of the keys and sections directly in a section; `""` is the top.
 pub(super) fn children(section: &str) -> Vec<&'static str> {
-    let mut names: Vec<&'static str> = KEYS
-        .iter()
+    let named = all()
         .filter_map(|key| {
             if section.is_empty() {
                 Some(key.path)
@@ -453,8 +472,12 @@ pub(super) fn children(section: &str) -> Vec<&'static str> {
                 key.path.strip_prefix(section)?.strip_prefix('.')
             }
         })
-        .filter_map(|rest| rest.split('.').next())
-        .collect();
-    names.dedup();
+        .filter_map(|rest| rest.split('.').next());
+    let mut names = Vec::new();
+    for name in named {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names
 }

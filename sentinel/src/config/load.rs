@@ -1,7 +1,7 @@
 //! The layers: defaults, files, their local overrides, the environment.
 
 use super::check;
-use super::keys::{self, Draft, KEYS};
+use super::keys::{self, Draft};
 use super::problem::{Place, Problem};
 use super::resolved::Config;
 use super::tree::{self, Node, Value};
@@ -251,7 +251,7 @@ fn unknown(section: &str, name: &str) -> Fault {
     let here = keys::children(section);
     let mend = if let Some(near) = closest(name, here.iter().copied()) {
         format!("did you mean `{near}`?")
-    } else if let Some(key) = KEYS.iter().find(|key| key.path.rsplit('.').next() == Some(name)) {
+    } else if let Some(key) = keys::all().find(|key| key.path.rsplit('.').next() == Some(name)) {
         format!("did you mean `{}`? Check the indentation", key.path)
     } else {
         format!("known here are {}", here.join(", "))
@@ -263,7 +263,7 @@ fn unknown(section: &str, name: &str) -> Fault {
 }
 
 fn unknown_variable(path: &str) -> Fault {
-    let mend = match closest(path, KEYS.iter().map(|key| key.path)) {
+    let mend = match closest(path, keys::all().map(|key| key.path)) {
         Some(near) => format!("did you mean {ENV_PREFIX}{}?", near.to_uppercase().replace('.', "__")),
         None => format!("unset it; variables are {ENV_PREFIX}<SECTION>__<KEY> as in config/settings.yml"),
     };

@@ -4,6 +4,7 @@
 //! Invariant: nothing but the named files is opened, and nothing is bound; one table ([`keys`]) knows every key, its
 //! bounds and its place in [`Config`]. Deliberately elsewhere: what the values do.
 
+mod behaviour;
 mod check;
 mod keys;
 mod load;
@@ -16,6 +17,10 @@ mod tree;
 mod trust;
 mod value;
 
+pub use behaviour::{
+    AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
+    SlowDosConfig, SlowScanConfig, UploadConfig,
+};
 pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{

@@ -1,5 +1,9 @@
 //! The configuration as the rooms use it: parsed, checked, complete.
 
+use super::behaviour::{
+    AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
+    SlowDosConfig, SlowScanConfig, UploadConfig,
+};
 use crate::types::{ActionKind, Rate, Severity};
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -190,6 +194,24 @@ pub struct DetectConfig {
     pub brute_force: BruteForceConfig,
     /// `detect.baseline`.
     pub baseline: BaselineConfig,
+    /// `detect.slow_scan`.
+    pub slow_scan: SlowScanConfig,
+    /// `detect.distributed_brute_force`.
+    pub distributed_brute_force: DistributedConfig,
+    /// `detect.beacon`.
+    pub beacon: BeaconConfig,
+    /// `detect.dns_tunnel`.
+    pub dns_tunnel: DnsTunnelConfig,
+    /// `detect.icmp_tunnel`.
+    pub icmp_tunnel: IcmpTunnelConfig,
+    /// `detect.upload`.
+    pub upload: UploadConfig,
+    /// `detect.lateral_movement`.
+    pub lateral_movement: LateralConfig,
+    /// `detect.amplification`.
+    pub amplification: AmplificationConfig,
+    /// `detect.slow_dos`.
+    pub slow_dos: SlowDosConfig,
     /// The same source, detector and family is not reported again within this time.
     pub realert_after: Duration,
 }
@@ -259,6 +281,12 @@ pub struct BaselineConfig {
     pub warm_up: u32,
     /// Standard deviations from the source's own habit.
     pub z: f64,
+    /// Length of one longer observation of inside hosts.
+    pub long_window: Duration,
+    /// How long a source's threshold is learned freely.
+    pub settle: Duration,
+    /// Share by which it may move a day from then on.
+    pub drift: f64,
 }
 
 /// `response:`.
@@ -432,7 +460,19 @@ impl Default for Config {
                     window: secs(10),
                     warm_up: 12,
                     z: 6.0,
+                    long_window: secs(3600),
+                    settle: secs(86_400),
+                    drift: 0.01,
                 },
+                slow_scan: SlowScanConfig::default(),
+                distributed_brute_force: DistributedConfig::default(),
+                beacon: BeaconConfig::default(),
+                dns_tunnel: DnsTunnelConfig::default(),
+                icmp_tunnel: IcmpTunnelConfig::default(),
+                upload: UploadConfig::default(),
+                lateral_movement: LateralConfig::default(),
+                amplification: AmplificationConfig::default(),
+                slow_dos: SlowDosConfig::default(),
                 realert_after: secs(60),
             },
             response: ResponseConfig {

@@ -1,6 +1,6 @@
 //! The JSON Schema of `settings.yml`, for editors, from the one table of keys.
 
-use super::keys::{Draft, KEYS};
+use super::keys::{self, Draft};
 use super::resolved::Switch;
 use super::value::{Slot, show_decoy, show_duration, show_size};
 use crate::types::ActionKind;
@@ -13,7 +13,7 @@ const SIZE: &str = "^[0-9]+ *(B|kB|KiB|MB|MiB|GB|GiB)?$";
 pub fn schema() -> Value {
     let mut draft = Draft::default();
     let mut root = section();
-    for key in KEYS {
+    for key in keys::all() {
         let mut at = &mut root;
         let mut parts = key.path.split('.').peekable();
         while let Some(part) = parts.next() {

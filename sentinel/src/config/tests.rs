@@ -1,6 +1,6 @@
 //! Layers, messages, bounds; and that no text whatever makes the reader panic.
 
-use super::keys::KEYS;
+use super::keys;
 use super::load::Reader;
 use super::*;
 use proptest::prelude::*;
@@ -47,8 +47,7 @@ fn the_shipped_file_is_the_default_and_names_every_key() {
     let mut reader = Reader::default();
     reader.text(Path::new(SHIPPED), &text);
     let origins = reader.origins().clone();
-    let missing: Vec<_> = KEYS
-        .iter()
+    let missing: Vec<_> = keys::all()
         .map(|key| key.path)
         .filter(|path| !origins.contains_key(path))
         .collect();

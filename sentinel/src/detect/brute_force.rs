@@ -104,7 +104,7 @@ impl BruteForce {
 }
 
 /// What is guessed at a port.
-fn technique(port: u16) -> &'static str {
+pub(super) fn technique(port: u16) -> &'static str {
     match port {
         21 => "ftp login",
         22 => "ssh login",

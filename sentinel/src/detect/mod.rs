@@ -8,24 +8,45 @@
 //!
 //! A score says how far past its limit a measurement is: 0.5 at the limit, 0.8 at twice the limit, towards 1 beyond.
 
+mod amplification;
 mod baseline;
+mod beacon;
 mod brute_force;
+mod distributed_brute_force;
+mod dns_tunnel;
+mod habit;
+mod icmp_tunnel;
+mod lateral_movement;
 mod notice;
 mod packet_flood;
 mod port_scan;
+mod season;
+mod sketch;
+mod slow_dos;
+mod slow_scan;
 mod syn_flood;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod voice;
 
+pub use amplification::Amplification;
 pub use baseline::Baseline;
+pub use beacon::Beacon;
 pub use brute_force::BruteForce;
+pub use distributed_brute_force::DistributedBruteForce;
+pub use dns_tunnel::DnsTunnel;
+pub use icmp_tunnel::IcmpTunnel;
+pub use lateral_movement::LateralMovement;
 pub use notice::{KernelLimits, Notice};
 pub use packet_flood::PacketFlood;
 pub use port_scan::PortScan;
+pub use slow_dos::SlowDos;
+pub use slow_scan::SlowScan;
 pub use syn_flood::SynFlood;
+pub use upload::Upload;
 pub use voice::Voice;
 
 use crate::config::{Config, SeverityThresholds};
@@ -127,28 +148,63 @@ struct Speaker {
 trait DetectorBox: Detector + Send + std::fmt::Debug {}
 impl<T: Detector + Send + std::fmt::Debug> DetectorBox for T {}
 
+/// The detectors of behaviour that are switched on, in the order in which they speak.
+fn behaviour(config: &Config) -> Vec<Box<dyn DetectorBox>> {
+    let (detect, sources, egress) = (&config.detect, config.flow.max_sources, config.kernel.egress);
+    let mut on: Vec<Box<dyn DetectorBox>> = Vec::new();
+    let mut add = |enabled: bool, make: &dyn Fn() -> Box<dyn DetectorBox>| {
+        if enabled {
+            on.push(make());
+        }
+    };
+    add(detect.port_scan.enabled, &|| {
+        Box::new(PortScan::new(&detect.port_scan, sources))
+    });
+    add(detect.syn_flood.enabled, &|| {
+        Box::new(SynFlood::new(&detect.syn_flood, sources))
+    });
+    add(detect.packet_flood.enabled, &|| {
+        Box::new(PacketFlood::new(&detect.packet_flood, sources, egress))
+    });
+    add(detect.brute_force.enabled, &|| {
+        Box::new(BruteForce::new(&detect.brute_force, sources))
+    });
+    add(detect.slow_scan.enabled, &|| {
+        Box::new(SlowScan::new(&detect.slow_scan, sources))
+    });
+    add(detect.distributed_brute_force.enabled, &|| {
+        Box::new(DistributedBruteForce::new(&detect.distributed_brute_force))
+    });
+    add(detect.beacon.enabled, &|| {
+        Box::new(Beacon::new(&detect.beacon, sources))
+    });
+    add(detect.dns_tunnel.enabled, &|| {
+        Box::new(DnsTunnel::new(&detect.dns_tunnel, sources))
+    });
+    add(detect.icmp_tunnel.enabled, &|| {
+        Box::new(IcmpTunnel::new(&detect.icmp_tunnel, sources, egress))
+    });
+    add(detect.upload.enabled, &|| {
+        Box::new(Upload::new(&detect.upload, sources))
+    });
+    add(detect.lateral_movement.enabled, &|| {
+        Box::new(LateralMovement::new(&detect.lateral_movement, sources))
+    });
+    add(detect.amplification.enabled, &|| {
+        Box::new(Amplification::new(&detect.amplification, sources, egress))
+    });
+    add(detect.slow_dos.enabled, &|| {
+        Box::new(SlowDos::new(&detect.slow_dos, sources, egress))
+    });
+    on
+}
+
 impl Detectors {
     /// The detectors of a configuration; alerts are stamped by `clock`, named by `mint` and signed `sensor`.
     pub fn new(config: &Config, clock: Clock, mint: Mint, sensor: impl Into<String>) -> Self {
         let (detect, sources) = (&config.detect, config.flow.max_sources);
-        let mut behaviour: Vec<Box<dyn DetectorBox>> = Vec::new();
-        if detect.port_scan.enabled {
-            behaviour.push(Box::new(PortScan::new(&detect.port_scan, sources)));
-        }
-        if detect.syn_flood.enabled {
-            behaviour.push(Box::new(SynFlood::new(&detect.syn_flood, sources)));
-        }
-        if detect.packet_flood.enabled {
-            behaviour.push(Box::new(PacketFlood::new(
-                &detect.packet_flood,
-                sources,
-                config.kernel.egress,
-            )));
-        }
-        if detect.brute_force.enabled {
-            behaviour.push(Box::new(BruteForce::new(&detect.brute_force, sources)));
-        }
-        Self {
+        let behaviour = behaviour(config);
+        let mut detectors = Self {
             behaviour,
             baseline: detect
                 .baseline
@@ -161,12 +217,17 @@ impl Detectors {
                 mint,
                 sensor: sensor.into(),
             },
-        }
+        };
+        detectors.set_clock(clock);
+        detectors
     }
 
     /// Sets the relation of the two clocks anew, for alerts to come.
     pub fn set_clock(&mut self, clock: Clock) {
         self.speaker.clock = clock;
+        if let Some(baseline) = &mut self.baseline {
+            baseline.set_clock(clock);
+        }
     }
 
     /// Takes in an observation.
@@ -210,13 +271,22 @@ impl Detectors {
             .collect()
     }
 
-    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 78 MiB with the default limits.
+    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 132 MiB with the default limits.
     pub fn memory_bound(config: &Config) -> usize {
         let (detect, sources) = (&config.detect, config.flow.max_sources);
         PortScan::memory_bound(&detect.port_scan, sources)
             + SynFlood::memory_bound(sources)
             + PacketFlood::memory_bound(sources)
             + BruteForce::memory_bound(sources)
+            + SlowScan::memory_bound(sources)
+            + DistributedBruteForce::memory_bound()
+            + Beacon::memory_bound(sources)
+            + DnsTunnel::memory_bound(sources)
+            + IcmpTunnel::memory_bound(sources)
+            + Upload::memory_bound(sources)
+            + LateralMovement::memory_bound(sources)
+            + Amplification::memory_bound(sources)
+            + SlowDos::memory_bound(&detect.slow_dos, sources)
             + Baseline::memory_bound(sources)
             + Voice::memory_bound(sources)
     }
@@ -252,6 +322,17 @@ impl Speaker {
             sensor: self.sensor.clone(),
             former: None,
         })
+    }
+}
+
+/// Whether an address is of a private network, the link or this host (RFC 1918, 3927, 4193, 4291, 6598): inside.
+fn local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            v4.is_private() || v4.is_link_local() || v4.is_loopback() || shared
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
     }
 }
 

@@ -18,7 +18,7 @@ const TALKED: usize = 32;
 const BARE_SYN: u32 = 44;
 /// UDP ports where traceroute waits for "unreachable", three probes to each of thirty hops from 33434 (IANA) on. No
 /// service is there to be found.
-const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_523;
+pub(super) const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_523;
 
 /// How one door was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,8 +184,7 @@ impl PortScan {
             (Fate::Unanswered, true) => Kind::Udp,
             (Fate::HalfOpen, _) => Kind::Syn,
             (Fate::Refused | Fate::Unanswered, _) => {
-                let longer = if o.source.is_ipv6() { 20 } else { 0 };
-                if o.forward_len_max <= BARE_SYN + longer {
+                if bare_syn(o) {
                     Kind::Syn
                 } else {
                     Kind::Connect
@@ -305,6 +304,12 @@ impl PortScan {
             ),
         })
     }
+}
+
+/// Whether a SYN came from a raw socket.
+pub(super) fn bare_syn(o: &Observation) -> bool {
+    let longer = if o.source.is_ipv6() { 20 } else { 0 };
+    o.forward_len_max <= BARE_SYN + longer
 }
 
 /// The most frequent technique; the earlier in the list of kinds wins a tie.

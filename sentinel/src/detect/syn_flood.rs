@@ -1,11 +1,11 @@
 //! Drowning a TCP service in handshakes that are never finished.
 
+use super::sketch::Sketch;
 use super::{Detector, Finding, Voice, capacity, place, row, span};
 use crate::config::SynFloodConfig;
 use crate::flow::{Bounded, Fate, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime, Service};
 use sentinel_common::addr::Addr;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 const SLOTS: usize = 8;
@@ -19,8 +19,8 @@ const HONEST: u32 = 3;
 const SPRAYS: usize = 64;
 /// Refused ports asked again by a new connection within the window: no scanner does that, a flood of random ports must.
 const AGAIN: u32 = 8;
-/// Bits of the sketch that estimates the number of sources.
-const SKETCH: usize = 2048;
+/// Words of the sketch that estimates the number of sources.
+const SKETCH: usize = 32;
 
 /// Half-open handshakes of one source with one service.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +33,8 @@ struct Pair {
 #[derive(Clone, Debug)]
 struct Crowd {
     half_open: Ring<SLOTS>,
-    sketch: Sketch,
+    /// Sources of this window and the one before.
+    sketch: Sketch<2, SKETCH>,
 }
 
 /// SYNs of one source to all ports of one host, once there are many.
@@ -43,60 +44,6 @@ struct Spray {
     refused: Box<[u64; 1024]>,
     epoch: u64,
     again: Ring<SLOTS>,
-}
-
-/// Linear counting (Whang et al., 1990) over two windows.
-#[derive(Clone, Debug)]
-struct Sketch {
-    now: [u64; SKETCH / 64],
-    before: [u64; SKETCH / 64],
-    epoch: u64,
-}
-
-impl Sketch {
-    fn add(&mut self, source: &Addr, epoch: u64) {
-        if epoch > self.epoch {
-            self.before = if epoch == self.epoch + 1 {
-                self.now
-            } else {
-                [0; SKETCH / 64]
-            };
-            self.now = [0; SKETCH / 64];
-            self.epoch = epoch;
-        }
-        // A fixed hash: the estimate must not differ from run to run, and it decides nothing.
-        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-        source.hash(&mut hasher);
-        let bit = (hasher.finish() as usize) % SKETCH;
-        self.now[bit / 64] |= 1 << (bit % 64);
-    }
-
-    fn estimate(&self) -> f64 {
-        let set: u32 = self
-            .now
-            .iter()
-            .zip(&self.before)
-            .map(|(a, b)| (a | b).count_ones())
-            .sum();
-        let zeros = (SKETCH as f64 - f64::from(set)).max(1.0);
-        SKETCH as f64 * (SKETCH as f64 / zeros).ln()
-    }
-}
-
-/// FNV-1a with a final mix.
-struct Fnv(u64);
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        let mixed = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        mixed ^ (mixed >> 33)
-    }
 }
 
 /// Counts half-open handshakes per source and service, and per service over all sources.
@@ -304,11 +251,7 @@ impl Detector for SynFlood {
         }
         let crowd = self.crowds.touch_or((target, o.target.port), || Crowd {
             half_open: Ring::default(),
-            sketch: Sketch {
-                now: [0; SKETCH / 64],
-                before: [0; SKETCH / 64],
-                epoch: 0,
-            },
+            sketch: Sketch::default(),
         });
         crowd
             .sketch

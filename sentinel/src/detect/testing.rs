@@ -73,6 +73,26 @@ impl Wire {
         }
     }
 
+    /// Lets much time pass, in steps of a second.
+    pub(crate) fn skip(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        while self.now < end {
+            self.now = self.now.after(Duration::from_secs(1)).min(end);
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        for record in self.kernel.sweep(self.now) {
+            self.record(&record);
+        }
+        for observation in self.table.tick(self.now) {
+            self.observe(observation);
+        }
+        self.alerts.extend(self.detectors.tick(self.now));
+        self.seen.clear();
+    }
+
     pub(crate) fn record(&mut self, record: &FlowRecord) {
         if let Some(observation) = self.table.apply(record) {
             self.observe(observation);
@@ -128,6 +148,24 @@ impl Wire {
     pub(crate) fn icmp(&mut self, from: &str, to: &str) {
         let packet = Self::meta((from, 0), (to, 0), PROTO_ICMP, 56);
         self.packet(&packet);
+    }
+
+    /// An echo request.
+    pub(crate) fn ping(&mut self, from: &str, to: &str, payload: u32) {
+        let packet = Self::meta((from, 8), (to, 0), PROTO_ICMP, payload);
+        self.packet(&packet);
+    }
+
+    /// An echo reply.
+    pub(crate) fn pong(&mut self, from: &str, to: &str, payload: u32) {
+        let packet = Self::meta((from, 0), (to, 8), PROTO_ICMP, payload);
+        self.packet(&packet);
+    }
+
+    /// A UDP question and its answer.
+    pub(crate) fn ask(&mut self, from: End<'_>, to: End<'_>, asked: u32, answered: u32) {
+        self.udp(from, to, asked);
+        self.udp(to, from, answered);
     }
 
     /// A SYN that a closed port refuses.

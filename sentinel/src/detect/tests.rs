@@ -1,5 +1,9 @@
 //! What each detector must say, and when all of them must be silent.
 
+mod behaviour;
+mod habits;
+mod ordinary;
+
 use super::testing::{End, Wire, ms};
 use super::{MAX_TARGETS, score};
 use crate::config::Config;
@@ -554,7 +558,7 @@ fn the_stated_bounds_hold_for_the_default_limits() {
     let mib = |bytes: usize| bytes >> 20;
     println!("flow table {} MiB, detectors {} MiB", mib(table), mib(detectors));
     assert!(mib(table) <= 72, "flow table: {} MiB", mib(table));
-    assert!(mib(detectors) <= 112, "detectors: {} MiB", mib(detectors));
+    assert!(mib(detectors) <= 144, "detectors: {} MiB", mib(detectors));
 }
 
 #[test]

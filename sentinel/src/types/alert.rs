@@ -47,6 +47,24 @@ pub enum Detector {
     Probation,
     /// Half-open handshakes to one port, counted in the kernel whoever sent them.
     SynFloodKernel,
+    /// A few doors tried in vain a minute, for hours.
+    SlowScan,
+    /// Many sources guess at one log-in service.
+    DistributedBruteForce,
+    /// Connections at regular intervals, alike.
+    Beacon,
+    /// Queries too long and too many to be names.
+    DnsTunnel,
+    /// Echo replies that are no echo, or pings of ever different length.
+    IcmpTunnel,
+    /// An inside host sends far more than it used to.
+    Upload,
+    /// An inside host opens administration services on many others.
+    LateralMovement,
+    /// Answers nobody asked for, or large ones to small requests.
+    Amplification,
+    /// Connections held open that get nowhere.
+    SlowDos,
 }
 
 impl Detector {
@@ -61,6 +79,15 @@ impl Detector {
             Self::Reflex => "reflex",
             Self::Probation => "probation",
             Self::SynFloodKernel => "syn_flood_kernel",
+            Self::SlowScan => "slow_scan",
+            Self::DistributedBruteForce => "distributed_brute_force",
+            Self::Beacon => "beacon",
+            Self::DnsTunnel => "dns_tunnel",
+            Self::IcmpTunnel => "icmp_tunnel",
+            Self::Upload => "upload",
+            Self::LateralMovement => "lateral_movement",
+            Self::Amplification => "amplification",
+            Self::SlowDos => "slow_dos",
         }
     }
 }
@@ -75,6 +102,16 @@ pub enum Family {
     Flood,
     /// Guessing credentials.
     BruteForce,
+    /// Remote control: an implant that reports to its operator.
+    C2,
+    /// Data inside a protocol made for something else.
+    Tunnel,
+    /// Exhausting a service with few packets.
+    SlowDos,
+    /// Data leaving.
+    Exfiltration,
+    /// From one inside host to the next.
+    LateralMovement,
     /// Not known.
     Unknown,
 }
