@@ -2,18 +2,20 @@
 
 use crate::api::{AppState, Doors};
 use crate::bus::Bus;
-use crate::config::{Config, Mode};
-use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Guard, Losses};
+use crate::config::{BUILT_IN, Config, Mode};
+use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Guard, LearnRoom, Losses};
 use crate::decide::Judge;
 use crate::detect::{Detectors, KernelLimits};
 use crate::flow::FlowTable;
 use crate::host::HostRoom;
 use crate::kernel::{Kernel, KernelError};
 use crate::metrics::Metrics;
+use crate::model::Model;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
 use crate::store::{ActionFilter, PAGE_MAX, Store};
 use crate::time;
+use crate::train::file::read_model;
 use crate::types::{Action, ActionStatus, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
 use anyhow::Context;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -36,6 +38,10 @@ const NOTICES: usize = 4096;
 const ALERTS: usize = 1024;
 /// Commands on their way to the desk.
 const COMMANDS: usize = 64;
+/// Wishes on their way to learn mode, and its questions on theirs to the analysis.
+const WISHES: usize = 16;
+/// The model that came with the program.
+const SHIPPED: &[u8] = include_bytes!("../../config/models/default.model");
 /// How long an orderly shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -69,6 +75,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (hits_tx, hits) = watch::channel(Arc::default());
     let (protected_tx, protected) = watch::channel(Arc::default());
     let (commands_tx, commands) = mpsc::channel(COMMANDS);
+    let (learning_tx, wishes) = mpsc::channel(WISHES);
+    let (asks_tx, asks) = mpsc::channel(WISHES);
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -110,6 +118,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let state = AppState {
         store: store.clone(),
         commands: commands_tx,
+        learning: learning_tx,
         bus,
         stats,
         health,
@@ -127,10 +136,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let gauges = Arc::new(Gauges::default());
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
     let given = kernel.settings()?;
-    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(KernelLimits {
-        reflex: given.reflex,
-        syn_flood_half_open: given.syn_flood_half_open,
-    });
+    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp")
+        .with_limits(KernelLimits {
+            reflex: given.reflex,
+            syn_flood_half_open: given.syn_flood_half_open,
+        })
+        .with_model(&config, judging_model(&config)?);
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
     let counted = store.clone();
@@ -164,8 +175,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     );
     rooms.spawn(
         "analysis",
-        Analysis::new(table, detectors, Arc::clone(&metrics), Arc::clone(&gauges))
-            .run(records_rx, notices_rx, alerts_tx),
+        Analysis::new(
+            table,
+            detectors,
+            Arc::clone(&metrics),
+            Arc::clone(&gauges),
+            health_tx.clone(),
+        )
+        .run(records_rx, notices_rx, asks, alerts_tx),
+    );
+    rooms.spawn(
+        "learning",
+        LearnRoom {
+            analysis: asks_tx,
+            site: config.detect.model.site.clone(),
+        }
+        .run(wishes, cancel.clone()),
     );
     rooms.spawn("desk", desk.run(alerts_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
@@ -209,6 +234,35 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
     outcome
+}
+
+/// The model that is to judge: this network's own, else the one configured, else the one that came with the program.
+///
+/// # Errors
+/// The configured one is none. This network's own is only worth a complaint: the other still stands.
+pub(crate) fn judging_model(config: &Config) -> anyhow::Result<Arc<Model>> {
+    let settings = &config.detect.model;
+    if settings.site.exists() {
+        match read_model(&settings.site) {
+            Ok((model, _)) => return Ok(Arc::new(model)),
+            Err(error) => tracing::error!(
+                %error,
+                "the thresholds of this network are lost: the model says nothing until `sentinel learn` set new ones"
+            ),
+        }
+    }
+    let model = if settings.file.as_os_str() == BUILT_IN {
+        Model::decode(SHIPPED).context("the model that came with the program")?
+    } else {
+        read_model(&settings.file).context("`detect.model.file`")?.0
+    };
+    if settings.enabled && model.record().description.site.is_none() {
+        tracing::info!(
+            "the model's thresholds are not calibrated for this network: it judges and says nothing; `sentinel learn \
+             start` collects what is benign here"
+        );
+    }
+    Ok(Arc::new(model))
 }
 
 /// Tells the kernel programs where redirected sources go. A kernel that cannot redirect drops instead, and every outcome

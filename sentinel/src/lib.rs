@@ -11,6 +11,7 @@ pub mod decide;
 pub mod detect;
 pub mod export;
 pub mod features;
+pub mod files;
 pub mod flow;
 pub mod host;
 pub mod kernel;

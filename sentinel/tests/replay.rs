@@ -6,10 +6,15 @@ use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use sentinel::config::{Config, Mode};
-use sentinel::replay::{ReplayError, Speed, Summary, run};
+use sentinel::features::Vector;
+use sentinel::model::Model;
+use sentinel::replay::{FeatureReplay, ReplayError, Speed, Summary, run};
+use sentinel::sensor::pcap::Capture;
+use sentinel::train::calibrate::learnt;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Detector and source of an alert whose evidence suffices to block.
@@ -26,7 +31,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn replay(config: &Config, file: &Path) -> (Result<Summary, ReplayError>, TempDir) {
     let out = tempfile::tempdir().unwrap();
-    (run(config, file, out.path(), Speed::Max), out)
+    (run(config, None, file, out.path(), Speed::Max), out)
 }
 
 /// The distinct verdicts of a class, in order.
@@ -280,6 +285,7 @@ fn what_cannot_be_read_says_what_to_do() {
     fs::write(dir.path().join("file"), b"").unwrap();
     let blocked = run(
         &Config::default(),
+        None,
         &dir.path().join("capture"),
         &dir.path().join("file"),
         Speed::Max,
@@ -361,4 +367,67 @@ fn the_labelled_set_gets_its_verdicts() {
     for (name, verdicts) in oddities {
         check_class(&config, &dir.join(name), "statistical", verdicts);
     }
+}
+
+/// The vectors of a capture's flows.
+fn vectors(name: &str) -> Vec<Vector> {
+    let mut capture = Capture::open(&fixture(name)).unwrap();
+    let mut replay = FeatureReplay::new(&Config::default());
+    while let Some(frame) = capture.next() {
+        let frame = frame.unwrap();
+        replay.frame(frame.at_ns, frame.bytes);
+    }
+    replay.finish();
+    replay.records().iter().map(|record| record.vector).collect()
+}
+
+/// The model that ships, with the thresholds of a network where flows are like those of the benign capture.
+fn calibrated() -> Arc<Model> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/models/default.model");
+    let shipped = Model::decode(&fs::read(path).unwrap()).unwrap();
+    // As often as a level needs that one flow in a thousand may reach.
+    let benign: Vec<Vector> = vectors("benign.pcap").into_iter().cycle().take(10_000).collect();
+    Arc::new(learnt(&shipped, &benign).unwrap())
+}
+
+#[test]
+fn the_shipped_model_finds_the_scan_leaves_the_benign_alone_and_says_the_same_each_time() {
+    let model = calibrated();
+    let results = |name: &str| {
+        let out = tempfile::tempdir().unwrap();
+        run(
+            &Config::default(),
+            Some(Arc::clone(&model)),
+            &fixture(name),
+            out.path(),
+            Speed::Max,
+        )
+        .unwrap();
+        let read = |file| fs::read_to_string(out.path().join(file)).unwrap();
+        ["eve.json", "decisions.json", "summary.json"].map(read)
+    };
+    let scan = results("scan_syn.pcap");
+    assert!(scan == results("scan_syn.pcap"), "byte for byte");
+    let alerts = |results: &[String; 3]| -> Vec<Value> {
+        let events = results[0]
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events
+            .filter(|event| event["sentinel"]["alert"]["detector"] == "model")
+            .collect()
+    };
+    let found = alerts(&scan);
+    assert!(!found.is_empty(), "{}", scan[2]);
+    for event in found {
+        let why = &event["sentinel"]["alert"]["explanation"];
+        let shares = why["shares"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|share| share["share"].as_f64().unwrap());
+        let sum = why["base"].as_f64().unwrap() + shares.sum::<f64>();
+        assert!((sum - why["score"].as_f64().unwrap()).abs() < 1e-9, "{why}");
+    }
+    let benign = results("benign.pcap");
+    assert!(alerts(&benign).is_empty(), "{}", benign[2]);
 }

@@ -9,6 +9,8 @@ mod benign;
 mod disk;
 mod expiry;
 mod guards;
+
+mod learning;
 mod life;
 mod lifecycle;
 mod scene;

@@ -62,6 +62,7 @@ impl Agent {
             "kernel": { "interfaces": ["eth0"] },
             "store": { "path": agent.path("sentinel.db") },
             "api": { "socket": agent.socket() },
+            "detect": { "model": { "site": agent.path("site.model") } },
         });
         merge(&mut all, settings);
         // JSON is YAML.

@@ -19,6 +19,11 @@ const ASSETS: &[(&str, &str, &str)] = &[
         "text/javascript; charset=utf-8",
         include_str!("web/format.js"),
     ),
+    (
+        "model.js",
+        "text/javascript; charset=utf-8",
+        include_str!("web/model.js"),
+    ),
     ("rows.js", "text/javascript; charset=utf-8", include_str!("web/rows.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("web/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("web/icon.svg")),

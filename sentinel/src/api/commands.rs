@@ -246,7 +246,7 @@ async fn ask<T>(
 }
 
 /// The door's own line: who asked through the API, and what the answer was, also when it was no.
-async fn audit<T>(
+pub(super) async fn audit<T>(
     api: &Shared,
     actor: &str,
     verb: &str,

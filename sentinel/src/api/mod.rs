@@ -11,6 +11,7 @@ mod dto;
 mod error;
 mod guard;
 mod history;
+mod learn;
 mod lists;
 mod query;
 mod router;
@@ -26,7 +27,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
-use crate::types::{Command, DecisionId, Health, Hits, Protected, Stats, Timestamp};
+use crate::types::{Command, DecisionId, Health, Hits, LearnRequest, Protected, Stats, Timestamp};
 use guard::Door;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -49,6 +50,8 @@ pub struct AppState {
     pub store: Store,
     /// The way upstream.
     pub commands: mpsc::Sender<Command>,
+    /// The way to learn mode.
+    pub learning: mpsc::Sender<LearnRequest>,
     /// Events for the streams.
     pub bus: Bus,
     /// Counters, refreshed at least once a second.

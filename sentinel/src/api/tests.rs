@@ -4,8 +4,8 @@ use super::*;
 use crate::store::{Record, Writer};
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, CommandError, Component, Decision, DecisionStatus, Detector, Event,
-    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, MapUse, Mint, NewDecision, Origin, Rate, Selector, Service,
-    Severity, Terms, Veto,
+    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision,
+    Origin, Rate, Selector, Service, Severity, Terms, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -20,6 +20,7 @@ use tower::ServiceExt;
 
 mod browser;
 mod http;
+mod model_page;
 mod page;
 mod server;
 
@@ -38,12 +39,47 @@ struct House {
     directory: TempDir,
 }
 
+/// Learn mode as the room of that name answers: on after `start`, and never with flows enough to accept.
+async fn teach(mut wishes: mpsc::Receiver<LearnRequest>) {
+    let mut since = None;
+    while let Some((wish, reply)) = wishes.recv().await {
+        let status = |since| Learning {
+            since,
+            seen: 120,
+            kept: 120,
+            left_out: 3,
+            suspects: 1,
+            levels: Vec::new(),
+            model: "ab".repeat(32),
+            calibrated: false,
+            realised: Vec::new(),
+            drift: None,
+        };
+        let answer = match wish {
+            LearnWish::Start => {
+                since = Some(now());
+                Ok(status(since))
+            }
+            LearnWish::Status => Ok(status(since)),
+            LearnWish::Accept if since.is_some() => Err(LearnError::TooFew {
+                have: 120,
+                missing: 880,
+            }),
+            LearnWish::Discard if since.take().is_some() => Ok(status(None)),
+            LearnWish::Accept | LearnWish::Discard => Err(LearnError::NotLearning),
+        };
+        let _ = reply.send(answer);
+    }
+}
+
 impl House {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (store, writer) = Store::open(&directory.path().join("sentinel.db")).unwrap();
         let writer = std::thread::spawn(move || Writer::run(writer));
         let (commands, inbox) = mpsc::channel(8);
+        let (learning, wishes) = mpsc::channel(8);
+        tokio::spawn(teach(wishes));
         let bus = Bus::default();
         tokio::spawn(decide(inbox, store.clone(), bus.clone()));
         let (stats, stats_out) = watch::channel(Arc::default());
@@ -53,6 +89,7 @@ impl House {
         let state = AppState {
             store,
             commands,
+            learning,
             bus,
             stats: stats_out,
             health: health_out,
@@ -234,6 +271,7 @@ fn alert(mint: &mut Mint, at: Timestamp) -> Alert {
         summary: "203.0.113.7 probed 41 ports of 198.51.100.10 within 60 s, the limit is 15".into(),
         sensor: "xdp".into(),
         former: None,
+        explanation: None,
     }
 }
 

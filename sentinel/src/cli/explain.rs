@@ -6,9 +6,12 @@ use super::exit::Failure;
 use super::output::{Format, Output, escape_line};
 use super::source::Source;
 use super::table::Table;
-use crate::types::{Alert, Decision, EvidenceClass};
+use crate::types::{Alert, Decision, EvidenceClass, Explanation};
 use clap::Subcommand;
 use serde_json::Value;
+
+/// Shares of a score that are shown one by one.
+const SHARES: usize = 8;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -87,11 +90,57 @@ fn show_alert(found: Value, output: &Output) -> Result<(), Failure> {
         ]);
     }
     output.table(&table);
+    if let Some(explanation) = &alert.explanation {
+        show_explanation(explanation, output);
+    }
     output.line(match alert.class {
         EvidenceClass::Behaviour => "Observed behaviour past a stated limit: it suffices for a block.",
         EvidenceClass::Statistical => "A deviation from habit: it suffices for a line in the log, never for a block.",
     });
     Ok(())
+}
+
+/// The model's score, taken apart: what adds up to it, and what would have softened it.
+fn show_explanation(explanation: &Explanation, output: &Output) {
+    output.line(&escape_line(&explanation.summary));
+    let mut table = Table::new(&["Adds", "What", "Value", "In words"]);
+    table.row([
+        format!("{:+.3}", explanation.base),
+        "base".into(),
+        String::new(),
+        "what the model says before it knows anything of the flow".into(),
+    ]);
+    let (shown, rest) = explanation.shares.split_at(explanation.shares.len().min(SHARES));
+    for share in shown {
+        let value = format!("{} {}", crate::model::number(share.value), share.unit);
+        let value = value.trim_end().to_owned();
+        table.row([
+            format!("{:+.3}", share.share),
+            share.name.clone(),
+            value,
+            share.sentence.clone(),
+        ]);
+    }
+    if !rest.is_empty() {
+        let others: f64 = rest.iter().map(|share| share.share).sum();
+        let count = format!("{} more", rest.len());
+        table.row([
+            format!("{others:+.3}"),
+            count,
+            String::new(),
+            "smaller ones, together".into(),
+        ]);
+    }
+    table.row([
+        format!("{:.3}", explanation.sum()),
+        "score".into(),
+        String::new(),
+        format!("the sum; the threshold is {:.3}", explanation.threshold),
+    ]);
+    output.table(&table);
+    if let Some(counterfactual) = &explanation.counterfactual {
+        output.line(&escape_line(&format!("{counterfactual}.")));
+    }
 }
 
 fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod generate;
+mod learn;
 mod log;
 mod model;
 mod output;
@@ -131,6 +132,9 @@ enum Command {
     /// What is never touched
     #[command(subcommand)]
     Allowlist(allowlist::Command),
+    /// The thresholds of this network, from its own benign flows
+    #[command(subcommand)]
+    Learn(learn::Command),
     /// Why: the evidence behind an alert
     #[command(subcommand)]
     Explain(explain::Command),
@@ -185,6 +189,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Alerts(command) => alerts::run(global, command),
         Command::Actions(command) => actions::run(global, command),
         Command::Allowlist(command) => allowlist::run(global, command),
+        Command::Learn(command) => learn::run(global, *command),
         Command::Explain(command) => explain::run(global, command),
         Command::Detach(args) => detach::run(global, args),
         Command::Completions(args) => {

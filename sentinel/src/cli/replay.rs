@@ -3,6 +3,7 @@
 use super::Global;
 use super::exit::Failure;
 use super::output::{Format, escape_line};
+use crate::app;
 use crate::replay::{self, ReplayError, Speed, Summary};
 use clap::ValueEnum;
 use std::path::PathBuf;
@@ -30,11 +31,17 @@ enum Pace {
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let output = global.output();
     let config = global.load()?;
+    let model = config
+        .detect
+        .model
+        .enabled
+        .then(|| app::judging_model(&config))
+        .transpose()?;
     let speed = match args.speed {
         Pace::Max => Speed::Max,
         Pace::Real => Speed::Real,
     };
-    let outcome = replay::run(&config, &args.file, &args.out, speed);
+    let outcome = replay::run(&config, model, &args.file, &args.out, speed);
     let summary = match &outcome {
         Ok(summary) => summary,
         Err(ReplayError::Broken { summary, .. }) => summary,

@@ -326,6 +326,34 @@ const KEYS: &[Key] = &[
         "Standard deviations from the source's own habit",
         |d| Slot::Real(&mut d.config.detect.baseline.z, 1.0..=1_000.0),
     ),
+    key("detect.model.enabled", "Whether the trained model judges flows", |d| {
+        Slot::Bool(&mut d.config.detect.model.enabled)
+    }),
+    key(
+        "detect.model.file",
+        "A file that `sentinel model train` wrote, or `built-in`",
+        |d| Slot::Path(&mut d.config.detect.model.file),
+    ),
+    key(
+        "detect.model.site",
+        "Where `sentinel learn accept` keeps the model with this network's thresholds; it comes before `file`",
+        |d| Slot::Path(&mut d.config.detect.model.site),
+    ),
+    key(
+        "detect.model.window",
+        "How long flagged flows are counted together",
+        |d| Slot::Time(&mut d.config.detect.model.window, secs(12)..=secs(HOUR)),
+    ),
+    key(
+        "detect.model.flags",
+        "Flagged flows of one source to one service within the window; twice as many to all services",
+        |d| Slot::U32(&mut d.config.detect.model.flags, 1..=100_000),
+    ),
+    key(
+        "detect.model.certain",
+        "A single flow suffices from this score on",
+        |d| Slot::Real(&mut d.config.detect.model.certain, 0.5..=1.0),
+    ),
     key(
         "detect.baseline.long_window",
         "Length of one longer observation of inside hosts",

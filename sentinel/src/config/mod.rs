@@ -24,9 +24,9 @@ pub use behaviour::{
 pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{
-    ApiConfig, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig, Hook,
-    KernelConfig, Mode, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig, SeverityThresholds, StoreConfig,
-    Switch, SynCookieConfig, SynFloodConfig,
+    ApiConfig, BUILT_IN, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig,
+    Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
+    SeverityThresholds, StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };
 pub use schema::schema;
 pub use trust::distrust;

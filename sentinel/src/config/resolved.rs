@@ -194,6 +194,8 @@ pub struct DetectConfig {
     pub brute_force: BruteForceConfig,
     /// `detect.baseline`.
     pub baseline: BaselineConfig,
+    /// `detect.model`.
+    pub model: ModelConfig,
     /// `detect.slow_scan`.
     pub slow_scan: SlowScanConfig,
     /// `detect.distributed_brute_force`.
@@ -287,6 +289,26 @@ pub struct BaselineConfig {
     pub settle: Duration,
     /// Share by which it may move a day from then on.
     pub drift: f64,
+}
+
+/// The name of the model that came with the program, where a file is expected.
+pub const BUILT_IN: &str = "built-in";
+
+/// `detect.model:`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// Whether it runs.
+    pub enabled: bool,
+    /// The model as trained, or [`BUILT_IN`].
+    pub file: PathBuf,
+    /// Where the model with this network's thresholds is kept; read before `file` when it is there.
+    pub site: PathBuf,
+    /// How long flags are counted together.
+    pub window: Duration,
+    /// Flagged flows of one source to one service within the window; twice as many to all services.
+    pub flags: u32,
+    /// A single flow suffices from this score on.
+    pub certain: f64,
 }
 
 /// `response:`.
@@ -463,6 +485,14 @@ impl Default for Config {
                     long_window: secs(3600),
                     settle: secs(86_400),
                     drift: 0.01,
+                },
+                model: ModelConfig {
+                    enabled: true,
+                    file: BUILT_IN.into(),
+                    site: "data/site.model".into(),
+                    window: secs(180),
+                    flags: 3,
+                    certain: 0.95,
                 },
                 slow_scan: SlowScanConfig::default(),
                 distributed_brute_force: DistributedConfig::default(),

@@ -1,16 +1,18 @@
 //! Records in, alerts out: the flow table and the detectors, driven by one task.
 
+use super::learning::{self, Ask};
 use crate::detect::{Detectors, Notice};
 use crate::flow::{FlowTable, Observation};
-use crate::metrics::Metrics;
+use crate::metrics::{LevelLabels, Metrics};
+use crate::model::Model;
 use crate::time;
-use crate::types::Alert;
+use crate::types::{Alert, Component, Health, hex};
 use sentinel_common::event::FlowRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// How often timeouts are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -32,18 +34,30 @@ pub struct Analysis {
     detectors: Detectors,
     metrics: Arc<Metrics>,
     gauges: Arc<Gauges>,
+    health: watch::Sender<Arc<Health>>,
     counted: HashMap<(&'static str, &'static str), u64>,
+    judged: [u64; 3],
+    model: Option<Arc<Model>>,
 }
 
 impl Analysis {
     /// Puts the parts together.
-    pub fn new(table: FlowTable, detectors: Detectors, metrics: Arc<Metrics>, gauges: Arc<Gauges>) -> Self {
+    pub fn new(
+        table: FlowTable,
+        detectors: Detectors,
+        metrics: Arc<Metrics>,
+        gauges: Arc<Gauges>,
+        health: watch::Sender<Arc<Health>>,
+    ) -> Self {
         Self {
             table,
             detectors,
             metrics,
             gauges,
+            health,
             counted: HashMap::new(),
+            judged: [0; 3],
+            model: None,
         }
     }
 
@@ -52,6 +66,7 @@ impl Analysis {
         mut self,
         mut input: mpsc::Receiver<Vec<FlowRecord>>,
         mut notices: mpsc::Receiver<Notice>,
+        mut asks: mpsc::Receiver<Ask>,
         output: mpsc::Sender<Arc<Alert>>,
     ) {
         let mut timer = tokio::time::interval(TICK);
@@ -61,6 +76,10 @@ impl Analysis {
                 biased;
                 Some(notice) = notices.recv() => self.detectors.notice(&notice).into_iter().collect(),
                 _ = timer.tick() => self.tick(),
+                Some(ask) = asks.recv() => {
+                    learning::answer(&mut self.detectors, ask, time::boot_now());
+                    Vec::new()
+                }
                 batch = input.recv() => match batch {
                     Some(batch) => self.records(&batch),
                     None => return,
@@ -79,7 +98,7 @@ impl Analysis {
         for record in batch {
             let started = Instant::now();
             if let Some(observation) = self.table.apply(record) {
-                alerts.extend(self.detectors.observe(&observation));
+                alerts.extend(self.detectors.record(record, &observation));
             }
             self.metrics.flow_score_seconds.observe(started.elapsed().as_secs_f64());
         }
@@ -93,11 +112,40 @@ impl Analysis {
         let mut alerts: Vec<Alert> = timeouts.iter().flat_map(|o| self.detectors.observe(o)).collect();
         alerts.extend(self.detectors.tick(now));
         self.count_losses();
+        self.count_judged();
+        if let Some(condition) = self.detectors.model_condition() {
+            self.health
+                .send_if_modified(|board| Health::note(board, Component::Model, condition));
+        }
         self.gauges.flows.store(self.table.len() as u64, Ordering::Relaxed);
         self.gauges
             .sources
             .store(self.table.sources() as u64, Ordering::Relaxed);
         alerts
+    }
+
+    /// Passes on which model judges, and what it found since the last time.
+    fn count_judged(&mut self) {
+        let Some((model, judged)) = self.detectors.judged() else {
+            return;
+        };
+        if !self.model.as_ref().is_some_and(|known| Arc::ptr_eq(known, model)) {
+            let record = model.record();
+            let calibrated = record.description.site.is_some();
+            self.metrics
+                .set_model(record.schema.version, hex(model.sha256()), calibrated);
+            self.model = Some(Arc::clone(model));
+            self.judged = [0; 3];
+        }
+        for ((level, now), before) in ["judged", "suspicious", "flag"]
+            .into_iter()
+            .zip(judged)
+            .zip(self.judged)
+        {
+            let counter = self.metrics.model_flows.get_or_create(&LevelLabels { level });
+            counter.inc_by(now.saturating_sub(before));
+        }
+        self.judged = judged;
     }
 
     /// Passes on what tables gave up since the last time.
@@ -109,11 +157,20 @@ impl Analysis {
             (("flow", "unjudged"), losses.unjudged),
             (("flow", "stale"), losses.stale),
         ];
+        let features = self.detectors.feature_losses().unwrap_or_default();
+        let features = [
+            (("features", "flows_full"), features.flows),
+            (("features", "sources_full"), features.sources),
+            (("features", "destinations_full"), features.destinations),
+            (("features", "pairs_full"), features.pairs),
+            (("features", "services_full"), features.services),
+            (("features", "sketches_full"), features.sketches),
+        ];
         let detectors = self.detectors.loads();
         let detectors = detectors
             .into_iter()
             .map(|(name, _, evicted)| (("detect", name.as_str()), evicted));
-        for (place, total) in tables.into_iter().chain(detectors) {
+        for (place, total) in tables.into_iter().chain(features).chain(detectors) {
             let before = self.counted.insert(place, total).unwrap_or(0);
             self.metrics.dropped(place.0, place.1, total - before);
         }

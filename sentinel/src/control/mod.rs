@@ -10,8 +10,10 @@ mod analysis;
 mod counting;
 mod desk;
 mod guard;
+mod learning;
 
 pub use analysis::{Analysis, Gauges};
 pub use counting::{Counting, Losses};
 pub use desk::{Desk, DeskDeps};
 pub use guard::Guard;
+pub use learning::{Ask, LearnRoom};

@@ -31,6 +31,7 @@ fn alert(source: &str, severity: Severity, seconds: i64) -> Alert {
         summary: "it scanned".into(),
         sensor: "test".into(),
         former: None,
+        explanation: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod amplification;
 mod baseline;
 mod beacon;
 mod brute_force;
+mod collector;
 mod distributed_brute_force;
 mod dns_tunnel;
 mod habit;
@@ -24,6 +25,7 @@ mod season;
 mod sketch;
 mod slow_dos;
 mod slow_scan;
+mod supervised;
 mod syn_flood;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -45,15 +47,23 @@ pub use packet_flood::PacketFlood;
 pub use port_scan::PortScan;
 pub use slow_dos::SlowDos;
 pub use slow_scan::SlowScan;
+pub use supervised::Supervised;
 pub use syn_flood::SynFlood;
 pub use upload::Upload;
 pub use voice::Voice;
 
 use crate::config::{Config, SeverityThresholds};
+use crate::features::{FeatureLosses, Limits, Vector};
 use crate::flow::Observation;
-use crate::types::{Alert, Clock, Detector as Name, Evidence, EvidenceClass, Family, Ktime, Mint, Service, Severity};
+use crate::model::{Model, Variant};
+use crate::types::{
+    Alert, Clock, Condition, Detector as Name, Evidence, EvidenceClass, Explanation, Family, Ktime, Learning, Mint,
+    Service, Severity,
+};
+use sentinel_common::event::FlowRecord;
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Services an alert lists at most.
 pub const MAX_TARGETS: usize = 8;
@@ -131,6 +141,7 @@ pub fn severity(score: f64, thresholds: &SeverityThresholds) -> Option<Severity>
 pub struct Detectors {
     behaviour: Vec<Box<dyn DetectorBox>>,
     baseline: Option<Baseline>,
+    supervised: Option<Supervised>,
     noticed: notice::Noticed,
     speaker: Speaker,
 }
@@ -210,6 +221,7 @@ impl Detectors {
                 .baseline
                 .enabled
                 .then(|| Baseline::new(&detect.baseline, detect.realert_after, sources)),
+            supervised: None,
             noticed: notice::Noticed::new(detect.realert_after),
             speaker: Speaker {
                 voice: Voice::new(detect.realert_after, config.severity_thresholds, sources),
@@ -230,7 +242,41 @@ impl Detectors {
         }
     }
 
-    /// Takes in an observation.
+    /// Has a model judge flows too, if `detect.model.enabled`.
+    #[must_use]
+    pub fn with_model(mut self, config: &Config, model: Arc<Model>) -> Self {
+        let limits = Limits::from(&config.flow);
+        let settings = &config.detect.model;
+        self.supervised = settings
+            .enabled
+            .then(|| Supervised::new(settings, &limits, config.kernel.egress, model));
+        self
+    }
+
+    /// Takes in a record and what the flow table made of it.
+    pub fn record(&mut self, record: &FlowRecord, observation: &Observation) -> Vec<Alert> {
+        let mut alerts = self.observe(observation);
+        if let Some(supervised) = &mut self.supervised {
+            let found = supervised.record(record, observation, &self.speaker.voice);
+            alerts.extend(self.speaker.explain(found));
+        }
+        self.suspect(&alerts);
+        alerts
+    }
+
+    /// Nobody who was just spoken of teaches the model what is benign.
+    fn suspect(&mut self, alerts: &[Alert]) {
+        let Some(supervised) = &mut self.supervised else {
+            return;
+        };
+        for alert in alerts {
+            if let Some(source) = alert.source {
+                supervised.suspect(source, alert.evidence_at);
+            }
+        }
+    }
+
+    /// Takes in an observation that no record brought: [`Detectors::record`] takes in those that one did.
     pub fn observe(&mut self, observation: &Observation) -> Vec<Alert> {
         let mut alerts = Vec::new();
         let mut spoke = false;
@@ -258,20 +304,77 @@ impl Detectors {
     /// said.
     pub fn tick(&mut self, now: Ktime) -> Vec<Alert> {
         self.speaker.voice.forget(now);
-        Vec::new()
+        let Some(supervised) = &mut self.supervised else {
+            return Vec::new();
+        };
+        let found = supervised.tick(now, &self.speaker.voice);
+        let alerts = self.speaker.explain(found);
+        self.suspect(&alerts);
+        alerts
+    }
+
+    /// Gathers benign flows from `now` on.
+    pub fn learn(&mut self, now: Ktime) {
+        if let Some(supervised) = &mut self.supervised {
+            supervised.collect(now);
+        }
+    }
+
+    /// Lets go of what was gathered; whether there was anything.
+    pub fn stop_learning(&mut self) -> bool {
+        self.supervised.as_mut().is_some_and(Supervised::stop_collecting)
+    }
+
+    /// How learn mode is; `None` where no model judges.
+    pub fn learning(&self) -> Option<Learning> {
+        let supervised = self.supervised.as_ref()?;
+        Some(supervised.learning(&self.speaker.clock))
+    }
+
+    /// What was gathered: the model that judges, vectors, and which variant of it judges here.
+    pub fn gathered(&self) -> Option<(Arc<Model>, Vec<Vector>, Variant)> {
+        let supervised = self.supervised.as_ref()?;
+        let vectors = supervised.collector()?.vectors();
+        Some((Arc::clone(supervised.model()), vectors, supervised.variant()))
+    }
+
+    /// Judges by this model from now on.
+    pub fn set_model(&mut self, model: Arc<Model>) {
+        if let Some(supervised) = &mut self.supervised {
+            supervised.set_model(model);
+        }
+    }
+
+    /// The model that judges; of the flow records of sources not under suspicion, since it does: judged, suspicious and
+    /// more, flagged.
+    pub fn judged(&self) -> Option<(&Arc<Model>, [u64; 3])> {
+        let supervised = self.supervised.as_ref()?;
+        Some((supervised.model(), supervised.judged()))
+    }
+
+    /// How the model is, where one judges.
+    pub fn model_condition(&self) -> Option<Condition> {
+        Some(self.supervised.as_ref()?.condition())
+    }
+
+    /// What the builder of vectors had to give up, where a model judges.
+    pub fn feature_losses(&self) -> Option<FeatureLosses> {
+        Some(self.supervised.as_ref()?.losses())
     }
 
     /// Entries held and evicted so far, per detector.
     pub fn loads(&self) -> Vec<(Name, usize, u64)> {
         let behaviour = self.behaviour.iter().map(|d| (d.name(), d.load()));
         let baseline = self.baseline.iter().map(|d| (d.name(), d.load()));
+        let supervised = self.supervised.iter().map(|s| (Name::Model, s.load()));
         behaviour
             .chain(baseline)
+            .chain(supervised)
             .map(|(n, (held, gone))| (n, held, gone))
             .collect()
     }
 
-    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 132 MiB with the default limits.
+    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 230 MiB with the default limits.
     pub fn memory_bound(config: &Config) -> usize {
         let (detect, sources) = (&config.detect, config.flow.max_sources);
         PortScan::memory_bound(&detect.port_scan, sources)
@@ -289,10 +392,21 @@ impl Detectors {
             + SlowDos::memory_bound(&detect.slow_dos, sources)
             + Baseline::memory_bound(sources)
             + Voice::memory_bound(sources)
+            + Supervised::memory_bound(&Limits::from(&config.flow))
     }
 }
 
 impl Speaker {
+    /// Makes alerts of what the model found, each with its score taken apart.
+    fn explain(&mut self, found: Vec<(Finding, Explanation)>) -> Vec<Alert> {
+        let speak = |(finding, explanation)| {
+            let mut alert = self.utter(Name::Model, finding)?;
+            alert.explanation = Some(explanation);
+            Some(alert)
+        };
+        found.into_iter().filter_map(speak).collect()
+    }
+
     /// Makes an alert of a finding, if its severity is worth one.
     fn utter(&mut self, detector: Name, mut finding: Finding) -> Option<Alert> {
         let score = score(finding.ratio);
@@ -321,6 +435,7 @@ impl Speaker {
             summary: finding.summary,
             sensor: self.sensor.clone(),
             former: None,
+            explanation: None,
         })
     }
 }

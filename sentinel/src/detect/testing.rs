@@ -95,7 +95,8 @@ impl Wire {
 
     pub(crate) fn record(&mut self, record: &FlowRecord) {
         if let Some(observation) = self.table.apply(record) {
-            self.observe(observation);
+            self.alerts.extend(self.detectors.record(record, &observation));
+            self.seen.push(observation);
         }
     }
 

@@ -76,6 +76,21 @@ pub struct OriginLabels {
     pub origin: &'static str,
 }
 
+/// Labels of `sentinel_model_flows_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LevelLabels {
+    /// `judged`: all of them; `suspicious` and `flag`: those whose score reached that much.
+    pub level: &'static str,
+}
+
+/// Labels of `sentinel_model_info`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    name: &'static str,
+    version: String,
+    sha256: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
@@ -112,6 +127,11 @@ pub struct Metrics {
     pub store_write_seconds: Histogram,
     /// `sentinel_stream_clients`: open WebSockets.
     pub stream_clients: Gauge,
+    /// `sentinel_model_flows_total`: flow records of sources not under suspicion that the model judged, by what they reached.
+    pub model_flows: Family<LevelLabels, Counter>,
+    /// `sentinel_model_calibrated`: 1 where the thresholds were set by this network's flows.
+    pub model_calibrated: Gauge,
+    model_info: Family<ModelLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -140,6 +160,9 @@ impl Metrics {
             enforcement_drift: Gauge::default(),
             store_write_seconds: Histogram::new([1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 2.5]),
             stream_clients: Gauge::default(),
+            model_flows: Family::default(),
+            model_calibrated: Gauge::default(),
+            model_info: Family::default(),
         };
         metrics.register();
         metrics
@@ -185,6 +208,17 @@ impl Metrics {
             self.store_write_seconds.clone(),
         );
         r.register("stream_clients", "Open WebSockets", self.stream_clients.clone());
+        r.register(
+            "model_flows",
+            "Flow records that the model judged, by the level they reached",
+            self.model_flows.clone(),
+        );
+        r.register(
+            "model_calibrated",
+            "Whether the model's thresholds were set by this network's flows",
+            self.model_calibrated.clone(),
+        );
+        r.register("model_info", "The model that judges", self.model_info.clone());
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
             architecture: std::env::consts::ARCH,
@@ -254,6 +288,18 @@ impl Metrics {
     /// Counts an action undone.
     pub fn reverted(&self, cause: &'static str) {
         self.actions_reverted.get_or_create(&CauseLabels { cause }).inc();
+    }
+
+    /// Says which model judges from now on, made for that version of the features.
+    pub fn set_model(&self, version: u32, sha256: String, calibrated: bool) {
+        self.model_info.clear();
+        let labels = ModelLabels {
+            name: if calibrated { "site" } else { "as trained" },
+            version: version.to_string(),
+            sha256,
+        };
+        self.model_info.get_or_create(&labels).set(1);
+        self.model_calibrated.set(calibrated.into());
     }
 
     /// Sets `sentinel_decisions_active` to what is in force; kinds that no longer are go to zero.

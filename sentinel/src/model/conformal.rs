@@ -7,6 +7,9 @@
 use super::error::Flaw;
 use serde::{Deserialize, Serialize};
 
+/// Shares of benign flows that may reach *suspicious* and *flag*.
+pub const ALPHAS: [f64; 2] = [0.01, 0.001];
+
 /// What a level is reached by.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {

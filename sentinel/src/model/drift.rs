@@ -45,8 +45,8 @@ pub struct DriftReport {
 
 /// Counts of flows against a reference. Its size does not depend on their number.
 #[derive(Clone, Debug)]
-pub struct Drift<'a> {
-    reference: &'a Reference,
+pub struct Drift {
+    reference: Reference,
     alphas: [f64; 2],
     flows: u64,
     features: Vec<Vec<u64>>,
@@ -54,11 +54,11 @@ pub struct Drift<'a> {
     reached: [u64; 2],
 }
 
-impl<'a> Drift<'a> {
-    pub(super) fn new(reference: &'a Reference, alphas: [f64; 2]) -> Self {
+impl Drift {
+    pub(super) fn new(reference: &Reference, alphas: [f64; 2]) -> Self {
         let counts = |q: &super::reference::Quantiles| vec![0; q.shares.len()];
         Self {
-            reference,
+            reference: reference.clone(),
             alphas,
             flows: 0,
             features: reference.features.iter().map(counts).collect(),

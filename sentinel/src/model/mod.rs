@@ -18,7 +18,7 @@ mod scorer;
 mod shap;
 mod svm;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod transform;

@@ -6,7 +6,7 @@ use super::error::Flaw;
 use super::forest::ForestRecord;
 use super::reference::Quantiles;
 use super::svm::SvmRecord;
-use crate::features::{FEATURES, VERSION, WIDTH};
+use crate::features::{FEATURES, VERSION, Vector, WIDTH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -81,6 +81,20 @@ pub struct Reference {
     pub features: Vec<Quantiles>,
     /// Of the score.
     pub score: Quantiles,
+}
+
+impl Reference {
+    /// Of benign flows and their scores. None without any.
+    pub fn of<'a>(
+        vectors: &(impl Iterator<Item = &'a Vector> + Clone),
+        scores: impl IntoIterator<Item = f64>,
+    ) -> Option<Self> {
+        let features = (0..WIDTH).map(|at| Quantiles::of(vectors.clone().map(|vector| vector.0[at])));
+        Some(Self {
+            features: features.collect::<Option<_>>()?,
+            score: Quantiles::of(scores.into_iter())?,
+        })
+    }
 }
 
 /// The forest that tells a family from all others.

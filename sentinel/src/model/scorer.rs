@@ -194,7 +194,7 @@ impl Scorer {
     }
 
     /// Counters of drift against this variant's reference.
-    pub fn drift(&self) -> Drift<'_> {
+    pub fn drift(&self) -> Drift {
         Drift::new(&self.reference, [self.levels[0].alpha, self.levels[1].alpha])
     }
 }

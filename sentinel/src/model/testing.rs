@@ -58,7 +58,7 @@ fn variant() -> VariantRecord {
     }
 }
 
-pub(super) fn record() -> Record {
+pub(crate) fn record() -> Record {
     Record {
         schema: Schema::ours(),
         description: Description {
@@ -81,7 +81,7 @@ pub(super) fn record() -> Record {
 }
 
 /// A vector of zeros but for packets and ports.
-pub(super) fn vector(packets: f64, ports: f64) -> Vector {
+pub(crate) fn vector(packets: f64, ports: f64) -> Vector {
     let mut values = [0.0; WIDTH];
     values[index_of("f_n").unwrap()] = packets;
     values[index_of("ws_ports").unwrap()] = ports;

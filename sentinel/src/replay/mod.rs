@@ -23,11 +23,13 @@ pub use summary::Summary;
 
 use crate::config::Config;
 use crate::export::eve;
+use crate::model::Model;
 use crate::sensor::pcap::{Capture, CaptureError};
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How fast to replay.
@@ -67,16 +69,25 @@ pub enum ReplayError {
     },
 }
 
-/// Replays `file` and writes the results into `out`, which is made if need be.
+/// Replays `file` and writes the results into `out`, which is made if need be. `model` judges flows, if there is one.
 ///
 /// # Errors
 /// [`ReplayError`]; with [`ReplayError::Broken`] the results up to the break are written.
-pub fn run(config: &Config, file: &Path, out: &Path, speed: Speed) -> Result<Summary, ReplayError> {
+pub fn run(
+    config: &Config,
+    model: Option<Arc<Model>>,
+    file: &Path,
+    out: &Path,
+    speed: Speed,
+) -> Result<Summary, ReplayError> {
     let mut capture = Capture::open(file)?;
     fs::create_dir_all(out).map_err(output(out))?;
     let eve_path = out.join("eve.json");
     let mut eve = BufWriter::new(File::create(&eve_path).map_err(output(&eve_path))?);
     let mut pipeline = Pipeline::new(config);
+    if let Some(model) = model {
+        pipeline = pipeline.with_model(config, model);
+    }
     let mut write = |events: &mut Vec<eve::Event>| {
         for event in events.drain(..) {
             event.write(&mut eve).map_err(output(&eve_path))?;

@@ -7,6 +7,7 @@ use crate::decide::{Guards, Judge};
 use crate::detect::Detectors;
 use crate::export::eve;
 use crate::flow::{FlowTable, Observation};
+use crate::model::Model;
 use crate::respond::{Enforcer, entry_of};
 use crate::types::{Alert, Clock, Decision, DecisionId, DecisionStatus, Ktime, Mint, Protected, Timestamp};
 use ipnet::IpNet;
@@ -17,6 +18,7 @@ use sentinel_common::packet::{PacketMeta, ParseError, parse_ethernet};
 use sentinel_common::verdict::Verdict;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pairs of decision and flow that a `drop` event was written for; beyond it drops are only counted.
@@ -92,6 +94,13 @@ impl Pipeline {
             dropped: HashSet::new(),
             events: Vec::new(),
         }
+    }
+
+    /// Has a model judge flows too, if `detect.model.enabled`.
+    #[must_use]
+    pub fn with_model(mut self, config: &Config, model: Arc<Model>) -> Self {
+        self.detectors = self.detectors.with_model(&whole(config), model);
+        self
     }
 
     /// Takes in a frame stamped `at_ns` (ns since 1970).
@@ -219,14 +228,20 @@ impl Pipeline {
     fn record(&mut self, record: &FlowRecord) {
         self.summary.records += 1;
         if let Some(observation) = self.table.apply(record) {
-            self.observe(&observation);
+            let alerts = self.detectors.record(record, &observation);
+            self.alerts_at(alerts, observation.at);
         }
     }
 
     fn observe(&mut self, observation: &Observation) {
-        for alert in self.detectors.observe(observation) {
+        let alerts = self.detectors.observe(observation);
+        self.alerts_at(alerts, observation.at);
+    }
+
+    fn alerts_at(&mut self, alerts: Vec<Alert>, at: Ktime) {
+        for alert in alerts {
             let now = self.pace.now().unwrap_or(alert.evidence_at);
-            self.alert(alert, now.max(observation.at));
+            self.alert(alert, now.max(at));
         }
     }
 

@@ -4,11 +4,10 @@
 //! Whoever can write the file can also write a whole new chain: to exclude that, keep the head elsewhere.
 
 use super::StoreError;
-use crate::types::Timestamp;
+use crate::types::{Timestamp, hex};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// SHA-256.
 type Hash = [u8; 32];
@@ -106,16 +105,6 @@ fn link(previous: &Hash, seq: i64, at: i64, fields: [&str; 4]) -> Hash {
         digest.update(field);
     }
     digest.finalize().into()
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
 }
 
 /// Walks the whole chain. Cost: one hash per row.

@@ -268,7 +268,7 @@ impl Query for AuditFilter {
             verb: row.get(3)?,
             subject: row.get(4)?,
             detail: row.get(5)?,
-            hash: super::audit::hex(row.get_ref(6)?.as_blob()?),
+            hash: crate::types::hex(row.get_ref(6)?.as_blob()?),
         })
     }
 }

@@ -30,6 +30,7 @@ fn alert(mint: &mut Mint, second: i64, source: &str) -> Arc<Alert> {
         summary: "probed 40 ports".into(),
         sensor: "xdp".into(),
         former: None,
+        explanation: None,
     })
 }
 

@@ -3,13 +3,14 @@
 use super::adapt::adapt;
 use super::error::TrainError;
 use super::evaluate::quantile_above;
-use super::fit::reference;
 use super::held::ABOVE_GATE;
 use super::table::Table;
-use crate::model::conformal::threshold;
-use crate::model::record::{Record, VariantRecord};
+use crate::features::Vector;
+use crate::model::conformal::{ALPHAS, threshold};
+use crate::model::record::{Record, Reference, Sum, VariantRecord};
 use crate::model::{Flaw, Model, Scaled, Scorer, Variant, scale};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 /// Weight of a site's flows in the leaves that served best on a network that the model had not seen.
 pub const SHARE: f64 = 10.0;
@@ -37,6 +38,49 @@ pub struct Calibrated {
 /// No benign rows, α or the share out of range. A level with fewer than 10/α rows is no error: its threshold is none, and
 /// how many are missing stands beside it.
 pub fn calibrate(model: &Model, table: &Table, alphas: [f64; 2], share: f64) -> Result<Calibrated, TrainError> {
+    let benign = table.filtered(|row| !table.rows[row].attack);
+    let count = benign.rows.len();
+    let site = Site {
+        vectors: &benign.vectors,
+        pieces: &pieces(&benign),
+        digest: benign.digest(),
+    };
+    Ok(Calibrated {
+        record: for_site(model, &site, alphas, share)?,
+        benign: count,
+        left_out: table.rows.len() - count,
+    })
+}
+
+/// The same by a site's benign flows in the order of time, as learn mode has them: *suspicious* and *flag* for one in a
+/// hundred and one in a thousand.
+///
+/// # Errors
+/// As [`calibrate`].
+pub fn learnt(model: &Model, benign: &[Vector]) -> Result<Model, TrainError> {
+    let mut hash = Sha256::new();
+    for value in benign.iter().flat_map(|vector| vector.0) {
+        hash.update(value.to_le_bytes());
+    }
+    let site = Site {
+        vectors: benign,
+        pieces: &(0..benign.len())
+            .map(|at| at * PIECES / benign.len())
+            .collect::<Vec<_>>(),
+        digest: hash.finalize().into(),
+    };
+    Ok(Model::new(for_site(model, &site, ALPHAS, SHARE)?)?)
+}
+
+/// A site's benign flows.
+struct Site<'a> {
+    vectors: &'a [Vector],
+    /// In which piece of time each was.
+    pieces: &'a [usize],
+    digest: Sum,
+}
+
+fn for_site(model: &Model, site: &Site<'_>, alphas: [f64; 2], share: f64) -> Result<Record, TrainError> {
     if alphas[0] <= alphas[1] {
         return Err(TrainError::Setting(format!(
             "the levels {} and {} are not in order; name the larger share (suspicious) first, as 0.01,0.001",
@@ -48,34 +92,23 @@ pub fn calibrate(model: &Model, table: &Table, alphas: [f64; 2], share: f64) -> 
             "the weight {share} of the site's flows is not in 0…{MOST}"
         )));
     }
-    let benign = table.filtered(|row| !table.rows[row].attack);
-    let count = benign.rows.len();
-    if count == 0 {
-        return Err(TrainError::TooFew {
-            what: "benign flows".into(),
-            have: 0,
-            need: 1,
-        });
+    if site.vectors.is_empty() {
+        return Err(TrainError::no_benign());
     }
-    let x: Vec<Scaled> = benign.vectors.par_iter().map(scale).collect();
-    let piece = pieces(&benign);
+    let x: Vec<Scaled> = site.vectors.par_iter().map(scale).collect();
     let mut record = model.record().clone();
     for variant in Variant::ALL {
         let part: &mut VariantRecord = match variant {
             Variant::Both => &mut record.both,
             Variant::Ingress => &mut record.ingress,
         };
-        let scores = scores(variant, part, &x, &piece, share)?;
+        let scores = scores(variant, part, &x, site.pieces, share)?;
         part.levels = [threshold(&scores, alphas[0])?, threshold(&scores, alphas[1])?];
-        part.reference = reference(&benign, scores.into_iter(), |_| true)?;
+        part.reference = Reference::of(&site.vectors.iter(), scores).ok_or_else(TrainError::no_benign)?;
         part.forest = adapt(&part.forest, &x.iter().collect::<Vec<_>>(), share);
     }
-    record.description.site = Some(benign.digest());
-    Ok(Calibrated {
-        record,
-        benign: count,
-        left_out: table.rows.len() - count,
-    })
+    record.description.site = Some(site.digest);
+    Ok(record)
 }
 
 /// In which piece of time each row is: pieces of equal size, by start.

@@ -6,19 +6,11 @@ use super::cross::CrossValidation;
 use super::evaluate::{Evaluation, Point};
 use super::labels;
 use crate::model::Model;
-use crate::model::record::Sum;
+use crate::types::hex;
 use std::fmt::Write;
 
 /// Below this a label counts as one that the model fails at.
 const POOR: f64 = 0.9;
-
-/// Lower-case hexadecimal.
-pub fn hex(sum: &Sum) -> String {
-    sum.iter().fold(String::with_capacity(64), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
 
 /// The card as Markdown. The same model and figures give the same text.
 pub fn card(model: &Model, bytes: usize, figures: &[Evaluation; 2], cross: Option<&CrossValidation>) -> String {

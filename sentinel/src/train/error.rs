@@ -1,5 +1,6 @@
 //! Why there is no model.
 
+use crate::files::FileError;
 use crate::model::{ArtefactError, Flaw};
 use std::path::PathBuf;
 
@@ -109,11 +110,17 @@ pub enum TrainError {
     #[error("training failed: {0}; other tables or settings are needed")]
     Library(String),
     /// Writing or reading a file.
-    #[error("{}: {error}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl TrainError {
+    /// There is no benign flow to go by.
+    pub(super) fn no_benign() -> Self {
+        Self::TooFew {
+            what: "benign flows".into(),
+            have: 0,
+            need: 1,
+        }
+    }
 }

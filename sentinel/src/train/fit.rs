@@ -13,10 +13,10 @@ use super::table::{self, IDENTITY, Table};
 use super::tree::Shape;
 use super::units::Units;
 use crate::features::{FEATURES, Feature, Group, WIDTH};
+use crate::files::FileError;
 use crate::model::calibration::Isotonic;
 use crate::model::conformal::{Threshold, threshold};
 use crate::model::record::{Description, FamilyRecord, Origin, Record, Reference, Schema, VariantRecord};
-use crate::model::reference::Quantiles;
 use crate::model::{Forest, Scaled, SvmRecord, Variant, scale};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub type Licences = BTreeMap<String, (String, String)>;
 /// # Errors
 /// [`TrainError::File`], or [`TrainError::Setting`] where a column is missing.
 pub fn licences(path: &Path) -> Result<Licences, TrainError> {
-    let text = std::fs::read_to_string(path).map_err(|error| TrainError::File {
+    let text = std::fs::read_to_string(path).map_err(|error| FileError {
         path: path.into(),
         error,
     })?;
@@ -274,7 +274,9 @@ fn variant(
     let named = parts.name_families(&families, &ground)?;
     let judged = parts.judged(&scores, &calibration, &named);
     let figures = Evaluation::of(&judged, levels.map(|level: Threshold| level.score))?;
-    let reference = reference(table, benign_scores.into_iter(), |row| !labels[row])?;
+    let benign = (0..table.rows.len()).filter(|&row| !labels[row]);
+    let reference =
+        Reference::of(&benign.map(|row| &table.vectors[row]), benign_scores).ok_or_else(TrainError::no_benign)?;
     let record = VariantRecord {
         forest: grown.record,
         forest_calibration,
@@ -304,25 +306,6 @@ fn curve(scored: &[(f64, bool)]) -> Result<Isotonic, TrainError> {
         what: "held-out flows".into(),
         have: 0,
         need: 1,
-    })
-}
-
-/// Distributions of the features over rows of the table, and of the scores given.
-pub(super) fn reference(
-    table: &Table,
-    scores: impl Iterator<Item = f64>,
-    keep: impl Fn(usize) -> bool,
-) -> Result<Reference, TrainError> {
-    let none = || TrainError::TooFew {
-        what: "benign flows".into(),
-        have: 0,
-        need: 1,
-    };
-    let kept: Vec<usize> = (0..table.rows.len()).filter(|&row| keep(row)).collect();
-    let features = (0..WIDTH).map(|at| Quantiles::of(kept.iter().map(|&row| table.vectors[row].0[at])));
-    Ok(Reference {
-        features: features.collect::<Option<_>>().ok_or_else(none)?,
-        score: Quantiles::of(scores).ok_or_else(none)?,
     })
 }
 

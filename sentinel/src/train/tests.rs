@@ -165,7 +165,7 @@ fn the_card_names_origins_licences_and_failures() {
         "## Where it fails",
         "## Networks it has not seen",
         "promise nothing until",
-        &card::hex(model.sha256()),
+        &crate::types::hex(model.sha256()),
     ] {
         assert!(text.contains(expected), "{expected} is missing in\n{text}");
     }
@@ -226,7 +226,7 @@ fn the_model_that_ships_loads_and_has_its_card() {
     assert!(bytes <= 5_000_000, "{bytes} bytes");
     let text = std::fs::read_to_string(root.join("docs/model-card.md")).unwrap();
     assert!(
-        text.contains(&card::hex(model.sha256())),
+        text.contains(&crate::types::hex(model.sha256())),
         "the card is of another model"
     );
     for variant in Variant::ALL {

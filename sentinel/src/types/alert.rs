@@ -1,6 +1,6 @@
 //! What a detector says, and the numbers that made it say so.
 
-use super::{AlertId, DecisionId, Ktime, Timestamp};
+use super::{AlertId, DecisionId, Explanation, Ktime, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -41,6 +41,8 @@ pub enum Detector {
     BruteForce,
     /// Far from the source's own habit.
     Baseline,
+    /// The trained model.
+    Model,
     /// A threshold per source that the kernel itself watches.
     Reflex,
     /// Somebody whose block ended came back.
@@ -76,6 +78,7 @@ impl Detector {
             Self::PacketFlood => "packet_flood",
             Self::BruteForce => "brute_force",
             Self::Baseline => "baseline",
+            Self::Model => "model",
             Self::Reflex => "reflex",
             Self::Probation => "probation",
             Self::SynFloodKernel => "syn_flood_kernel",
@@ -114,6 +117,43 @@ pub enum Family {
     LateralMovement,
     /// Not known.
     Unknown,
+}
+
+impl Family {
+    /// The name used in models, alerts and API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Flood => "flood",
+            Self::BruteForce => "brute_force",
+            Self::C2 => "c2",
+            Self::Tunnel => "tunnel",
+            Self::SlowDos => "slow_dos",
+            Self::Exfiltration => "exfiltration",
+            Self::LateralMovement => "lateral_movement",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Every one that is known.
+    pub const KNOWN: [Self; 8] = [
+        Self::Scan,
+        Self::Flood,
+        Self::BruteForce,
+        Self::C2,
+        Self::Tunnel,
+        Self::SlowDos,
+        Self::Exfiltration,
+        Self::LateralMovement,
+    ];
+
+    /// By that name; of any other, [`Family::Unknown`].
+    pub fn from_name(name: &str) -> Self {
+        Self::KNOWN
+            .into_iter()
+            .find(|family| family.as_str() == name)
+            .unwrap_or(Self::Unknown)
+    }
 }
 
 /// What the evidence is good for: a statistical oddity alone never blocks anyone.
@@ -184,4 +224,7 @@ pub struct Alert {
     /// The decision that is over and whose probation this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<DecisionId>,
+    /// The model's score taken apart, where it was the model that spoke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }

@@ -20,6 +20,8 @@ pub enum Component {
     Enforcement,
     /// What is known of the host: addresses, gateways, resolvers.
     Host,
+    /// The trained model: its thresholds, and whether traffic is still what they were set by.
+    Model,
 }
 
 impl Component {
@@ -32,6 +34,7 @@ impl Component {
             Self::Respond => "respond",
             Self::Enforcement => "enforcement",
             Self::Host => "host",
+            Self::Model => "model",
         }
     }
 }

@@ -6,8 +6,10 @@ mod action;
 mod alert;
 mod decision;
 mod event;
+mod explanation;
 mod health;
 mod ids;
+mod learning;
 mod net;
 mod protected;
 mod stats;
@@ -18,10 +20,23 @@ pub use action::{Action, ActionKind, ActionStatus};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity};
 pub use decision::{Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto};
 pub use event::{Event, Live};
+pub use explanation::{Explanation, Share};
 pub use health::{Component, Condition, Health};
 pub use ids::{ActionId, AlertId, DecisionId, Mint};
+pub use learning::{DriftTold, LearnError, LearnRequest, LearnWish, Learning, LearningLevel, RealisedLevel};
 pub use net::canonical;
 pub use protected::{Hits, Protected};
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
 pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
 pub use time::{Clock, Ktime, Timestamp};
+
+/// Lower-case hexadecimal, as digests are written.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}

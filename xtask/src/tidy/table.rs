@@ -17,6 +17,7 @@ pub(super) const TOP: &[&str] = &["lib", "main", "app"];
 pub(super) const ROOMS: &[Room] = &[
     room("types", &[]),
     room("time", &["types"]),
+    room("files", &[]),
     room("config", &["types"]),
     // `respond` owns the trait that the kernel's maps implement.
     room("kernel", &["config", "respond", "types"]),
@@ -25,20 +26,21 @@ pub(super) const ROOMS: &[Room] = &[
     room("flow", &["config", "types"]),
     room("features", &["config", "flow", "types"]),
     room("model", &["features"]),
-    room("train", &["features", "model"]),
-    room("detect", &["config", "flow", "types"]),
+    room("train", &["features", "files", "model", "types"]),
+    room("detect", &["config", "features", "flow", "model", "types"]),
     room("decide", &["config", "types"]),
     room("respond", &["bus", "metrics", "store", "types"]),
     room(
         "control",
         &[
-            "decide", "detect", "flow", "host", "kernel", "metrics", "respond", "time", "types",
+            "decide", "detect", "features", "files", "flow", "host", "kernel", "metrics", "model", "respond", "time",
+            "train", "types",
         ],
     ),
     room(
         "replay",
         &[
-            "config", "decide", "detect", "export", "features", "flow", "respond", "sensor", "types",
+            "config", "decide", "detect", "export", "features", "flow", "model", "respond", "sensor", "types",
         ],
     ),
     room("dataset", &["config", "features", "replay", "sensor"]),

@@ -514,6 +514,65 @@ async fn request_ids_are_our_own() {
 }
 
 #[tokio::test]
+async fn learn_mode_is_begun_told_of_refused_and_ended_each_in_the_audit() {
+    let house = House::new();
+    let router = house.router(Door::Tcp);
+    let none = json!({});
+    let (status, told) = ask(&router, get("/learn")).await;
+    assert_eq!(
+        (status, &told["since"], &told["calibrated"]),
+        (200, &Value::Null, &json!(false))
+    );
+    refused(
+        &router,
+        send("POST", "/learn/accept", &none),
+        409,
+        "`sentinel learn start`",
+    )
+    .await;
+    let (status, told) = ask(&router, send("POST", "/learn/start", &none)).await;
+    assert_eq!((status, &told["kept"]), (200, &json!(120)));
+    assert!(told["since"].is_string());
+    refused(
+        &router,
+        send("POST", "/learn/accept", &none),
+        409,
+        "880 more are needed",
+    )
+    .await;
+    refused(
+        &router,
+        send("POST", "/learn/forget", &none),
+        404,
+        "`start`, `accept` and `discard`",
+    )
+    .await;
+    let (status, told) = ask(&router, send("POST", "/learn/discard", &none)).await;
+    assert_eq!((status, &told["since"]), (200, &Value::Null));
+    let (_, audit) = ask(&router, get("/audit")).await;
+    let verbs: Vec<_> = audit["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["verb"].as_str().unwrap())
+        .collect();
+    let verbs: Vec<_> = verbs
+        .into_iter()
+        .filter(|verb| verb.starts_with("api.learn."))
+        .collect();
+    assert_eq!(
+        verbs,
+        [
+            "api.learn.discard",
+            "api.learn.accept",
+            "api.learn.start",
+            "api.learn.accept"
+        ],
+        "the latest first, and the refused ones too"
+    );
+}
+
+#[tokio::test]
 async fn a_silent_room_is_told_as_such() {
     let mut house = House::new();
     let (commands, inbox) = mpsc::channel(1);

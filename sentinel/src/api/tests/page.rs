@@ -5,7 +5,7 @@ use super::*;
 use sentinel_common::stat::Counter;
 
 /// Fills the house with a day an operator might have.
-async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
+pub(super) async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
     let mut mint = Mint::Random;
     let mut records = Vec::new();
     let mut hits = HashMap::new();
@@ -136,13 +136,13 @@ async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
 }
 
 /// Without a browser these tests are skipped; where the whole proof was asked for, they fail.
-fn no_browser() {
+pub(super) fn no_browser() {
     let text = "no `chromium` here (apt-get install chromium)";
     assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "{text}");
     println!("skipped: {text}");
 }
 
-async fn serve(house: &House) -> (String, tokio::task::JoinHandle<std::io::Result<()>>) {
+pub(super) async fn serve(house: &House) -> (String, tokio::task::JoinHandle<std::io::Result<()>>) {
     let doors = Doors::take(([127, 0, 0, 1], 0).into(), &house.directory.path().join("s"))
         .await
         .unwrap();

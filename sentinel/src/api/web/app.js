@@ -2,6 +2,7 @@
 
 import * as chart from "./chart.js";
 import { $, bits, compact, count, fill, make, meter, say, span, target, words } from "./format.js";
+import { keep as keepModel } from "./model.js";
 import { List, alertRow, blockRow, deed } from "./rows.js";
 
 /** Drawn at most four times a second, however much happens. */
@@ -468,6 +469,7 @@ showForm();
 $("alerts-more").addEventListener("click", () => more(alerts, "/alerts?", "alerts").catch(() => (state.lost ??= Date.now())));
 $("blocks-more").addEventListener("click", () => more(blocks, "/decisions?active=true&", "blocks").catch(() => (state.lost ??= Date.now())));
 
+keepModel(call, clock);
 connect();
 // Countdowns and "ago" go on between messages.
 setInterval(soon, 1_000);

@@ -130,7 +130,35 @@ function inside(alert) {
   }
   fact("Seen", `${moment(alert.at)} by ${alert.sensor}`);
   fact("Id", alert.id);
-  return make("div", "inside", make("table", "evidence", head, body), facts);
+  const parts = [make("table", "evidence", head, body)];
+  if (alert.explanation) parts.push(...taken(alert.explanation));
+  return make("div", "inside", ...parts, facts);
+}
+
+/** Shares of a score that are shown one by one. */
+const SHARES = 8;
+
+/** A model's score, taken apart: bars to the right speak for an attack, to the left against one. */
+function taken(explanation) {
+  const shown = explanation.shares.slice(0, SHARES);
+  const rest = explanation.shares.slice(SHARES);
+  const rows = shown.map((s) => [s.name, s.share, s.sentence]);
+  if (rest.length) rows.push([`${rest.length} more`, rest.reduce((sum, s) => sum + s.share, 0), "smaller ones, together"]);
+  const largest = Math.max(...rows.map(([, share]) => Math.abs(share)), 1e-9);
+  const body = make("tbody");
+  body.append(share("before anything is known", explanation.base, "what the model says of any flow", largest));
+  for (const row of rows) body.append(share(...row, largest));
+  const head = make("thead", "", make("tr", "", ...["Why", "Adds", "", "In words"].map((t) => make("th", "", t))));
+  const sum = make("p", "", `${explanation.summary}.`);
+  const table = make("table", "evidence shares", head, body);
+  return explanation.counterfactual ? [sum, table, make("p", "quiet", `${explanation.counterfactual}.`)] : [sum, table];
+}
+
+function share(name, value, sentence, largest) {
+  const said = `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+  const bar = meter(Math.abs(value) / largest, `${name}: ${said}`);
+  bar.dataset.level = value < 0 ? "against" : "for";
+  return make("tr", "", make("th", "", name), make("td", "number", said), make("td", "bar", bar), make("td", "quiet", sentence));
 }
 
 const DEEDS = {

@@ -5,7 +5,7 @@ use crate::cli::output::{Format, Output};
 use crate::cli::table::Table as Shown;
 use crate::model::conformal::Threshold;
 use crate::model::{Model, Variant};
-use crate::train::{Table, calibrate, card, file};
+use crate::train::{Table, calibrate, file};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -51,7 +51,7 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     file::write(&args.out, &model.encode()?)?;
     if output.format() == Format::Json {
         output.json(&json!({
-            "model": args.out, "sha256": card::hex(model.sha256()), "benign": done.benign, "left_out": done.left_out,
+            "model": args.out, "sha256": crate::types::hex(model.sha256()), "benign": done.benign, "left_out": done.left_out,
             "levels": levels_json(&model),
         }));
         return Ok(());

@@ -5,7 +5,7 @@ use crate::cli::output::{Format, Output, escape_line};
 use crate::cli::table::Table as Shown;
 use crate::model::Variant;
 use crate::train::evaluate::{Evaluation, Slice, judge};
-use crate::train::{Table, card, file, plot};
+use crate::train::{Table, file, plot};
 use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     let scorer = model.scorer(args.sees.into());
     let figures = Evaluation::of(&judge(scorer, &table), scorer.levels().map(|level| level.score))?;
     let told = json!({
-        "model": args.model, "sha256": card::hex(model.sha256()), "variant": scorer.variant(),
+        "model": args.model, "sha256": crate::types::hex(model.sha256()), "variant": scorer.variant(),
         "calibrated_for_a_site": model.record().description.site.is_some(), "figures": figures,
     });
     if let Some(path) = &args.json {

@@ -4,7 +4,8 @@ use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
 use crate::cli::table::Table as Shown;
 use crate::model::{FORMAT, Variant};
-use crate::train::{card::hex, file};
+use crate::train::file;
+use crate::types::hex;
 use serde_json::json;
 use std::path::PathBuf;
 

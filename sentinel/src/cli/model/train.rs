@@ -71,7 +71,7 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     file::write(&card_path, text.as_bytes())?;
     if output.format() == Format::Json {
         output.json(&json!({
-            "model": args.out, "card": card_path, "sha256": card::hex(model.sha256()), "bytes": bytes.len(),
+            "model": args.out, "card": card_path, "sha256": crate::types::hex(model.sha256()), "bytes": bytes.len(),
             "rows": table.rows.len(), "both": trained.figures[0], "ingress": trained.figures[1],
             "unseen": crossed,
         }));
@@ -93,10 +93,10 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
         output.line("\nEach origin by a model without it:");
         super::evaluate::show_points(output, &crossed.figures);
         for later in &crossed.later {
-            output.line(&escape_line(&format!(
+            output.line(&format!(
                 "\n{}, its later part after learn mode:",
-                later.origin
-            )));
+                escape_line(&later.origin)
+            ));
             super::evaluate::show_points(output, &later.learned);
             output.line("\nThe same by a model trained with its earlier part:");
             super::evaluate::show_points(output, &later.trained);

@@ -272,6 +272,7 @@ pub(crate) fn alert(source: &str) -> Alert {
         summary: "it scanned".into(),
         sensor: "test".into(),
         former: None,
+        explanation: None,
     }
 }
 

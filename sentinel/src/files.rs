@@ -1,0 +1,88 @@
+//! Files: read with a bound, written whole or not at all.
+//!
+//! In: a path, bytes. Out: bytes, or what the system said with the path. Invariant: what stood at a path stands there
+//! until the new content is durable. Deliberately elsewhere: what the bytes mean.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// What the system said of a file.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", path.display())]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system says.
+    pub error: std::io::Error,
+}
+
+/// A file's first `limit` bytes, and one more where it is longer.
+///
+/// # Errors
+/// What the system says.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| FileError {
+            path: path.into(),
+            error,
+        })?;
+    Ok(bytes)
+}
+
+/// Writes a file beside its place, makes it durable, and only then puts it there.
+///
+/// # Errors
+/// What the system says; the file that stood there still stands.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let failed = |error| FileError {
+        path: path.into(),
+        error,
+    };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path
+        .file_name()
+        .ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}", std::process::id()));
+    let temporary = directory.join(temporary);
+    let written = (|| {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(directory)?.sync_all()
+    })();
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        failed(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(read(&path, 100).unwrap(), b"two");
+        assert_eq!(
+            read(&path, 1).unwrap(),
+            b"tw",
+            "one more than the limit shows that there is more"
+        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let error = write(&dir.path().join("none/m"), b"x").unwrap_err().to_string();
+        assert!(error.contains("none/m"), "{error}");
+    }
+}
