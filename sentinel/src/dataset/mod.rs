@@ -1,4 +1,4 @@
-//! Tables of labelled flows, made from captures.
+//! Captures whose attacks are known: tables of labelled flows, and what the house makes of them.
 //!
 //! In: captures, and what is known of them: a list of captures with a rule for each (`labels.csv`), or a session with its
 //! attacks (`attacks.jsonl`). Out: CSV, a row per feature record, the columns of [`HEAD`] and then those of the schema.
@@ -9,6 +9,7 @@
 mod corpus;
 mod csv;
 mod error;
+mod events;
 mod list;
 mod rule;
 mod sample;
@@ -18,6 +19,7 @@ mod truth;
 
 pub use corpus::{Summary, capture, directory};
 pub use error::DatasetError;
+pub use events::{EventFigures, FamilyFigures, watch};
 pub use rule::Rule;
 pub use table::{HEAD, Table};
 pub use truth::{Event, Truth};

@@ -186,6 +186,7 @@ mod tests {
             end: Ktime(at),
             cut: Cut::Closed,
             continued: false,
+            packets: 5,
             allowed: false,
             vector: Vector([value; WIDTH]),
         }

@@ -27,6 +27,8 @@ const SLOTS: usize = 12;
 const AGAIN: Duration = Duration::from_secs(55);
 /// Flags of a source, for each that is expected by chance, that are still put down to chance.
 const CHANCE: f64 = 3.0;
+/// Packets of a flow that may still be forged one by one, each from another source: on a single such flow nobody is named.
+const FORGED: u64 = 2;
 /// What a source has to do more of at all its services than at one.
 const SPREAD: u32 = 2;
 /// Alerts of a second whose shares are exact Shapley values, each of which takes some 20 ms; those of more are told along
@@ -336,7 +338,11 @@ impl Supervised {
         let measured = [
             f64::from(here) / f64::from(limit),
             f64::from(flags) / f64::from(limit.saturating_mul(SPREAD)),
-            if verdict.score >= self.certain { 1.0 } else { 0.0 },
+            if verdict.score >= self.certain && record.packets > FORGED {
+                1.0
+            } else {
+                0.0
+            },
         ];
         let ratio = measured.into_iter().fold(0.0, f64::max);
         if ratio < 1.0 {

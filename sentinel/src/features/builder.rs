@@ -280,6 +280,7 @@ impl Builder {
             end: Ktime(first.map(|half| half.last_ns).max().unwrap_or_default()),
             cut,
             continued: std::mem::replace(&mut piece.told, true),
+            packets: forward.packets,
             allowed: piece.allowed,
             vector: vector(key.proto, forward, reverse, &around),
         });

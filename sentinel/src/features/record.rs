@@ -42,6 +42,8 @@ pub struct FeatureRecord {
     pub cut: Cut,
     /// The flow was told of before. A flow has one record without it at most: its first.
     pub continued: bool,
+    /// Packets of whoever opened the flow in this piece of it.
+    pub packets: u64,
     /// The far side is allowlisted.
     pub allowed: bool,
     /// The numbers.

@@ -43,7 +43,7 @@ pub(super) const ROOMS: &[Room] = &[
             "config", "decide", "detect", "export", "features", "flow", "model", "respond", "sensor", "types",
         ],
     ),
-    room("dataset", &["config", "features", "replay", "sensor"]),
+    room("dataset", &["config", "features", "model", "replay", "sensor", "types"]),
     room("store", &["types"]),
     room("bus", &["types"]),
     room("export", &["types"]),

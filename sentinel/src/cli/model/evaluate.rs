@@ -1,5 +1,6 @@
 //! `sentinel model evaluate`.
 
+use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
 use crate::cli::table::Table as Shown;
@@ -16,8 +17,14 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Tables of labelled flows that it was not trained on; repeatable
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "pcap", num_args = 1.., value_name = "FILE")]
     features: Vec<PathBuf>,
+    /// A capture: which of its attacks are told of, when, by which detector, and who is accused falsely
+    #[arg(long, value_name = "FILE", requires = "truth", conflicts_with = "features")]
+    pcap: Option<PathBuf>,
+    /// The capture's attacks, a line of JSON each: family, ip, t0 and t1 in unix seconds
+    #[arg(long, value_name = "FILE", requires = "pcap")]
+    truth: Option<PathBuf>,
     /// What to tell apart
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [By::Family])]
     by: Vec<By>,
@@ -58,8 +65,12 @@ impl From<Sees> for Variant {
     }
 }
 
-pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
+    let output = &global.output();
     let (model, _) = file::read_model(&args.model)?;
+    if let (Some(capture), Some(truth)) = (&args.pcap, &args.truth) {
+        return super::events::run(global, args.json.as_deref(), model, capture, truth);
+    }
     let table = Table::read(&args.features)?;
     let scorer = model.scorer(args.sees.into());
     let figures = Evaluation::of(&judge(scorer, &table), scorer.levels().map(|level| level.score))?;

@@ -4,6 +4,7 @@ mod calibrate;
 mod dataset;
 mod drift;
 mod evaluate;
+mod events;
 mod explain;
 mod features;
 mod info;
@@ -39,7 +40,7 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
         Command::Features(args) => features::run(global, args),
         Command::Dataset(args) => dataset::run(global, args),
         Command::Train(args) => train::run(&output, args),
-        Command::Evaluate(args) => evaluate::run(&output, args),
+        Command::Evaluate(args) => evaluate::run(global, args),
         Command::Calibrate(args) => calibrate::run(&output, args),
         Command::Info(args) => info::run(&output, args),
         Command::Drift(args) => drift::run(&output, args),

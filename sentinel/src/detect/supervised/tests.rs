@@ -52,6 +52,7 @@ fn flow(at: u64, port: u16, vector: &Vector) -> FeatureRecord {
         end: Ktime(at * SECOND),
         cut: Cut::Closed,
         continued: false,
+        packets: 5,
         allowed: false,
         vector: *vector,
     }
@@ -130,6 +131,15 @@ fn a_flow_counts_once_and_again_each_minute_it_goes_on() {
 fn one_flow_suffices_that_is_all_but_certain() {
     let (mut at_work, voice) = supervised(true);
     at_work.certain = at_work.scorer().verdict(&loud()).score;
+    let forged = FeatureRecord {
+        source: IpAddr::from([192, 0, 2, 2]),
+        packets: FORGED,
+        ..flow(1, 1, &loud())
+    };
+    assert!(
+        at_work.judge(&forged, &voice).is_none(),
+        "whoever sends no more may be anybody"
+    );
     let (finding, _) = at_work.judge(&flow(1, 1, &loud()), &voice).expect("certain");
     assert!(
         finding.summary.contains("one flow to 10.0.0.1:22"),
