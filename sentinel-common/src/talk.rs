@@ -13,7 +13,7 @@ use crate::flow::{
     STATE_OPENED_BY_EGRESS, STATE_REPORTED,
 };
 use crate::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-use crate::slot::{HEAD_BUSY, HEAD_FIN, HEAD_SETTLED, Head, Slot};
+use crate::slot::{HEAD_BESIDE, HEAD_BUSY, HEAD_FIN, HEAD_SETTLED, Head, Slot};
 
 /// What is shared of a conversation. 32 bytes.
 #[repr(C)]
@@ -179,7 +179,7 @@ pub fn step<W: Words>(
         } else {
             if ended && state & (STATE_HANDSHAKE | u32::from(HEAD_FIN)) != 0 {
                 // A new connection on the ports of one that ended proves itself.
-                state &= STATE_ALLOWED | STATE_REPORTED | u32::from(HEAD_BUSY);
+                state &= STATE_ALLOWED | STATE_REPORTED | u32::from(HEAD_BUSY | HEAD_BESIDE);
             }
             state &= !u32::from(HEAD_SETTLED);
         }

@@ -6,7 +6,7 @@ use sentinel_common::addr::Addr;
 use sentinel_common::flow::{Direction, EGRESS, FlowKey, FlowValue, Half, PROTO_TCP};
 use sentinel_common::hash::{Keys, beside, hash, place};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-use sentinel_common::slot::{Bucket, HEAD_BUSY, Head, Slot, WAYS, age, units};
+use sentinel_common::slot::{Bucket, HEAD_BESIDE, HEAD_BUSY, Head, Slot, WAYS, age, units};
 use sentinel_common::table::{Host, Learned, Pass, taken};
 use sentinel_common::talk::{self, Words};
 use std::cell::Cell;
@@ -323,6 +323,46 @@ fn where_all_are_in_use_a_flow_goes_beside() {
         }
         assert_eq!(held(&buckets), established, "round {round}, after the flood");
     }
+}
+
+#[test]
+fn that_a_flow_may_be_beside_is_known_whatever_becomes_of_the_first_place() {
+    let pass = |packet: &PacketMeta, bucket: &mut Bucket, agent: &mut Agent| {
+        let hash = hash(&KEYS, packet, Direction::Ingress);
+        let pass = Pass {
+            packet,
+            direction: Direction::Ingress,
+            hash,
+            now_ns: 1 << 40,
+            interval_ns: INTERVAL_NS,
+            ifindex: 1,
+            allowed: Some(false),
+            clear: 0,
+        };
+        pass.count(bucket, place(hash, Direction::Ingress).1, || None, agent);
+    };
+    let (mut bucket, mut agent) = (Bucket::default(), Agent::default());
+    pass(&packet(1, Direction::Ingress, TCP_ACK, 100), &mut bucket, &mut agent);
+    bucket.heads[0].state |= HEAD_BESIDE;
+    for flags in [TCP_ACK | TCP_FIN, TCP_SYN, TCP_RST, TCP_SYN] {
+        pass(&packet(1, Direction::Ingress, flags, 0), &mut bucket, &mut agent);
+        assert_ne!(bucket.heads[0].state & HEAD_BESIDE, 0, "{flags:x}");
+    }
+    // Another flow takes the place.
+    bucket.heads[0].last = bucket.heads[0].last.wrapping_sub(2_000_000);
+    for way in 1..WAYS {
+        bucket.heads[way] = Head {
+            tag: 2 * way as u32 + 1,
+            last: 1 << 24,
+            state: HEAD_BUSY | sentinel_common::flow::STATE_HANDSHAKE as u16,
+            packets: 0,
+            seq: 0,
+        };
+    }
+    let tag = bucket.heads[0].tag;
+    pass(&packet(2, Direction::Ingress, TCP_SYN, 0), &mut bucket, &mut agent);
+    assert_ne!(bucket.heads[0].tag, tag);
+    assert_ne!(bucket.heads[0].state & HEAD_BESIDE, 0);
 }
 
 #[test]

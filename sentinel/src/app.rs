@@ -136,12 +136,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let gauges = Arc::new(Gauges::default());
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
     let given = kernel.settings()?;
-    let detectors = Detectors::new(&config, clock, Mint::Random, "xdp")
-        .with_limits(KernelLimits {
-            reflex: given.reflex,
-            syn_flood_half_open: given.syn_flood_half_open,
-        })
-        .with_model(&config, judging_model(&config)?);
+    let mut detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(KernelLimits {
+        reflex: given.reflex,
+        syn_flood_half_open: given.syn_flood_half_open,
+    });
+    let judging = judging_model(&config)?;
+    if let Some(judging) = &judging {
+        detectors = detectors
+            .with_model(&config, Arc::clone(&judging.model))
+            .with_lost(judging.lost.clone());
+    }
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
     let counted = store.clone();
@@ -184,14 +188,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         )
         .run(records_rx, notices_rx, asks, alerts_tx),
     );
-    rooms.spawn(
-        "learning",
-        LearnRoom {
+    if let Some(judging) = judging {
+        let room = LearnRoom {
             analysis: asks_tx,
             site: config.detect.model.site.clone(),
-        }
-        .run(wishes, cancel.clone()),
-    );
+            trained: judging.trained,
+        };
+        rooms.spawn("learning", room.run(wishes, cancel.clone()));
+    }
     rooms.spawn("desk", desk.run(alerts_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
@@ -236,33 +240,50 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     outcome
 }
 
-/// The model that is to judge: this network's own, else the one configured, else the one that came with the program.
+/// What judges flows.
+pub(crate) struct Judging {
+    /// This network's own model, else the one as trained.
+    pub(crate) model: Arc<Model>,
+    /// The one configured, else the one that came with the program.
+    trained: Arc<Model>,
+    /// Why this network's own is not in force, where it was.
+    lost: Option<String>,
+}
+
+/// Reads the model, where one is to judge.
 ///
 /// # Errors
 /// The configured one is none. This network's own is only worth a complaint: the other still stands.
-pub(crate) fn judging_model(config: &Config) -> anyhow::Result<Arc<Model>> {
+pub(crate) fn judging_model(config: &Config) -> anyhow::Result<Option<Judging>> {
     let settings = &config.detect.model;
-    if settings.site.exists() {
-        match read_model(&settings.site) {
-            Ok((model, _)) => return Ok(Arc::new(model)),
-            Err(error) => tracing::error!(
-                %error,
-                "the thresholds of this network are lost: the model says nothing until `sentinel learn` set new ones"
-            ),
-        }
+    if !settings.enabled {
+        return Ok(None);
     }
-    let model = if settings.file.as_os_str() == BUILT_IN {
+    let trained = Arc::new(if settings.file.as_os_str() == BUILT_IN {
         Model::decode(SHIPPED).context("the model that came with the program")?
     } else {
         read_model(&settings.file).context("`detect.model.file`")?.0
+    });
+    let site = match settings.site.try_exists() {
+        Ok(false) => None,
+        Ok(true) => Some(read_model(&settings.site).map_err(|error| error.to_string())),
+        Err(error) => Some(Err(format!("{}: {error}", settings.site.display()))),
     };
-    if settings.enabled && model.record().description.site.is_none() {
+    let (model, lost) = match site {
+        None => (Arc::clone(&trained), None),
+        Some(Ok((model, _))) => (Arc::new(model), None),
+        Some(Err(error)) => {
+            tracing::error!(%error, "the thresholds of this network cannot be read; the model goes without");
+            (Arc::clone(&trained), Some(error))
+        }
+    };
+    if lost.is_none() && model.record().description.site.is_none() {
         tracing::info!(
             "the model's thresholds are not calibrated for this network: it judges and says nothing; `sentinel learn \
              start` collects what is benign here"
         );
     }
-    Ok(Arc::new(model))
+    Ok(Some(Judging { model, trained, lost }))
 }
 
 /// Tells the kernel programs where redirected sources go. A kernel that cannot redirect drops instead, and every outcome

@@ -61,7 +61,8 @@ async fn ask(api: &Shared, wish: LearnWish) -> Result<Learning, Problem> {
     };
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Some(result)) => Ok(result?),
-        Ok(None) => Err(Problem::unavailable("the agent is shutting down")),
+        Ok(None) if api.cancel.is_cancelled() => Err(Problem::unavailable("the agent is shutting down")),
+        Ok(None) => Err(LearnError::NoModel.into()),
         Err(_) => Err(Problem::unavailable(
             "the agent did not answer within 20 s; look at `sentinel learn status`",
         )),

@@ -63,7 +63,7 @@ async fn teach(mut wishes: mpsc::Receiver<LearnRequest>) {
             LearnWish::Status => Ok(status(since)),
             LearnWish::Accept if since.is_some() => Err(LearnError::TooFew {
                 have: 120,
-                missing: 880,
+                missing: 9_880,
             }),
             LearnWish::Discard if since.take().is_some() => Ok(status(None)),
             LearnWish::Accept | LearnWish::Discard => Err(LearnError::NotLearning),

@@ -13,7 +13,7 @@ use reqwest::Method;
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(super) enum Command {
-    /// Collects this network's benign flows from now on; sources under suspicion are left out
+    /// Collects this network's benign flows from now on; whoever is accused meanwhile is left out
     Start,
     /// How far it is, and what the thresholds in force promised and held
     Status,
@@ -53,16 +53,15 @@ fn show(learning: &Learning, output: &Output) {
         Some(since) => {
             output.line(&format!("  learning  since {since}"));
             output.line(&format!(
-                "  benign    {} flow records seen, {} in hand; {} left out ({} sources under suspicion)",
-                learning.seen, learning.kept, learning.left_out, learning.suspects
+                "  flows     {} records seen, {} benign ones in hand, {} left out",
+                learning.seen, learning.kept, learning.left_out
             ));
-            let mut table = Table::new(&["Level", "Of benign flows", "Still missing", "Score to exceed"]);
+            let mut table = Table::new(&["Level", "Of benign flows", "Still missing"]);
             for level in &learning.levels {
                 table.row([
                     level.name.clone(),
                     format!("{} %", number(level.alpha * 100.0)),
                     level.missing.to_string(),
-                    level.score.map_or("-".into(), |score| format!("{score:.4}")),
                 ]);
             }
             output.table(&table);

@@ -31,12 +31,7 @@ enum Pace {
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let output = global.output();
     let config = global.load()?;
-    let model = config
-        .detect
-        .model
-        .enabled
-        .then(|| app::judging_model(&config))
-        .transpose()?;
+    let model = app::judging_model(&config)?.map(|judging| judging.model);
     let speed = match args.speed {
         Pace::Max => Speed::Max,
         Pace::Real => Speed::Real,

@@ -5,10 +5,11 @@
 use crate::detect::Detectors;
 use crate::features::Vector;
 use crate::files;
-use crate::model::{Model, Variant};
+use crate::model::Model;
+use crate::model::conformal::{ALPHAS, needed};
 use crate::train::calibrate;
 use crate::types::{LearnError, LearnRequest, LearnWish, Learning};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -22,21 +23,10 @@ pub enum Ask {
     Status(oneshot::Sender<Learning>),
     /// To let go of what it gathered, and whether there was anything.
     Discard(oneshot::Sender<Option<Learning>>),
-    /// What it gathered.
-    Gathered(oneshot::Sender<Option<Gathered>>),
+    /// Benign flow records of this network, in the order of time; none while it gathers none.
+    Gathered(oneshot::Sender<Option<Vec<Vector>>>),
     /// To judge by this model from now on, and gather no more.
     Judge(Arc<Model>, oneshot::Sender<Learning>),
-}
-
-/// What was gathered, and by which model it was scored.
-#[derive(Debug)]
-pub struct Gathered {
-    /// The model that judges.
-    pub model: Arc<Model>,
-    /// Benign flow records of this network.
-    pub vectors: Vec<Vector>,
-    /// What this host sees.
-    pub variant: Variant,
 }
 
 /// Answers an [`Ask`]; nothing where there is no model.
@@ -51,14 +41,7 @@ pub(super) fn answer(detectors: &mut Detectors, ask: Ask, now: crate::types::Kti
             let learnt = detectors.stop_learning();
             drop(reply.send(detectors.learning().filter(|_| learnt)));
         }
-        Ask::Gathered(reply) => {
-            let gathered = detectors.gathered().map(|(model, vectors, variant)| Gathered {
-                model,
-                vectors,
-                variant,
-            });
-            drop(reply.send(gathered));
-        }
+        Ask::Gathered(reply) => drop(reply.send(detectors.gathered())),
         Ask::Judge(model, reply) => {
             detectors.set_model(model);
             detectors.stop_learning();
@@ -81,6 +64,8 @@ pub struct LearnRoom {
     pub analysis: mpsc::Sender<Ask>,
     /// Where the model with this network's thresholds is kept.
     pub site: PathBuf,
+    /// The model as trained: what is learnt is counted into this one, not into what was learnt before.
+    pub trained: Arc<Model>,
 }
 
 impl LearnRoom {
@@ -108,26 +93,26 @@ impl LearnRoom {
     }
 
     async fn accept(&self) -> Result<Learning, LearnError> {
-        let gathered = self.ask(Ask::Gathered).await?.ok_or(LearnError::NotLearning)?;
-        let place = self.site.clone();
+        let benign = self.ask(Ask::Gathered).await?.ok_or(LearnError::NotLearning)?;
+        let (have, needed) = (benign.len() as u64, needed(ALPHAS[1]));
+        if have < needed {
+            return Err(LearnError::TooFew {
+                have,
+                missing: needed - have,
+            });
+        }
+        let (trained, place) = (Arc::clone(&self.trained), self.site.clone());
         // Scores tens of thousands of vectors twice, and waits for the disk.
-        let made = tokio::task::spawn_blocking(move || accepted(&gathered, &place)).await;
+        let made = tokio::task::spawn_blocking(move || accepted(&trained, &benign, &place)).await;
         let model = made.map_err(|error| LearnError::Failed(error.to_string()))??;
         self.ask(|reply| Ask::Judge(model, reply)).await
     }
 }
 
 /// The model with this network's thresholds, on disk.
-fn accepted(gathered: &Gathered, place: &std::path::Path) -> Result<Arc<Model>, LearnError> {
+fn accepted(trained: &Model, benign: &[Vector], place: &Path) -> Result<Arc<Model>, LearnError> {
     let failed = |error: &dyn std::fmt::Display| LearnError::Failed(error.to_string());
-    let model = calibrate::learnt(&gathered.model, &gathered.vectors).map_err(|error| failed(&error))?;
-    let suspicious = model.scorer(gathered.variant).levels()[0];
-    if suspicious.score.is_none() {
-        return Err(LearnError::TooFew {
-            have: suspicious.benign,
-            missing: suspicious.missing,
-        });
-    }
+    let model = calibrate::learnt(trained, benign).map_err(|error| failed(&error))?;
     let bytes = model.encode().map_err(|error| failed(&error))?;
     files::write(place, &bytes).map_err(|error| failed(&error))?;
     Ok(Arc::new(model))

@@ -4,8 +4,8 @@ use super::Guards;
 use super::ledger::{Ledger, supernets};
 use crate::config::{Mode, ResponseConfig};
 use crate::types::{
-    ActionKind, Alert, CommandError, Decision, DecisionId, DecisionStatus, EvidenceClass, Mint, NewDecision, Origin,
-    Rate, Selector, Terms, Timestamp, Veto, canonical,
+    ActionKind, Alert, CommandError, Decision, DecisionId, DecisionStatus, Detector, EvidenceClass, Mint, NewDecision,
+    Origin, Rate, Selector, Terms, Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +13,21 @@ use std::time::Duration;
 
 /// How long after an operator took a decision back the same address is only logged, not blocked.
 pub const HOLD: Duration = Duration::from_mins(1);
+/// The longest of [`hold`], for which releases are remembered.
+const LONGEST: Duration = Duration::from_hours(6);
 /// Releases remembered; the one that ends first makes room.
 const HOLDS: usize = 16_384;
 /// A decision that ends no more than this much sooner than a new one counts as equal: extending it would only churn.
 const SLACK: Duration = Duration::from_secs(30);
+
+/// For how long what a detector says of somebody released may rest on what was before: as long as it looks back.
+const fn hold(detector: Detector) -> Duration {
+    match detector {
+        Detector::SlowScan => LONGEST,
+        Detector::SlowDos | Detector::IcmpTunnel => Duration::from_mins(5),
+        _ => HOLD,
+    }
+}
 
 /// How the reason of a renewed decision begins, and where in it the reason of the first one stands.
 const RETURNED: &str = "returned on probation after decision ";
@@ -34,7 +45,7 @@ fn first_word(reason: &str) -> &str {
 ///
 /// One decision per target is in force. A new one on the same target extends it and keeps its name, so that the kernel's
 /// counters and its history stay together; only an operator may shorten. Who an operator released is held: until [`HOLD`]
-/// has passed, evidence leads to a line in the log; evidence from before the release leads to nothing.
+/// has passed (longer for detectors that look back further), evidence leads to a line in the log; evidence from before the release leads to nothing.
 #[derive(Debug)]
 pub struct Judge {
     config: ResponseConfig,
@@ -102,7 +113,7 @@ impl Judge {
             if alert.at <= released {
                 return None;
             }
-            if now < released.after(HOLD) {
+            if now < released.after(hold(alert.detector)) {
                 decision.action = ActionKind::LogOnly;
                 decision.reason = format!(
                     "only logged, because an operator released {} at {released}: {}",
@@ -189,7 +200,10 @@ impl Judge {
             decision.veto = Some(veto);
             return Some(decision);
         }
-        if self.released(decision.target).is_some() {
+        if self
+            .released(decision.target)
+            .is_some_and(|released| now < released.after(HOLD))
+        {
             return None;
         }
         let end = now.after(length.min(self.config.max_duration));
@@ -426,12 +440,12 @@ impl Judge {
             self.holds.remove(&oldest);
         }
         self.holds.insert(target, now);
-        self.hold_ends.insert((now.after(HOLD), target));
+        self.hold_ends.insert((now.after(LONGEST), target));
     }
 
     fn forget_hold(&mut self, target: &IpNet) {
         if let Some(released) = self.holds.remove(target) {
-            self.hold_ends.remove(&(released.after(HOLD), *target));
+            self.hold_ends.remove(&(released.after(LONGEST), *target));
         }
     }
 }

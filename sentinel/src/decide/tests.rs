@@ -171,6 +171,10 @@ fn whom_a_person_released_is_left_alone_for_a_while() {
         "{}",
         held.reason
     );
+    let mut slow = alert("192.0.2.1", Severity::High, 70);
+    slow.detector = Detector::SlowScan;
+    let held = judge.judge(&slow, &guards(), at(70)).unwrap();
+    assert_eq!(held.status, DecisionStatus::Logged, "it looks back for hours");
     let again = judge
         .judge(&alert("192.0.2.1", Severity::High, 70), &guards(), at(70))
         .unwrap();

@@ -7,12 +7,12 @@ use sentinel_common::addr::Addr;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// For how long after an alert a source's flows are not taken for benign.
+/// For how long after an accusation.
 const SUSPECT: Duration = Duration::from_hours(1);
 /// Sources remembered as suspects; the one least recently suspected makes room.
 const SUSPECTS: usize = 16_384;
 
-/// Who was spoken of lately. Their flows teach nothing.
+/// Who was accused lately. Their flows are not held against what the thresholds promised.
 #[derive(Debug)]
 pub(super) struct Suspects {
     since: Bounded<Addr, Ktime>,
@@ -26,13 +26,11 @@ impl Suspects {
         }
     }
 
-    /// Suspects a source from `at` on; true where it was not suspected before.
-    pub(super) fn add(&mut self, source: IpAddr, at: Ktime) -> bool {
+    /// Suspects a source from `at` on.
+    pub(super) fn add(&mut self, source: IpAddr, at: Ktime) {
         let source = Addr::from(source);
-        let before = self.holds(&source, at);
         self.since.remove(&source);
         self.since.insert(source, at);
-        !before
     }
 
     /// Whether a source is suspected at `at`.
@@ -66,18 +64,19 @@ impl Suspects {
 struct Kept {
     at: Ktime,
     source: Addr,
-    score: f64,
     vector: Vector,
 }
 
 /// Benign flow records, a sample of bounded size in which each had the same chance to be (Vitter, "Random sampling with a
-/// reservoir", 1985, algorithm R).
+/// reservoir", 1985, algorithm R). Who is accused meanwhile is left out with all it did before and does after.
 #[derive(Debug)]
 pub struct Collector {
     since: Ktime,
     seen: u64,
     left_out: u64,
+    drawn: u64,
     kept: Vec<Kept>,
+    accused: Bounded<Addr, ()>,
     room: usize,
     random: u64,
 }
@@ -92,7 +91,9 @@ impl Collector {
             since: now,
             seen: 0,
             left_out: 0,
+            drawn: 0,
             kept: Vec::with_capacity(room),
+            accused: Bounded::new(SUSPECTS),
             room,
             random: 0,
         }
@@ -103,53 +104,58 @@ impl Collector {
         self.since
     }
 
-    /// Benign records seen, and records left out.
-    pub const fn seen(&self) -> (u64, u64) {
-        (self.seen, self.left_out)
-    }
-
-    /// What the kept records scored.
-    pub fn scores(&self) -> Vec<f64> {
-        self.kept.iter().map(|kept| kept.score).collect()
+    /// Records seen; those of them in hand; and those left out, of what was taken before its source was accused as far as
+    /// it is still in hand.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let benign = self.benign().count() as u64;
+        (self.seen, benign, self.left_out + self.kept.len() as u64 - benign)
     }
 
     /// The kept records' vectors, in the order of time.
     pub fn vectors(&self) -> Vec<Vector> {
-        let mut kept: Vec<&Kept> = self.kept.iter().collect();
+        let mut kept: Vec<&Kept> = self.benign().collect();
         kept.sort_by_key(|kept| kept.at);
         kept.into_iter().map(|kept| kept.vector).collect()
     }
 
-    /// Takes in a record that scored `score`; one that may not be benign is left out.
-    pub(super) fn note(&mut self, record: &FeatureRecord, score: f64, suspects: &Suspects) {
+    fn benign(&self) -> impl Iterator<Item = &Kept> {
+        self.kept
+            .iter()
+            .filter(|kept| self.accused.peek(&kept.source).is_none())
+    }
+
+    /// Takes in a record; one that may not be benign is left out.
+    pub(super) fn note(&mut self, record: &FeatureRecord) {
+        self.seen += 1;
         let source = Addr::from(record.source);
-        if record.allowed || suspects.holds(&source, record.at) {
+        if record.allowed || self.accused.peek(&source).is_some() {
             self.left_out += 1;
             return;
         }
-        self.seen += 1;
+        self.drawn += 1;
         let kept = Kept {
             at: record.at,
             source,
-            score,
             vector: record.vector,
         };
         if self.kept.len() < self.room {
             self.kept.push(kept);
             return;
         }
-        let at = (u128::from(self.draw()) * u128::from(self.seen)) >> 64;
+        let at = (u128::from(self.draw()) * u128::from(self.drawn)) >> 64;
         if let Some(place) = usize::try_from(at).ok().and_then(|at| self.kept.get_mut(at)) {
             *place = kept;
         }
     }
 
-    /// Lets go of what a source did before it was suspected.
-    pub(super) fn suspect(&mut self, source: IpAddr) {
-        let source = Addr::from(source);
-        let before = self.kept.len();
-        self.kept.retain(|kept| kept.source != source);
-        self.left_out += (before - self.kept.len()) as u64;
+    /// Leaves a source out, with what it did before.
+    pub(super) fn accuse(&mut self, source: IpAddr) {
+        self.accused.insert(Addr::from(source), ());
+    }
+
+    /// Accused sources that had to make room: their later flows count again.
+    pub(super) fn evicted(&self) -> u64 {
+        self.accused.evicted()
     }
 
     /// The next number of SplitMix64 (Steele et al. 2014): the same records give the same sample.
@@ -161,7 +167,7 @@ impl Collector {
     }
 
     pub(super) const fn memory_bound() -> usize {
-        Self::ROOM * size_of::<Kept>()
+        Self::ROOM * size_of::<Kept>() + Bounded::<Addr, ()>::memory_bound(SUSPECTS)
     }
 }
 
@@ -193,28 +199,33 @@ mod tests {
     }
 
     #[test]
-    fn what_a_suspect_did_and_does_is_left_out_for_an_hour() {
-        let (mut suspects, mut collector) = (Suspects::new(), Collector::new(Ktime(0), 100));
+    fn who_is_accused_is_left_out_with_what_it_did_before() {
+        let mut collector = Collector::new(Ktime(0), 100);
         for source in [1, 2, 1] {
-            collector.note(&record(source, 10, 0.0), 0.1, &suspects);
+            collector.note(&record(source, 10, 0.0));
         }
-        assert!(suspects.add(IpAddr::from([192, 0, 2, 1]), Ktime(20 * 1_000_000_000)));
-        assert!(
-            !suspects.add(IpAddr::from([192, 0, 2, 1]), Ktime(21 * 1_000_000_000)),
-            "known"
-        );
-        collector.suspect(IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(collector.scores().len(), 1, "of the other source");
-        collector.note(&record(1, 30, 0.0), 0.1, &suspects);
+        collector.accuse(IpAddr::from([192, 0, 2, 1]));
+        assert_eq!(collector.counts(), (3, 1, 2), "seen, in hand, left out");
+        collector.note(&record(1, 30, 0.0));
         let allowed = FeatureRecord {
             allowed: true,
             ..record(3, 30, 0.0)
         };
-        collector.note(&allowed, 0.1, &suspects);
-        assert_eq!((collector.scores().len(), collector.seen()), (1, (3, 4)));
-        collector.note(&record(1, 21 + 3600, 0.0), 0.1, &suspects);
-        assert_eq!(collector.scores().len(), 2, "an hour later");
-        suspects.forget(Ktime((21 + 3600) * 1_000_000_000));
+        collector.note(&allowed);
+        assert_eq!(collector.counts(), (5, 1, 4));
+        assert_eq!((collector.vectors().len(), collector.evicted()), (1, 0));
+    }
+
+    #[test]
+    fn a_suspect_is_one_for_an_hour() {
+        let mut suspects = Suspects::new();
+        let at = |seconds: u64| Ktime(seconds * 1_000_000_000);
+        let source = IpAddr::from([192, 0, 2, 1]);
+        suspects.add(source, at(20));
+        assert!(suspects.holds(&source.into(), at(3619)) && !suspects.holds(&source.into(), at(3620)));
+        suspects.add(source, at(3000));
+        assert!(suspects.holds(&source.into(), at(6000)));
+        suspects.forget(at(6600));
         assert_eq!(suspects.load(), (0, 0));
     }
 
@@ -230,12 +241,11 @@ mod tests {
     #[test]
     fn each_record_has_the_same_chance_to_be_kept() {
         const ROOM: usize = 200;
-        let suspects = Suspects::new();
         let mut collector = Collector::new(Ktime(0), ROOM);
         for n in 0..10_000_u32 {
-            collector.note(&record(1, 1, n.into()), 0.0, &suspects);
+            collector.note(&record(1, 1, n.into()));
         }
-        assert_eq!((collector.vectors().len(), collector.seen().0), (ROOM, 10_000));
+        assert_eq!(collector.counts(), (10_000, ROOM as u64, 0));
         let mut quarters = [0; 4];
         for vector in collector.vectors() {
             quarters[vector.0[0] as usize / 2500] += 1;

@@ -55,7 +55,7 @@ pub use voice::Voice;
 use crate::config::{Config, SeverityThresholds};
 use crate::features::{FeatureLosses, Limits, Vector};
 use crate::flow::Observation;
-use crate::model::{Model, Variant};
+use crate::model::Model;
 use crate::types::{
     Alert, Clock, Condition, Detector as Name, Evidence, EvidenceClass, Explanation, Family, Ktime, Learning, Mint,
     Service, Severity,
@@ -264,13 +264,16 @@ impl Detectors {
         alerts
     }
 
-    /// Nobody who was just spoken of teaches the model what is benign.
+    /// Nobody who was just accused teaches the model what is benign. An oddity is no accusation: what the model and the
+    /// baseline take for odd may well be what is to be learnt.
     fn suspect(&mut self, alerts: &[Alert]) {
         let Some(supervised) = &mut self.supervised else {
             return;
         };
         for alert in alerts {
-            if let Some(source) = alert.source {
+            if alert.class == EvidenceClass::Behaviour
+                && let Some(source) = alert.source
+            {
                 supervised.suspect(source, alert.evidence_at);
             }
         }
@@ -331,11 +334,18 @@ impl Detectors {
         Some(supervised.learning(&self.speaker.clock))
     }
 
-    /// What was gathered: the model that judges, vectors, and which variant of it judges here.
-    pub fn gathered(&self) -> Option<(Arc<Model>, Vec<Vector>, Variant)> {
-        let supervised = self.supervised.as_ref()?;
-        let vectors = supervised.collector()?.vectors();
-        Some((Arc::clone(supervised.model()), vectors, supervised.variant()))
+    /// Vectors of the benign flows that were gathered, in the order of time; `None` while none are.
+    pub fn gathered(&self) -> Option<Vec<Vector>> {
+        Some(self.supervised.as_ref()?.collector()?.vectors())
+    }
+
+    /// Says that this network's thresholds were there and cannot be read.
+    #[must_use]
+    pub fn with_lost(mut self, why: Option<String>) -> Self {
+        if let (Some(supervised), Some(why)) = (&mut self.supervised, why) {
+            supervised.set_lost(why);
+        }
+        self
     }
 
     /// Judges by this model from now on.

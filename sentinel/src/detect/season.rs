@@ -65,6 +65,10 @@ impl<const N: usize> Season<N> {
             self.close();
             self.running = hour;
         }
+        if hour + 1 < self.running {
+            // The clock was ahead, and is not any more: what was counted meanwhile has no hour.
+            (self.sum, self.windows, self.running) = ([0.0; N], 0, hour);
+        }
         if hour < self.running {
             return;
         }
@@ -118,6 +122,16 @@ mod tests {
 
     fn busy(hour: i64) -> f32 {
         if (8..18).contains(&(hour % 24)) { 4.0 } else { 2.0 }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_and_is_set_back_ends_no_learning() {
+        let mut season = Season::<1>::new(0.07);
+        season.learn(Timestamp(5000 * HOUR_NS), &[9.0]);
+        week(&mut season, 0, busy);
+        week(&mut season, 1, busy);
+        let noon = season.at(Timestamp((2 * 168 + 12) * HOUR_NS))[0];
+        assert!((noon - 1.17).abs() < 0.02, "{noon}");
     }
 
     #[test]

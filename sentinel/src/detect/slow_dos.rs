@@ -2,7 +2,8 @@
 //!
 //! Looks for: endpoint denial of service by exhaustion (MITRE ATT&CK T1499.001, T1499.002): slow headers (slowloris), slow
 //! bodies, slow reading, idle connections. Blind spots: fewer connections than the limit from each of many sources;
-//! requests that are expensive rather than slow; services on other ports; HTTP/2 and HTTP/3 streams inside one connection.
+//! requests that are expensive rather than slow; a slow request after an answer on the same connection; services on other
+//! ports; HTTP/2 and HTTP/3 streams inside one connection.
 //! Known false positives: many people behind one address who all paused a video that is sent over plain connections.
 
 use super::{Detector, Finding, Voice, place, row, span};
@@ -38,8 +39,10 @@ struct Held {
     seen: Ktime,
     crumbs: u8,
     probes: u8,
-    /// Anybody said anything.
+    /// Anybody said anything, or may have before we looked.
     used: bool,
+    /// The server did.
+    answered: bool,
 }
 
 impl Held {
@@ -131,7 +134,8 @@ impl SlowDos {
                 seen: o.at,
                 crumbs: 0,
                 probes: 0,
-                used: false,
+                used: o.forward.syn == 0,
+                answered: o.forward.syn == 0,
             });
             pair.open.len() - 1
         };
@@ -178,13 +182,15 @@ fn touch(held: &mut Held, o: &Observation) {
     let (ahead, back) = (&o.forward_delta, &o.reverse_delta);
     held.seen = o.at;
     held.used |= o.forward.payload > 0 || o.reverse.payload > 0;
+    held.answered |= o.reverse.payload > 0;
     if back.payload > 0 || ahead.payload > CRUMB {
         (held.progress, held.crumbs, held.probes) = (o.at, 0, 0);
     } else if ahead.payload > 0 && o.at.since(held.spoke) >= APART {
-        // The first word is a request, and may well wait for its answer.
-        let first = o.forward.payload == ahead.payload || held.progress > held.spoke;
+        // The first word is a request, and may well wait for its answer. Who was answered once may keep the connection alive,
+        // or go on to send what needs no answer.
+        let first = o.forward.payload == ahead.payload || held.answered;
         held.crumbs = held.crumbs.saturating_add(u8::from(!first));
-    } else if back.packets > 0 && ahead.payload == 0 && o.at.since(held.progress) <= PROBING {
+    } else if back.packets > 0 && held.spoke <= held.progress && o.at.since(held.progress) <= PROBING {
         let probes = u8::try_from(back.packets).unwrap_or(u8::MAX);
         let late = o.at.since(held.progress) >= APART;
         held.probes = held.probes.saturating_add(if late { probes } else { 0 });

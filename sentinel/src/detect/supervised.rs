@@ -10,7 +10,7 @@ use super::{Finding, Voice, capacity, place, row, span};
 use crate::config::ModelConfig;
 use crate::features::{Builder, Cut, FeatureLosses, FeatureRecord, Limits};
 use crate::flow::{Bounded, Observation, Ring};
-use crate::model::conformal::{ALPHAS, needed, threshold};
+use crate::model::conformal::{ALPHAS, needed};
 use crate::model::drift::{Drift, DriftReport};
 use crate::model::{Level, Method, Model, Scorer, Variant, Verdict};
 use crate::types::{
@@ -73,6 +73,8 @@ pub struct Supervised {
     spoken: (u64, u32),
     /// Flows of the running hour, and since when it runs.
     drift: Option<(Ktime, Drift)>,
+    /// Why this network's thresholds are not in force, where they were.
+    lost: Option<String>,
     /// What the last hour said.
     told: Option<(Ktime, DriftReport)>,
     /// Records of sources that are not suspected: judged, suspicious and more, flagged.
@@ -99,6 +101,7 @@ impl Supervised {
             collector: None,
             spoken: (0, 0),
             drift: None,
+            lost: None,
             told: None,
             realised: [0; 3],
         }
@@ -123,12 +126,17 @@ impl Supervised {
     pub fn set_model(&mut self, model: Arc<Model>) {
         self.model = model;
         self.realised = [0; 3];
-        (self.drift, self.told) = (None, None);
+        (self.drift, self.told, self.lost) = (None, None, None);
     }
 
-    /// Whether the thresholds were set by this network's flows. While they were not, nothing is said.
+    /// Whether this network's flows set the threshold that flags. While they did not, nothing is said.
     pub fn calibrated(&self) -> bool {
-        self.model.record().description.site.is_some()
+        self.model.record().description.site.is_some() && self.scorer().levels()[1].score.is_some()
+    }
+
+    /// Says that this network's thresholds were there and cannot be read.
+    pub fn set_lost(&mut self, why: String) {
+        self.lost = Some(why);
     }
 
     /// What learn mode gathered, while it is on.
@@ -161,21 +169,16 @@ impl Supervised {
     /// How learn mode is.
     pub fn learning(&self, clock: &Clock) -> Learning {
         let collector = self.collector.as_ref();
-        let scores = collector.map(Collector::scores).unwrap_or_default();
-        let (seen, left_out) = collector.map(Collector::seen).unwrap_or_default();
-        let level = |at: usize| {
-            let level = threshold(&scores, ALPHAS[at]).ok();
-            LearningLevel {
-                name: LEVELS[at].to_owned(),
-                alpha: ALPHAS[at],
-                missing: level.map_or(needed(ALPHAS[at]), |level| level.missing),
-                score: level.and_then(|level| level.score),
-            }
+        let (seen, kept, left_out) = collector.map(Collector::counts).unwrap_or_default();
+        let level = |at: usize| LearningLevel {
+            name: LEVELS[at].to_owned(),
+            alpha: ALPHAS[at],
+            missing: needed(ALPHAS[at]).saturating_sub(kept),
         };
         Learning {
             since: collector.map(|collector| clock.wall(collector.since())),
             seen,
-            kept: scores.len() as u64,
+            kept,
             left_out,
             suspects: self.suspects.load().0 as u64,
             levels: vec![level(0), level(1)],
@@ -211,6 +214,7 @@ impl Supervised {
     pub fn load(&self) -> (usize, u64) {
         let held = self.flagged.len() + self.sources.len() + self.pairs.len() + self.suspects.load().0;
         let gone = self.flagged.evicted() + self.sources.evicted() + self.pairs.evicted() + self.suspects.load().1;
+        let gone = gone + self.collector.as_ref().map_or(0, Collector::evicted);
         (held, gone)
     }
 
@@ -258,6 +262,12 @@ impl Supervised {
 
     /// How the model is, for people.
     pub fn condition(&self) -> Condition {
+        if let Some(why) = &self.lost {
+            return Condition::Degraded {
+                cause: format!("the thresholds of this network cannot be read, and the model goes without: {why}"),
+                mend: "put the file back and start again, or learn anew: `sentinel learn start`".to_owned(),
+            };
+        }
         if !self.calibrated() {
             return Condition::Ok {
                 detail: "says nothing: not calibrated for this network; `sentinel learn start`".to_owned(),
@@ -277,12 +287,12 @@ impl Supervised {
         }
     }
 
-    /// Takes no flow of this source for benign for a while.
+    /// Takes no flow of this source for benign: of what is learnt now none, and for an hour none that is held against what
+    /// the thresholds promised.
     pub fn suspect(&mut self, source: std::net::IpAddr, at: Ktime) {
-        if self.suspects.add(source, at)
-            && let Some(collector) = &mut self.collector
-        {
-            collector.suspect(source);
+        self.suspects.add(source, at);
+        if let Some(collector) = &mut self.collector {
+            collector.accuse(source);
         }
     }
 
@@ -301,7 +311,7 @@ impl Supervised {
         let verdict = scorer.verdict(&record.vector);
         let source = Addr::from(record.source);
         if let Some(collector) = &mut self.collector {
-            collector.note(record, verdict.score, &self.suspects);
+            collector.note(record);
         }
         if record.allowed {
             return None;
@@ -412,9 +422,16 @@ impl Supervised {
         let threshold = scorer.levels()[1].score.unwrap_or(1.0);
         let service = record.target;
         let how = if counted.here >= counted.limit {
-            format!("{} flows to {} within {window}", counted.here, place(&service))
+            format!(
+                "what it flagged {} times at {} within {window}",
+                counted.here,
+                place(&service)
+            )
         } else if counted.flags >= counted.limit.saturating_mul(SPREAD) {
-            format!("{} of its {} flows within {window}", counted.flags, counted.flows)
+            format!(
+                "what it flagged {} times in {} flows within {window}",
+                counted.flags, counted.flows
+            )
         } else {
             format!("one flow to {}, all but certainly", place(&service))
         };
@@ -442,7 +459,7 @@ impl Supervised {
                 ),
             ],
             summary: format!(
-                "The model takes {} of {} for an attack ({}): score {:.3}, and one benign flow in {:.0} here exceeds \
+                "The model takes {} from {} for an attack ({}): score {:.3}, and one benign flow in {:.0} here exceeds \
                  {threshold:.3}",
                 how,
                 record.source,

@@ -25,19 +25,19 @@ pub type LearnRequest = (LearnWish, oneshot::Sender<Result<Learning, LearnError>
 pub struct Learning {
     /// Since when flows are collected; none while they are not.
     pub since: Option<Timestamp>,
-    /// Benign flow records seen meanwhile.
+    /// Flow records seen meanwhile.
     pub seen: u64,
-    /// Of these in hand: of more than there is room for, each had the same chance to stay.
+    /// Benign ones in hand: of more than there is room for, each had the same chance to stay.
     pub kept: u64,
-    /// Records left out: of sources under suspicion or allowlisted.
+    /// Records left out: of allowlisted sources, and of those a detector accused meanwhile, what they did before included.
     pub left_out: u64,
-    /// Sources under suspicion now.
+    /// Sources accused within the last hour.
     pub suspects: u64,
-    /// Suspicious and flag, as what was collected would set them.
+    /// Suspicious and flag: what is still missing for each.
     pub levels: Vec<LearningLevel>,
     /// SHA-256 of the model that judges, hexadecimal.
     pub model: String,
-    /// Its thresholds were set by flows of this site. While they are not, the model says nothing.
+    /// Flows of this site set the threshold that flags. While they did not, the model says nothing.
     pub calibrated: bool,
     /// Suspicious and flag: what the model that judges was promised and has held since it judges.
     pub realised: Vec<RealisedLevel>,
@@ -61,7 +61,7 @@ pub struct DriftTold {
     pub advice: String,
 }
 
-/// A level as what was collected would set it.
+/// What a level needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearningLevel {
     /// `suspicious` or `flag`.
@@ -70,8 +70,6 @@ pub struct LearningLevel {
     pub alpha: f64,
     /// Benign flows still missing for it.
     pub missing: u64,
-    /// The score to exceed, once there are enough.
-    pub score: Option<f64>,
 }
 
 /// What share of flows reached a level.
@@ -93,7 +91,7 @@ pub enum LearnError {
     /// Nothing is being collected.
     #[error("nothing is being learnt; begin with `sentinel learn start`")]
     NotLearning,
-    /// Not even the level that needs least.
+    /// For the level that alerts are made of.
     #[error("{have} benign flows were seen and {missing} more are needed; leave it on for longer")]
     TooFew {
         /// Benign flows in hand.

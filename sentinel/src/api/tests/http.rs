@@ -537,7 +537,7 @@ async fn learn_mode_is_begun_told_of_refused_and_ended_each_in_the_audit() {
         &router,
         send("POST", "/learn/accept", &none),
         409,
-        "880 more are needed",
+        "9880 more are needed",
     )
     .await;
     refused(

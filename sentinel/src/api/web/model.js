@@ -36,15 +36,15 @@ function show(learning, clock) {
   $("learn-start").hidden = on;
   say($("learn-start"), learning.calibrated ? "Learn this network anew" : "Learn this network");
   $("learn-accept").hidden = $("learn-discard").hidden = !on;
-  $("learn-accept").disabled = !on || learning.levels[0].missing > 0;
+  $("learn-accept").disabled = !on || learning.levels.some((level) => level.missing > 0);
   $("model-levels").replaceChildren(...(on ? learning.levels.map(gathered(learning.kept)) : held(learning)));
 }
 
 function sentence(learning, clock) {
   if (learning.since !== null) {
-    const left = learning.left_out ? `, ${count(learning.left_out)} of suspects left out` : "";
+    const left = learning.left_out ? `, ${count(learning.left_out)} left out` : "";
     const since = ago(clock() - Date.parse(learning.since));
-    return `Learning what is benign here, begun ${since}: ${count(learning.seen)} flow records${left}.`;
+    return `Learning what is benign here, begun ${since}: ${count(learning.seen)} flow records seen${left}.`;
   }
   return learning.calibrated
     ? "Speaks by thresholds of this network. What it says is statistical: never a block by itself."
@@ -54,7 +54,7 @@ function sentence(learning, clock) {
 /** A level while it is learnt: how many of the flows it needs are there. */
 const gathered = (kept) => (level) => {
   const needed = kept + level.missing;
-  const text = level.missing ? `${count(kept)} of ${count(needed)} flows` : `ready: above ${level.score.toFixed(3)}`;
+  const text = level.missing ? `${count(kept)} of ${count(needed)} flows` : "enough";
   return row(level.name, text, needed ? kept / needed : 0);
 };
 

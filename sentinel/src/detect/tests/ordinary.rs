@@ -18,7 +18,50 @@ fn noise(n: u16, below: u32) -> u32 {
 
 #[test]
 fn ordinary_slow_traffic_accuses_nobody() {
-    let cases: [(&str, Act); 21] = [
+    let cases: [(&str, Act); 24] = [
+        (
+            "browsers behind one address that keep idle connections alive by an octet",
+            |w| {
+                for i in 0..45 {
+                    w.open((GOOD, 20_000 + i), (HOST, 80));
+                    w.talk((GOOD, 20_000 + i), (HOST, 80), 400, 900);
+                }
+                for _ in 0..6 {
+                    w.wait(secs(12));
+                    for i in 0..45 {
+                        w.tcp((GOOD, 20_000 + i), (HOST, 80), TCP_ACK, 1);
+                        w.tcp((HOST, 80), (GOOD, 20_000 + i), TCP_ACK, 0);
+                    }
+                }
+            },
+        ),
+        ("devices behind one address that send and are only acknowledged", |w| {
+            for i in 0..45 {
+                w.open((GOOD, 20_000 + i), (HOST, 80));
+                w.talk((GOOD, 20_000 + i), (HOST, 80), 400, 130);
+            }
+            for _ in 0..12 {
+                w.wait(secs(5));
+                for i in 0..45 {
+                    w.tcp((GOOD, 20_000 + i), (HOST, 80), TCP_PSH | TCP_ACK, 200);
+                    w.tcp((HOST, 80), (GOOD, 20_000 + i), TCP_ACK, 0);
+                }
+            }
+        }),
+        ("connections that were in use, then kept alive every ten minutes", |w| {
+            for i in 0..80 {
+                w.open((GOOD, 20_000 + i), (HOST, 80));
+                w.talk((GOOD, 20_000 + i), (HOST, 80), 400, 900);
+            }
+            for _ in 0..3 {
+                w.skip(secs(570));
+                for i in 0..80 {
+                    w.tcp((HOST, 80), (GOOD, 20_000 + i), TCP_ACK, 0);
+                    w.tcp((GOOD, 20_000 + i), (HOST, 80), TCP_ACK, 0);
+                    w.wait(ms(300));
+                }
+            }
+        }),
         ("monitoring that finds seventy dead doors, again and again", |w| {
             for _ in 0..8 {
                 for n in 0..70_u16 {
