@@ -13,6 +13,7 @@ mod guards;
 mod learning;
 mod life;
 mod lifecycle;
+mod record;
 mod scene;
 mod simulation;
 mod unblock;

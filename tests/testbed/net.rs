@@ -221,6 +221,16 @@ impl Host {
         ])
     }
 
+    /// Gives the host another IPv4 address, 192.0.2.`number`.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub fn add(&self, number: u8) -> Result<Ipv4Addr> {
+        let address = Ipv4Addr::new(192, 0, 2, number);
+        ip(&["-n", &self.ns, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        Ok(address)
+    }
+
     /// A counter of the host's own stack, such as `Udp NoPorts`, as /proc/net/snmp has it (RFC 4113 and others).
     ///
     /// # Errors

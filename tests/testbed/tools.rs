@@ -35,7 +35,18 @@ pub const TOOLS: &[Tool] = &[
     tool("nft", "nftables"),
     tool("setpriv", "util-linux"),
     tool("kill", "procps"),
+    tool("tcpdump", "tcpdump"),
+    tool("ethtool", "ethtool"),
+    tool("tc", "iproute2"),
     tool("mount", "mount"),
+];
+
+/// More attacks for recorded sessions, which leave out what is not there.
+pub const ATTACKS: &[Tool] = &[
+    tool("ab", "apache2-utils"),
+    tool("slowhttptest", "slowhttptest"),
+    tool("iodine", "iodine"),
+    tool("iodined", "iodine"),
 ];
 
 /// Firewalls the benchmark measures beside ours, and what sets up its devices. It leaves out what is not there.

@@ -38,7 +38,7 @@ pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> R
     let mut figures = Vec::new();
     for suite in wanted {
         if suite == "kernel" {
-            setup::optional(consent, FIREWALLS)?;
+            setup::optional(consent, FIREWALLS, "to compare with")?;
         }
         shell::step(&format!("benchmark {suite}"));
         let out = scratch.join(format!("{suite}.json"));

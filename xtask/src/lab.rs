@@ -26,6 +26,17 @@ pub(crate) enum Inside {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// A labelled session to learn from.
+    Record {
+        /// The folder it becomes.
+        dir: PathBuf,
+        /// How long it may take.
+        minutes: u64,
+        /// What order, lines and addresses follow from.
+        seed: u64,
+        /// Families of attacks; all of them where none is named.
+        families: Vec<String>,
+    },
     /// The live half of the suite `pipeline`.
     Pipeline {
         /// The built binary.
@@ -60,6 +71,25 @@ pub(crate) fn run(consent: Consent, once: bool, json: Option<&Path>) -> Result<(
         (true, None) => elevated(&["once".as_ref(), agent.as_path()])?,
         (true, Some(file)) => elevated(&["once".as_ref(), &agent, "--json".as_ref(), &std::path::absolute(file)?])?,
     };
+    // The lab takes our place: it alone answers Ctrl-C, and the shell waits until it has cleaned up.
+    Err(command.exec()).context("the lab cannot be started")
+}
+
+/// `cargo xtask lab --record`: needs no agent, since nobody is to be stopped.
+pub(crate) fn record(consent: Consent, dir: &Path, minutes: u64, seed: Option<u64>, families: &[String]) -> Result<()> {
+    shell::can_elevate()?;
+    setup::tools(consent, &[])?;
+    setup::optional(consent, testbed::tools::ATTACKS, "for more attacks")?;
+    let seed = match seed {
+        Some(seed) => seed,
+        None => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .context("the clock stands before 1970; set it")?
+            .as_secs(),
+    };
+    let (dir, minutes, seed) = (std::path::absolute(dir)?, minutes.to_string(), seed.to_string());
+    let mut command = elevated(&["record".as_ref(), dir.as_path(), minutes.as_ref(), seed.as_ref()])?;
+    command.args(families);
     // The lab takes our place: it alone answers Ctrl-C, and the shell waits until it has cleaned up.
     Err(command.exec()).context("the lab cannot be started")
 }
@@ -99,6 +129,17 @@ pub(crate) fn inside(inside: &Inside) -> Result<()> {
     match inside {
         Inside::Lab { agent } => testbed::lab::watch(agent),
         Inside::Once { agent, json } => testbed::lab::once(agent, json.as_deref()),
+        Inside::Record {
+            dir,
+            minutes,
+            seed,
+            families,
+        } => testbed::lab::recorded(&testbed::lab::Recording {
+            dir: dir.clone(),
+            length: std::time::Duration::from_mins(*minutes),
+            seed: *seed,
+            families: families.clone(),
+        }),
         Inside::Pipeline { agent, json } => testbed::lab::pipeline(agent, json),
         Inside::Flood { agent, json } => testbed::lab::flood(agent, json),
         Inside::Respond { agent, json, rounds } => testbed::lab::respond(agent, json, *rounds),

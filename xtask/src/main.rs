@@ -99,6 +99,18 @@ enum Verb {
         /// Where the pass writes what was seen
         #[arg(long, value_name = "FILE", requires = "once")]
         json: Option<PathBuf>,
+        /// Record a labelled session to learn from in a new folder, without an agent, then exit
+        #[arg(long, value_name = "DIR", conflicts_with = "once")]
+        record: Option<PathBuf>,
+        /// How long the recording may take
+        #[arg(long, default_value_t = 3, requires = "record", value_parser = clap::value_parser!(u64).range(1..=60))]
+        minutes: u64,
+        /// Which attacks in which order; another on every run by default, and told
+        #[arg(long, requires = "record")]
+        seed: Option<u64>,
+        /// Only these families of attacks, such as scan,c2
+        #[arg(long, value_delimiter = ',', requires = "record")]
+        families: Vec<String>,
     },
     /// The benchmarks: detect, kernel, lists, pipeline, respond
     Bench {
@@ -150,7 +162,18 @@ fn dispatch(verb: Verb) -> Result<()> {
             json,
         } => kernels::run(consent, &versions, json.as_deref()),
         Verb::Parity { consent, packets, seed } => test::parity(consent, packets, seed),
-        Verb::Lab { consent, once, json } => lab::run(consent, once, json.as_deref()),
+        Verb::Lab {
+            consent,
+            once,
+            json,
+            record,
+            minutes,
+            seed,
+            families,
+        } => match record {
+            Some(dir) => lab::record(consent, &dir, minutes, seed, &families),
+            None => lab::run(consent, once, json.as_deref()),
+        },
         Verb::Bench { consent, suites, json } => bench::run(consent, &suites, json.as_deref()),
         Verb::Lint => lint::run(),
         Verb::Tidy => tidy::run(),

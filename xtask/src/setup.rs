@@ -44,7 +44,7 @@ pub(crate) fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
 }
 
 /// Tools that are better to have: installed where that is allowed, done without where not.
-pub(crate) fn optional(consent: Consent, wanted: &[Tool]) -> Result<()> {
+pub(crate) fn optional(consent: Consent, wanted: &[Tool], purpose: &str) -> Result<()> {
     let packages: Vec<&str> = missing(wanted).iter().map(|tool| tool.package).collect();
     if packages.is_empty() {
         return Ok(());
@@ -54,10 +54,7 @@ pub(crate) fn optional(consent: Consent, wanted: &[Tool]) -> Result<()> {
         yes: consent.yes,
         ..Default::default()
     };
-    if !ebpf::consent(
-        options,
-        &format!("Install the Debian packages {list}, to compare with?"),
-    ) {
+    if !ebpf::consent(options, &format!("Install the Debian packages {list}, {purpose}?")) {
         println!("without {list}: what they have is left out");
         return Ok(());
     }

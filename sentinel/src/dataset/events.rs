@@ -149,11 +149,12 @@ fn figures(alerts: &[Alert], truth: &Truth, hosts: usize, hours: f64) -> EventFi
     out
 }
 
-/// Whether an alert is about an attack: it names the attacker, or nobody while a flood went on, at about its time.
+/// Whether an alert is about an attack: at about its time it names the attacker, as whoever did it or as whom an inside
+/// host reported to, or nobody while a flood went on.
 fn is_about(alert: &Alert, event: &Event) -> bool {
     let at = seconds(alert.at);
     let named = match alert.source {
-        Some(source) => source == event.ip,
+        Some(source) => source == event.ip || alert.targets.iter().any(|target| target.ip == event.ip),
         None => event.family.starts_with("flood"),
     };
     named && at >= event.t0 - BEFORE && at <= event.t1 + AFTER

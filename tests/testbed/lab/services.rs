@@ -98,8 +98,17 @@ impl Services {
         let root = self.dir.path().join("www");
         std::fs::create_dir(&root)?;
         std::fs::write(root.join("file"), content())?;
-        self.running
-            .push(host.spawn(&format!("busybox httpd -f -p [::]:80 -h {}", root.display()))?);
+        // A corner with a password, for whoever guesses.
+        std::fs::create_dir(root.join("admin"))?;
+        std::fs::write(root.join("admin/index.html"), "nothing to see\n")?;
+        let config = self.dir.path().join("httpd.conf");
+        std::fs::write(&config, "/admin:admin:lab-only-9f3c\n")?;
+        let line = format!(
+            "busybox httpd -f -p [::]:80 -c {} -h {}",
+            config.display(),
+            root.display()
+        );
+        self.running.push(host.spawn(&line)?);
         Ok(())
     }
 
