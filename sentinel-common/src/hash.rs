@@ -14,6 +14,21 @@ pub const fn kind(proto: u8, flags: u8) -> u32 {
 /// Where the flags stand in it.
 pub(crate) const FLAGS_SHIFT: u32 = 8;
 
+/// Numbers that look random, the same for the same seed on every machine (Steele, Lea and Flood, "Fast splittable
+/// pseudorandom number generators", OOPSLA 2014).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SplitMix64(pub u64);
+
+impl SplitMix64 {
+    /// The next number.
+    pub const fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ word >> 31
+    }
+}
+
 /// The keys of [`hash`], made of one secret, once. 80 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,16 +41,13 @@ impl Keys {
     /// None made yet.
     pub const EMPTY: Self = Self { words: [0; 10] };
 
-    /// The keys of a seed: the first numbers of SplitMix64 (Steele et al. 2014).
+    /// The keys of a seed: the first numbers of [`SplitMix64`].
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         let mut keys = Self::EMPTY;
-        let (mut state, mut at) = (seed, 0);
+        let (mut numbers, mut at) = (SplitMix64(seed), 0);
         while at < keys.words.len() {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut word = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            keys.words[at] = word ^ word >> 31;
+            keys.words[at] = numbers.draw();
             at += 1;
         }
         keys

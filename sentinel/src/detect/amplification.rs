@@ -7,7 +7,7 @@
 //! their question; a name server for large signed zones that one busy resolver asks.
 
 use super::sketch::Sketch;
-use super::{Detector, Finding, Voice, local, place, row, span};
+use super::{Detector, Finding, Voice, local, narrow, place, row, share, span};
 use crate::config::AmplificationConfig;
 use crate::flow::{Bounded, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family};
@@ -56,10 +56,6 @@ pub struct Amplification {
     egress: bool,
 }
 
-fn narrow(bytes: u64) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
 fn reflector(port: u16) -> bool {
     REFLECTORS.binary_search(&port).is_ok()
 }
@@ -81,7 +77,7 @@ impl Amplification {
 
     /// Pairs of asker and service: an eighth of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 8 > 16 { sources / 8 } else { 16 }
+        share(sources, 8)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {

@@ -6,7 +6,7 @@
 //! connection; UDP, DNS and ICMP; fewer than nine check-ins. Known false positives: a client that polls by a jittered
 //! timer with requests of one length and sometimes uploads (telemetry with back-off, some mail and sync clients).
 
-use super::{Detector, Finding, Voice, place, row};
+use super::{Detector, Finding, Voice, place, row, share};
 use crate::config::BeaconConfig;
 use crate::flow::{Bounded, Observation};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime};
@@ -140,7 +140,7 @@ impl Beacon {
 
     /// Pairs of source and service: an eighth of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 8 > 16 { sources / 8 } else { 16 }
+        share(sources, 8)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {

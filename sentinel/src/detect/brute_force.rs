@@ -1,6 +1,6 @@
 //! Guessing credentials: one short connection to a log-in service after the other.
 
-use super::{Detector, Finding, Voice, place, row, span};
+use super::{Detector, Finding, Voice, place, row, share, span};
 use crate::config::BruteForceConfig;
 use crate::flow::{Bounded, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime};
@@ -57,7 +57,7 @@ impl BruteForce {
 
     /// Pairs of source and log-in service: a quarter of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 4 > 16 { sources / 4 } else { 16 }
+        share(sources, 4)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {

@@ -4,6 +4,7 @@ use crate::features::{FeatureRecord, Vector};
 use crate::flow::Bounded;
 use crate::types::Ktime;
 use sentinel_common::addr::Addr;
+use sentinel_common::hash::SplitMix64;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -78,7 +79,8 @@ pub struct Collector {
     kept: Vec<Kept>,
     accused: Bounded<Addr, ()>,
     room: usize,
-    random: u64,
+    /// The same records give the same sample.
+    random: SplitMix64,
 }
 
 impl Collector {
@@ -95,7 +97,7 @@ impl Collector {
             kept: Vec::with_capacity(room),
             accused: Bounded::new(SUSPECTS),
             room,
-            random: 0,
+            random: SplitMix64(0),
         }
     }
 
@@ -142,7 +144,7 @@ impl Collector {
             self.kept.push(kept);
             return;
         }
-        let at = (u128::from(self.draw()) * u128::from(self.drawn)) >> 64;
+        let at = (u128::from(self.random.draw()) * u128::from(self.drawn)) >> 64;
         if let Some(place) = usize::try_from(at).ok().and_then(|at| self.kept.get_mut(at)) {
             *place = kept;
         }
@@ -156,14 +158,6 @@ impl Collector {
     /// Accused sources that had to make room: their later flows count again.
     pub(super) fn evicted(&self) -> u64 {
         self.accused.evicted()
-    }
-
-    /// The next number of SplitMix64 (Steele et al. 2014): the same records give the same sample.
-    fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
     }
 
     pub(super) const fn memory_bound() -> usize {

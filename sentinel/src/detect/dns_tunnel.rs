@@ -6,7 +6,7 @@
 //! over encrypted DNS, or spread over many servers. Known false positives: look-ups of reputation services that put
 //! hashes into names; a host that sends many dynamic updates (RFC 2136).
 
-use super::{Detector, Finding, Voice, place, row, span};
+use super::{Detector, Finding, Voice, narrow, place, row, share, span};
 use crate::config::DnsTunnelConfig;
 use crate::flow::{Bounded, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family};
@@ -57,7 +57,7 @@ impl DnsTunnel {
 
     /// Pairs of client and server: an eighth of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 8 > 16 { sources / 8 } else { 16 }
+        share(sources, 8)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {
@@ -98,10 +98,6 @@ impl DnsTunnel {
             ),
         }
     }
-}
-
-fn narrow(bytes: u64) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Detector for DnsTunnel {

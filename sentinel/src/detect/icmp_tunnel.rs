@@ -8,7 +8,7 @@
 //! lengths.
 
 use super::sketch::Sketch;
-use super::{Detector, Finding, Voice, row, span};
+use super::{Detector, Finding, Voice, narrow, row, share, span};
 use crate::config::IcmpTunnelConfig;
 use crate::flow::{Bounded, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family};
@@ -64,7 +64,7 @@ impl IcmpTunnel {
 
     /// Pairs of asker and asked: a sixteenth of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 16 > 16 { sources / 16 } else { 16 }
+        share(sources, 16)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {
@@ -119,10 +119,6 @@ impl IcmpTunnel {
             summary,
         }
     }
-}
-
-fn narrow(bytes: u64) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Whether a flow is of echoes, and whether its initiator asked (`true`) or we saw an answer first.

@@ -6,7 +6,7 @@
 //! than the limit. Known false positives: configuration management and scanners on their first run against a group.
 
 use super::sketch::digest;
-use super::{Detector, Finding, MAX_TARGETS, Voice, local, row, span};
+use super::{Detector, Finding, MAX_TARGETS, Voice, local, row, share, span};
 use crate::config::LateralConfig;
 use crate::flow::{Bounded, Observation};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime, Service};
@@ -59,7 +59,7 @@ impl LateralMovement {
 
     /// Inside hosts that administer others: one in 128 of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 128 > 16 { sources / 128 } else { 16 }
+        share(sources, 128)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {

@@ -108,7 +108,17 @@ pub struct Finding {
 /// The least recently touched makes room, and whoever floods touches its entry many times a second: pushing it out would
 /// take a quarter of `max_sources` other sources between two of its packets. Forged sources come once and fill the rest.
 const fn capacity(sources: usize) -> usize {
-    if sources / 4 > 16 { sources / 4 } else { 16 }
+    share(sources, 4)
+}
+
+/// One in `of` of `flow.max_sources`, and never fewer than sixteen.
+const fn share(sources: usize, of: usize) -> usize {
+    if sources / of > 16 { sources / of } else { 16 }
+}
+
+/// A count as windows keep it.
+fn narrow(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// How far past the limit: 0.5 at the limit, 0.8 at twice the limit, towards 1 beyond.

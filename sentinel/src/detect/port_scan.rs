@@ -1,6 +1,6 @@
 //! Looking for open doors: many ports of a host, one port of many hosts, or many of both.
 
-use super::{Detector, Finding, Voice, row, span};
+use super::{Detector, Finding, Voice, row, share, span};
 use crate::config::ScanConfig;
 use crate::flow::{Bounded, Fate, Observation, Stealth};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime, Service};
@@ -158,7 +158,7 @@ impl PortScan {
 
     /// Sources suspected at once: a quarter of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 4 > 16 { sources / 4 } else { 16 }
+        share(sources, 4)
     }
 
     /// Probes remembered per suspect.

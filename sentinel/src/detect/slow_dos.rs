@@ -6,7 +6,7 @@
 //! ports; HTTP/2 and HTTP/3 streams inside one connection.
 //! Known false positives: many people behind one address who all paused a video that is sent over plain connections.
 
-use super::{Detector, Finding, Voice, place, row, span};
+use super::{Detector, Finding, Voice, place, row, share, span};
 use crate::config::SlowDosConfig;
 use crate::flow::{Bounded, Observation};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime};
@@ -91,7 +91,7 @@ impl SlowDos {
 
     /// Pairs of source and service: one in 64 of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 64 > 16 { sources / 64 } else { 16 }
+        share(sources, 64)
     }
 
     /// Connections kept per pair: four times the limit.

@@ -10,7 +10,7 @@
 
 use super::port_scan::{TRACEROUTE, bare_syn};
 use super::sketch::{Sketch, digest};
-use super::{Detector, Finding, MAX_TARGETS, Voice, local, row};
+use super::{Detector, Finding, MAX_TARGETS, Voice, local, row, share};
 use crate::config::SlowScanConfig;
 use crate::flow::{Bounded, Fate, Observation, Ring};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime, Service};
@@ -79,7 +79,7 @@ impl SlowScan {
 
     /// Sources suspected at once: an eighth of `flow.max_sources`.
     const fn capacity(sources: usize) -> usize {
-        if sources / 8 > 16 { sources / 8 } else { 16 }
+        share(sources, 8)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {

@@ -223,11 +223,6 @@ impl Supervised {
         self.model.scorer(self.variant)
     }
 
-    /// Which variant that is.
-    pub const fn variant(&self) -> Variant {
-        self.variant
-    }
-
     /// Takes in a record and what the flow table made of it.
     pub fn record(&mut self, record: &FlowRecord, seen: &Observation, voice: &Voice) -> Vec<(Finding, Explanation)> {
         self.builder.record(record, seen, &mut self.records);
@@ -372,7 +367,7 @@ impl Supervised {
         };
         Some((
             self.finding(record, &verdict, scorer, family, ratio, counted),
-            explanation(&model, scorer, record, exact),
+            explanation(&model, scorer, record, verdict.probability, exact),
         ))
     }
 
@@ -494,7 +489,7 @@ fn moved(report: &DriftReport, count: usize) -> String {
 }
 
 /// The shares of a record's score; where there is time, exact ones and what would have softened it.
-fn explanation(model: &Model, scorer: &Scorer, record: &FeatureRecord, exact: bool) -> Explanation {
+fn explanation(model: &Model, scorer: &Scorer, record: &FeatureRecord, probability: f64, exact: bool) -> Explanation {
     let threshold = scorer.levels()[1].score.unwrap_or(1.0);
     let method = if exact { Method::TreeShap } else { Method::Path };
     let taken = scorer.explain(&record.vector, method);
@@ -521,7 +516,7 @@ fn explanation(model: &Model, scorer: &Scorer, record: &FeatureRecord, exact: bo
         model: hex(model.sha256()),
         score: taken.score,
         threshold,
-        probability: scorer.verdict(&record.vector).probability,
+        probability,
         base: taken.base,
         shares,
         summary: taken.summary,

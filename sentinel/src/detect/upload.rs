@@ -5,7 +5,7 @@
 //! that always uploads as much; what leaves as the answer to a connection from outside. Known false positives: the first
 //! backup, photo or mail upload to a new peer; live streaming.
 
-use super::{Detector, Finding, Voice, local, place, row, span};
+use super::{Detector, Finding, Voice, local, place, row, share, span};
 use crate::config::UploadConfig;
 use crate::flow::{Bounded, Observation};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime};
@@ -71,7 +71,7 @@ impl Upload {
 
     /// Inside hosts: a sixteenth of `flow.max_sources`; twice as many pairs.
     const fn capacity(sources: usize) -> usize {
-        if sources / 16 > 16 { sources / 16 } else { 16 }
+        share(sources, 16)
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {

@@ -1,6 +1,6 @@
 //! Who has been spoken about, so that nobody repeats itself.
 
-use super::{Finding, score, severity};
+use super::{Finding, capacity, score, severity};
 use crate::config::SeverityThresholds;
 use crate::flow::Bounded;
 use crate::types::{Detector, EvidenceClass, Family, Ktime, Severity};
@@ -31,18 +31,14 @@ impl Voice {
     /// Nothing said yet.
     pub fn new(after: Duration, thresholds: SeverityThresholds, sources: usize) -> Self {
         Self {
-            said: Bounded::new(Self::capacity(sources)),
+            said: Bounded::new(capacity(sources)),
             after,
             thresholds,
         }
     }
 
-    fn capacity(sources: usize) -> usize {
-        (sources / 4).max(16)
-    }
-
     pub(super) const fn memory_bound(sources: usize) -> usize {
-        Bounded::<Topic, (Ktime, Severity)>::memory_bound(if sources / 4 > 16 { sources / 4 } else { 16 })
+        Bounded::<Topic, (Ktime, Severity)>::memory_bound(capacity(sources))
     }
 
     pub(super) fn thresholds(&self) -> SeverityThresholds {

@@ -2,6 +2,7 @@
 
 use crate::flow::Bounded;
 use sentinel_common::addr::Addr;
+use sentinel_common::hash::SplitMix64;
 
 /// Values known one by one.
 const EXACT: usize = 8;
@@ -122,12 +123,9 @@ pub(super) fn host(address: &Addr) -> u32 {
     (mix(u64::from_be(high) ^ mix(u64::from_be(low))) >> 32) as u32
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+/// A word's bits mixed: the first number that follows it.
 const fn mix(word: u64) -> u64 {
-    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    SplitMix64(word).draw()
 }
 
 #[cfg(test)]

@@ -1,28 +1,25 @@
 //! Chance from a seed.
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): written out here, so
-/// that a seed means the same under every version of every crate.
+use sentinel_common::hash::SplitMix64;
+
+/// No crate's generator, so that a seed means the same under every version of every crate.
 #[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
+pub(super) struct Rng(SplitMix64);
 
 impl Rng {
     /// A stream of its own for each name and number under one seed.
     pub(super) fn new(seed: u64, name: &str, number: u64) -> Self {
-        let mut rng = Self(seed);
+        let mut rng = Self(SplitMix64(seed));
         for byte in name.bytes() {
-            rng.0 = rng.next() ^ u64::from(byte);
+            rng.0 = SplitMix64(rng.next() ^ u64::from(byte));
         }
-        rng.0 = rng.next() ^ number;
+        rng.0 = SplitMix64(rng.next() ^ number);
         rng.next();
         rng
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     /// Below `n`, which is not zero.
@@ -50,7 +47,7 @@ mod tests {
     #[test]
     fn it_is_splitmix64() {
         // First outputs for seed 1234567, from the reference implementation.
-        let mut rng = Rng(1_234_567);
+        let mut rng = Rng(SplitMix64(1_234_567));
         assert_eq!(rng.next(), 6_457_827_717_110_365_317);
         assert_eq!(rng.next(), 3_203_168_211_198_807_973);
     }
