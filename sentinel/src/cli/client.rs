@@ -38,6 +38,7 @@ impl Client {
                 _ => anyhow!(error).context(socket.display().to_string()).into(),
             });
         }
+        crate::tls::install();
         Ok(Self {
             http: reqwest::Client::builder()
                 .unix_socket(socket)

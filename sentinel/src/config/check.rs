@@ -1,9 +1,10 @@
 //! What one value cannot tell: rules between keys.
 
+use super::intel::IntelConfig;
 use super::keys::{Draft, INTERFACES};
 use super::load::Origins;
 use super::problem::{Place, Problem};
-use super::resolved::{Config, Mode};
+use super::resolved::{Config, Mode, SeverityThresholds, Switch};
 use super::value::show_duration;
 use crate::types::ActionKind;
 use sentinel_common::names::ALLOW_CAPACITY;
@@ -31,21 +32,11 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             "set `enable_production_actions: true` as well, or go back to `mode: simulation`",
         );
     }
-    let levels = config.severity_thresholds;
-    if levels.high < levels.medium {
-        say(
-            "severity_thresholds.high",
-            format!("{} is below `medium` {}", levels.high, levels.medium),
-            "keep high ≥ medium ≥ low",
-        );
-    }
-    if levels.medium < levels.low {
-        say(
-            "severity_thresholds.medium",
-            format!("{} is below `low` {}", levels.medium, levels.low),
-            "keep high ≥ medium ≥ low",
-        );
-    }
+    let severity = ["severity_thresholds.high", "severity_thresholds.medium"];
+    ordered(config.severity_thresholds, severity, &mut say);
+    let risk = ["risk_thresholds.high", "risk_thresholds.medium"];
+    ordered(config.risk_thresholds, risk, &mut say);
+    intel(&config.intel, &mut say);
     let ring = config.kernel.ring_bytes;
     if !ring.is_power_of_two() {
         let near = super::value::show_size(u64::from(ring).next_power_of_two());
@@ -137,6 +128,64 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             "is the same file as `store.path`".into(),
             "give each its own path",
         );
+    }
+}
+
+/// Thresholds, the highest first; `keys` of `high` and `medium`.
+fn ordered(levels: SeverityThresholds, keys: [&'static str; 2], say: &mut impl FnMut(&'static str, String, &str)) {
+    let mend = "keep high ≥ medium ≥ low";
+    if levels.high < levels.medium {
+        say(
+            keys[0],
+            format!("{} is below `medium` {}", levels.high, levels.medium),
+            mend,
+        );
+    }
+    if levels.medium < levels.low {
+        say(
+            keys[1],
+            format!("{} is below `low` {}", levels.medium, levels.low),
+            mend,
+        );
+    }
+}
+
+/// What threat intelligence asks for and cannot have.
+fn intel(config: &IntelConfig, say: &mut impl FnMut(&'static str, String, &str)) {
+    for name in &config.feeds.block {
+        if !config.feeds.enabled.contains(name) {
+            say(
+                "intel.feeds.block",
+                format!("names `{name}`, which is not fetched"),
+                "name it in `intel.feeds.enabled` as well",
+            );
+        }
+    }
+    let keyless = [
+        (
+            &config.sources.virustotal,
+            "intel.sources.virustotal.enabled",
+            "VT_API_KEY",
+        ),
+        (
+            &config.sources.abuseipdb,
+            "intel.sources.abuseipdb.enabled",
+            "ABUSEIPDB_API_KEY",
+        ),
+        (
+            &config.sources.ipqualityscore,
+            "intel.sources.ipqualityscore.enabled",
+            "IPQS_API_KEY",
+        ),
+    ];
+    for (source, key, variable) in keyless {
+        if source.enabled == Switch::On && source.key.is_none() {
+            say(
+                key,
+                "is `true`, and the source answers nobody without a key".into(),
+                &format!("set {variable} or `key_file`, or write `auto`"),
+            );
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one table of keys: path, meaning, and the place and bounds of the value.
 
 use super::behaviour;
+use super::intel;
 use super::resolved::{Config, Mode};
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
@@ -44,7 +45,7 @@ pub(super) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-const fn millis(n: u64) -> Duration {
+pub(super) const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
@@ -374,6 +375,15 @@ const KEYS: &[Key] = &[
         "Time within which the same source and detector is not reported again",
         |d| Slot::Time(&mut d.config.detect.realert_after, millis(100)..=secs(DAY)),
     ),
+    key("risk_thresholds.high", "Lowest score of a high risk", |d| {
+        Slot::Real(&mut d.config.risk_thresholds.high, 0.0..=1.0)
+    }),
+    key("risk_thresholds.medium", "Lowest score of a medium risk", |d| {
+        Slot::Real(&mut d.config.risk_thresholds.medium, 0.0..=1.0)
+    }),
+    key("risk_thresholds.low", "Lowest score of a low risk", |d| {
+        Slot::Real(&mut d.config.risk_thresholds.low, 0.0..=1.0)
+    }),
     key(
         "response.by_severity.high",
         "What an alert of severity high leads to",
@@ -477,7 +487,10 @@ pub(super) const INTERFACES: usize = WATCHED_INTERFACES as usize;
 
 /// Every key.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(behaviour::KEYS)
+    KEYS.iter()
+        .chain(behaviour::KEYS)
+        .chain(intel::KEYS)
+        .chain(intel::SOURCE_KEYS.as_flattened())
 }
 
 /// The key of a path.

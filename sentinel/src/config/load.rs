@@ -1,11 +1,13 @@
 //! The layers: defaults, files, their local overrides, the environment.
 
 use super::check;
+use super::intel::KEY_VARIABLES;
 use super::keys::{self, Draft};
 use super::problem::{Place, Problem};
 use super::resolved::Config;
 use super::tree::{self, Node, Value};
 use super::value::{Fault, closest, quote};
+use crate::types::Secret;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -40,14 +42,12 @@ pub fn load(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) 
             reader.file(&local);
         }
     }
-    let mut env: Vec<_> = env
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(ENV_PREFIX))
-        .collect();
+    let (mut env, others): (Vec<_>, Vec<_>) = env.into_iter().partition(|(name, _)| name.starts_with(ENV_PREFIX));
     env.sort();
     for (name, value) in &env {
         reader.variable(name, value);
     }
+    reader.api_keys(&others);
     reader.finish()
 }
 
@@ -230,6 +230,43 @@ impl Reader {
         }));
     }
 
+    /// Takes the sources' keys from the environment, else from the files named for them.
+    fn api_keys(&mut self, env: &[(String, String)]) {
+        for (name, value) in env {
+            let known = KEY_VARIABLES.iter().find(|(variable, _)| variable == name);
+            let source = known.and_then(|(_, path)| self.draft.config.intel.sources.by_path(path));
+            if let Some(source) = source {
+                match api_key(value) {
+                    Ok(key) => source.key = key,
+                    Err((message, mend)) => self.problems.push(Problem {
+                        place: Place::Env(name.clone()),
+                        key: String::new(),
+                        message,
+                        mend,
+                    }),
+                }
+            }
+        }
+        for key in keys::all().filter(|key| key.path.ends_with(".key_file")) {
+            let path = key.path.trim_end_matches(".key_file");
+            let Some(source) = self.draft.config.intel.sources.by_path(path) else {
+                continue;
+            };
+            let Some(file) = source.key_file.as_deref().filter(|_| source.key.is_none()) else {
+                continue;
+            };
+            match read(file).and_then(|text| api_key(&text)) {
+                Ok(found) => source.key = found,
+                Err((message, mend)) => self.problems.push(Problem {
+                    place: self.origins.get(key.path).cloned().unwrap_or(Place::Default),
+                    key: key.path.to_owned(),
+                    message: format!("{}: {message}", file.display()),
+                    mend,
+                }),
+            }
+        }
+    }
+
     /// Where each value read so far came from.
     #[cfg(test)]
     pub(super) const fn origins(&self) -> &Origins {
@@ -271,6 +308,21 @@ fn unknown_variable(path: &str) -> Fault {
         message: "names no key".into(),
         mend,
     }
+}
+
+/// Longest key of an API.
+const API_KEY: usize = 512;
+
+/// A key as a server wants it; empty for none. What is wrong with it is said without repeating it.
+fn api_key(text: &str) -> Result<Option<Secret>, (String, String)> {
+    let text = text.trim();
+    if text.len() > API_KEY || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err((
+            "holds no API key: it is too long, or has characters that no key has".into(),
+            "let it hold the key and nothing else".into(),
+        ));
+    }
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
 }
 
 /// The text of a file, or what is wrong and the mend.

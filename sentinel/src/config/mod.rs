@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod check;
+mod intel;
 mod keys;
 mod load;
 mod problem;
@@ -15,12 +16,14 @@ mod schema;
 mod tests;
 mod tree;
 mod trust;
+mod url;
 mod value;
 
 pub use behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
+pub use intel::{CacheBackend, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig, SourcesConfig};
 pub use load::{ENV_PREFIX, default_files, load};
 pub use problem::{Place, Problem};
 pub use resolved::{

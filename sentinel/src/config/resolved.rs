@@ -4,6 +4,7 @@ use super::behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
+use super::intel::IntelConfig;
 use crate::types::{ActionKind, Rate, Severity};
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -56,6 +57,10 @@ pub struct Config {
     pub severity_thresholds: SeverityThresholds,
     /// Detectors.
     pub detect: DetectConfig,
+    /// Threat intelligence.
+    pub intel: IntelConfig,
+    /// From severity and risk to thresholds.
+    pub risk_thresholds: SeverityThresholds,
     /// From severity to action.
     pub response: ResponseConfig,
     /// Database.
@@ -504,6 +509,12 @@ impl Default for Config {
                 amplification: AmplificationConfig::default(),
                 slow_dos: SlowDosConfig::default(),
                 realert_after: secs(60),
+            },
+            intel: IntelConfig::default(),
+            risk_thresholds: SeverityThresholds {
+                high: 0.8,
+                medium: 0.6,
+                low: 0.0,
             },
             response: ResponseConfig {
                 low: ActionKind::LogOnly,

@@ -5,6 +5,7 @@ use super::resolved::Switch;
 use super::value::{Slot, show_decoy, show_duration, show_size};
 use crate::types::ActionKind;
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 const DURATION: &str = "^([0-9]+(ns|us|ms|s|m|h|d))+$";
 const SIZE: &str = "^[0-9]+ *(B|kB|KiB|MB|MiB|GB|GiB)?$";
@@ -94,6 +95,12 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
                 Switch::Off => json!(false),
             },
         }),
+        Slot::File(value) => json!({ "type": "string", "default": value.as_deref().unwrap_or(Path::new("")) }),
+        Slot::Url(value) => json!({ "type": "string", "pattern": "^https?://", "default": **value }),
+        Slot::Cache(_) => json!({ "type": "string", "pattern": "^(memory|rediss?://.+)$", "default": "memory" }),
+        Slot::Names(value, known) => {
+            json!({ "type": "array", "items": { "enum": known }, "default": **value })
+        }
     };
     out["description"] = json!(format!("{doc}: {}.", slot.wants().replace('`', "")));
     out

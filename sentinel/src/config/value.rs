@@ -1,7 +1,9 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
+use super::intel::CacheBackend;
 use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
+use super::url::{base_url, cache};
 use crate::types::ActionKind;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -53,6 +55,14 @@ pub(super) enum Slot<'a> {
     AllOrPorts(&'a mut Vec<u16>),
     /// `auto`, `true` or `false`.
     Switch(&'a mut Switch),
+    /// The path of a file, or nothing.
+    File(&'a mut Option<PathBuf>),
+    /// Scheme, host and port.
+    Url(&'a mut String),
+    /// `memory` or the URL of a Redis.
+    Cache(&'a mut CacheBackend),
+    /// Some of these names.
+    Names(&'a mut Vec<String>, &'static [&'static str]),
 }
 
 /// What is wrong with a value, and the mend.
@@ -61,7 +71,7 @@ pub(super) struct Fault {
     pub(super) mend: String,
 }
 
-fn fault(message: impl Into<String>, mend: impl Into<String>) -> Fault {
+pub(super) fn fault(message: impl Into<String>, mend: impl Into<String>) -> Fault {
     Fault {
         message: message.into(),
         mend: mend.into(),
@@ -82,7 +92,7 @@ impl Slot<'_> {
     pub(super) const fn is_list(&self) -> bool {
         matches!(
             self,
-            Self::Prefixes(_) | Self::Interfaces(_) | Self::Ports(_) | Self::AllOrPorts(_)
+            Self::Prefixes(_) | Self::Interfaces(_) | Self::Ports(_) | Self::AllOrPorts(_) | Self::Names(..)
         )
     }
 
@@ -229,6 +239,15 @@ impl Slot<'_> {
                 "false" => **to = Switch::Off,
                 _ => return Err(wrong("`auto`, `true` or `false`".into())),
             },
+            Self::File(to) => {
+                if text.contains('\0') {
+                    return Err(wrong("the path of a file, or nothing".into()));
+                }
+                **to = (!text.is_empty()).then(|| PathBuf::from(text));
+            }
+            Self::Url(to) => **to = base_url(text)?,
+            Self::Cache(to) => **to = cache(text)?,
+            Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
         }
         Ok(())
     }
@@ -256,6 +275,10 @@ impl Slot<'_> {
                 None,
                 fault("is an empty list", "write `all`, or name the ports such as `[80, 443]`"),
             )),
+            Self::Names(to, known) => each(items, to, faults, |text| {
+                let choices: Vec<_> = known.iter().map(|name| (*name, *name)).collect();
+                choose(text, &choices).map(str::to_owned)
+            }),
             Self::Ports(to) | Self::AllOrPorts(to) => each(items, to, faults, |text| {
                 whole(text, &(1..=65_535)).map(|port| port as u16)
             }),
@@ -297,6 +320,10 @@ impl Slot<'_> {
             Self::Ports(_) => "a list of ports from 1 to 65535".into(),
             Self::AllOrPorts(_) => "`all` or a list of ports from 1 to 65535".into(),
             Self::Switch(_) => "`auto`, `true` or `false`".into(),
+            Self::File(_) => "the path of a file, or nothing for none".into(),
+            Self::Url(_) => "a URL such as `https://api.example.com`".into(),
+            Self::Cache(_) => "`memory` or a URL such as `redis://127.0.0.1:6379/0`".into(),
+            Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),
         }
     }
 }

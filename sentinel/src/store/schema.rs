@@ -11,7 +11,11 @@ use std::time::Duration;
 const APPLICATION_ID: i64 = 0x5345_4e54;
 
 /// One script per schema version, each run in its own transaction.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// The version this release writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

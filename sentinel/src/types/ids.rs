@@ -34,6 +34,8 @@ id!(/// Names a decision; the kernel's block entry carries its 16 bytes.
     DecisionId);
 id!(/// Names an action.
     ActionId);
+id!(/// Names an investigation.
+    InvestigationId);
 
 /// Mints identifiers: random live, counted in replay so that the same capture gives the same bytes.
 #[derive(Clone, Debug)]
@@ -76,5 +78,10 @@ impl Mint {
     /// A new action's name.
     pub fn action(&mut self, at: Timestamp) -> ActionId {
         ActionId(self.uuid(at))
+    }
+
+    /// A new investigation's name.
+    pub fn investigation(&mut self, at: Timestamp) -> InvestigationId {
+        InvestigationId(self.uuid(at))
     }
 }

@@ -18,6 +18,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("types", &[]),
     room("time", &["types"]),
     room("files", &[]),
+    room("tls", &[]),
     room("config", &["types"]),
     // `respond` owns the trait that the kernel's maps implement.
     room("kernel", &["config", "respond", "types"]),
@@ -43,6 +44,10 @@ pub(super) const ROOMS: &[Room] = &[
             "config", "decide", "detect", "export", "features", "flow", "model", "respond", "sensor", "types",
         ],
     ),
+    room(
+        "intel",
+        &["config", "files", "metrics", "store", "time", "tls", "types"],
+    ),
     room("dataset", &["config", "features", "model", "replay", "sensor", "types"]),
     room("store", &["types"]),
     room("bus", &["types"]),
@@ -52,7 +57,7 @@ pub(super) const ROOMS: &[Room] = &[
     room(
         "cli",
         &[
-            "app", "config", "dataset", "kernel", "model", "replay", "store", "time", "train", "types",
+            "app", "config", "dataset", "intel", "kernel", "model", "replay", "store", "time", "tls", "train", "types",
         ],
     ),
 ];
@@ -89,6 +94,12 @@ pub(super) const WORDS: &[Words] = &[
         within: &["sentinel/src/", "tests/", "xtask/"],
         except: &["sentinel/src/api/", "xtask/src/tidy/"],
         why: "only `api` knows HTTP servers",
+    },
+    Words {
+        any_of: &["redis::", "moka::", "maxminddb::"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/intel/", "xtask/src/tidy/"],
+        why: "only `intel` knows caches and databases of threat intelligence",
     },
     Words {
         any_of: &["tokio::spawn(", "thread::spawn(", "JoinSet"],

@@ -143,6 +143,7 @@ pub(super) fn no_browser() {
 }
 
 pub(super) async fn serve(house: &House) -> (String, tokio::task::JoinHandle<std::io::Result<()>>) {
+    crate::tls::install();
     let doors = Doors::take(([127, 0, 0, 1], 0).into(), &house.directory.path().join("s"))
         .await
         .unwrap();
