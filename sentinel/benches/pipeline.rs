@@ -2,11 +2,12 @@
 //!
 //! `cargo bench -p sentinel --bench pipeline -- [--json FILE] [--records N]`
 
-use sentinel::config::{Config, Mode};
+use sentinel::config::{Config, Mode, SeverityThresholds};
 use sentinel::decide::{Guards, Judge};
 use sentinel::detect::Detectors;
 use sentinel::features::{Builder, Limits};
 use sentinel::flow::FlowTable;
+use sentinel::investigate::{Recent, Weigher, risk};
 use sentinel::types::{Clock, Ktime, Mint};
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
@@ -27,6 +28,8 @@ const PACE: u64 = 50_000;
 struct House {
     table: FlowTable,
     detectors: Detectors,
+    recent: Recent,
+    risk_thresholds: SeverityThresholds,
     judge: Judge,
     guards: Guards,
     alerts: u64,
@@ -38,6 +41,8 @@ impl House {
         Self {
             table: FlowTable::new(&config.flow),
             detectors: Detectors::new(config, Clock::default(), Mint::Counted(0), "bench"),
+            recent: Recent::default(),
+            risk_thresholds: config.risk_thresholds,
             judge: Judge::new(&config.response, Mode::Production, Mint::Counted(0)),
             guards: Guards::new(Vec::new()),
             alerts: 0,
@@ -49,7 +54,9 @@ impl House {
         for alert in self.detectors.observe(observation) {
             self.alerts += 1;
             let now = alert.at;
-            self.decisions += u64::from(self.judge.judge(&alert, &self.guards, now).is_some());
+            let local = self.recent.take(&alert);
+            let risk = risk(&local, &[], &Weigher::new(), &self.risk_thresholds, now);
+            self.decisions += u64::from(self.judge.judge(&alert, &risk, &self.guards, now).is_some());
         }
     }
 

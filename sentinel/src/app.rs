@@ -3,7 +3,7 @@
 use crate::api::{AppState, Doors};
 use crate::bus::Bus;
 use crate::config::{BUILT_IN, Config, Mode};
-use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Guard, LearnRoom, Losses};
+use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Guard, Investigations, LearnRoom, Losses, NoSources};
 use crate::decide::Judge;
 use crate::detect::{Detectors, KernelLimits};
 use crate::flow::FlowTable;
@@ -34,7 +34,7 @@ const RING_BATCHES: usize = 1024;
 const RECORD_BATCHES: usize = 64;
 /// What the kernel noticed, on its way to the detectors; past this the newest is dropped and counted.
 const NOTICES: usize = 4096;
-/// Alerts on their way to the desk.
+/// Alerts on their way to where their sources are looked into, and with what is known on to the desk.
 const ALERTS: usize = 1024;
 /// Commands on their way to the desk.
 const COMMANDS: usize = 64;
@@ -133,6 +133,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (records_tx, records_rx) = mpsc::channel(RECORD_BATCHES);
     let (notices_tx, notices_rx) = mpsc::channel(NOTICES);
     let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
+    let (cases_tx, cases_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
     let given = kernel.settings()?;
@@ -196,7 +197,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         };
         rooms.spawn("learning", room.run(wishes, cancel.clone()));
     }
-    rooms.spawn("desk", desk.run(alerts_rx, commands));
+    let investigations = Investigations::new(
+        NoSources,
+        &config.intel,
+        config.risk_thresholds,
+        Arc::clone(&metrics),
+        time::wall_now,
+    );
+    rooms.spawn("investigations", investigations.run(alerts_rx, cases_tx));
+    rooms.spawn("desk", desk.run(cases_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
         "counting",

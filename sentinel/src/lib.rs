@@ -15,6 +15,7 @@ pub mod files;
 pub mod flow;
 pub mod host;
 pub mod intel;
+pub mod investigate;
 pub mod kernel;
 pub mod metrics;
 pub mod model;

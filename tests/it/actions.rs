@@ -359,7 +359,11 @@ fn the_kernel_limits_by_itself_before_the_agent_decides_anything() {
     // Whatever the agent thinks of it leads to a line in the log: what is dropped, the kernel dropped by itself.
     let settings = json!({
         "kernel": { "reflex": { "syns": 50, "ports": 0, "half_open": 0, "limit_packets": 20, "hold": "5s" } },
-        "response": { "by_severity": { "high": "log_only", "medium": "log_only", "low": "log_only" } },
+        "decision_matrix": {
+            "high": { "risk": { "high": "log_only", "medium": "log_only", "low": "log_only" } },
+            "medium": { "risk": { "high": "log_only", "medium": "log_only", "low": "log_only" } },
+            "low": { "risk": { "high": "log_only", "medium": "log_only", "low": "log_only" } },
+        },
     });
     let Some(scene) = Scene::new(&settings) else { return };
     scene.reaches(false);

@@ -24,6 +24,7 @@ const ASSETS: &[(&str, &str, &str)] = &[
         "text/javascript; charset=utf-8",
         include_str!("web/model.js"),
     ),
+    ("risk.js", "text/javascript; charset=utf-8", include_str!("web/risk.js")),
     ("rows.js", "text/javascript; charset=utf-8", include_str!("web/rows.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("web/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("web/icon.svg")),

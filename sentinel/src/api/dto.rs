@@ -266,6 +266,7 @@ pub(super) fn event(live: &Live, hits: &HashMap<crate::types::DecisionId, Hits>)
     let (seq, kind) = (live.seq, live.event.kind());
     match &live.event {
         Event::Alert(data) => serde_json::to_string(&EventDto { seq, kind, data }),
+        Event::Investigation(data) => serde_json::to_string(&EventDto { seq, kind, data }),
         Event::Action(data) => serde_json::to_string(&EventDto { seq, kind, data }),
         Event::Decision(decision) => {
             let counted = hits.get(&decision.id).copied().unwrap_or_default();

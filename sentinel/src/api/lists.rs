@@ -4,8 +4,12 @@ use super::dto::{DecisionDto, PageDto, ProtectedDto};
 use super::error::Problem;
 use super::query::{Params, word};
 use super::{Shared, now};
-use crate::store::{ActionFilter, AlertFilter, AuditEntry, AuditFilter, AuditVerdict, DecisionFilter};
-use crate::types::{Action, ActionId, ActionStatus, Alert, AlertId, Decision, DecisionId, Hits};
+use crate::store::{
+    ActionFilter, AlertFilter, AuditEntry, AuditFilter, AuditVerdict, DecisionFilter, InvestigationFilter,
+};
+use crate::types::{
+    Action, ActionId, ActionStatus, Alert, AlertId, Decision, DecisionId, Hits, Investigation, InvestigationId,
+};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -41,6 +45,23 @@ pub(super) async fn alerts(State(api): State<Shared>, mut params: Params) -> Ans
 pub(super) async fn alert(State(api): State<Shared>, Path(text): Path<String>) -> Answer<Alert> {
     let id: AlertId = id(&text, "alert")?;
     Ok(Json(found(api.store.alert(id).await?, "alert")?))
+}
+
+pub(super) async fn investigations(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<Investigation>> {
+    let filter = InvestigationFilter {
+        window: params.window(now())?,
+        ip: params.ip()?,
+        alert: params.take("alert", "an alert's identifier", |text| text.parse().ok())?,
+        level: params.words("risk", "`low`, `medium` or `high`, or several with commas")?,
+    };
+    params.finish()?;
+    let page = api.store.investigations(filter).await?;
+    Ok(Json(PageDto::of(page, |investigation| investigation)))
+}
+
+pub(super) async fn investigation(State(api): State<Shared>, Path(text): Path<String>) -> Answer<Investigation> {
+    let id: InvestigationId = id(&text, "investigation")?;
+    Ok(Json(found(api.store.investigation(id).await?, "investigation")?))
 }
 
 pub(super) async fn decisions(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<DecisionDto>> {

@@ -77,6 +77,8 @@ fn routes() -> Router<Shared> {
             "/decisions/{id}",
             get(lists::decision).merge(delete(commands::delete_one)),
         )
+        .route("/investigations", get(lists::investigations))
+        .route("/investigations/{id}", get(lists::investigation))
         .route("/actions", get(lists::actions))
         .route("/actions/{id}", get(lists::action))
         .route("/actions/{id}/revert", post(commands::revert))

@@ -1,12 +1,13 @@
 //! `sentinel explain`: the evidence behind a finding.
 
 use super::Global;
+use super::client::typed;
 use super::decisions::{action, target, word};
 use super::exit::Failure;
 use super::output::{Format, Output, escape_line};
 use super::source::Source;
 use super::table::Table;
-use crate::types::{Alert, Decision, EvidenceClass, Explanation};
+use crate::types::{Alert, Answer, Basis, Decision, EvidenceClass, Explanation, Investigation};
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -43,7 +44,85 @@ pub(super) fn alert(source: &Source, id: uuid::Uuid, output: &Output) -> Result<
         output.json(&found);
         return Ok(());
     }
-    show_alert(found, output)
+    show_alert(found, output)?;
+    let known = source.list("/investigations", &[("alert", id.to_string())], 1)?;
+    if let Some(found) = typed::<Investigation>(&known)?.first() {
+        show_investigation(found, output);
+    }
+    Ok(())
+}
+
+/// What is known of the source: each summand of the risk, and who said what.
+pub(super) fn show_investigation(found: &Investigation, output: &Output) {
+    output.line(&output.strong(&escape_line(&format!("{}: {}", found.ip, found.risk.summary))));
+    let lines = [
+        ("found", found.id.to_string()),
+        ("state", word(found.state).replace('_', " ")),
+        ("country", found.country.clone().unwrap_or_default()),
+        ("network", found.network.clone().unwrap_or_default()),
+    ];
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        output.line(&format!("  {name:<10}{}", escape_line(&value)));
+    }
+    let mut table = Table::new(&["Log-odds", "Who", "Says", "In words"]);
+    for part in &found.risk.parts {
+        table.row([
+            format!("{:+.3}", part.log_odds),
+            part.name.clone(),
+            format!("{:.2}", part.says),
+            part.sentence.clone(),
+        ]);
+    }
+    table.row([
+        format!("{:+.3}", found.risk.log_odds),
+        "risk".into(),
+        format!("{:.2}", found.risk.score),
+        format!("the sum: {}", found.risk.level.as_str()),
+    ]);
+    output.table(&table);
+    for contradiction in &found.risk.contradictions {
+        output.line(&escape_line(&format!("They disagree: {contradiction}.")));
+    }
+    show_answers(&found.answers, output);
+}
+
+/// Who was asked, and what became of it.
+pub(super) fn show_answers(answers: &[Answer], output: &Output) {
+    if answers.is_empty() {
+        return;
+    }
+    let mut table = Table::new(&["Source", "Says", "Score", "Sure", "How", "Details"]);
+    for answer in answers {
+        let Some(told) = &answer.indicator else {
+            let nothing = String::new;
+            let result = answer.result.replace('_', " ");
+            table.row([
+                answer.source.clone(),
+                "nothing".into(),
+                nothing(),
+                nothing(),
+                result,
+                answer.reason.clone(),
+            ]);
+            continue;
+        };
+        let says = if told.spare {
+            "do not block"
+        } else {
+            told.verdict.as_str()
+        };
+        let mut details = told.categories.clone();
+        details.extend(told.raw.iter().map(|(name, value)| format!("{name} {value}")));
+        table.row([
+            answer.source.clone(),
+            says.into(),
+            format!("{:.2}", told.score),
+            format!("{:.2}", told.confidence),
+            answer.result.clone(),
+            details.join(", "),
+        ]);
+    }
+    output.table(&table);
 }
 
 fn show_alert(found: Value, output: &Output) -> Result<(), Failure> {
@@ -95,7 +174,7 @@ fn show_alert(found: Value, output: &Output) -> Result<(), Failure> {
     }
     output.line(match alert.class {
         EvidenceClass::Behaviour => "Observed behaviour past a stated limit: it suffices for a block.",
-        EvidenceClass::Statistical => "A deviation from habit: it suffices for a line in the log, never for a block.",
+        EvidenceClass::Statistical => "A deviation from habit: it suffices for a line in the log, and for more only where two independent sources outside agree.",
     });
     Ok(())
 }
@@ -184,6 +263,17 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
         };
         lines.push(("probation", format!("until {until}; {reapply}")));
     }
+    if let (Some(severity), Some(risk)) = (decision.severity, decision.risk) {
+        let cell = format!("severity {}, risk {}", severity.as_str(), risk.as_str());
+        lines.push(("matrix", format!("{cell} → {}", decision.action.as_str())));
+    }
+    if let Some(basis) = decision.basis {
+        let basis = match basis {
+            Basis::LocalEvidenceOnly => "local evidence only",
+            Basis::IndependentSources => "local evidence, and independent sources outside agree",
+        };
+        lines.push(("rests on", basis.into()));
+    }
     if let Some(veto) = &decision.veto {
         lines.push(("guard", format!("{} refused: {}", veto.guard, veto.reason)));
     }
@@ -192,6 +282,10 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
     }
     if let Some(behind) = decision.alert {
         show_alert(source.get(&format!("/alerts/{behind}"))?, output)?;
+    }
+    if let Some(id) = decision.investigation {
+        let found: Investigation = serde_json::from_value(source.get(&format!("/investigations/{id}"))?)?;
+        show_investigation(&found, output);
     }
     Ok(())
 }

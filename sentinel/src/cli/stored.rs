@@ -2,8 +2,8 @@
 
 use super::exit::Failure;
 use super::pages;
-use crate::store::{ActionFilter, AlertFilter, DecisionFilter, Page, Store, StoreError, Window};
-use crate::types::{AlertId, DecisionId};
+use crate::store::{ActionFilter, AlertFilter, DecisionFilter, InvestigationFilter, Page, Store, StoreError, Window};
+use crate::types::{AlertId, DecisionId, InvestigationId};
 use anyhow::{Context, anyhow};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -77,6 +77,19 @@ impl Stored {
                     }))
                 })
             }
+            "/investigations" => {
+                let alert = value("alert").map(str::parse).transpose().context("an alert's name")?;
+                listed(limit, |want, cursor| {
+                    let window = window(want, cursor);
+                    let filter = InvestigationFilter {
+                        window,
+                        ip,
+                        alert,
+                        level: Vec::new(),
+                    };
+                    self.runtime.block_on(self.store.investigations(filter))
+                })
+            }
             "/actions" => listed(limit, |want, cursor| {
                 let filter = ActionFilter {
                     window: window(want, cursor),
@@ -97,6 +110,7 @@ impl Stored {
         let id = id.parse().context("a name is a UUID")?;
         let found = match list {
             "alerts" => item(self.runtime.block_on(self.store.alert(AlertId(id)))?)?,
+            "investigations" => item(self.runtime.block_on(self.store.investigation(InvestigationId(id)))?)?,
             "decisions" => item(self.runtime.block_on(self.store.decision(DecisionId(id)))?)?,
             _ => None,
         };

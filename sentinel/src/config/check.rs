@@ -6,7 +6,6 @@ use super::load::Origins;
 use super::problem::{Place, Problem};
 use super::resolved::{Config, Mode, SeverityThresholds, Switch};
 use super::value::show_duration;
-use crate::types::ActionKind;
 use sentinel_common::names::ALLOW_CAPACITY;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -63,6 +62,17 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             format!(
                 "{} is longer than `response.max_duration` {longest}",
                 show_duration(config.response.duration)
+            ),
+            "shorten it or raise the maximum",
+        );
+    }
+    if config.response.corroborated_duration > config.response.max_duration {
+        let longest = show_duration(config.response.max_duration);
+        say(
+            "response.corroborated_duration",
+            format!(
+                "{} is longer than `response.max_duration` {longest}",
+                show_duration(config.response.corroborated_duration)
             ),
             "shorten it or raise the maximum",
         );
@@ -200,23 +210,6 @@ fn response(config: &Config, say: &mut impl FnMut(&'static str, String, &str)) {
         say("response.rate_limit.packets", fault, mend);
     }
     let honeypot = response.honeypot;
-    let asked = [
-        ("response.by_severity.high", response.high),
-        ("response.by_severity.medium", response.medium),
-        ("response.by_severity.low", response.low),
-    ];
-    for (key, _) in asked
-        .into_iter()
-        .filter(|(_, action)| *action == ActionKind::RedirectToHoneypot)
-    {
-        if honeypot.v4.is_none() && honeypot.v6.is_none() {
-            say(
-                key,
-                "is `redirect_to_honeypot`, and there is no honeypot".into(),
-                "name one in `response.honeypot.v4` or `.v6`, or choose another action",
-            );
-        }
-    }
     if (honeypot.v4.is_some() || honeypot.v6.is_some()) && !config.kernel.egress {
         say(
             "response.honeypot.v4",

@@ -385,19 +385,49 @@ const KEYS: &[Key] = &[
         Slot::Real(&mut d.config.risk_thresholds.low, 0.0..=1.0)
     }),
     key(
-        "response.by_severity.high",
-        "What an alert of severity high leads to",
-        |d| Slot::Action(&mut d.config.response.high),
+        "decision_matrix.high.risk.high",
+        "What an alert of severity high about a source of high risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[2][2]),
     ),
     key(
-        "response.by_severity.medium",
-        "What an alert of severity medium leads to",
-        |d| Slot::Action(&mut d.config.response.medium),
+        "decision_matrix.high.risk.medium",
+        "What an alert of severity high about a source of medium risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[2][1]),
     ),
     key(
-        "response.by_severity.low",
-        "What an alert of severity low leads to",
-        |d| Slot::Action(&mut d.config.response.low),
+        "decision_matrix.high.risk.low",
+        "What an alert of severity high about a source of low risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[2][0]),
+    ),
+    key(
+        "decision_matrix.medium.risk.high",
+        "What an alert of severity medium about a source of high risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[1][2]),
+    ),
+    key(
+        "decision_matrix.medium.risk.medium",
+        "What an alert of severity medium about a source of medium risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[1][1]),
+    ),
+    key(
+        "decision_matrix.medium.risk.low",
+        "What an alert of severity medium about a source of low risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[1][0]),
+    ),
+    key(
+        "decision_matrix.low.risk.high",
+        "What an alert of severity low about a source of high risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[0][2]),
+    ),
+    key(
+        "decision_matrix.low.risk.medium",
+        "What an alert of severity low about a source of medium risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[0][1]),
+    ),
+    key(
+        "decision_matrix.low.risk.low",
+        "What an alert of severity low about a source of low risk leads to",
+        |d| Slot::Reaction(&mut d.config.response.matrix.0[0][0]),
     ),
     key("response.duration", "How long a block lasts", |d| {
         Slot::Time(
@@ -405,6 +435,16 @@ const KEYS: &[Key] = &[
             millis(100)..=secs(MAX_BLOCK_DAYS * DAY),
         )
     }),
+    key(
+        "response.corroborated_duration",
+        "How long a block lasts where two independent sources outside agree and the risk is high",
+        |d| {
+            Slot::Time(
+                &mut d.config.response.corroborated_duration,
+                millis(100)..=secs(MAX_BLOCK_DAYS * DAY),
+            )
+        },
+    ),
     key("response.max_duration", "The longest any block may last", |d| {
         Slot::Time(
             &mut d.config.response.max_duration,

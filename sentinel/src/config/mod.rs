@@ -9,6 +9,7 @@ mod check;
 mod intel;
 mod keys;
 mod load;
+mod matrix;
 mod problem;
 mod resolved;
 mod schema;
@@ -25,6 +26,7 @@ pub use behaviour::{
 };
 pub use intel::{CacheBackend, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig, SourcesConfig};
 pub use load::{ENV_PREFIX, default_files, load};
+pub use matrix::{Matrix, Reaction};
 pub use problem::{Place, Problem};
 pub use resolved::{
     ApiConfig, BUILT_IN, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig,

@@ -5,7 +5,8 @@ use super::behaviour::{
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
 use super::intel::IntelConfig;
-use crate::types::{ActionKind, Rate, Severity};
+use super::matrix::Matrix;
+use crate::types::Rate;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -319,14 +320,12 @@ pub struct ModelConfig {
 /// `response:`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResponseConfig {
-    /// `response.by_severity`: what an alert leads to.
-    pub low: ActionKind,
-    /// Medium.
-    pub medium: ActionKind,
-    /// High.
-    pub high: ActionKind,
+    /// `decision_matrix`: what an alert leads to.
+    pub matrix: Matrix,
     /// How long a block lasts.
     pub duration: Duration,
+    /// How long it lasts where independent sources outside agree.
+    pub corroborated_duration: Duration,
     /// The longest anything may last.
     pub max_duration: Duration,
     /// The widest prefixes an operator may block: IPv4 length.
@@ -371,17 +370,6 @@ pub struct Decoy<A> {
     pub address: Option<A>,
     /// Its port.
     pub port: u16,
-}
-
-impl ResponseConfig {
-    /// The action for a severity.
-    pub fn action(&self, severity: Severity) -> ActionKind {
-        match severity {
-            Severity::Low => self.low,
-            Severity::Medium => self.medium,
-            Severity::High => self.high,
-        }
-    }
 }
 
 /// `store:`.
@@ -517,10 +505,9 @@ impl Default for Config {
                 low: 0.0,
             },
             response: ResponseConfig {
-                low: ActionKind::LogOnly,
-                medium: ActionKind::BlockIp,
-                high: ActionKind::BlockIp,
+                matrix: Matrix::default(),
                 duration: secs(4 * 3600),
+                corroborated_duration: secs(86_400),
                 max_duration: secs(30 * 86_400),
                 widest_v4: 8,
                 widest_v6: 19,

@@ -82,7 +82,7 @@ fn values_arrive() {
         "mode: production\nenable_production_actions: true\nallowlist: [192.0.2.7, 2001:db8::/48]\n\
          kernel: {interfaces: [eth0, 'eth1'], ring_size: 1MiB, report_interval: 250ms}\n\
          detect: {brute_force: {ports: [22, 2222], max_payload: 2KiB}, baseline: {z: 4}}\n\
-         response: {duration: 1h30m, by_severity: {low: block_ip}}\napi: {listen: '[::1]:9000'}\n",
+         response: {duration: 1h30m}\ndecision_matrix: {low: {risk: {low: block_ip}}}\napi: {listen: '[::1]:9000'}\n",
     )
     .expect("valid");
     assert_eq!(config.mode, Mode::Production);
@@ -190,8 +190,20 @@ fn rules_between_keys() {
         &["`response.rate_limit.burst`: `5ms` is out of range; write a duration from 10ms to 1h"],
     );
     check_says(
-        "response: {by_severity: {high: redirect_to_honeypot}}",
-        &["s.yml:1:32: `response.by_severity.high`", "there is no honeypot"],
+        "response: {corroborated_duration: 60d}",
+        &["`response.corroborated_duration`: 60d is longer than `response.max_duration` 30d"],
+    );
+    check_says(
+        "risk_thresholds: {medium: 0.9}",
+        &["`risk_thresholds.high`: 0.8 is below `medium` 0.9"],
+    );
+    check_says(
+        "intel: {feeds: {block: [tor_exits]}}",
+        &["`intel.feeds.block`: names `tor_exits`, which is not fetched"],
+    );
+    check_says(
+        "intel: {sources: {virustotal: {enabled: true}}}",
+        &["`intel.sources.virustotal.enabled`", "set VT_API_KEY or `key_file`"],
     );
     check_says(
         "response: {honeypot: {v4: ':2222'}}\nkernel: {egress: false}",
@@ -225,7 +237,8 @@ fn rules_between_keys() {
 fn a_decoy_is_a_port_with_or_without_an_address() {
     let config = read(
         "response: {honeypot: {v4: '192.0.2.7:2222', v6: ':2223'}, rate_limit: {packets: 0, bytes: 64KiB, burst: 250ms}, \
-         probation: {duration: 2h, reapply: 10m}, by_severity: {high: redirect_to_honeypot, low: rate_limit}}",
+         probation: {duration: 2h, reapply: 10m}}\n\
+         decision_matrix: {high: {risk: {high: redirect_to_honeypot}}, low: {risk: {low: rate_limit}}}",
     )
     .expect("valid");
     let response = config.response;

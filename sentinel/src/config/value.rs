@@ -1,10 +1,10 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
 use super::intel::CacheBackend;
+use super::matrix::Reaction;
 use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
 use super::url::{base_url, cache};
-use crate::types::ActionKind;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -39,8 +39,8 @@ pub(super) enum Slot<'a> {
     Mode(&'a mut Mode),
     /// `xdp`, `auto` or `tc`.
     Hook(&'a mut Hook),
-    /// An action.
-    Action(&'a mut ActionKind),
+    /// A cell of the decision matrix.
+    Reaction(&'a mut Reaction),
     /// A path.
     Path(&'a mut PathBuf),
     /// Address and port.
@@ -210,9 +210,7 @@ impl Slot<'_> {
                     &[Hook::Xdp, Hook::Auto, Hook::Tc].map(|hook| (hook.as_str(), hook)),
                 )?;
             }
-            Self::Action(to) => {
-                **to = choose(text, &ActionKind::ALL.map(|kind| (kind.as_str(), kind)))?;
-            }
+            Self::Reaction(to) => **to = choose(text, &Reaction::ALL)?,
             Self::Path(to) => {
                 if text.is_empty() || text.contains('\0') {
                     return Err(fault(
@@ -312,7 +310,7 @@ impl Slot<'_> {
             Self::Hook(_) => "`xdp`, `auto` or `tc`".into(),
             Self::Decoy4(_) => format!("{DECOY4}, or nothing for none"),
             Self::Decoy6(_) => format!("{DECOY6}, or nothing for none"),
-            Self::Action(_) => ActionKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(" or "),
+            Self::Reaction(_) => Reaction::ALL.map(|(name, _)| format!("`{name}`")).join(" or "),
             Self::Path(_) => "the path of a file".into(),
             Self::Listen(_) => "a loopback address with a port".into(),
             Self::Prefixes(_) => "a list of addresses and prefixes".into(),

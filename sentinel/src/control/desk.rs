@@ -1,6 +1,7 @@
 //! Alerts and commands in, deeds out: the judge and the responder, driven by one task.
 
-use crate::decide::{Guards, Judge};
+use super::Case;
+use crate::decide::{Guards, Judge, Revision};
 use crate::host::{HostFacts, protected};
 use crate::metrics::Metrics;
 use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
@@ -149,8 +150,8 @@ impl<E: Enforcer> Desk<E> {
         self.note_respond();
     }
 
-    /// Runs until the alerts' channel closes.
-    pub async fn run(mut self, mut alerts: mpsc::Receiver<Arc<Alert>>, mut commands: mpsc::Receiver<Command>) {
+    /// Runs until the cases' channel closes.
+    pub async fn run(mut self, mut cases: mpsc::Receiver<Case>, mut commands: mpsc::Receiver<Command>) {
         let mut expiry = tokio::time::interval(EXPIRY_TICK);
         let mut publish = tokio::time::interval(HITS_TICK);
         let mut check = tokio::time::interval(SELF_CHECK);
@@ -178,12 +179,12 @@ impl<E: Enforcer> Desk<E> {
                     self.command(command).await;
                     awaited = true;
                 }
-                got = alerts.recv_many(&mut batch, BATCH) => {
+                got = cases.recv_many(&mut batch, BATCH) => {
                     if got == 0 {
                         self.responder.flush().await;
                         return;
                     }
-                    self.alerts(std::mem::take(&mut batch)).await;
+                    self.cases(std::mem::take(&mut batch)).await;
                     awaited = true;
                 }
                 _ = first_drop.tick(), if awaited => awaited = self.responder.watch_first_drops(time::boot_now()),
@@ -191,29 +192,65 @@ impl<E: Enforcer> Desk<E> {
         }
     }
 
-    async fn alerts(&mut self, alerts: Vec<Arc<Alert>>) {
+    async fn cases(&mut self, cases: Vec<Case>) {
         // A return is told by the kernel, which knows of an end before its tick here.
         self.expire().await;
         let now = self.now();
-        let orders = alerts
-            .into_iter()
-            .map(|alert| match self.judgement(&alert, now) {
-                Some(decision) => Order::Apply {
-                    decision,
-                    evidence_at: Some(alert.evidence_at),
-                    alert: Some(alert),
-                    reply: None,
-                },
-                None => Order::Note(alert),
-            })
-            .collect();
+        let mut orders = Vec::with_capacity(2 * cases.len());
+        for case in cases {
+            orders.extend(case.investigation.clone().map(Order::Learn));
+            if case.revised {
+                orders.extend(self.revision(&case, now));
+            } else {
+                orders.push(self.first_word(case, now));
+            }
+        }
         self.carry_out(orders, now).await;
     }
 
-    fn judgement(&mut self, alert: &Arc<Alert>, now: Timestamp) -> Option<Decision> {
+    /// What an alert leads to at once.
+    fn first_word(&mut self, case: Case, now: Timestamp) -> Order {
+        let Some(mut decision) = self.judgement(&case, now) else {
+            return Order::Note(case.alert);
+        };
+        decision.investigation = case.investigation.as_ref().map(|found| found.id);
+        Order::Apply {
+            decision,
+            evidence_at: Some(case.alert.evidence_at),
+            alert: Some(case.alert),
+            reply: None,
+        }
+    }
+
+    /// What is changed now that more is known.
+    fn revision(&mut self, case: &Case, now: Timestamp) -> Option<Order> {
+        let found = case.investigation.as_ref()?;
+        let dated = self.dated(&case.alert);
+        match self.judge.revise(&dated, &found.risk, &self.guards, now)? {
+            Revision::Changed(mut decision) => {
+                decision.investigation = Some(found.id);
+                Some(Order::Apply {
+                    decision,
+                    evidence_at: Some(case.alert.evidence_at),
+                    alert: None,
+                    reply: None,
+                })
+            }
+            Revision::Lifted(decision) => Some(Order::Withdraw {
+                decisions: vec![decision],
+                cause: Cause::Revised,
+                actor: "sentinel".to_owned(),
+                reply: None,
+            }),
+        }
+    }
+
+    fn judgement(&mut self, case: &Case, now: Timestamp) -> Option<Decision> {
+        let alert = &case.alert;
         let dated = self.dated(alert);
         if alert.detector != Detector::Probation {
-            return self.judge.judge(&dated, &self.guards, now);
+            let risk = &case.investigation.as_ref()?.risk;
+            return self.judge.judge(&dated, risk, &self.guards, now);
         }
         let former = self.responder.former(alert.former?)?;
         self.judge.returned(&dated, former, &self.guards, now)

@@ -10,10 +10,12 @@ mod analysis;
 mod counting;
 mod desk;
 mod guard;
+mod investigations;
 mod learning;
 
 pub use analysis::{Analysis, Gauges};
 pub use counting::{Counting, Losses};
 pub use desk::{Desk, DeskDeps};
 pub use guard::Guard;
+pub use investigations::{Case, Investigations, NoSources, Sources};
 pub use learning::{Ask, LearnRoom};

@@ -6,10 +6,20 @@ use crate::config::{Config, Mode};
 use crate::respond::Deps;
 use crate::respond::tests::rig::{Rig, alert, net};
 use crate::store::{ActionFilter, Store};
-use crate::types::{ActionStatus, Mint, NewDecision};
+use crate::types::testing::investigation;
+use crate::types::{ActionStatus, Mint, NewDecision, Severity};
 use proptest::prelude::*;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
+
+/// The first case of an alert, as where nobody outside is asked.
+fn case(alert: Arc<Alert>) -> Case {
+    Case {
+        investigation: alert.source.map(|_| Arc::new(investigation(&alert, Severity::High, 0))),
+        alert,
+        revised: false,
+    }
+}
 
 struct House {
     desk: Desk<Rig>,
@@ -140,7 +150,7 @@ impl House {
             evidence_at: time::boot_now(),
             ..alert(source)
         };
-        self.desk.alerts(vec![Arc::new(seen)]).await;
+        self.desk.cases(vec![case(Arc::new(seen))]).await;
     }
 
     async fn facts(&mut self, own: &[&str]) {
@@ -317,6 +327,65 @@ async fn of_two_on_one_target_one_stays_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_learnt_later_is_carried_out_read_back_and_told() {
+    let mut house = House::open(Mode::Production).await;
+    let seen = Arc::new(Alert {
+        at: house.desk.now(),
+        evidence_at: time::boot_now(),
+        severity: Severity::High,
+        ..alert("192.0.2.1")
+    });
+    let learnt = |level, corroborated_by| Case {
+        alert: Arc::clone(&seen),
+        investigation: Some(Arc::new(investigation(&seen, level, corroborated_by))),
+        revised: true,
+    };
+    house.desk.cases(vec![case(Arc::clone(&seen))]).await;
+    let entry = |house: &House| house.rig.entry("192.0.2.1/32").map(|entry| entry.action);
+    let blocked = entry(&house).expect("an entry");
+
+    house.desk.cases(vec![learnt(Severity::Low, 0)]).await;
+    let limited = entry(&house).expect("an entry");
+    assert_ne!(blocked, limited, "a rate limit in its place");
+    house.all_agree().await;
+
+    house.desk.cases(vec![learnt(Severity::High, 2)]).await;
+    assert_eq!(entry(&house), Some(blocked), "graver again");
+    let decision = &house.store.active_decisions().await.unwrap()[0];
+    let id = investigation(&seen, Severity::High, 0).id;
+    assert_eq!(
+        (decision.investigation, decision.risk),
+        (Some(id), Some(Severity::High))
+    );
+    let found = house.store.investigation(id).await.unwrap().expect("stored");
+    assert_eq!((found.alert, found.risk.corroborated_by), (seen.id, 2));
+
+    // A milder alert whose source turns out to be a shared service: its block is lifted.
+    let scan = Arc::new(Alert {
+        id: crate::types::AlertId(uuid::Uuid::from_u128(77)),
+        severity: Severity::Medium,
+        source: Some("192.0.2.2".parse().unwrap()),
+        ..Alert::clone(&seen)
+    });
+    house.desk.cases(vec![case(Arc::clone(&scan))]).await;
+    assert!(house.rig.entry("192.0.2.2/32").is_some());
+    let lifted = Case {
+        investigation: Some(Arc::new(investigation(&scan, Severity::Low, 0))),
+        alert: scan,
+        revised: true,
+    };
+    house.desk.cases(vec![lifted]).await;
+    assert!(house.rig.entry("192.0.2.2/32").is_none(), "gone, and no probation");
+    let page = house
+        .store
+        .decisions(crate::store::DecisionFilter::default())
+        .await
+        .unwrap();
+    assert!(page.items.iter().any(|d| d.status == DecisionStatus::Lifted));
+    house.all_agree().await;
+}
+
+#[tokio::test]
 async fn a_stepped_wall_clock_does_not_make_new_evidence_old() {
     let mut house = House::open(Mode::Production).await;
     house.add("192.0.2.1/32", 60).await.unwrap();
@@ -327,7 +396,7 @@ async fn a_stepped_wall_clock_does_not_make_new_evidence_old() {
         evidence_at: time::boot_now(),
         ..alert("192.0.2.1")
     };
-    house.desk.alerts(vec![Arc::new(seen)]).await;
+    house.desk.cases(vec![case(Arc::new(seen))]).await;
     let page = house
         .store
         .decisions(crate::store::DecisionFilter::default())
@@ -469,7 +538,7 @@ fn comes_back(house: &House, source: &str, former: DecisionId) -> Arc<Alert> {
         at: house.desk.now(),
         evidence_at: time::boot_now(),
         detector: Detector::Probation,
-        severity: crate::types::Severity::Low,
+        severity: Severity::Low,
         former: Some(former),
         ..alert(source)
     })
@@ -499,7 +568,7 @@ async fn who_returns_on_probation_is_blocked_again_on_the_word_of_the_former_dec
         house.all_agree().await;
 
         let back = comes_back(&house, "192.0.2.3", first.id);
-        house.desk.alerts(vec![Arc::clone(&back)]).await;
+        house.desk.cases(vec![case(Arc::clone(&back))]).await;
         assert!(house.store.alert(back.id).await.unwrap().is_some(), "told in any case");
         let active = house.store.active_decisions().await.unwrap();
         if reapply == 0 {
@@ -523,7 +592,7 @@ async fn who_returns_on_probation_is_blocked_again_on_the_word_of_the_former_dec
         let_expire(&mut house, 61).await;
         let again = again.id;
         let back = comes_back(&house, "192.0.2.4", again);
-        house.desk.alerts(vec![back]).await;
+        house.desk.cases(vec![case(back)]).await;
         let third = &house.store.active_decisions().await.unwrap()[0];
         assert_eq!(
             third.reason,
@@ -549,7 +618,7 @@ async fn whom_a_person_released_is_watched_and_never_blocked_for_coming_back() {
     assert_eq!(entry.reapply_ns, 0);
     house.all_agree().await;
     let back = comes_back(&house, "192.0.2.1", decision.id);
-    house.desk.alerts(vec![back]).await;
+    house.desk.cases(vec![case(back)]).await;
     assert_eq!(house.store.active_decisions().await.unwrap(), []);
 
     let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;

@@ -2,13 +2,13 @@
 
 use super::Guards;
 use super::ledger::{Ledger, supernets};
-use crate::config::{Mode, ResponseConfig};
+use crate::config::{Mode, Reaction, ResponseConfig};
 use crate::types::{
-    ActionKind, Alert, CommandError, Decision, DecisionId, DecisionStatus, Detector, EvidenceClass, Mint, NewDecision,
-    Origin, Rate, Selector, Terms, Timestamp, Veto, canonical,
+    ActionKind, Alert, AlertId, Basis, CommandError, Decision, DecisionId, DecisionStatus, Detector, EvidenceClass,
+    Mint, NewDecision, Origin, Rate, Risk, Selector, Severity, Terms, Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// How long after an operator took a decision back the same address is only logged, not blocked.
@@ -51,11 +51,38 @@ pub struct Judge {
     config: ResponseConfig,
     mode: Mode,
     mint: Mint,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     /// Released target to the moment of release.
     holds: BTreeMap<IpNet, Timestamp>,
     hold_ends: BTreeSet<(Timestamp, IpNet)>,
-    latest: Timestamp,
+    pub(super) latest: Timestamp,
+    /// Alerts that led to a deed of late, in their order.
+    pub(super) acted: BTreeSet<AlertId>,
+    acted_order: VecDeque<AlertId>,
+}
+
+/// Independent groups of sources outside that make evidence more than local.
+const CORROBORATED: u32 = 2;
+
+/// Alerts remembered to have led to a deed; the oldest is forgotten.
+const ACTED: usize = 16_384;
+
+/// What a risk rests on.
+pub(super) const fn basis(risk: &Risk) -> Basis {
+    if risk.corroborated_by >= CORROBORATED {
+        Basis::IndependentSources
+    } else {
+        Basis::LocalEvidenceOnly
+    }
+}
+
+/// Why, in words; with the risk where anybody outside had a say in it.
+fn reason(alert: &Alert, risk: &Risk) -> String {
+    if risk.local_only {
+        alert.summary.clone()
+    } else {
+        format!("{}; {}", alert.summary, risk.summary)
+    }
 }
 
 impl Judge {
@@ -69,39 +96,41 @@ impl Judge {
             holds: BTreeMap::new(),
             hold_ends: BTreeSet::new(),
             latest: Timestamp::default(),
+            acted: BTreeSet::new(),
+            acted_order: VecDeque::new(),
         }
     }
 
-    /// What an alert leads to.
+    /// What an alert leads to, given the risk of its source.
     ///
     /// `None` where nobody can be named, where a decision at least as good is in force already, or where the evidence is
     /// older than a release. A decision `logged` or `vetoed` is for the record only; an `active` one with a name that is
     /// known already extends that decision.
-    pub fn judge(&mut self, alert: &Alert, guards: &Guards, now: Timestamp) -> Option<Decision> {
+    pub fn judge(&mut self, alert: &Alert, risk: &Risk, guards: &Guards, now: Timestamp) -> Option<Decision> {
         self.latest = self.latest.max(now);
         let target = canonical(IpNet::from(alert.source?));
-        let wanted = match alert.class {
-            EvidenceClass::Statistical => ActionKind::LogOnly,
-            EvidenceClass::Behaviour => self.config.action(alert.severity),
-        };
+        let wanted = self.wanted(alert, risk);
         let mut decision = Decision {
             id: self.mint.decision(now),
             at: now,
             target,
-            action: wanted,
+            action: wanted.action(),
             terms: Terms::default(),
             expires_at: None,
             simulated: self.mode == Mode::Simulation,
             origin: Origin::Detector,
             actor: alert.detector.as_str().to_owned(),
-            reason: alert.summary.clone(),
+            reason: reason(alert, risk),
             alert: Some(alert.id),
             severity: Some(alert.severity),
+            risk: Some(risk.level),
+            basis: Some(basis(risk)),
+            investigation: None,
             status: DecisionStatus::Logged,
             veto: None,
             ended_at: None,
         };
-        if wanted == ActionKind::LogOnly {
+        if wanted == Reaction::LogOnly {
             return Some(decision);
         }
         if let Err(veto) = self.permitted(target, guards) {
@@ -123,13 +152,63 @@ impl Judge {
                 return Some(decision);
             }
         }
-        if wanted == ActionKind::RedirectToHoneypot && !self.config.honeypot.serves(&target) {
-            decision.action = ActionKind::BlockIp;
-            decision.reason = format!("blocked, because its family has no honeypot: {}", alert.summary);
+        let (action, instead) = self.carried(wanted, &target);
+        decision.action = action;
+        if let Some(why) = instead {
+            decision.reason = format!("{why}: {}", decision.reason);
         }
         decision.terms = self.terms(decision.action, None, None);
-        let end = now.after(self.config.duration.min(self.config.max_duration));
-        self.enact(decision, end)
+        let end = now.after(self.length(risk));
+        let decision = self.enact(decision, end)?;
+        self.acted_on(alert.id);
+        Some(decision)
+    }
+
+    /// What the matrix asks for. Statistical evidence acts only where two independent sources outside agree.
+    pub(super) fn wanted(&self, alert: &Alert, risk: &Risk) -> Reaction {
+        let acts = alert.class == EvidenceClass::Behaviour || risk.corroborated_by >= CORROBORATED;
+        if acts {
+            self.config.matrix.reaction(alert.severity, risk.level)
+        } else {
+            Reaction::LogOnly
+        }
+    }
+
+    /// The action by which a reaction is carried out on a target, and why where it is another than was asked for.
+    pub(super) fn carried(&self, wanted: Reaction, target: &IpNet) -> (ActionKind, Option<&'static str>) {
+        match wanted {
+            Reaction::IsolateContainer => (
+                ActionKind::BlockIp,
+                Some("blocked, because no container engine is configured"),
+            ),
+            Reaction::RedirectToHoneypot if !self.config.honeypot.serves(target) => {
+                (ActionKind::BlockIp, Some("blocked, because its family has no honeypot"))
+            }
+            wanted => (wanted.action(), None),
+        }
+    }
+
+    /// How long a decision by a detector lasts.
+    fn length(&self, risk: &Risk) -> Duration {
+        let agreed = risk.corroborated_by >= CORROBORATED && risk.level == Severity::High;
+        let length = if agreed {
+            self.config.corroborated_duration.max(self.config.duration)
+        } else {
+            self.config.duration
+        };
+        length.min(self.config.max_duration)
+    }
+
+    /// Remembers that an alert led to a deed.
+    fn acted_on(&mut self, alert: AlertId) {
+        if self.acted.insert(alert) {
+            self.acted_order.push_back(alert);
+        }
+        if self.acted_order.len() > ACTED
+            && let Some(oldest) = self.acted_order.pop_front()
+        {
+            self.acted.remove(&oldest);
+        }
     }
 
     /// Puts an automatic decision in force until `end`, or longer where the one on its target lasts longer; `None` where
@@ -159,6 +238,7 @@ impl Judge {
             decision.at = standing.at;
             decision.expires_at = standing.expires_at.max(Some(end));
             decision.severity = standing.severity.max(decision.severity);
+            decision.risk = standing.risk.max(decision.risk);
             if standing.origin == Origin::Operator {
                 // What a person chose is lengthened, never overruled.
                 decision.action = standing.action;
@@ -211,7 +291,7 @@ impl Judge {
     }
 
     /// What an action is carried out with; what the wish leaves open is as configured.
-    fn terms(&self, action: ActionKind, rate: Option<Rate>, egress: Option<bool>) -> Terms {
+    pub(super) fn terms(&self, action: ActionKind, rate: Option<Rate>, egress: Option<bool>) -> Terms {
         Terms {
             rate: (action == ActionKind::RateLimit).then(|| rate.unwrap_or(self.config.rate_limit)),
             egress: action == ActionKind::BlockIp && egress.unwrap_or(self.config.block_egress),
@@ -268,6 +348,9 @@ impl Judge {
             reason: wish.reason.clone(),
             alert: standing.and_then(|d| d.alert),
             severity: standing.and_then(|d| d.severity),
+            risk: standing.and_then(|d| d.risk),
+            basis: None,
+            investigation: standing.and_then(|d| d.investigation),
             status: DecisionStatus::Active,
             veto: None,
             ended_at: None,
@@ -419,7 +502,7 @@ impl Judge {
         guards.check(target)
     }
 
-    fn end(&mut self, id: DecisionId, status: DecisionStatus, now: Timestamp) -> Option<Decision> {
+    pub(super) fn end(&mut self, id: DecisionId, status: DecisionStatus, now: Timestamp) -> Option<Decision> {
         let mut decision = self.ledger.take(id)?;
         decision.status = status;
         decision.ended_at = Some(now);

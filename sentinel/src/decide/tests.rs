@@ -1,9 +1,11 @@
 //! The judge against a model, and against whatever anybody may ask of it.
 
 use super::*;
-use crate::config::Config;
-use crate::types::Protected;
+use crate::config::{Config, Matrix, Reaction};
+use crate::decide::Revision;
+use crate::types::testing::risk;
 use crate::types::{AlertId, Detector, Family, Ktime, Severity};
+use crate::types::{Basis, Protected};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,6 +34,13 @@ fn alert(source: &str, severity: Severity, seconds: i64) -> Alert {
         sensor: "test".into(),
         former: None,
         explanation: None,
+    }
+}
+
+impl Judge {
+    /// As where nobody outside is asked.
+    fn judge_local(&mut self, alert: &Alert, guards: &Guards, now: Timestamp) -> Option<Decision> {
+        self.judge(alert, &risk(alert.severity, 0), guards, now)
     }
 }
 
@@ -64,7 +73,7 @@ fn guards() -> Guards {
 fn an_alert_becomes_a_block_with_an_end() {
     for (mode, simulated) in [(Mode::Simulation, true), (Mode::Production, false)] {
         let d = judge(mode)
-            .judge(&alert("192.0.2.1", Severity::Medium, 0), &guards(), at(0))
+            .judge_local(&alert("192.0.2.1", Severity::Medium, 0), &guards(), at(0))
             .unwrap();
         assert_eq!(
             (d.status, d.action, d.simulated),
@@ -79,7 +88,7 @@ fn an_alert_becomes_a_block_with_an_end() {
 #[test]
 fn what_must_not_act_does_not() {
     let mut judge = judge(Mode::Production);
-    let mut decide = |alert: Alert| judge.judge(&alert, &guards(), at(0));
+    let mut decide = |alert: Alert| judge.judge_local(&alert, &guards(), at(0));
     let low = decide(alert("192.0.2.1", Severity::Low, 0)).unwrap();
     assert_eq!(
         (low.status, low.action, low.expires_at),
@@ -109,15 +118,15 @@ fn what_must_not_act_does_not() {
 fn a_repetition_extends_under_the_same_name_and_never_shortens() {
     let mut judge = judge(Mode::Production);
     let first = judge
-        .judge(&alert("192.0.2.1", Severity::Medium, 0), &guards(), at(0))
+        .judge_local(&alert("192.0.2.1", Severity::Medium, 0), &guards(), at(0))
         .unwrap();
     assert_eq!(
-        judge.judge(&alert("192.0.2.1", Severity::High, 1), &guards(), at(1)),
+        judge.judge_local(&alert("192.0.2.1", Severity::High, 1), &guards(), at(1)),
         None,
         "as good already"
     );
     let longer = judge
-        .judge(&alert("192.0.2.1", Severity::High, 60), &guards(), at(60))
+        .judge_local(&alert("192.0.2.1", Severity::High, 60), &guards(), at(60))
         .unwrap();
     assert_eq!(
         (longer.id, longer.at, longer.expires_at),
@@ -129,7 +138,7 @@ fn a_repetition_extends_under_the_same_name_and_never_shortens() {
         .unwrap();
     assert_ne!(person.id, first.id);
     assert_eq!(
-        judge.judge(&alert("192.0.2.9", Severity::High, 62), &guards(), at(62)),
+        judge.judge_local(&alert("192.0.2.9", Severity::High, 62), &guards(), at(62)),
         None,
         "the prefix covers it"
     );
@@ -151,19 +160,19 @@ fn a_repetition_extends_under_the_same_name_and_never_shortens() {
 fn whom_a_person_released_is_left_alone_for_a_while() {
     let mut judge = judge(Mode::Production);
     judge
-        .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
+        .judge_local(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
         .unwrap();
     let target = Selector::Target("192.0.2.1/32".parse().unwrap());
     let deleted = judge.delete(&target, false, at(10));
     assert_eq!((deleted.len(), deleted[0].status), (1, DecisionStatus::Deleted));
     assert_eq!(judge.delete(&target, false, at(10)), []);
     assert_eq!(
-        judge.judge(&alert("192.0.2.1", Severity::High, 9), &guards(), at(11)),
+        judge.judge_local(&alert("192.0.2.1", Severity::High, 9), &guards(), at(11)),
         None,
         "old evidence"
     );
     let held = judge
-        .judge(&alert("192.0.2.1", Severity::High, 12), &guards(), at(12))
+        .judge_local(&alert("192.0.2.1", Severity::High, 12), &guards(), at(12))
         .unwrap();
     assert_eq!(held.status, DecisionStatus::Logged);
     assert!(
@@ -173,10 +182,10 @@ fn whom_a_person_released_is_left_alone_for_a_while() {
     );
     let mut slow = alert("192.0.2.1", Severity::High, 70);
     slow.detector = Detector::SlowScan;
-    let held = judge.judge(&slow, &guards(), at(70)).unwrap();
+    let held = judge.judge_local(&slow, &guards(), at(70)).unwrap();
     assert_eq!(held.status, DecisionStatus::Logged, "it looks back for hours");
     let again = judge
-        .judge(&alert("192.0.2.1", Severity::High, 70), &guards(), at(70))
+        .judge_local(&alert("192.0.2.1", Severity::High, 70), &guards(), at(70))
         .unwrap();
     assert_eq!(again.status, DecisionStatus::Active);
     judge.delete(&Selector::All, false, at(80));
@@ -188,7 +197,7 @@ fn whom_a_person_released_is_left_alone_for_a_while() {
         DecisionStatus::Active
     );
     let escalated = judge
-        .judge(&alert("192.0.2.1", Severity::High, 82), &guards(), at(82))
+        .judge_local(&alert("192.0.2.1", Severity::High, 82), &guards(), at(82))
         .unwrap();
     assert_eq!(
         escalated.status,
@@ -231,10 +240,10 @@ fn wishes_are_checked() {
 fn a_restart_keeps_what_holds_and_a_new_mode_never_enforces_the_simulated() {
     let mut before = judge(Mode::Simulation);
     let simulated = before
-        .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
+        .judge_local(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
         .unwrap();
     let logged = before
-        .judge(&alert("192.0.2.2", Severity::Low, 0), &guards(), at(0))
+        .judge_local(&alert("192.0.2.2", Severity::Low, 0), &guards(), at(0))
         .unwrap();
     let inside = Decision {
         target: "10.0.1.1/32".parse().unwrap(),
@@ -251,7 +260,7 @@ fn a_restart_keeps_what_holds_and_a_new_mode_never_enforces_the_simulated() {
     );
     assert!(after.active().all(|d| d.simulated));
     let real = after
-        .judge(&alert("192.0.2.1", Severity::High, 2), &guards(), at(2))
+        .judge_local(&alert("192.0.2.1", Severity::High, 2), &guards(), at(2))
         .unwrap();
     assert_eq!(
         (real.id, real.simulated),
@@ -268,7 +277,9 @@ fn a_restart_keeps_what_holds_and_a_new_mode_never_enforces_the_simulated() {
 /// What may happen to a judge.
 #[derive(Clone, Debug)]
 enum Step {
-    Alert(u8, Severity, bool),
+    Alert(u8, Severity, bool, Severity, u32),
+    /// More is known about the latest alert of a host.
+    Revise(u8, Severity, u32),
     Wish(u8, u8, u16, ActionKind),
     Delete(u8, u8),
     DeleteAll,
@@ -279,7 +290,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let severity = prop::sample::select(vec![Severity::Low, Severity::Medium, Severity::High]);
     prop_oneof![
-        4 => (any::<u8>(), severity, any::<bool>()).prop_map(|(host, s, b)| Step::Alert(host % 32, s, b)),
+        4 => (any::<u8>(), severity.clone(), any::<bool>(), severity.clone(), 0_u32..4)
+            .prop_map(|(host, s, b, risk, agree)| Step::Alert(host % 32, s, b, risk, agree)),
+        3 => (any::<u8>(), severity, 0_u32..4).prop_map(|(host, risk, agree)| Step::Revise(host % 32, risk, agree)),
         3 => (any::<u8>(), 0u8..=32, 0u16..5000, prop::sample::select(&ActionKind::ALL[..]))
             .prop_map(|(host, len, secs, action)| Step::Wish(host % 32, len, secs, action)),
         2 => (any::<u8>(), 24u8..=32).prop_map(|(host, len)| Step::Delete(host % 32, len)),
@@ -289,10 +302,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Each severity answered with another action, and the milder one where the risk is low.
+fn graded_matrix() -> Matrix {
+    use Reaction::{BlockIp, LogOnly, RateLimit, RedirectToHoneypot};
+    Matrix([
+        [LogOnly, RateLimit, RateLimit],
+        [LogOnly, RedirectToHoneypot, RedirectToHoneypot],
+        [RateLimit, BlockIp, BlockIp],
+    ])
+}
+
 /// A judge that answers each severity with another action.
 fn graded(mode: Mode) -> Judge {
     let mut config = Config::default().response;
-    (config.low, config.medium) = (ActionKind::RateLimit, ActionKind::RedirectToHoneypot);
+    config.matrix = graded_matrix();
     config.honeypot.v4 = Some(crate::config::Decoy {
         address: None,
         port: 2222,
@@ -313,15 +336,19 @@ proptest! {
         let mode = if production { Mode::Production } else { Mode::Simulation };
         let (mut judge, guards) = (graded(mode), guards());
         let mut model: BTreeMap<IpNet, (DecisionId, Timestamp)> = BTreeMap::new();
+        let (mut alerts, mut latest) = (0_u128, BTreeMap::new());
         let mut now = at(0);
         for step in steps {
             match step {
-                Step::Alert(n, severity, behaviour) => {
+                Step::Alert(n, severity, behaviour, level, agree) => {
                     let class = if behaviour { EvidenceClass::Behaviour } else { EvidenceClass::Statistical };
-                    let alert = Alert { source: Some(host(n)), at: now, class, ..alert("10.0.0.1", severity, 0) };
+                    let (id, known) = (AlertId(uuid::Uuid::from_u128(alerts)), risk(level, agree));
+                    let alert = Alert { id, source: Some(host(n)), at: now, class, ..alert("10.0.0.1", severity, 0) };
+                    alerts += 1;
+                    latest.insert(n, alert.clone());
                     let around: Vec<Decision> =
                         judge.active().filter(|d| d.target.contains(&host(n))).cloned().collect();
-                    if let Some(d) = judge.judge(&alert, &guards, now)
+                    if let Some(d) = judge.judge(&alert, &known, &guards, now)
                         && d.status == DecisionStatus::Active
                     {
                         let own = around.iter().find(|a| a.target == d.target);
@@ -331,10 +358,31 @@ proptest! {
                         }
                         prop_assert_eq!(d.terms.rate.is_some(), d.action == ActionKind::RateLimit);
                         prop_assert!(d.terms.watch_until > d.expires_at);
-                        prop_assert!(behaviour, "statistics never act");
+                        prop_assert!(behaviour || agree >= 2, "statistics never act alone");
                         let end = d.expires_at.unwrap();
                         if let Some((id, before)) = model.insert(d.target, (d.id, end)) {
                             prop_assert!(id == d.id && before <= end, "extended under its name");
+                        }
+                    }
+                }
+                Step::Revise(n, level, agree) => {
+                    let Some(alert) = latest.get(&n) else { continue };
+                    let before = judge.active().find(|d| d.target.addr() == host(n) && d.target.prefix_len() == 32).cloned();
+                    match judge.revise(alert, &risk(level, agree), &guards, now) {
+                        None => {}
+                        Some(Revision::Lifted(d)) => {
+                            prop_assert_eq!((d.status, d.alert, d.origin), (DecisionStatus::Lifted, Some(alert.id), Origin::Detector));
+                            prop_assert_eq!(model.remove(&d.target).map(|(id, _)| id), Some(d.id));
+                        }
+                        Some(Revision::Changed(d)) => {
+                            prop_assert!(alert.class == EvidenceClass::Behaviour || agree >= 2);
+                            prop_assert_eq!(d.terms.rate.is_some(), d.action == ActionKind::RateLimit);
+                            if let Some(before) = before {
+                                prop_assert!(before.origin == Origin::Detector && before.id == d.id);
+                                prop_assert!(before.expires_at <= d.expires_at, "never shortened");
+                                prop_assert!(d.action >= before.action || before.alert == Some(alert.id));
+                            }
+                            model.insert(d.target, (d.id, d.expires_at.unwrap()));
                         }
                     }
                 }
@@ -388,8 +436,7 @@ fn configured(change: impl FnOnce(&mut ResponseConfig)) -> Judge {
 #[test]
 fn severity_leads_to_the_configured_action_with_its_terms() {
     let mut judge = configured(|c| {
-        c.low = ActionKind::RateLimit;
-        c.medium = ActionKind::RedirectToHoneypot;
+        c.matrix.0[0][0] = Reaction::RateLimit;
         c.block_egress = true;
         c.honeypot.v4 = Some(crate::config::Decoy {
             address: None,
@@ -397,7 +444,11 @@ fn severity_leads_to_the_configured_action_with_its_terms() {
         });
         c.reapply = Duration::from_mins(10);
     });
-    let mut decide = |source, severity| judge.judge(&alert(source, severity, 0), &guards(), at(0)).unwrap();
+    let mut decide = |source, severity| {
+        judge
+            .judge_local(&alert(source, severity, 0), &guards(), at(0))
+            .unwrap()
+    };
     let limited = decide("192.0.2.1", Severity::Low);
     assert_eq!(limited.action, ActionKind::RateLimit);
     assert_eq!(limited.terms.rate, Some(Config::default().response.rate_limit));
@@ -421,8 +472,9 @@ fn severity_leads_to_the_configured_action_with_its_terms() {
 
 #[test]
 fn evidence_makes_it_graver_never_milder_and_overrules_no_person() {
-    let mut judge = configured(|c| c.low = ActionKind::RateLimit);
-    let mut decide = |severity, seconds| judge.judge(&alert("192.0.2.1", severity, seconds), &guards(), at(seconds));
+    let mut judge = configured(|c| c.matrix.0[0][0] = Reaction::RateLimit);
+    let mut decide =
+        |severity, seconds| judge.judge_local(&alert("192.0.2.1", severity, seconds), &guards(), at(seconds));
     let limited = decide(Severity::Low, 0).unwrap();
     let blocked = decide(Severity::High, 1).unwrap();
     assert_eq!(
@@ -437,7 +489,7 @@ fn evidence_makes_it_graver_never_milder_and_overrules_no_person() {
         .operator(&wish("198.51.100.0/24", 600), &guards(), at(61))
         .unwrap();
     let inside = judge
-        .judge(&alert("198.51.100.1", Severity::Low, 62), &guards(), at(62))
+        .judge_local(&alert("198.51.100.1", Severity::Low, 62), &guards(), at(62))
         .unwrap();
     assert_eq!(
         inside.action,
@@ -459,7 +511,7 @@ fn evidence_makes_it_graver_never_milder_and_overrules_no_person() {
     let person = judge.operator(&limit, &guards(), at(70)).unwrap();
     assert_eq!(person.action, ActionKind::RateLimit, "a person may");
     let after = judge
-        .judge(&alert("192.0.2.1", Severity::High, 71), &guards(), at(71))
+        .judge_local(&alert("192.0.2.1", Severity::High, 71), &guards(), at(71))
         .unwrap();
     assert_eq!((after.action, after.terms.rate), (ActionKind::RateLimit, Some(rate)));
     assert_eq!(after.expires_at, Some(at(71 + 4 * 3600)));
@@ -522,9 +574,94 @@ fn parameters_that_do_not_belong_together_are_refused() {
 fn without_probation_nothing_is_watched() {
     let mut judge = configured(|c| c.probation = Duration::ZERO);
     let decision = judge
-        .judge(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
+        .judge_local(&alert("192.0.2.1", Severity::High, 0), &guards(), at(0))
         .unwrap();
     assert_eq!(decision.terms.watch_until, None);
     let gone = judge.delete(&Selector::All, false, at(1));
     assert_eq!(gone[0].terms.watch_until, None);
+}
+
+#[test]
+fn what_is_learnt_later_makes_it_graver_longer_milder_or_lifts_it() {
+    let id = |n| AlertId(uuid::Uuid::from_u128(n));
+    let named = |n, source, severity, class| Alert {
+        id: id(n),
+        class,
+        ..alert(source, severity, 0)
+    };
+    let mut judge = configured(|_| ());
+    let (high, low) = (Severity::High, Severity::Low);
+
+    // Statistical: logged, until two independent sources outside agree.
+    let odd = named(1, "192.0.2.1", Severity::Medium, EvidenceClass::Statistical);
+    let logged = judge.judge(&odd, &risk(high, 0), &guards(), at(0)).unwrap();
+    assert_eq!(
+        (logged.status, logged.basis),
+        (DecisionStatus::Logged, Some(Basis::LocalEvidenceOnly))
+    );
+    assert_eq!(judge.revise(&odd, &risk(high, 1), &guards(), at(1)), None);
+    let Some(Revision::Changed(blocked)) = judge.revise(&odd, &risk(high, 2), &guards(), at(2)) else {
+        panic!("not blocked");
+    };
+    assert_eq!(
+        (blocked.action, blocked.basis, blocked.expires_at),
+        (
+            ActionKind::BlockIp,
+            Some(Basis::IndependentSources),
+            Some(at(2 + 86_400))
+        )
+    );
+
+    // Blocked here, then known to be a shared service: lifted; and that stays so.
+    let scan = named(2, "192.0.2.2", Severity::Medium, EvidenceClass::Behaviour);
+    let block = judge
+        .judge(&scan, &risk(Severity::Medium, 0), &guards(), at(3))
+        .unwrap();
+    let Some(Revision::Lifted(lifted)) = judge.revise(&scan, &risk(low, 0), &guards(), at(4)) else {
+        panic!("not lifted");
+    };
+    assert_eq!((lifted.id, lifted.status), (block.id, DecisionStatus::Lifted));
+    assert!(
+        lifted.reason.contains("low risk") && lifted.reason.contains("it scanned"),
+        "{}",
+        lifted.reason
+    );
+    assert_eq!(
+        judge.revise(&scan, &risk(high, 2), &guards(), at(5)),
+        None,
+        "it is over"
+    );
+
+    // High severity and little risk: a rate limit instead.
+    let flood = named(3, "192.0.2.3", high, EvidenceClass::Behaviour);
+    let block = judge.judge(&flood, &risk(high, 0), &guards(), at(6)).unwrap();
+    let Some(Revision::Changed(milder)) = judge.revise(&flood, &risk(low, 0), &guards(), at(7)) else {
+        panic!("not milder");
+    };
+    assert_eq!(
+        (milder.id, milder.action, milder.expires_at),
+        (block.id, ActionKind::RateLimit, block.expires_at)
+    );
+    assert!(milder.terms.rate.is_some() && milder.reason.starts_with("made milder"));
+    let Some(Revision::Changed(graver)) = judge.revise(&flood, &risk(high, 2), &guards(), at(8)) else {
+        panic!("not graver");
+    };
+    assert_eq!(
+        (graver.id, graver.action, graver.terms.rate),
+        (block.id, ActionKind::BlockIp, None)
+    );
+
+    // A later alert of its own, and a person: neither is undone by what is learnt of the first.
+    let first = named(4, "192.0.2.4", high, EvidenceClass::Behaviour);
+    let later = Alert {
+        at: at(1_000),
+        ..named(5, "192.0.2.4", high, EvidenceClass::Behaviour)
+    };
+    judge.judge(&first, &risk(high, 0), &guards(), at(9)).unwrap();
+    judge.judge(&later, &risk(high, 0), &guards(), at(1_000)).unwrap();
+    assert_eq!(judge.revise(&first, &risk(low, 0), &guards(), at(1_001)), None);
+    judge
+        .operator(&wish("192.0.2.4/32", 600), &guards(), at(1_002))
+        .unwrap();
+    assert_eq!(judge.revise(&later, &risk(low, 0), &guards(), at(1_003)), None);
 }

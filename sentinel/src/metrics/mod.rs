@@ -8,7 +8,7 @@ mod collect;
 #[cfg(test)]
 mod tests;
 
-use crate::types::{Alert, Decision, Health, Stats, Veto};
+use crate::types::{Alert, Decision, Health, InvestigationState, Stats, Veto};
 use collect::{Dropped, HealthCollector, StatsCollector};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -76,6 +76,13 @@ pub struct OriginLabels {
     pub origin: &'static str,
 }
 
+/// Labels of `sentinel_investigations_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabels {
+    /// [`crate::types::InvestigationState::as_str`].
+    pub state: &'static str,
+}
+
 /// Labels of `sentinel_model_flows_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LevelLabels {
@@ -117,6 +124,8 @@ pub struct Metrics {
     pub decisions_watched: Gauge,
     /// `sentinel_decisions_total`.
     pub decisions: Family<DecisionLabels, Counter>,
+    /// `sentinel_investigations_total`: alerts about somebody, by how far looking into them got.
+    pub investigations: Family<StateLabels, Counter>,
     /// `sentinel_guard_vetoes_total`.
     pub guard_vetoes: Family<GuardLabels, Counter>,
     /// `sentinel_actions_reverted_total`.
@@ -155,6 +164,7 @@ impl Metrics {
             decisions_active: Family::default(),
             decisions_watched: Gauge::default(),
             decisions: Family::default(),
+            investigations: Family::default(),
             guard_vetoes: Family::default(),
             actions_reverted: Family::default(),
             enforcement_drift: Gauge::default(),
@@ -191,6 +201,11 @@ impl Metrics {
             self.decisions_watched.clone(),
         );
         r.register("decisions", "Decisions taken", self.decisions.clone());
+        r.register(
+            "investigations",
+            "Alerts about somebody, by how far looking into them got",
+            self.investigations.clone(),
+        );
         r.register(
             "guard_vetoes",
             "Decisions refused by a guard",
@@ -270,13 +285,19 @@ impl Metrics {
         let labels = DecisionLabels {
             action: decision.action.as_str(),
             severity: decision.severity.map_or("none", |s| s.as_str()),
-            risk: "unknown",
+            risk: decision.risk.map_or("unknown", |risk| risk.as_str()),
             simulated: if decision.simulated { "true" } else { "false" },
         };
         self.decisions.get_or_create(&labels).inc();
         if let Some(veto) = &decision.veto {
             self.veto(veto);
         }
+    }
+
+    /// Counts an investigation that is over.
+    pub fn investigated(&self, state: InvestigationState) {
+        let state = state.as_str();
+        self.investigations.get_or_create(&StateLabels { state }).inc();
     }
 
     /// Counts a guard's refusal.

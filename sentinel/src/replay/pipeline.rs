@@ -2,11 +2,12 @@
 
 use super::pace::{Pace, STEP, STEPS, Stamp};
 use super::{ModelFlows, ModelGate, Summary};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, SeverityThresholds};
 use crate::decide::{Guards, Judge};
 use crate::detect::Detectors;
 use crate::export::eve;
 use crate::flow::{FlowTable, Observation};
+use crate::investigate::{Recent, Weigher, risk};
 use crate::model::Model;
 use crate::respond::{Enforcer, entry_of};
 use crate::types::{Alert, Clock, Decision, DecisionId, DecisionStatus, Ktime, Mint, Protected, Timestamp};
@@ -43,6 +44,8 @@ pub struct Pipeline {
     table: FlowTable,
     detectors: Detectors,
     guards: Guards,
+    recent: Recent,
+    risk_thresholds: SeverityThresholds,
     judge: Judge,
     clock: Clock,
     idle_timeout: Duration,
@@ -83,6 +86,8 @@ impl Pipeline {
             table: FlowTable::new(&config.flow),
             detectors: Detectors::new(&whole(config), clock, Mint::Counted(0), "pcap"),
             guards: Guards::new(protected),
+            recent: Recent::default(),
+            risk_thresholds: config.risk_thresholds,
             judge: Judge::new(&config.response, config.mode, Mint::Counted(0)),
             clock,
             idle_timeout: config.flow.idle_timeout,
@@ -248,7 +253,10 @@ impl Pipeline {
     fn alert(&mut self, alert: Alert, now: Ktime) {
         *self.summary.alerts.entry(alert.detector.as_str()).or_default() += 1;
         *self.summary.severities.entry(alert.severity.as_str()).or_default() += 1;
-        let decision = self.judge.judge(&alert, &self.guards, self.clock.wall(now));
+        let now = self.clock.wall(now);
+        let local = self.recent.take(&alert);
+        let risk = risk(&local, &[], &Weigher::new(), &self.risk_thresholds, now);
+        let decision = self.judge.judge(&alert, &risk, &self.guards, now);
         self.events.push(eve::Event::alert(&alert, decision.as_ref()));
         self.alerts.push(alert);
         if let Some(decision) = decision {

@@ -142,7 +142,7 @@ async fn keep(store: Store, metrics: Arc<Metrics>, records: Vec<Record>) -> Refu
             Record::Decision(decision) => {
                 refused.decisions.insert(decision.id);
             }
-            Record::Action(_) | Record::Audit { .. } => {}
+            Record::Action(_) | Record::Investigation(_) | Record::Audit { .. } => {}
         }
     }
     refused

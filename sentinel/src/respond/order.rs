@@ -1,6 +1,6 @@
 //! What the responder is told to do.
 
-use crate::types::{Alert, CommandError, Decision, Ktime};
+use crate::types::{Alert, CommandError, Decision, Investigation, Ktime};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -15,6 +15,8 @@ pub enum Cause {
     Guard,
     /// Another decision on the same target took its place.
     Superseded,
+    /// What was found out about its target later spoke for it.
+    Revised,
 }
 
 impl Cause {
@@ -25,6 +27,7 @@ impl Cause {
             Self::Operator => "operator",
             Self::Guard => "guard",
             Self::Superseded => "superseded",
+            Self::Revised => "revised",
         }
     }
 }
@@ -38,6 +41,8 @@ impl Cause {
 pub enum Order {
     /// Remember an alert that leads to nothing.
     Note(Arc<Alert>),
+    /// Remember what was found out.
+    Learn(Arc<Investigation>),
     /// Carry out a decision; also the way a vetoed or log-only decision is remembered.
     Apply {
         /// The decision.

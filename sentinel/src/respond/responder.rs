@@ -7,7 +7,7 @@ use super::tidings::{Tidings, action_verb, audit_verb, log};
 use super::{EnforceError, Enforcer, Order};
 use crate::bus::Bus;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Record, Store};
 use crate::types::{
     Action, ActionKind, ActionStatus, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus, Event,
     Ktime, Mint, Timestamp, canonical,
@@ -94,6 +94,7 @@ impl<E: Enforcer> Responder<E> {
         for (order, intent) in orders.into_iter().zip(intents) {
             match order {
                 Order::Note(alert) => tidings.tell_alert(alert, &refused),
+                Order::Learn(investigation) => tidings.events.push(Event::Investigation(investigation)),
                 Order::Apply {
                     decision,
                     alert,
@@ -129,6 +130,11 @@ impl<E: Enforcer> Responder<E> {
                 Order::Note(alert) => {
                     self.metrics.alert(alert);
                     before.alert(alert);
+                    None
+                }
+                Order::Learn(investigation) => {
+                    let record = Record::Investigation(Arc::clone(investigation));
+                    before.records.push(record);
                     None
                 }
                 Order::Apply { decision, alert, .. } => {
@@ -378,9 +384,7 @@ impl<E: Enforcer> Responder<E> {
             };
             action.expires_at = decision.expires_at;
             // Whether it is simulated may have changed with the mode.
-            tidings
-                .records
-                .push(crate::store::Record::Decision(Arc::new(decision.clone())));
+            tidings.records.push(Record::Decision(Arc::new(decision.clone())));
             if let Err(error) = self.install(decision, action, None, AGAIN, now, &mut tidings) {
                 tracing::error!(%error, "a decision of the earlier run was not restored");
             }

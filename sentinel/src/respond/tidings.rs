@@ -60,6 +60,10 @@ pub(super) fn log(event: &Event) {
             let (detector, severity) = (alert.detector.as_str(), alert.severity.as_str());
             tracing::info!(id = %alert.id, detector, severity, score = alert.score, "alert: {}", alert.summary);
         }
+        Event::Investigation(found) => {
+            let state = found.state.as_str();
+            tracing::info!(id = %found.id, alert = %found.alert, ip = %found.ip, state, "investigation: {}", found.risk.summary);
+        }
         Event::Decision(decision) => {
             tracing::debug!(id = %decision.id, target_net = %decision.target, status = ?decision.status, "decision");
         }

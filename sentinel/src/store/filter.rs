@@ -2,7 +2,10 @@
 
 use super::insert::{range, word};
 use super::{AuditEntry, StoreError};
-use crate::types::{Action, ActionStatus, Alert, Decision, DecisionId, DecisionStatus, Detector, Severity, Timestamp};
+use crate::types::{
+    Action, ActionStatus, Alert, AlertId, Decision, DecisionId, DecisionStatus, Detector, Investigation, Severity,
+    Timestamp,
+};
 use ipnet::IpNet;
 use rusqlite::types::Value;
 
@@ -44,6 +47,19 @@ pub struct AlertFilter {
     pub severity: Vec<Severity>,
     /// Any of these; empty for all.
     pub detector: Vec<Detector>,
+}
+
+/// Narrows the list of investigations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InvestigationFilter {
+    /// Which part.
+    pub window: Window,
+    /// Address within this prefix.
+    pub ip: Option<IpNet>,
+    /// Of this alert.
+    pub alert: Option<AlertId>,
+    /// Any of these risks; empty for all.
+    pub level: Vec<Severity>,
 }
 
 /// Narrows the list of decisions.
@@ -193,6 +209,33 @@ impl Query for AlertFilter {
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Alert> {
+        from_json(row, 1)
+    }
+}
+
+impl Query for InvestigationFilter {
+    type Item = Investigation;
+    const TABLE: &'static str = "investigations";
+
+    fn window(&self) -> &Window {
+        &self.window
+    }
+
+    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
+        if let Some(net) = self.ip {
+            let (low, high) = range(net);
+            clauses.and(
+                "ip BETWEEN ? AND ?",
+                [Value::Blob(low.to_vec()), Value::Blob(high.to_vec())],
+            );
+        }
+        if let Some(id) = self.alert {
+            clauses.and("alert = ?", [Value::Blob(id.0.as_bytes().to_vec())]);
+        }
+        clauses.any_of("level", &self.level)
+    }
+
+    fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Investigation> {
         from_json(row, 1)
     }
 }

@@ -1,7 +1,7 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
 use super::{Record, audit::Head};
-use crate::types::{Action, Alert, Decision, DecisionStatus};
+use crate::types::{Action, Alert, Decision, DecisionStatus, Investigation};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
 use std::net::IpAddr;
@@ -10,6 +10,7 @@ use std::net::IpAddr;
 pub(super) fn insert(connection: &Connection, head: &mut Head, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::Alert(alert) => insert_alert(connection, alert),
+        Record::Investigation(investigation) => upsert_investigation(connection, investigation),
         Record::Decision(decision) => upsert_decision(connection, decision),
         Record::Action(action) => upsert_action(connection, action),
         Record::Audit {
@@ -42,6 +43,24 @@ fn insert_alert(connection: &Connection, alert: &Alert) -> rusqlite::Result<()> 
             alert.detector.as_str(),
             alert.severity.as_str(),
             json(alert)?,
+        ])?;
+    Ok(())
+}
+
+fn upsert_investigation(connection: &Connection, found: &Investigation) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO investigations (id, at, ip, alert, state, level, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (id) DO UPDATE SET state = excluded.state, level = excluded.level, json = excluded.json",
+        )?
+        .execute(params![
+            found.id.0.as_bytes(),
+            found.at.0,
+            ordered(found.ip),
+            found.alert.0.as_bytes(),
+            found.state.as_str(),
+            found.risk.level.as_str(),
+            json(found)?,
         ])?;
     Ok(())
 }

@@ -18,10 +18,12 @@ mod writer;
 
 pub use audit::{AuditEntry, AuditVerdict};
 pub use error::StoreError;
-pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, PAGE_MAX, Page, Window};
+pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, InvestigationFilter, PAGE_MAX, Page, Window};
 pub use writer::Writer;
 
-use crate::types::{Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Timestamp};
+use crate::types::{
+    Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Investigation, InvestigationId, Timestamp,
+};
 use read::Readers;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -41,6 +43,8 @@ const QUEUE: usize = 16_384;
 pub enum Record {
     /// Inserted; one that is there already is left as it is.
     Alert(Arc<Alert>),
+    /// Inserted, or updated by its identifier.
+    Investigation(Arc<Investigation>),
     /// Inserted, or updated by its identifier.
     Decision(Arc<Decision>),
     /// Inserted, or updated by its identifier.
@@ -213,6 +217,24 @@ impl Store {
     /// [`StoreError::Read`]; so for every look-up.
     pub async fn alert(&self, id: AlertId) -> Result<Option<Alert>, StoreError> {
         self.readers.with(move |c| read::by_id::<AlertFilter>(c, id.0)).await
+    }
+
+    /// A page of investigations.
+    ///
+    /// # Errors
+    /// As [`Store::alerts`].
+    pub async fn investigations(&self, filter: InvestigationFilter) -> Result<Page<Investigation>, StoreError> {
+        self.readers.with(move |c| read::page(c, &filter)).await
+    }
+
+    /// One investigation.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn investigation(&self, id: InvestigationId) -> Result<Option<Investigation>, StoreError> {
+        self.readers
+            .with(move |c| read::by_id::<InvestigationFilter>(c, id.0))
+            .await
     }
 
     /// A page of decisions.

@@ -3,6 +3,7 @@
 mod links;
 
 use super::*;
+use crate::types::testing::investigation;
 use crate::types::{
     ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, Mint, Origin, Severity, Terms,
 };
@@ -49,6 +50,9 @@ fn decision(mint: &mut Mint, second: i64, target: &str, status: DecisionStatus) 
         reason: "because".into(),
         alert: None,
         severity: Some(Severity::High),
+        risk: None,
+        basis: None,
+        investigation: None,
         status,
         veto: None,
         ended_at: None,
@@ -170,6 +174,45 @@ async fn reopened_database_shows_everything() {
     let beside = Store::read_only(&path).unwrap();
     assert_eq!(beside.alerts(AlertFilter::default()).await.unwrap().total, 1);
     assert!(matches!(beside.commit(vec![audit(2)]).await, Err(StoreError::ReadOnly)));
+}
+
+#[tokio::test]
+async fn what_was_found_out_is_kept_as_it_last_was_and_found_by_address_alert_and_risk() {
+    let (_directory, path) = place();
+    let running = Running::at(&path);
+    let store = &running.store;
+    let mut mint = Mint::Counted(0);
+    let alerts = ["203.0.113.7", "203.0.113.8", "2001:db8::1"].map(|source| alert(&mut mint, 1, source));
+    let levels = [Severity::Low, Severity::High, Severity::High];
+    let found = |n: usize, level| investigation(&alerts[n], level, 0);
+    for (n, level) in levels.into_iter().enumerate() {
+        let record = Record::Investigation(Arc::new(found(n, level)));
+        store.commit(vec![record]).await.unwrap();
+    }
+    let last = found(0, Severity::Medium);
+    store
+        .commit(vec![Record::Investigation(Arc::new(last.clone()))])
+        .await
+        .unwrap();
+    assert_eq!(store.investigation(last.id).await.unwrap(), Some(last.clone()));
+    let total = async |filter| store.investigations(filter).await.unwrap().total;
+    let all = InvestigationFilter::default();
+    assert_eq!(total(all.clone()).await, 3);
+    let near = InvestigationFilter {
+        ip: "203.0.113.0/24".parse().ok(),
+        ..all.clone()
+    };
+    assert_eq!(total(near).await, 2);
+    let of = InvestigationFilter {
+        alert: Some(alerts[2].id),
+        ..all.clone()
+    };
+    assert_eq!(total(of).await, 1);
+    let high = InvestigationFilter {
+        level: vec![Severity::High],
+        ..all
+    };
+    assert_eq!(total(high).await, 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What is to be done about an address, on whose word and until when.
 
-use super::{ActionKind, AlertId, DecisionId, Rate, Severity, Terms, Timestamp};
+use super::{ActionKind, AlertId, DecisionId, InvestigationId, Rate, Severity, Terms, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -40,8 +40,20 @@ pub enum DecisionStatus {
     Expired,
     /// A person took it back.
     Deleted,
+    /// What was found out about its target later spoke for it.
+    Lifted,
     /// Could not be carried out; see the action's outcome.
     Failed,
+}
+
+/// What a detector's decision rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// What was seen here, and at most one source outside.
+    LocalEvidenceOnly,
+    /// Two or more independent sources outside agree with it.
+    IndependentSources,
 }
 
 /// Why a guard refused.
@@ -81,6 +93,15 @@ pub struct Decision {
     pub alert: Option<AlertId>,
     /// That alert's severity.
     pub severity: Option<Severity>,
+    /// How risky its source was held to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Severity>,
+    /// What it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
+    /// Where it is told what was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub investigation: Option<InvestigationId>,
     /// Where it stands.
     pub status: DecisionStatus,
     /// The guard that refused, if one did.

@@ -1,6 +1,6 @@
 //! What rooms tell the rest of the house.
 
-use super::{Action, Alert, Decision};
+use super::{Action, Alert, Decision, Investigation};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub enum Event {
     /// A detector spoke.
     Alert(Arc<Alert>),
+    /// More became known of an alert's source.
+    Investigation(Arc<Investigation>),
     /// A decision was taken, or its status changed.
     Decision(Arc<Decision>),
     /// An action got further.
@@ -21,6 +23,7 @@ impl Event {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Alert(_) => "alert",
+            Self::Investigation(_) => "investigation",
             Self::Decision(_) => "decision",
             Self::Action(_) => "action",
         }

@@ -17,11 +17,13 @@ mod protected;
 mod secret;
 mod stats;
 mod terms;
+#[cfg(test)]
+pub(crate) mod testing;
 mod time;
 
 pub use action::{Action, ActionKind, ActionStatus};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity};
-pub use decision::{Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto};
+pub use decision::{Basis, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto};
 pub use event::{Event, Live};
 pub use explanation::{Explanation, Share};
 pub use health::{Component, Condition, Health};

@@ -91,6 +91,36 @@ async fn shapes_are_golden() {
 }
 
 #[tokio::test]
+async fn what_was_found_out_is_listed_and_looked_up() {
+    let house = House::new();
+    let router = house.router(Door::Tcp);
+    let mut mint = Mint::Counted(0);
+    let alert = alert(&mut mint, T0);
+    let found = crate::types::testing::investigation(&alert, Severity::High, 2);
+    let shape = serde_json::to_value(&found).unwrap();
+    house.keep(vec![Record::Investigation(Arc::new(found.clone()))]).await;
+    let (status, body) = ask(&router, get(&format!("/investigations?alert={}", alert.id))).await;
+    assert_eq!(
+        (status, &body["items"], &body["total"]),
+        (200, &json!([shape]), &json!(1))
+    );
+    assert_eq!(
+        ask(&router, get(&format!("/investigations/{}", found.id))).await,
+        (200, shape)
+    );
+    let (_, none) = ask(&router, get("/investigations?risk=low,medium")).await;
+    assert_eq!(none["total"], 0);
+    refused(
+        &router,
+        get("/investigations?risk=huge"),
+        400,
+        "`low`, `medium` or `high`",
+    )
+    .await;
+    refused(&router, get("/investigations?alert=7"), 422, "an alert's identifier").await;
+}
+
+#[tokio::test]
 async fn health_says_what_is_wrong_and_stays_200() {
     let house = House::new();
     let router = house.router(Door::Tcp);

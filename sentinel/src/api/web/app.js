@@ -26,7 +26,7 @@ const state = {
 /** The agent's clock, as far as we know it. */
 const clock = () => Date.now() + state.skew;
 
-const alerts = new List("alert", alertRow(clock, outcome));
+const alerts = new List("alert", alertRow(clock, outcome, investigation));
 const blocks = new List("block", blockRow(clock, unblock));
 
 function outcome(alert) {
@@ -38,7 +38,14 @@ function outcome(alert) {
   const kind = decision.simulated ? "simulated" : "enforced";
   const { noun, done } = deed(decision);
   if (decision.status === "active") return [decision.simulated ? `${noun} simulated` : done, kind];
+  if (decision.status === "lifted") return [`${noun} lifted`, "over"];
   return [decision.status === "expired" ? `${noun} expired` : "Released", "over"];
+}
+
+/** What was found out about an alert's source; null where nothing was. */
+async function investigation(alert) {
+  const { items } = await call(`/investigations?alert=${encodeURIComponent(alert.id)}&limit=1`);
+  return items[0] ?? null;
 }
 
 // ---- talking to the agent -------------------------------------------------------------------
@@ -173,6 +180,9 @@ function hear(message) {
       if (!alerts.items.has(message.data.id)) state.totals.alerts += 1;
       alerts.set(message.data.id, message.data);
       announce(message.data);
+      break;
+    case "investigation":
+      alerts.rows.get(message.data.alert)?.found(message.data);
       break;
     case "decision":
       take(message.data);

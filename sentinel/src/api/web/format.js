@@ -80,3 +80,11 @@ export function fill(whole, part, label) {
   whole.dataset.level = share >= 0.95 ? "bad" : share >= 0.8 ? "warn" : "fine";
   whole.setAttribute("aria-label", label);
 }
+
+/** A row of a table of summands: bars to the right speak for an attack, to the left against one. */
+export function share(name, value, sentence, largest) {
+  const said = `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+  const bar = meter(Math.abs(value) / largest, `${name}: ${said}`);
+  bar.dataset.level = value < 0 ? "against" : "for";
+  return make("tr", "", make("th", "", name), make("td", "number", said), make("td", "bar", bar), make("td", "quiet", sentence));
+}

@@ -1,6 +1,7 @@
 // Lists that move only when nobody is reading them: a row under the pointer or with the focus holds still.
 
-import { $, ago, count, fill, make, measured, meter, moment, say, span, target, words } from "./format.js";
+import { $, ago, count, fill, make, measured, meter, moment, say, share, span, target, words } from "./format.js";
+import { investigated } from "./risk.js";
 
 const SHAPES = { high: "▲", medium: "◆", low: "●" };
 const PROTOCOLS = { 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6" };
@@ -80,8 +81,8 @@ function severity(name) {
   return badge;
 }
 
-/** `outcome(alert)` says what was done about it: [word, kind]. */
-export const alertRow = (clock, outcome) => (alert) => {
+/** `outcome(alert)` says what was done about it: [word, kind]; `investigation(alert)` fetches what is known of its source. */
+export const alertRow = (clock, outcome, investigation) => (alert) => {
   const time = make("time", "quiet");
   time.dateTime = alert.at;
   time.title = moment(alert.at);
@@ -91,9 +92,17 @@ export const alertRow = (clock, outcome) => (alert) => {
   const summary = make("summary", "", line, make("span", "why", alert.summary));
   const details = make("details", "", summary);
   // The inside is made when it is first looked at: a page of closed alerts stays light.
-  details.addEventListener("toggle", () => details.open && details.children.length < 2 && details.append(inside(alert)));
+  const known = make("div", "inside");
+  const found = (latest) => known.replaceChildren(...(latest ? investigated(latest) : []));
+  details.addEventListener("toggle", async () => {
+    if (!details.open || details.children.length > 1) return;
+    details.append(inside(alert), known);
+    if (alert.source) found(await investigation(alert).catch(() => null));
+  });
   return {
     element: make("li", "row", details),
+    /** More became known. */
+    found: (latest) => details.children.length > 1 && found(latest),
     update() {
       say(time, ago(clock() - Date.parse(alert.at)));
       const [word, kind] = outcome(alert);
@@ -152,13 +161,6 @@ function taken(explanation) {
   const sum = make("p", "", `${explanation.summary}.`);
   const table = make("table", "evidence shares", head, body);
   return explanation.counterfactual ? [sum, table, make("p", "quiet", `${explanation.counterfactual}.`)] : [sum, table];
-}
-
-function share(name, value, sentence, largest) {
-  const said = `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
-  const bar = meter(Math.abs(value) / largest, `${name}: ${said}`);
-  bar.dataset.level = value < 0 ? "against" : "for";
-  return make("tr", "", make("th", "", name), make("td", "number", said), make("td", "bar", bar), make("td", "quiet", sentence));
 }
 
 const DEEDS = {
