@@ -169,17 +169,49 @@ impl Network {
             &self.bridge,
         ])?;
         ip(&["-n", &self.bridge, "link", "set", &port, "master", "br0", "up"])?;
-        host.address(number)?;
-        ip(&["-n", ns, "link", "set", "eth0", "up"])?;
-        ip(&["-n", ns, "route", "add", "default", "via", &GATEWAY.0.to_string()])?;
-        ip(&["-n", ns, "-6", "route", "add", "default", "via", &GATEWAY.1.to_string()])?;
-        Ok(())
+        routed(host)
+    }
+
+    /// Puts an interface that is there onto the bridge, and gives the one at the host its addresses and routes.
+    ///
+    /// # Errors
+    /// When `ip` refuses, as it does while either is not there.
+    pub(crate) fn plug(&self, host: &Host, port: &str) -> Result<()> {
+        ip(&["-n", &host.ns, "link", "show", "eth0"])?;
+        ip(&["-n", &self.bridge, "link", "set", port, "master", "br0", "up"])?;
+        routed(host)
+    }
+
+    /// Starts a command line where the bridge is.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn spawn(&self, line: &str) -> Result<Child> {
+        Child::spawn(self.command(line))
+    }
+
+    /// A command line (split at spaces) to run where the bridge is.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.bridge])
+            .args(line.split_whitespace());
+        command
     }
 
     /// The namespace of the bridge; the gateway's addresses live there.
     pub fn bridge(&self) -> &str {
         &self.bridge
     }
+}
+
+/// Gives a host with an interface its addresses and default routes.
+fn routed(host: &Host) -> Result<()> {
+    let ns = host.ns.as_str();
+    host.address(host.v4.octets()[3])?;
+    ip(&["-n", ns, "link", "set", "eth0", "up"])?;
+    ip(&["-n", ns, "route", "add", "default", "via", &GATEWAY.0.to_string()])?;
+    ip(&["-n", ns, "-6", "route", "add", "default", "via", &GATEWAY.1.to_string()])
 }
 
 /// Addresses are usable at once, and nothing is sent unasked.
@@ -199,6 +231,15 @@ fn quiet(ns: &str) -> Result<()> {
 }
 
 impl Host {
+    /// Takes its interface away; returns the name that its port on the bridge had.
+    ///
+    /// # Errors
+    /// When `ip` refuses.
+    pub(crate) fn unplug(&self) -> Result<String> {
+        ip(&["-n", &self.ns, "link", "del", "eth0"])?;
+        Ok(format!("p{}", self.v4.octets()[3]))
+    }
+
     fn address(&self, number: u8) -> Result<()> {
         ip(&[
             "-n",

@@ -47,6 +47,14 @@ pub const ATTACKS: &[Tool] = &[
     tool("slowhttptest", "slowhttptest"),
     tool("iodine", "iodine"),
     tool("iodined", "iodine"),
+    tool("dns2tcpc", "dns2tcp"),
+    tool("dns2tcpd", "dns2tcp"),
+    tool("ptunnel-ng", "ptunnel-ng"),
+    tool("medusa", "medusa"),
+    tool("ncrack", "ncrack"),
+    tool("fping", "fping"),
+    tool("vsftpd", "vsftpd"),
+    tool("socat", "socat"),
 ];
 
 /// Firewalls the benchmark measures beside ours, and what sets up its devices. It leaves out what is not there.

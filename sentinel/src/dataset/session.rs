@@ -3,6 +3,7 @@
 use super::error::{DatasetError, io};
 use super::truth::{Truth, of};
 use crate::features::FeatureRecord;
+use sentinel_common::flow::PROTO_ICMPV6;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
@@ -39,8 +40,15 @@ impl Session {
     /// A flow with an attacker is an attack, of the family of the attack it lies in or near to. One with a client is
     /// benign. Where clients are listed, whoever is on neither list has a forged address, and its flow is part of the
     /// flood that is on; but the attackers' family of addresses only, and without a list, it is benign.
+    ///
+    /// Of what only keeps a link going (IPv6 neighbour discovery, link-local and multicast addresses) nothing is known where
+    /// no client is part of it: an attacker asks for its neighbours as everybody does, and nobody forges from afar what no
+    /// router forwards.
     pub(super) fn label(&self, record: &FeatureRecord) -> Option<(bool, &str)> {
         let with = |set: &BTreeSet<IpAddr>| set.contains(&record.source) || set.contains(&record.target.ip);
+        if keeps_link(record) {
+            return with(&self.clients).then_some((false, "benign"));
+        }
         if with(&self.attackers) {
             let within = self.truth.of(record);
             let near = || {
@@ -69,6 +77,14 @@ impl Session {
     }
 }
 
+/// Neighbour discovery (RFC 4861: ICMPv6 types 133 to 137; ports of ICMP are its type), and IPv6 addresses of the link.
+fn keeps_link(record: &FeatureRecord) -> bool {
+    let discovery = record.target.proto == PROTO_ICMPV6 && (133..=137).contains(&record.target.port);
+    // Of IPv4 such sources are forged: a flood from anywhere has some.
+    let of_link = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local() || ip.is_multicast());
+    discovery || of_link(record.source) || of_link(record.target.ip)
+}
+
 /// Addresses, one a line; none where there is no such file.
 fn list(path: &Path) -> Result<BTreeSet<IpAddr>, DatasetError> {
     if !path.exists() {
@@ -85,4 +101,70 @@ fn list(path: &Path) -> Result<BTreeSet<IpAddr>, DatasetError> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::truth::Event;
+    use crate::features::{Cut, Vector, WIDTH};
+    use crate::types::{Ktime, Service};
+
+    fn record(source: &str, target: &str, proto: u8, port: u16) -> FeatureRecord {
+        FeatureRecord {
+            at: Ktime(12_000_000_000),
+            source: source.parse().unwrap(),
+            source_port: 1,
+            target: Service {
+                ip: target.parse().unwrap(),
+                port,
+                proto,
+            },
+            from_inside: false,
+            start: Ktime(10_000_000_000),
+            end: Ktime(11_000_000_000),
+            cut: Cut::Mark,
+            continued: false,
+            packets: 1,
+            allowed: false,
+            vector: Vector([0.0; WIDTH]),
+        }
+    }
+
+    #[test]
+    fn what_keeps_the_link_going_is_no_attack() {
+        let flood = Event {
+            family: "flood_syn".into(),
+            ip: "2001:db8::14".parse().unwrap(),
+            t0: 9.0,
+            t1: 20.0,
+        };
+        let session = Session {
+            attackers: BTreeSet::from([flood.ip, "192.0.2.20".parse().unwrap()]),
+            clients: BTreeSet::from(["2001:db8::2".parse().unwrap(), "192.0.2.2".parse().unwrap()]),
+            truth: Truth { events: vec![flood] },
+        };
+        let check = |source: &str, target: &str, proto: u8, port: u16, expected: Option<(bool, &str)>| {
+            assert_eq!(
+                session.label(&record(source, target, proto, port)),
+                expected,
+                "{source} {target}"
+            );
+        };
+        check("2001:db8::14", "2001:db8::1", 6, 80, Some((true, "flood_syn")));
+        check("2001:db8::99", "2001:db8::1", 6, 80, Some((true, "flood_syn")));
+        check(
+            "2001:db8::14",
+            "2001:db8::1",
+            PROTO_ICMPV6,
+            128,
+            Some((true, "flood_syn")),
+        );
+        check("2001:db8::14", "2001:db8::1", PROTO_ICMPV6, 135, None);
+        check("2001:db8::1", "2001:db8::14", PROTO_ICMPV6, 136, None);
+        check("fe80::1", "ff02::16", PROTO_ICMPV6, 143, None);
+        check("2001:db8::2", "2001:db8::1", PROTO_ICMPV6, 135, Some((false, "benign")));
+        check("224.0.0.1", "192.0.2.1", 6, 80, Some((true, "flood_syn")));
+        check("2001:db8::2", "2001:db8::1", 6, 80, Some((false, "benign")));
+    }
 }

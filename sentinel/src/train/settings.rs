@@ -49,13 +49,13 @@ impl Default for Settings {
             monotone: true,
             in_bag: 0.7,
             max_depth: 18,
-            min_leaf: 2.0,
+            min_leaf: 1.0,
             stratum_power: 0.5,
             family_trees: 20,
             svm_rows: 2000,
             svm_gamma: 1.0,
             svm_cost: 10.0,
-            svm_weight: 0.2,
+            svm_weight: 0.05,
             alphas: [0.01, 0.001],
         }
     }

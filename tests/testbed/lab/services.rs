@@ -115,8 +115,10 @@ impl Services {
     fn names(&mut self, host: &Host) -> Result<()> {
         let line = format!(
             "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file= \
-             --address=/lab.test/{} --address=/lab.test/{} --local-ttl=0",
-            host.v4, host.v6
+             --address=/lab.test/{} --address=/lab.test/{} --local-ttl=0 {}",
+            host.v4,
+            host.v6,
+            texts()
         );
         self.running.push(host.spawn(&line)?);
         Ok(())
@@ -140,6 +142,15 @@ impl Services {
                 .join("\n")
         })
     }
+}
+
+/// Records with much text, as DKIM and SPF have.
+pub(super) fn texts() -> String {
+    let text = "v=DKIM1;k=rsa;p=".to_owned() + &"MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A".repeat(7);
+    format!(
+        "--txt-record=text.lab.test,v=spf1-include:_spf.lab.test-~all --txt-record=long.lab.test,{text},{text} \
+         --txt-record=20260101._domainkey.mail.lab.test,{text} --mx-host=lab.test,mail.lab.test,10"
+    )
 }
 
 /// What the web server's file holds: every download must bring exactly this.

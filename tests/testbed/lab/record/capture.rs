@@ -6,7 +6,7 @@ use crate::wait;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,10 +75,10 @@ fn counts(said: &str) -> Result<Caught> {
     }
 }
 
-/// Hands over when (s since 1970), from where and to where each IPv4 packet of a capture went; returns how many packets
+/// Hands over when (s since 1970), from where and to where each IP packet of a capture went; returns how many packets
 /// there are of any kind. The file is our own tcpdump's: microseconds, this machine's byte order, Ethernet
 /// (pcap-savefile(5)).
-pub(super) fn walk(file: &Path, mut each: impl FnMut(f64, Ipv4Addr, Ipv4Addr)) -> Result<u64> {
+pub(super) fn walk(file: &Path, mut each: impl FnMut(f64, IpAddr, IpAddr)) -> Result<u64> {
     let mut input = BufReader::new(File::open(file)?);
     let mut head = [0; 24];
     input.read_exact(&mut head)?;
@@ -104,11 +104,21 @@ pub(super) fn walk(file: &Path, mut each: impl FnMut(f64, Ipv4Addr, Ipv4Addr)) -
         bytes.resize(kept as usize, 0);
         input.read_exact(&mut bytes).context("the capture broke off")?;
         packets += 1;
-        if bytes.len() >= 34 && bytes[12..14] == [8, 0] {
-            let at = f64::from(word(&record, 0)) + f64::from(word(&record, 4)) / 1e6;
-            let address = |at: usize| Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]);
-            each(at, address(26), address(30));
+        let at = f64::from(word(&record, 0)) + f64::from(word(&record, 4)) / 1e6;
+        if let Some((from, to)) = ends(&bytes) {
+            each(at, from, to);
         }
+    }
+}
+
+/// Source and destination of an Ethernet frame with IP in it (RFC 791, RFC 8200).
+fn ends(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    let v4 = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
+    let v6 = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(frame.get(at..at + 16)?).ok()?));
+    match frame.get(12..14)? {
+        [0x08, 0x00] => Some((v4(26)?, v4(30)?)),
+        [0x86, 0xdd] => Some((v6(22)?, v6(38)?)),
+        _ => None,
     }
 }
 
@@ -144,6 +154,12 @@ mod tests {
         let packets = walk(pcap(34).path(), |at, from, to| seen.push((at, from, to))).expect("reads");
         assert_eq!(packets, 1);
         assert_eq!(seen, [(1_700_000_000.5, [192, 0, 2, 20].into(), [192, 0, 2, 1].into())]);
+        let mut six = [0; 54];
+        six[12..14].copy_from_slice(&[0x86, 0xdd]);
+        (six[37], six[53]) = (7, 9);
+        let address = |last: u16| IpAddr::from([0, 0, 0, 0, 0, 0, 0, last]);
+        assert_eq!(ends(&six), Some((address(7), address(9))));
+        assert_eq!((ends(&six[..53]), ends(&[0; 60])), (None, None));
         for broken in [SNAP + 1, 35, u32::MAX] {
             assert!(walk(pcap(broken).path(), |_, _, _| ()).is_err(), "{broken}");
         }

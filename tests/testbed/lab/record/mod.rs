@@ -6,11 +6,15 @@
 
 mod capture;
 mod crowd;
+mod habit;
 mod kind;
+mod offer;
 mod plan;
+mod quiet;
 mod rng;
 mod stage;
 mod told;
+mod wire;
 mod write;
 
 pub use told::recorded;
@@ -22,10 +26,12 @@ use anyhow::{Context, Result, bail, ensure};
 use capture::{Capture, Caught};
 use crowd::Crowd;
 use plan::{LEAD, Planned};
-use stage::{Stage, rest};
+use stage::{Delays, Stage, rest};
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use write::Draft;
 
@@ -80,43 +86,39 @@ pub fn record(recording: &Recording, mut tell: impl FnMut(&str)) -> Result<Sessi
     if !without.is_empty() {
         tell(&format!("left out: {}", without.join(", ")));
     }
-    let target = Ipv4Addr::new(192, 0, 2, PROTECTED);
-    let plan = plan::plan(recording.seed, &kinds, recording.length, target);
+    let target = (
+        [192, 0, 2, PROTECTED].into(),
+        [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(PROTECTED)].into(),
+    );
+    let lanes = plan::plan(recording.seed, &kinds, recording.length, target);
     ensure!(
-        !plan.is_empty(),
+        lanes.iter().any(|lane| !lane.is_empty()),
         "{} s have room for no attack; allow more time",
         recording.length.as_secs()
     );
     let mut stage = Stage::new(recording.seed)?;
-    if stage.delays.is_none() {
-        tell("this kernel has no netem: hosts are not delayed");
+    match stage.delays {
+        Delays::Netem => {}
+        Delays::Wires => tell("this kernel has no netem: wires of our own delay hosts"),
+        Delays::None => tell("this kernel has no netem, and socat is missing: hosts are not delayed"),
     }
     let start = Instant::now();
     let capture = Capture::start(&stage.protected, &draft.pcap())?;
-    let ask = stage.www.path().join("ask");
-    let crowd = Crowd::start(&stage.clients, &stage.protected, &ask, recording.seed ^ 0xc0de)?;
+    let crowd = Crowd::start(
+        &stage.clients,
+        &stage.protected,
+        stage.www.path(),
+        recording.seed ^ 0xc0de,
+    )?;
     rest(Instant::now() + Duration::from_secs(LEAD))?;
     let until = start + recording.length.saturating_sub(Duration::from_secs(LEAD));
-    let mut attacks = Vec::new();
-    for planned in &plan {
-        let Some(seen) = stage.attack(planned, until).with_context(|| planned.kind.name)? else {
-            tell(&format!("left out: {} (the time is up)", planned.kind.name));
-            continue;
-        };
-        tell(&format!(
-            "{:<26} {:<13} {:<13} {:>5.1} s",
-            seen.name,
-            seen.tool,
-            seen.ip,
-            seen.t1 - seen.t0
-        ));
-        attacks.push(seen);
-    }
+    let mut attacks = through(&stage, &lanes, until, &mut tell)?;
+    stage.sound()?;
     rest(Instant::now() + Duration::from_secs(LEAD))?;
     let benign = crowd.finish();
     let caught = capture.stop()?;
     ensure!(!interrupt::wanted(), "interrupted");
-    count(&draft.pcap(), &stage, &mut attacks, &plan, caught)?;
+    count(&draft.pcap(), &stage, &mut attacks, &lanes, caught)?;
     ensure!(
         !attacks.is_empty(),
         "the time was up before the first attack; allow more"
@@ -126,23 +128,73 @@ pub fn record(recording: &Recording, mut tell: impl FnMut(&str)) -> Result<Sessi
         packets: caught.packets,
         dropped: caught.dropped,
         benign: benign.into_iter().collect(),
-        delayed: stage.delays.is_some(),
+        delayed: stage.delays != Delays::None,
     };
     draft.publish(&stage.addresses(), &session.attacks)?;
     Ok(session)
 }
 
+/// Goes through the lanes side by side; attacks in the order they ended in.
+fn through(
+    stage: &Stage,
+    lanes: &[Vec<Planned>],
+    until: Instant,
+    tell: &mut impl FnMut(&str),
+) -> Result<Vec<Recorded>> {
+    let (told, hears) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for lane in lanes {
+            let told = told.clone();
+            scope.spawn(move || {
+                for planned in lane {
+                    let done = stage.attack(planned, until).with_context(|| planned.kind.name);
+                    let failed = done.is_err();
+                    if told.send((planned.kind.name, done)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(told);
+        let mut attacks = Vec::new();
+        let mut fault = None;
+        for (name, done) in hears {
+            match done {
+                Ok(Some(seen)) => {
+                    tell(&format!(
+                        "{:<30} {:<13} {:<15} {:>5.1} s",
+                        seen.name,
+                        seen.tool,
+                        seen.ip,
+                        seen.t1 - seen.t0
+                    ));
+                    attacks.push(seen);
+                }
+                Ok(None) => tell(&format!("left out: {name} (the time is up)")),
+                Err(error) => {
+                    stage.failed.store(true, Ordering::Relaxed);
+                    fault.get_or_insert(error);
+                }
+            }
+        }
+        fault.map_or(Ok(attacks), Err)
+    })
+}
+
 /// Counts each attack's packets; an attack without is an error.
-fn count(file: &Path, stage: &Stage, attacks: &mut [Recorded], plan: &[Planned], caught: Caught) -> Result<()> {
-    let mut known: BTreeSet<Ipv4Addr> = stage.addresses().into_iter().collect();
+fn count(file: &Path, stage: &Stage, attacks: &mut [Recorded], lanes: &[Vec<Planned>], caught: Caught) -> Result<()> {
+    let mut known: BTreeSet<IpAddr> = stage.addresses().into_iter().collect();
     known.extend(attacks.iter().map(|attack| attack.ip));
-    let own = |ip: Ipv4Addr| {
-        let last = ip.octets()[3];
-        ip == stage.protected.v4 || (ip.octets()[..3] == [192, 0, 2] && (SWEPT[0]..=SWEPT[1]).contains(&last))
+    let own = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => {
+            let [net @ .., last] = ip.octets();
+            ip == stage.protected.v4 || (net == [192, 0, 2] && (SWEPT[0]..=SWEPT[1]).contains(&last))
+        }
+        IpAddr::V6(ip) => ip == stage.protected.v6,
     };
     let written = capture::walk(file, |at, from, to| {
         let remote = if own(from) { to } else { from };
-        let stranger = !own(remote) && !known.contains(&remote);
+        let stranger = remote.is_ipv4() && !own(remote) && !known.contains(&remote);
         for attack in attacks.iter_mut() {
             let within = (attack.t0 - SLACK..=attack.t1 + SLACK).contains(&at);
             if within && if attack.forged { stranger } else { remote == attack.ip } {
@@ -155,8 +207,13 @@ fn count(file: &Path, stage: &Stage, attacks: &mut [Recorded], plan: &[Planned],
         "tcpdump says it captured {} packets and wrote {written}",
         caught.packets
     );
+    let said = stage.said.lock().unwrap_or_else(PoisonError::into_inner);
     for attack in attacks {
-        let kind = plan.iter().map(|p| p.kind).find(|kind| kind.name == attack.name);
+        let kind = lanes
+            .iter()
+            .flatten()
+            .map(|p| p.kind)
+            .find(|kind| kind.name == attack.name);
         let least = kind.map_or(1, |kind| kind.least);
         if attack.packets < least {
             bail!(
@@ -164,7 +221,7 @@ fn count(file: &Path, stage: &Stage, attacks: &mut [Recorded], plan: &[Planned],
                 attack.name,
                 attack.ip,
                 attack.packets,
-                stage.said.get(&attack.ip).map_or("", |said| said.trim())
+                said.get(&attack.ip).map_or("", |said| said.trim())
             );
         }
     }

@@ -27,12 +27,12 @@ pub fn recorded(recording: &Recording) -> Result<()> {
 
 fn table(session: &Session) -> String {
     let mut lines = vec![format!(
-        "{:<14} {:<26} {:<13} {:<13} {:>7} {:>9}",
+        "{:<14} {:<30} {:<13} {:<15} {:>7} {:>9}",
         "family", "attack", "tool", "source", "seconds", "packets"
     )];
     lines.extend(session.attacks.iter().map(|attack| {
         format!(
-            "{:<14} {:<26} {:<13} {:<13} {:>7.1} {:>9}",
+            "{:<14} {:<30} {:<13} {:<15} {:>7.1} {:>9}",
             attack.family,
             attack.name,
             attack.tool,
@@ -58,7 +58,7 @@ fn table(session: &Session) -> String {
         if session.delayed {
             "delayed by 2 to 120 ms"
         } else {
-            "not delayed: this kernel has no netem"
+            "not delayed: this kernel has no netem, and socat is missing"
         }
     ));
     lines.join("\n")

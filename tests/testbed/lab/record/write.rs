@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -19,7 +19,7 @@ pub struct Recorded {
     /// The program.
     pub tool: String,
     /// The attacker's address; where sources were forged, that of who forged them.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// Whether they were.
     pub forged: bool,
     /// Begin, s since 1970.
@@ -76,7 +76,7 @@ impl Draft {
     }
 
     /// Writes the rest, and gives the folder its name in one step.
-    pub(super) fn publish(self, clients: &[Ipv4Addr], attacks: &[Recorded]) -> Result<PathBuf> {
+    pub(super) fn publish(self, clients: &[IpAddr], attacks: &[Recorded]) -> Result<PathBuf> {
         let path = self.folder.path();
         let mut lines = String::new();
         for attack in attacks {
@@ -86,7 +86,7 @@ impl Draft {
             });
             writeln!(lines, "{line}")?;
         }
-        let sources: Vec<Ipv4Addr> = attacks.iter().map(|attack| attack.ip).collect();
+        let sources: Vec<IpAddr> = attacks.iter().map(|attack| attack.ip).collect();
         fs::write(path.join("cli.ips"), list(clients))?;
         fs::write(path.join("atk.ips"), list(&sources))?;
         fs::write(path.join("attacks.jsonl"), lines)?;
@@ -111,7 +111,7 @@ impl Draft {
     }
 }
 
-fn list(addresses: &[Ipv4Addr]) -> String {
+fn list(addresses: &[IpAddr]) -> String {
     addresses
         .iter()
         .fold(String::new(), |list, ip| list + &ip.to_string() + "\n")
@@ -126,7 +126,7 @@ mod tests {
             family: "scan",
             name: "syn scan",
             tool: "nmap".into(),
-            ip: Ipv4Addr::new(192, 0, 2, 20),
+            ip: IpAddr::from([192, 0, 2, 20]),
             forged: false,
             t0: 1.5,
             t1: 2.25,
@@ -157,7 +157,7 @@ mod tests {
         let draft = Draft::new(&dir).expect("new");
         fs::write(draft.pcap(), "x").expect("written");
         draft
-            .publish(&[Ipv4Addr::new(192, 0, 2, 2)], &[attack()])
+            .publish(&[IpAddr::from([192, 0, 2, 2])], &[attack()])
             .expect("published");
         assert_eq!(names(place.path()), ["labB"]);
         assert_eq!(names(&dir), ["atk.ips", "attacks.jsonl", "cli.ips", "labB.pcap"]);
