@@ -147,6 +147,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             .with_model(&config, Arc::clone(&judging.model))
             .with_lost(judging.lost.clone());
     }
+    let mut learning = judging.map(|judging| {
+        let site = config.detect.model.site.clone();
+        LearnRoom::new(asks_tx, site, judging.trained, Arc::clone(&metrics))
+    });
+    if let Some(learning) = &mut learning {
+        learning.resume(&mut detectors);
+    }
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
     let counted = store.clone();
@@ -189,13 +196,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         )
         .run(records_rx, notices_rx, asks, alerts_tx),
     );
-    if let Some(judging) = judging {
-        let room = LearnRoom {
-            analysis: asks_tx,
-            site: config.detect.model.site.clone(),
-            trained: judging.trained,
-        };
-        rooms.spawn("learning", room.run(wishes, cancel.clone()));
+    if let Some(learning) = learning {
+        rooms.spawn("learning", learning.run(wishes, cancel.clone()));
     }
     let investigations = Investigations::new(
         NoSources,

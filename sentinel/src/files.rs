@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What the system said of a file.
@@ -37,6 +38,14 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// What the system says; the file that stood there still stands.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_as(path, bytes, 0o666).map(drop)
+}
+
+/// The same with a mode of its own (as far as the umask leaves it), and the file open behind its last byte.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<File, FileError> {
     let failed = |error| FileError {
         path: path.into(),
         error,
@@ -53,11 +62,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     temporary.push(format!(".{}", std::process::id()));
     let temporary = directory.join(temporary);
     let written = (|| {
-        let mut file = File::create(&temporary)?;
+        let mut options = File::options();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
-        File::open(directory)?.sync_all()
+        File::open(directory)?.sync_all()?;
+        Ok(file)
     })();
     written.map_err(|error| {
         let _ = std::fs::remove_file(&temporary);

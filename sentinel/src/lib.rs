@@ -16,6 +16,7 @@ pub mod flow;
 pub mod host;
 pub mod intel;
 pub mod investigate;
+pub mod journal;
 pub mod kernel;
 pub mod metrics;
 pub mod model;

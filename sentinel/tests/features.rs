@@ -4,7 +4,7 @@
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sentinel::config::Config;
-use sentinel::dataset::{DatasetError, Labels, Summary, Table, Truth, capture, directory};
+use sentinel::dataset::{DatasetError, Labels, Session, Summary, Table, Truth, capture, directory};
 use sentinel::features::FEATURES;
 use std::fs;
 use std::io::Write;
@@ -112,13 +112,21 @@ fn truth_labels_flows_of_the_attacker_within_its_time() {
     let scan = r#"{"family": "scan", "ip": "10.60.21.174", "t0": 1795165219.3, "t1": 1795165219.7, "i": 0}"#;
     let other = r#"{"family": "c2", "ip": "10.60.32.163", "t0": 1795165000, "t1": 1795165001}"#;
     fs::write(&path, format!("{scan}\n\n{other}\n")).unwrap();
-    let (_, table) = table(&fixture("scan_syn.pcap"), &Labels::Truth(Truth::read(&path).unwrap()));
+    let (summary, table) = table(
+        &fixture("scan_syn.pcap"),
+        &Labels::Session(Session::read(&path).unwrap()),
+    );
+    assert!(
+        summary.unwrap().unlabelled > 0,
+        "what an attacker did minutes later is nothing known"
+    );
     let rows = column(&table, "src")
         .into_iter()
         .zip(column(&table, "y"))
         .zip(column(&table, "family"));
     let mut attacks = 0;
     for ((source, y), family) in rows {
+        assert_ne!(source, "10.60.32.163");
         let attacker = source == "10.60.21.174";
         attacks += u32::from(attacker);
         let expected = if attacker { ("1", "scan") } else { ("0", "benign") };

@@ -18,6 +18,64 @@ fn status(scene: &Scene) -> Value {
     scene.agent.get("/learn").expect("learn mode answers")
 }
 
+/// A collection that a kill interrupts goes on: with what was benign, and without the source that scanned before.
+fn interrupt(scene: &mut Scene) {
+    let scanner = scene.network.host("scanner", 7).expect("a host");
+    let scan = format!("nmap -n -Pn -sS -p1-400 --max-rate 400 {}", scene.protected.v4);
+    scanner.run(&scan, PATIENCE).expect("nmap");
+    let before = wait::until("the scanner to be left out, and all of it on disk", SOON * 2, || {
+        let status = status(scene);
+        let left_out = status["left_out"].as_u64() >= Some(100);
+        let seen = status["seen"].as_u64();
+        std::thread::sleep(Duration::from_secs(6));
+        Ok((left_out && crate::learning::status(scene)["seen"].as_u64() == seen).then_some(status))
+    });
+    let before = before.unwrap_or_else(|error| panic!("{error:#}, {}", status(scene)));
+    assert!(before["resumed"].is_null(), "{before}");
+    let part = scene.agent.path("learning.part");
+    let length = std::fs::metadata(&part).expect("what was collected is on disk").len();
+    scene.agent.kill().expect("was running");
+    // As a kill in the middle of a batch leaves it.
+    let torn = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&part)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, &[0x40, 1, 0, 0, 1, 2, 3]));
+    torn.expect("writable");
+    scene.agent.launch().expect("starts again");
+    let log = scene.agent.log();
+    assert!(
+        log.contains("learn mode goes on") && log.contains("was not written whole and is cut off"),
+        "{log}"
+    );
+    assert_eq!(std::fs::metadata(&part).expect("still there").len(), length);
+    let after = status(scene);
+    for number in ["since", "kept"] {
+        assert_eq!(after[number], before[number], "{before} {after}");
+    }
+    assert!(after["resumed"].is_string() && after["warning"].is_null(), "{after}");
+    let said = learn(scene, "status");
+    assert!(
+        said.code == 0 && said.output.contains("gone on with at"),
+        "{}",
+        said.output
+    );
+    // Whoever was accused before the kill teaches nothing after it.
+    for _ in 0..20 {
+        let url = format!("http://{}/", scene.protected.v4);
+        scanner
+            .program("curl", &["-s", "-o", "/dev/null", &url])
+            .status()
+            .expect("curl");
+    }
+    let left_out = wait::until("the scanner's requests to be seen", SOON, || {
+        let status = status(scene);
+        let more = |name: &str| status[name].as_u64().unwrap_or(0) - after[name].as_u64().unwrap_or(0);
+        Ok((more("left_out") >= 20).then(|| (more("seen"), more("left_out"), more("kept"))))
+    });
+    let (seen, left_out, kept) = left_out.unwrap_or_else(|error| panic!("{error:#}, {}", status(scene)));
+    assert_eq!((seen, kept), (left_out, 0), "nothing of it is kept");
+}
+
 /// Requests for names that are not there: short, and as many as that, each a connection of its own.
 fn browse(scene: &Scene, connections: u32) {
     let half = connections / 2;
@@ -64,6 +122,7 @@ fn what_is_learnt_here_lets_the_model_speak_and_outlives_a_restart() {
         "{}",
         said.output
     );
+    interrupt(&mut scene);
     browse(&scene, CONNECTIONS);
     let enough = wait::until("enough flows", SOON * 2, || {
         let status = status(&scene);
@@ -78,6 +137,7 @@ fn what_is_learnt_here_lets_the_model_speak_and_outlives_a_restart() {
         said.output
     );
     assert!(scene.agent.path("site.model").exists());
+    assert!(!scene.agent.path("learning.part").exists());
     let source = scene.other.v4.into();
     let scan = format!("nmap -n -Pn -sS -p1-3000 --max-rate 1000 {}", scene.protected.v4);
     scene.other.run(&scan, PATIENCE).expect("nmap");

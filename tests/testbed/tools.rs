@@ -69,6 +69,9 @@ pub const FIREWALLS: &[Tool] = &[
 /// What the dashboard's tests drive.
 pub const BROWSER: Tool = tool("chromium", "chromium");
 
+/// What puts captures on a wire for the kernel's tests.
+pub const REPLAY: Tool = tool("tcpreplay", "tcpreplay");
+
 /// Where a program is; root's folders count even when the caller's `PATH` lacks them.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -45,6 +45,8 @@ async fn teach(mut wishes: mpsc::Receiver<LearnRequest>) {
     while let Some((wish, reply)) = wishes.recv().await {
         let status = |since| Learning {
             since,
+            resumed: None,
+            warning: None,
             seen: 120,
             kept: 120,
             left_out: 3,

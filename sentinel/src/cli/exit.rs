@@ -45,7 +45,7 @@ impl Failure {
         }
     }
 
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self {
             Self::Config(problems) => {
                 let mut text = String::new();

@@ -2,7 +2,7 @@
 
 use super::Global;
 use super::exit::Failure;
-use super::output::{Format, Output};
+use super::output::{Format, Output, escape_line};
 use super::source::Source;
 use super::table::Table;
 use crate::model::number;
@@ -51,7 +51,10 @@ fn show(learning: &Learning, output: &Output) {
     match learning.since {
         None => output.line("  learning  off; `sentinel learn start` collects this network's benign flows"),
         Some(since) => {
-            output.line(&format!("  learning  since {since}"));
+            let resumed = learning.resumed.map_or_else(String::new, |at| {
+                format!(", gone on with at {at} after a restart of the agent")
+            });
+            output.line(&format!("  learning  since {since}{resumed}"));
             output.line(&format!(
                 "  flows     {} records seen, {} benign ones in hand, {} left out",
                 learning.seen, learning.kept, learning.left_out
@@ -66,6 +69,9 @@ fn show(learning: &Learning, output: &Output) {
             }
             output.table(&table);
         }
+    }
+    if let Some(warning) = &learning.warning {
+        output.line(&escape_line(&format!("  warning   {warning}")));
     }
     if learning.calibrated {
         let mut table = Table::new(&["Level", "Promised", "Held", "Flow records"]);

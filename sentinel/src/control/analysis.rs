@@ -61,12 +61,27 @@ impl Analysis {
         }
     }
 
-    /// Runs until the input closes; then the output closes too. What the kernel noticed is heard first.
+    /// Runs until the input closes; then the output closes too, and it stays until nobody can ask any more. What the kernel
+    /// noticed is heard first.
     pub async fn run(
         mut self,
         mut input: mpsc::Receiver<Vec<FlowRecord>>,
         mut notices: mpsc::Receiver<Notice>,
         mut asks: mpsc::Receiver<Ask>,
+        output: mpsc::Sender<Arc<Alert>>,
+    ) {
+        self.watch(&mut input, &mut notices, &mut asks, output).await;
+        // What was gathered up to the end is still asked for.
+        while let Some(ask) = asks.recv().await {
+            learning::answer(&mut self.detectors, ask, time::boot_now());
+        }
+    }
+
+    async fn watch(
+        &mut self,
+        input: &mut mpsc::Receiver<Vec<FlowRecord>>,
+        notices: &mut mpsc::Receiver<Notice>,
+        asks: &mut mpsc::Receiver<Ask>,
         output: mpsc::Sender<Arc<Alert>>,
     ) {
         let mut timer = tokio::time::interval(TICK);

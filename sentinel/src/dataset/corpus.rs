@@ -1,11 +1,11 @@
 //! From captures and their labels to a table.
 
+use super::Labels;
 use super::error::{DatasetError, io};
 use super::list::{Flagged, Listed, ends, flagged, list, name_of};
 use super::rule::Rule;
 use super::session::Session;
 use super::table::{Source, Table};
-use super::{Labels, Truth};
 use crate::config::Config;
 use crate::features::FeatureRecord;
 use crate::replay::{FeatureReplay, FeatureSummary};
@@ -14,6 +14,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Who takes in rows: where one is from, its label, its family, its record.
+pub type Sink<'a> = &'a mut dyn FnMut(&Source, Option<bool>, &str, &FeatureRecord);
 
 /// What became of the captures.
 #[derive(Debug, Default, Serialize)]
@@ -43,6 +46,19 @@ pub struct Summary {
 /// # Errors
 /// [`DatasetError`]. A capture that breaks off is none: what came before is written, and the summary says so.
 pub fn capture(config: &Config, file: &Path, labels: &Labels, mut table: Table) -> Result<Summary, DatasetError> {
+    let mut summary = rows(config, file, labels, &mut |source, label, family, record| {
+        table.add(source, label, family, record);
+    })?;
+    summary.families = table.finish()?;
+    Ok(summary)
+}
+
+/// Hands over the rows of one capture, in order: where each is from, its label (none where nothing is known), its family,
+/// its record.
+///
+/// # Errors
+/// As [`capture`].
+pub fn rows(config: &Config, file: &Path, labels: &Labels, each: Sink<'_>) -> Result<Summary, DatasetError> {
     let mut summary = Summary::default();
     let name = name_of(file);
     let source = Source {
@@ -57,22 +73,20 @@ pub fn capture(config: &Config, file: &Path, labels: &Labels, mut table: Table) 
                 file: name,
                 list: path.clone(),
             })?;
-            by_rule(config, file, &listed, &mut table, &mut summary)
+            by_rule(config, file, &listed, &mut summary, each)
         }
-        Labels::Benign | Labels::Unknown | Labels::Truth(_) => walk(config, file, &mut summary, |record, _| {
-            let (label, family) = match labels {
-                Labels::Truth(truth) => by_truth(truth, record),
-                Labels::Benign => (Some(false), "benign"),
-                _ => (None, "unknown"),
-            };
-            table.add(&source, label, family, record);
+        Labels::Session(session) => by_session(config, file, &source, session, &mut summary, each),
+        Labels::Benign => walk(config, file, &mut summary, |record, _| {
+            each(&source, Some(false), "benign", record);
+        }),
+        Labels::Unknown => walk(config, file, &mut summary, |record, _| {
+            each(&source, None, "unknown", record);
         }),
     }
     .map_err(|source| DatasetError::Capture {
         path: file.to_owned(),
         source,
     })?;
-    summary.families = table.finish()?;
     Ok(summary)
 }
 
@@ -83,30 +97,27 @@ pub fn capture(config: &Config, file: &Path, labels: &Labels, mut table: Table) 
 /// [`DatasetError`]. A capture that cannot be read is none: it is counted and named in the summary.
 pub fn directory(config: &Config, directory: &Path, mut table: Table) -> Result<Summary, DatasetError> {
     let mut summary = Summary::default();
+    let mut each = |source: &Source, label: Option<bool>, family: &str, record: &FeatureRecord| {
+        table.add(source, label, family, record);
+    };
     let labels = directory.join("labels.csv");
     let attacks = directory.join("attacks.jsonl");
     if labels.exists() {
         for listed in list(&labels)? {
             let file = directory.join(&listed.file);
-            if let Err(error) = by_rule(config, &file, &listed, &mut table, &mut summary) {
+            if let Err(error) = by_rule(config, &file, &listed, &mut summary, &mut each) {
                 summary.unreadable.push((listed.file, chain(&error)));
             }
         }
     } else if attacks.exists() {
-        let session = Session::read(directory)?;
+        let session = Session::read(&attacks)?;
         for file in captures(directory)? {
             let name = name_of(&file);
             let source = Source {
                 origin: name.clone(),
                 group: name.clone(),
             };
-            let walked = walk(config, &file, &mut summary, |record, summary| {
-                match session.label(record) {
-                    Some((label, family)) => table.add(&source, Some(label), family, record),
-                    None => summary.unlabelled += 1,
-                }
-            });
-            if let Err(error) = walked {
+            if let Err(error) = by_session(config, &file, &source, &session, &mut summary, &mut each) {
                 summary.unreadable.push((name, chain(&error)));
             }
         }
@@ -119,19 +130,26 @@ pub fn directory(config: &Config, directory: &Path, mut table: Table) -> Result<
     Ok(summary)
 }
 
-fn by_truth<'a>(truth: &'a Truth, record: &FeatureRecord) -> (Option<bool>, &'a str) {
-    match truth.of(record) {
-        Some(event) => (Some(true), &event.family),
-        None => (Some(false), "benign"),
-    }
+fn by_session(
+    config: &Config,
+    file: &Path,
+    source: &Source,
+    session: &Session,
+    summary: &mut Summary,
+    each: Sink<'_>,
+) -> Result<(), CaptureError> {
+    walk(config, file, summary, |record, summary| match session.label(record) {
+        Some((label, family)) => each(source, Some(label), family, record),
+        None => summary.unlabelled += 1,
+    })
 }
 
 fn by_rule(
     config: &Config,
     file: &Path,
     listed: &Listed,
-    table: &mut Table,
     summary: &mut Summary,
+    each: Sink<'_>,
 ) -> Result<(), CaptureError> {
     let flagged = if listed.rule == Rule::Packets {
         flagged(file)?
@@ -148,9 +166,9 @@ fn by_rule(
             .next()
             .is_some();
         match listed.rule.judge(record, hit) {
-            Some(true) => table.add(&listed.source, Some(true), &listed.family, record),
+            Some(true) => each(&listed.source, Some(true), &listed.family, record),
             // The list's family is that of the attack, or the kind of a benign capture, which no model learns.
-            Some(false) => table.add(&listed.source, Some(false), "benign", record),
+            Some(false) => each(&listed.source, Some(false), "benign", record),
             None => summary.unlabelled += 1,
         }
     })

@@ -23,6 +23,41 @@ pub enum DatasetError {
         /// What is wrong with it.
         source: CaptureError,
     },
+    /// A capture breaks off, and half of it is not what was meant.
+    #[error("{} breaks off: {fault}. Nothing of it is used", path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// Where, and the mend.
+        fault: String,
+    },
+    /// A capture without a flow.
+    #[error("{} holds no flow that counts ({packets} packets, {unread} of them no IP or cut short, {unlabelled} rows without \
+         a label); capture for longer, or with a longer snap length", path.display())]
+    NoFlows {
+        /// Which file.
+        path: PathBuf,
+        /// Packets in it.
+        packets: u64,
+        /// Not IP, or cut short.
+        unread: u64,
+        /// Rows that no rule knows.
+        unlabelled: u64,
+    },
+    /// A truth that is about something else.
+    #[error(
+        "none of the {attacks} attacks of {} has a flow in {}; is it the truth of this capture, with its clock, in unix \
+         seconds?",
+        truth.display(), path.display()
+    )]
+    Elsewhere {
+        /// Which capture.
+        path: PathBuf,
+        /// Its truth.
+        truth: PathBuf,
+        /// How many it has.
+        attacks: usize,
+    },
     /// A line of a file of labels says nothing we know.
     #[error("{}:{line}: {cause}", path.display())]
     Line {

@@ -1,7 +1,8 @@
 //! Captures whose attacks are known: tables of labelled flows, and what the house makes of them.
 //!
 //! In: captures, and what is known of them: a list of captures with a rule for each (`labels.csv`), or a session with its
-//! attacks (`attacks.jsonl`). Out: CSV, a row per feature record, the columns of [`HEAD`] and then those of the schema.
+//! attacks (`attacks.jsonl`). Out: CSV, a row per feature record, the columns of [`HEAD`] and then those of the schema; or
+//! the same rows, one by one.
 //! Invariant: the vectors are those that are served live; the same files give the same bytes; a row whose label no rule
 //! gives is left out and counted, never guessed. Deliberately elsewhere: the features (`features`), how a capture is
 //! walked (`replay`), what is learnt from a table (`model`).
@@ -17,11 +18,12 @@ mod session;
 mod table;
 mod truth;
 
-pub use corpus::{Summary, capture, directory};
+pub use corpus::{Sink, Summary, capture, directory, rows};
 pub use error::DatasetError;
 pub use events::{EventFigures, FamilyFigures, watch};
 pub use rule::Rule;
-pub use table::{HEAD, Table};
+pub use session::Session;
+pub use table::{HEAD, Source, Table};
 pub use truth::{Event, Truth};
 
 /// How the flows of a capture get their labels.
@@ -31,8 +33,8 @@ pub enum Labels {
     Benign,
     /// Nothing is known: rows have an empty `y` and the family `unknown`.
     Unknown,
-    /// By the attacks that are known: whatever is none of them is benign.
-    Truth(Truth),
+    /// By the attacks that are known, and the hosts that are.
+    Session(Session),
     /// By the capture's row in a `labels.csv`.
     List(std::path::PathBuf),
 }

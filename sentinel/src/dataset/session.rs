@@ -16,23 +16,32 @@ const AFTERMATH: f64 = 65.0;
 
 /// What is known of a session.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Session {
+pub struct Session {
     truth: Truth,
     clients: BTreeSet<IpAddr>,
     attackers: BTreeSet<IpAddr>,
 }
 
 impl Session {
-    /// Reads `attacks.jsonl` and, where there are such, `cli.ips` (benign remote hosts) and `atk.ips` (attackers).
-    pub(super) fn read(directory: &Path) -> Result<Self, DatasetError> {
-        let truth = Truth::read(&directory.join("attacks.jsonl"))?;
-        let mut attackers = list(&directory.join("atk.ips"))?;
+    /// Reads its attacks (`attacks.jsonl`, whatever its name) and, where they stand beside that, `cli.ips` (benign remote
+    /// hosts) and `atk.ips` (attackers).
+    ///
+    /// # Errors
+    /// [`DatasetError::Io`]; [`DatasetError::Line`] where a line is no attack, or no address.
+    pub fn read(attacks: &Path) -> Result<Self, DatasetError> {
+        let truth = Truth::read(attacks)?;
+        let mut attackers = list(&attacks.with_file_name("atk.ips"))?;
         attackers.extend(truth.events.iter().map(|event| event.ip));
         Ok(Self {
             truth,
-            clients: list(&directory.join("cli.ips"))?,
+            clients: list(&attacks.with_file_name("cli.ips"))?,
             attackers,
         })
+    }
+
+    /// The attacks.
+    pub const fn truth(&self) -> &Truth {
+        &self.truth
     }
 
     /// The label of a flow and its family; `None` where nothing is known of it.

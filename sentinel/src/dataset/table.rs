@@ -20,9 +20,11 @@ pub const HEAD: [&str; 12] = [
 
 /// Where a row is from.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Source {
-    pub(super) origin: String,
-    pub(super) group: String,
+pub struct Source {
+    /// Network, laboratory or collection.
+    pub origin: String,
+    /// Session, capture or host: what must never be split between training and judging.
+    pub group: String,
 }
 
 /// A table on its way to a file. It replaces that file when it is complete, not before; given up, it leaves nothing.

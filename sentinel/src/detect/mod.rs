@@ -15,6 +15,7 @@ mod brute_force;
 mod collector;
 mod distributed_brute_force;
 mod dns_tunnel;
+mod flags;
 mod habit;
 mod icmp_tunnel;
 mod lateral_movement;
@@ -38,6 +39,7 @@ pub use amplification::Amplification;
 pub use baseline::Baseline;
 pub use beacon::Beacon;
 pub use brute_force::BruteForce;
+pub use collector::{Collector, Contradiction, Gain, Kept};
 pub use distributed_brute_force::DistributedBruteForce;
 pub use dns_tunnel::DnsTunnel;
 pub use icmp_tunnel::IcmpTunnel;
@@ -328,9 +330,22 @@ impl Detectors {
 
     /// Gathers benign flows from `now` on.
     pub fn learn(&mut self, now: Ktime) {
+        let since = self.speaker.clock.wall(now);
         if let Some(supervised) = &mut self.supervised {
-            supervised.collect(now);
+            supervised.collect(since);
         }
+    }
+
+    /// Goes on gathering where an earlier run left off.
+    pub fn resume_learning(&mut self, collector: Collector) {
+        if let Some(supervised) = &mut self.supervised {
+            supervised.resume(collector);
+        }
+    }
+
+    /// What was gathered since this was last asked, with `whole` all of it; `None` while nothing is.
+    pub fn gain(&mut self, whole: bool) -> Option<Gain> {
+        self.supervised.as_mut()?.gain(whole)
     }
 
     /// Lets go of what was gathered; whether there was anything.
@@ -394,7 +409,7 @@ impl Detectors {
             .collect()
     }
 
-    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 230 MiB with the default limits.
+    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 240 MiB with the default limits.
     pub fn memory_bound(config: &Config) -> usize {
         let (detect, sources) = (&config.detect, config.flow.max_sources);
         PortScan::memory_bound(&detect.port_scan, sources)

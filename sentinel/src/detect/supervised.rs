@@ -5,32 +5,26 @@
 //! speaks only with thresholds set by this network's own flows (learn mode): elsewhere it was wrong about a third of
 //! benign flows. What it says is statistical evidence, which blocks nobody.
 
-use super::collector::{Collector, Suspects};
-use super::{Finding, Voice, capacity, place, row, span};
+use super::collector::{Collector, Gain, Suspects};
+use super::flags::{Counted, Flagged, Flags};
+use super::{Finding, Voice, place, row, span};
 use crate::config::ModelConfig;
-use crate::features::{Builder, Cut, FeatureLosses, FeatureRecord, Limits};
-use crate::flow::{Bounded, Observation, Ring};
+use crate::features::{Builder, FeatureLosses, FeatureRecord, Limits};
+use crate::flow::Observation;
 use crate::model::conformal::{ALPHAS, needed};
 use crate::model::drift::{Drift, DriftReport};
 use crate::model::{Level, Method, Model, Scorer, Variant, Verdict};
 use crate::types::{
     Clock, Condition, Detector as Name, DriftTold, EvidenceClass, Explanation, Family, Ktime, Learning, LearningLevel,
-    RealisedLevel, Share, hex,
+    RealisedLevel, Share, Timestamp, hex,
 };
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use std::sync::Arc;
 use std::time::Duration;
 
-const SLOTS: usize = 12;
-/// A flow that goes on is told of every 60 s, and a little oftener in its first minute: so much later it counts again.
-const AGAIN: Duration = Duration::from_secs(55);
-/// Flags of a source, for each that is expected by chance, that are still put down to chance.
-const CHANCE: f64 = 3.0;
 /// Packets of a flow that may still be forged one by one, each from another source: on a single such flow nobody is named.
 const FORGED: u64 = 2;
-/// What a source has to do more of at all its services than at one.
-const SPREAD: u32 = 2;
 /// Alerts of a second whose shares are exact Shapley values, each of which takes some 20 ms; those of more are told along
 /// the trees' paths, which sum to the score just as well.
 const EXACT: u32 = 5;
@@ -41,18 +35,6 @@ const MOVED: usize = 5;
 /// Names of the levels.
 pub(crate) const LEVELS: [&str; 2] = ["suspicious", "flag"];
 
-/// A flow, as flags are counted.
-type FlowId = (Addr, u16, Addr, u16, u8);
-/// A source and a service.
-type Pair = (Addr, Addr, u16, u8);
-
-/// What was counted of a source, or of it at one service.
-#[derive(Clone, Copy, Debug, Default)]
-struct Gathered {
-    flows: Ring<SLOTS>,
-    flags: Ring<SLOTS>,
-}
-
 /// The model at work on feature records.
 #[derive(Debug)]
 pub struct Supervised {
@@ -61,12 +43,8 @@ pub struct Supervised {
     model: Arc<Model>,
     variant: Variant,
     window: Duration,
-    slot_ns: u64,
-    flags: u32,
     certain: f64,
-    flagged: Bounded<FlowId, Ktime>,
-    sources: Bounded<Addr, Gathered>,
-    pairs: Bounded<Pair, Gathered>,
+    flags: Flags,
     suspects: Suspects,
     collector: Option<Collector>,
     /// The second of the latest alert, and how many it had.
@@ -84,19 +62,14 @@ pub struct Supervised {
 impl Supervised {
     /// Nothing seen yet. Without `egress` the model for what comes in alone is asked.
     pub fn new(config: &ModelConfig, limits: &Limits, egress: bool, model: Arc<Model>) -> Self {
-        let held = capacity(limits.sources);
         Self {
             builder: Builder::new(limits),
             records: Vec::new(),
             model,
             variant: if egress { Variant::Both } else { Variant::Ingress },
             window: config.window,
-            slot_ns: config.window.as_nanos() as u64 / SLOTS as u64,
-            flags: config.flags.max(1),
             certain: config.certain,
-            flagged: Bounded::new(held),
-            sources: Bounded::new(held),
-            pairs: Bounded::new(held),
+            flags: Flags::new(config.window, config.flags, limits.sources),
             suspects: Suspects::new(),
             collector: None,
             spoken: (0, 0),
@@ -108,11 +81,8 @@ impl Supervised {
     }
 
     pub(super) const fn memory_bound(limits: &Limits) -> usize {
-        let held = capacity(limits.sources);
         Builder::memory_bound(limits)
-            + Bounded::<FlowId, Ktime>::memory_bound(held)
-            + Bounded::<Addr, Gathered>::memory_bound(held)
-            + Bounded::<Pair, Gathered>::memory_bound(held)
+            + Flags::memory_bound(limits.sources)
             + Suspects::memory_bound()
             + Collector::memory_bound()
     }
@@ -144,9 +114,23 @@ impl Supervised {
         self.collector.as_ref()
     }
 
-    /// Begins to gather, anew where it was at it.
-    pub fn collect(&mut self, now: Ktime) {
-        self.collector = Some(Collector::new(now, Collector::ROOM));
+    /// Begins to gather, anew where it was at it. Who is under suspicion already is left out from the start.
+    pub fn collect(&mut self, since: Timestamp) {
+        let mut collector = Collector::new(since, Collector::ROOM);
+        for source in self.suspects.sources() {
+            collector.accuse(source);
+        }
+        self.resume(collector);
+    }
+
+    /// Goes on gathering.
+    pub fn resume(&mut self, collector: Collector) {
+        self.collector = Some(collector);
+    }
+
+    /// What was gathered since this was last asked, or all of it; none while it gathers none.
+    pub fn gain(&mut self, whole: bool) -> Option<Gain> {
+        self.collector.as_mut().map(|collector| collector.gain(whole))
     }
 
     /// Ends it.
@@ -176,7 +160,9 @@ impl Supervised {
             missing: needed(ALPHAS[at]).saturating_sub(kept),
         };
         Learning {
-            since: collector.map(|collector| clock.wall(collector.since())),
+            since: collector.map(Collector::since),
+            resumed: None,
+            warning: None,
             seen,
             kept,
             left_out,
@@ -212,9 +198,9 @@ impl Supervised {
 
     /// Entries held and evicted.
     pub fn load(&self) -> (usize, u64) {
-        let held = self.flagged.len() + self.sources.len() + self.pairs.len() + self.suspects.load().0;
-        let gone = self.flagged.evicted() + self.sources.evicted() + self.pairs.evicted() + self.suspects.load().1;
-        let gone = gone + self.collector.as_ref().map_or(0, Collector::evicted);
+        let (flags, suspects) = (self.flags.load(), self.suspects.load());
+        let held = flags.0 + suspects.0;
+        let gone = flags.1 + suspects.1 + self.collector.as_ref().map_or(0, Collector::evicted);
         (held, gone)
     }
 
@@ -287,7 +273,7 @@ impl Supervised {
     pub fn suspect(&mut self, source: std::net::IpAddr, at: Ktime) {
         self.suspects.add(source, at);
         if let Some(collector) = &mut self.collector {
-            collector.accuse(source);
+            collector.accuse(source.into());
         }
     }
 
@@ -322,51 +308,24 @@ impl Supervised {
         if !self.calibrated() {
             return None;
         }
-        let flagged = verdict.level >= Level::Flag && self.counts(record);
-        let (at, slot_ns) = (record.at, self.slot_ns);
-        let service = record.target;
-        let began = u32::from(!record.continued);
-        let everywhere = self.sources.touch_or(source, Gathered::default);
-        let flows = everywhere.flows.add(at, slot_ns, began);
-        let flags = everywhere.flags.add(at, slot_ns, flagged.into());
-        if verdict.level < Level::Flag {
+        let flagged = verdict.level >= Level::Flag;
+        let counted = self.flags.add(record, flagged, scorer.levels()[1].alpha);
+        if !flagged {
             return None;
         }
-        let pair = (source, Addr::from(service.ip), service.port, service.proto);
-        let here = self
-            .pairs
-            .touch_or(pair, Gathered::default)
-            .flags
-            .add(at, slot_ns, flagged.into());
-        let alpha = scorer.levels()[1].alpha;
-        let limit = self.limit(flows, alpha);
-        let measured = [
-            f64::from(here) / f64::from(limit),
-            f64::from(flags) / f64::from(limit.saturating_mul(SPREAD)),
-            if verdict.score >= self.certain && record.packets > FORGED {
-                1.0
-            } else {
-                0.0
-            },
-        ];
-        let ratio = measured.into_iter().fold(0.0, f64::max);
+        let certain = verdict.score >= self.certain && record.packets > FORGED;
+        let ratio = counted.ratio().max(f64::from(u8::from(certain)));
         if ratio < 1.0 {
             return None;
         }
         let (name, _) = scorer.family(&record.vector);
         let family = Family::from_name(name);
-        if !voice.may_wonder(record.source, Name::Model, family, ratio, at) {
+        if !voice.may_wonder(record.source, Name::Model, family, ratio, record.at) {
             return None;
         }
-        let exact = self.spare_exact(at);
-        let counted = Counted {
-            here,
-            flags,
-            flows,
-            limit,
-        };
+        let exact = self.spare_exact(record.at);
         Some((
-            self.finding(record, &verdict, scorer, family, ratio, counted),
+            self.finding(record, &verdict, scorer, family, ratio, &counted),
             explanation(&model, scorer, record, verdict.probability, exact),
         ))
     }
@@ -379,31 +338,6 @@ impl Supervised {
         before < EXACT
     }
 
-    /// Whether a flagged record is a flag more: one a flow, and one more for each minute it goes on.
-    fn counts(&mut self, record: &FeatureRecord) -> bool {
-        let flow = (
-            Addr::from(record.source),
-            record.source_port,
-            Addr::from(record.target.ip),
-            record.target.port,
-            record.target.proto,
-        );
-        let before = self.flagged.peek(&flow).copied();
-        let again =
-            before.is_none_or(|then| record.cut == Cut::Active || record.at.since(then) >= AGAIN || !record.continued);
-        if again {
-            self.flagged.remove(&flow);
-            self.flagged.insert(flow, record.at);
-        }
-        again
-    }
-
-    /// Flags at one service that are more than chance brings a source with so many flows.
-    fn limit(&self, flows: u32, alpha: f64) -> u32 {
-        self.flags
-            .saturating_add((CHANCE * alpha * f64::from(flows)).floor() as u32)
-    }
-
     fn finding(
         &self,
         record: &FeatureRecord,
@@ -411,24 +345,17 @@ impl Supervised {
         scorer: &Scorer,
         family: Family,
         ratio: f64,
-        counted: Counted,
+        counted: &Counted,
     ) -> Finding {
         let window = span(self.window);
         let threshold = scorer.levels()[1].score.unwrap_or(1.0);
         let service = record.target;
-        let how = if counted.here >= counted.limit {
-            format!(
-                "what it flagged {} times at {} within {window}",
-                counted.here,
-                place(&service)
-            )
-        } else if counted.flags >= counted.limit.saturating_mul(SPREAD) {
-            format!(
-                "what it flagged {} times in {} flows within {window}",
-                counted.flags, counted.flows
-            )
+        let how = if counted.here.records >= counted.limit {
+            format!("{} to {} within {window}", records(counted.here), place(&service))
+        } else if counted.everywhere.records >= counted.limit_everywhere {
+            format!("{} to several services within {window}", records(counted.everywhere))
         } else {
-            format!("one flow to {}, all but certainly", place(&service))
+            format!("one flow to {}, all but certainly,", place(&service))
         };
         Finding {
             at: record.at,
@@ -441,15 +368,28 @@ impl Supervised {
             evidence: vec![
                 row("score", verdict.score, threshold, ""),
                 row(
-                    "flagged_flows_to_service",
-                    counted.here.into(),
+                    "flagged_records_to_service",
+                    counted.here.records.into(),
                     counted.limit.into(),
+                    format!("records/{window}"),
+                ),
+                row(
+                    "flagged_records",
+                    counted.everywhere.records.into(),
+                    counted.limit_everywhere.into(),
+                    format!("records/{window}"),
+                ),
+                // How many flows they are of decides nothing: a tunnel is one.
+                row(
+                    "flagged_flows_to_service",
+                    counted.here.flows.into(),
+                    1.0,
                     format!("flows/{window}"),
                 ),
                 row(
                     "flagged_flows",
-                    counted.flags.into(),
-                    counted.limit.saturating_mul(SPREAD).into(),
+                    counted.everywhere.flows.into(),
+                    1.0,
                     format!("flows/{window}"),
                 ),
             ],
@@ -466,17 +406,17 @@ impl Supervised {
     }
 }
 
-/// What was counted within the window when the evidence was complete.
-#[derive(Clone, Copy)]
-struct Counted {
-    /// Flagged flows to the service.
-    here: u32,
-    /// Flagged flows of the source.
-    flags: u32,
-    /// Flows of the source.
-    flows: u32,
-    /// Flags at one service that suffice.
-    limit: u32,
+/// Flagged records and their flows, in words: `3 flows`, or `3 records of 1 flow` where one goes on for minutes.
+fn records(flagged: Flagged) -> String {
+    let flows = match flagged.flows {
+        1 => "1 flow".to_owned(),
+        flows => format!("{flows} flows"),
+    };
+    if flagged.records == flagged.flows {
+        flows
+    } else {
+        format!("{} records of {flows}", flagged.records)
+    }
 }
 
 /// The numbers that moved most, in words.

@@ -32,6 +32,21 @@ impl<const N: usize> Ring<N> {
         self.sum
     }
 
+    /// Number of the running slot: where what was just added is.
+    pub const fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Takes back what was added to a slot, as far as it is still there.
+    pub fn take(&mut self, slot: u64, amount: u32) {
+        if slot <= self.head && self.head - slot < N as u64 {
+            let there = &mut self.slots[(slot % N as u64) as usize];
+            let taken = amount.min(*there);
+            *there -= taken;
+            self.sum -= taken;
+        }
+    }
+
     /// The sum at `now`.
     pub fn sum(&mut self, now: Ktime, slot_ns: u64) -> u32 {
         self.advance(now, slot_ns);
@@ -70,6 +85,12 @@ mod tests {
         assert_eq!(ring.sum(Ktime(13), 1), 4);
         assert_eq!(ring.sum(Ktime(14), 1), 3);
         assert_eq!(ring.add(Ktime(12), 1, 1), 4, "late arrivals count now");
+        ring.take(11, 1);
+        ring.take(14, 5);
+        assert_eq!(ring.sum(Ktime(14), 1), 2, "what was there, and no more");
+        ring.take(10, 1);
+        ring.take(15, 1);
+        assert_eq!(ring.sum(Ktime(14), 1), 2, "neither what is over nor what is to come");
         assert_eq!(ring.sum(Ktime(100), 1), 0);
     }
 }

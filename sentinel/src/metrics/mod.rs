@@ -90,6 +90,14 @@ pub struct LevelLabels {
     pub level: &'static str,
 }
 
+/// Labels of `sentinel_learning_journal_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JournalLabels {
+    /// `resumed`: gone on with after a restart; `cut`: without its last bytes; `refused`: set aside; `rewritten`: its bound
+    /// was reached; `unwritten`: the disk took nothing.
+    pub event: &'static str,
+}
+
 /// Labels of `sentinel_model_info`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModelLabels {
@@ -141,6 +149,8 @@ pub struct Metrics {
     /// `sentinel_model_calibrated`: 1 where the thresholds were set by this network's flows.
     pub model_calibrated: Gauge,
     model_info: Family<ModelLabels, Gauge>,
+    /// `sentinel_learning_journal_total`: what became of learn mode's collection on disk.
+    pub journal: Family<JournalLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -173,6 +183,7 @@ impl Metrics {
             model_flows: Family::default(),
             model_calibrated: Gauge::default(),
             model_info: Family::default(),
+            journal: Family::default(),
         };
         metrics.register();
         metrics
@@ -234,6 +245,11 @@ impl Metrics {
             self.model_calibrated.clone(),
         );
         r.register("model_info", "The model that judges", self.model_info.clone());
+        r.register(
+            "learning_journal",
+            "What became of learn mode's collection on disk",
+            self.journal.clone(),
+        );
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
             architecture: std::env::consts::ARCH,

@@ -44,6 +44,14 @@ pub enum TableError {
         /// What, and the mend.
         what: String,
     },
+    /// A row of a capture that does not fit.
+    #[error("{}: {what}", path.display())]
+    Made {
+        /// The file.
+        path: PathBuf,
+        /// What, and the mend.
+        what: String,
+    },
     /// Nothing but a heading.
     #[error("{}: has no rows; make the table of a capture that holds flows", path.display())]
     Empty {
@@ -82,7 +90,7 @@ pub enum TrainError {
     Flaw(#[from] Flaw),
     /// One kind of flows only.
     #[error(
-        "all {rows} rows are {what}; training and evaluation need both benign flows and attacks: name more tables with --features"
+        "all {rows} rows are {what}; training and evaluation need both benign flows and attacks: name more tables with --features, or captures with --pcap"
     )]
     OneClass {
         /// Rows there.
@@ -91,7 +99,7 @@ pub enum TrainError {
         what: &'static str,
     },
     /// Too few.
-    #[error("{have} rows of {what} are too few (at least {need}); name more tables with --features")]
+    #[error("{have} rows of {what} are too few (at least {need}); name more tables, or captures with --pcap")]
     TooFew {
         /// Of what.
         what: String,

@@ -24,7 +24,11 @@ const fn label(name: &'static str, family: Option<&'static str>, technique: &'st
 
 /// All of them.
 pub const LABELS: &[Label] = &[
+    // By the name of the family, where nothing finer is known.
     label("scan", Some("scan"), "T1046"),
+    label("flood", Some("flood"), "T1498"),
+    label("brute_force", Some("brute_force"), "T1110"),
+    label("tunnel", Some("tunnel"), "T1572"),
     label("scan_slow", Some("scan"), "T1046"),
     label("scan_svc", Some("scan"), "T1046"),
     label("sweep", Some("scan"), "T1018"),
@@ -49,6 +53,31 @@ pub const LABELS: &[Label] = &[
 
 /// Families of the second stage.
 pub const FAMILIES: &[&str] = &["brute_force", "c2", "flood", "scan", "slow_dos", "tunnel"];
+
+/// Whether a label may be trained on.
+///
+/// # Errors
+/// What is wrong with it, and the mend.
+pub fn check(name: &str) -> Result<(), String> {
+    if name == BENIGN || find(name).is_some() {
+        return Ok(());
+    }
+    let near = nearest(name).map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+    let known: Vec<_> = LABELS.iter().map(|label| label.name).collect();
+    Err(format!(
+        "the label `{name}` is unknown{near}; known are benign, {}",
+        known.join(", ")
+    ))
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    let names = LABELS.iter().map(|label| label.name).chain([BENIGN]);
+    let scored = names.map(|known| (strsim::damerau_levenshtein(name, known), known));
+    scored
+        .min()
+        .filter(|(distance, _)| *distance <= 3)
+        .map(|(_, known)| known)
+}
 
 /// What is known of a label; none for `benign` and for what is unknown.
 pub fn find(name: &str) -> Option<&'static Label> {

@@ -32,5 +32,6 @@ mod units;
 
 pub use error::{TableError, TrainError};
 pub use fit::train;
+pub use labels::BENIGN;
 pub use settings::Settings;
-pub use table::Table;
+pub use table::{Fresh, Rows, Table};

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Rows over all tables: a gigabyte and a half of vectors.
@@ -74,8 +75,9 @@ impl Names {
     }
 }
 
+/// A table on its way: rows of files and rows that were made just now, in the order in which they come.
 #[derive(Default)]
-struct Builder {
+pub struct Rows {
     origins: Names,
     groups: Names,
     families: Names,
@@ -101,21 +103,11 @@ impl Table {
     /// # Errors
     /// The first thing wrong, with file, line and mend.
     pub fn read(paths: &[PathBuf]) -> Result<Self, TableError> {
-        let mut builder = Builder::default();
+        let mut rows = Rows::default();
         for path in paths {
-            let failed = |error| TableError::Read {
-                path: path.clone(),
-                error,
-            };
-            let mut file = BufReader::new(File::open(path).map_err(failed)?);
-            let zipped = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
-            if zipped {
-                builder.read(path, BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))?;
-            } else {
-                builder.read(path, file)?;
-            }
+            rows.file(path)?;
         }
-        Ok(builder.finish())
+        Ok(rows.finish())
     }
 
     /// The same from text, for tests and for callers that have no file.
@@ -123,9 +115,9 @@ impl Table {
     /// # Errors
     /// The first thing wrong.
     pub fn parse(name: &str, text: &str) -> Result<Self, TableError> {
-        let mut builder = Builder::default();
-        builder.read(Path::new(name), text.as_bytes())?;
-        Ok(builder.finish())
+        let mut rows = Rows::default();
+        rows.read(Path::new(name), text.as_bytes())?;
+        Ok(rows.finish())
     }
 
     /// Rows for which `keep` holds, by index.
@@ -169,8 +161,86 @@ impl Table {
     }
 }
 
-impl Builder {
-    fn finish(self) -> Table {
+/// A row that is made just now.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh<'a> {
+    /// Where it came from.
+    pub origin: &'a str,
+    /// What must not be split.
+    pub group: &'a str,
+    /// Its label.
+    pub family: &'a str,
+    /// An attack.
+    pub attack: bool,
+    /// Start, ns since 1970.
+    pub start_ns: u64,
+    /// Who opened it.
+    pub source: IpAddr,
+    /// The numbers.
+    pub vector: &'a Vector,
+}
+
+impl Rows {
+    /// Adds the rows of a file, gzip or not.
+    ///
+    /// # Errors
+    /// The first thing wrong, with file, line and mend.
+    pub fn file(&mut self, path: &Path) -> Result<(), TableError> {
+        let failed = |error| TableError::Read {
+            path: path.into(),
+            error,
+        };
+        let mut file = BufReader::new(File::open(path).map_err(failed)?);
+        let zipped = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
+        if zipped {
+            self.read(path, BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))
+        } else {
+            self.read(path, file)
+        }
+    }
+
+    /// Adds a row as a file would have it, so that the table is the same by either way. `path` is what it was made of.
+    ///
+    /// # Errors
+    /// The label is unknown, or there is no room for more.
+    pub fn add(&mut self, path: &Path, row: &Fresh<'_>) -> Result<(), TableError> {
+        self.make_room(path)?;
+        let wrong = |what: String| TableError::Made {
+            path: path.into(),
+            what,
+        };
+        labels::check(row.family).map_err(wrong)?;
+        // A table has microseconds.
+        let t0 = (row.start_ns / 1000) as f64 / 1e6;
+        let source = row.source.to_string();
+        let named = [row.origin, row.group, row.family];
+        self.push(named, row.attack, t0, Some(&source), row.vector)
+            .map_err(wrong)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.table.rows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.table.rows.is_empty()
+    }
+
+    fn make_room(&self, path: &Path) -> Result<(), TableError> {
+        if self.table.rows.len() < MAX_ROWS {
+            return Ok(());
+        }
+        Err(TableError::TooManyRows {
+            path: path.into(),
+            limit: MAX_ROWS,
+        })
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn finish(self) -> Table {
         Table {
             origins: self.origins.names,
             groups: self.groups.names,
@@ -226,12 +296,7 @@ impl Builder {
                     columns.count
                 )));
             }
-            if self.table.rows.len() == MAX_ROWS {
-                return Err(TableError::TooManyRows {
-                    path: path.into(),
-                    limit: MAX_ROWS,
-                });
-            }
+            self.make_room(path)?;
             self.row(columns, &fields).map_err(wrong)?;
         }
         if self.table.rows.len() == before {
@@ -241,8 +306,8 @@ impl Builder {
     }
 
     fn row(&mut self, columns: &Columns, fields: &[String]) -> Result<(), String> {
-        let mut vector = [0.0; WIDTH];
-        for (at, value) in vector.iter_mut().enumerate() {
+        let mut vector = Vector([0.0; WIDTH]);
+        for (at, value) in vector.0.iter_mut().enumerate() {
             *value = finite(FEATURES[at].name, &fields[columns.features[at]])?;
         }
         let family = fields[columns.family].as_str();
@@ -251,42 +316,37 @@ impl Builder {
             "1" => true,
             other => return Err(format!("y is `{other}`; 0 for benign flows, 1 for attacks")),
         };
-        if family != BENIGN && labels::find(family).is_none() {
-            let near = nearest(family).map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
-            let known: Vec<_> = labels::LABELS.iter().map(|label| label.name).collect();
-            return Err(format!(
-                "the label `{family}` is unknown{near}; known are benign, {}",
-                known.join(", ")
-            ));
-        }
+        labels::check(family)?;
         if attack == (family == BENIGN) {
             return Err(format!(
                 "family is `{family}` and y is {}; correct one of them",
                 u8::from(attack)
             ));
         }
-        let row = Row {
-            origin: u16::try_from(self.origins.number(&fields[columns.origin]))
-                .map_err(|_| "names too many origins".to_owned())?,
-            group: self.groups.number(&fields[columns.group]) as u32,
+        let named = [&fields[columns.origin], &fields[columns.group], family];
+        let source = columns.source.map(|at| fields[at].as_str());
+        self.push(named, attack, finite("t0", &fields[columns.t0])?, source, &vector)
+    }
+
+    fn push(
+        &mut self,
+        [origin, group, family]: [&str; 3],
+        attack: bool,
+        t0: f64,
+        source: Option<&str>,
+        vector: &Vector,
+    ) -> Result<(), String> {
+        self.table.rows.push(Row {
+            origin: u16::try_from(self.origins.number(origin)).map_err(|_| "names too many origins".to_owned())?,
+            group: self.groups.number(group) as u32,
             family: self.families.number(family) as u16,
             attack,
-            t0: finite("t0", &fields[columns.t0])?,
-            source: columns.source.map_or(0, |at| self.sources.number(&fields[at]) as u32),
-        };
-        self.table.rows.push(row);
-        self.table.vectors.push(Vector(vector));
+            t0,
+            source: source.map_or(0, |source| self.sources.number(source) as u32),
+        });
+        self.table.vectors.push(*vector);
         Ok(())
     }
-}
-
-fn nearest(name: &str) -> Option<&'static str> {
-    let names = labels::LABELS.iter().map(|label| label.name).chain([BENIGN]);
-    let scored = names.map(|known| (strsim::damerau_levenshtein(name, known), known));
-    scored
-        .min()
-        .filter(|(distance, _)| *distance <= 3)
-        .map(|(_, known)| known)
 }
 
 fn finite(column: &str, field: &str) -> Result<f64, String> {

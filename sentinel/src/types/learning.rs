@@ -25,6 +25,12 @@ pub type LearnRequest = (LearnWish, oneshot::Sender<Result<Learning, LearnError>
 pub struct Learning {
     /// Since when flows are collected; none while they are not.
     pub since: Option<Timestamp>,
+    /// When this went on after a restart of the agent; none where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Timestamp>,
+    /// What an operator should know of what is collected: that it would not survive a restart, or did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Flow records seen meanwhile.
     pub seen: u64,
     /// Benign ones in hand: of more than there is room for, each had the same chance to stay.

@@ -30,6 +30,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("train", &["features", "files", "model", "types"]),
     room("detect", &["config", "features", "flow", "model", "types"]),
     room("investigate", &["config", "flow", "types"]),
+    room("journal", &["detect", "features", "files", "model", "types"]),
     room("decide", &["config", "types"]),
     room("respond", &["bus", "metrics", "store", "types"]),
     room(
@@ -44,6 +45,7 @@ pub(super) const ROOMS: &[Room] = &[
             "host",
             "intel",
             "investigate",
+            "journal",
             "kernel",
             "metrics",
             "model",

@@ -41,14 +41,17 @@ function show(learning, clock) {
 }
 
 function sentence(learning, clock) {
+  const warning = learning.warning ? ` Warning: ${learning.warning}` : "";
   if (learning.since !== null) {
     const left = learning.left_out ? `, ${count(learning.left_out)} left out` : "";
     const since = ago(clock() - Date.parse(learning.since));
-    return `Learning what is benign here, begun ${since}: ${count(learning.seen)} flow records seen${left}.`;
+    const resumed = learning.resumed ? ", gone on with after a restart" : "";
+    const seen = `${count(learning.seen)} flow records seen${left}`;
+    return `Learning what is benign here, begun ${since}${resumed}: ${seen}.${warning}`;
   }
   return learning.calibrated
-    ? "Speaks by thresholds of this network. What it says is statistical: never a block by itself."
-    : "Judges and says nothing: its thresholds are not calibrated for this network.";
+    ? `Speaks by thresholds of this network. What it says is statistical: never a block by itself.${warning}`
+    : `Judges and says nothing: its thresholds are not calibrated for this network.${warning}`;
 }
 
 /** A level while it is learnt: how many of the flows it needs are there. */

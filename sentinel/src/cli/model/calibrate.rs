@@ -1,11 +1,13 @@
 //! `sentinel model calibrate`.
 
+use super::gather::{Captured, gather, pairs};
+use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output};
 use crate::cli::table::Table as Shown;
 use crate::model::conformal::Threshold;
 use crate::model::{Model, Variant};
-use crate::train::{Table, calibrate, file};
+use crate::train::{calibrate, file};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -15,20 +17,27 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Tables of the site's flows; rows labelled as attacks are left out
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "pcap", num_args = 1.., value_name = "FILE")]
     benign: Vec<PathBuf>,
+    /// Captures of the site's traffic; all of it is benign, but for what --truth knows
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pcap: Vec<PathBuf>,
+    /// Attacks to leave out, for each --pcap in order: a line of JSON each, family, ip, t0 and t1 in unix seconds
+    #[arg(long, num_args = 1.., value_name = "FILE", requires = "pcap")]
+    truth: Vec<PathBuf>,
     /// Shares of benign flows that may be suspicious and flagged
     #[arg(long, value_delimiter = ',', num_args = 1, default_values_t = [0.01, 0.001])]
     alpha: Vec<f64>,
     /// Weight of the site's flows in the forest's leaves, in terms of the benign training rows; 0 leaves the forest
     #[arg(long, value_name = "SHARE", default_value_t = calibrate::SHARE)]
     adapt: f64,
-    /// The model with the site's thresholds
+    /// The model with the site's thresholds [default: beside the model, ending in .site.model]
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
-pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
+    let output: &Output = &global.output();
     let [suspicious, flag] = args.alpha[..] else {
         return Err(Failure::Usage(format!(
             "--alpha takes two shares, for suspicious and flag, such as 0.01,0.001; {} given",
@@ -36,7 +45,12 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
         )));
     };
     let (model, _) = file::read_model(&args.model)?;
-    let table = Table::read(&args.benign)?;
+    let captures: Vec<Captured<'_>> = if args.truth.is_empty() {
+        args.pcap.iter().map(|path| (path.as_path(), None)).collect()
+    } else {
+        pairs(&args.pcap, &args.truth)?
+    };
+    let table = gather(global, &args.benign, &captures)?;
     let done = calibrate::calibrate(&model, &table, [suspicious, flag], args.adapt)?;
     let model = Model::new(done.record)?;
     if let Some(level) = model.scorer(Variant::Both).levels().iter().find(|_| none_set(&model)) {
@@ -48,10 +62,14 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
         )
         .into());
     }
-    file::write(&args.out, &model.encode()?)?;
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| args.model.with_extension("site.model"));
+    file::write(&out, &model.encode()?)?;
     if output.format() == Format::Json {
         output.json(&json!({
-            "model": args.out, "sha256": crate::types::hex(model.sha256()), "benign": done.benign, "left_out": done.left_out,
+            "model": out, "sha256": crate::types::hex(model.sha256()), "benign": done.benign, "left_out": done.left_out,
             "levels": levels_json(&model),
         }));
         return Ok(());
@@ -59,7 +77,7 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     output.line(&format!(
         "Thresholds by {} benign flows are in {}.",
         done.benign,
-        args.out.display()
+        out.display()
     ));
     if done.left_out > 0 {
         output.line(&format!("{} rows labelled as attacks were left out.", done.left_out));

@@ -3,7 +3,7 @@
 use super::dataset::report;
 use crate::cli::Global;
 use crate::cli::exit::Failure;
-use crate::dataset::{self, Labels, Table, Truth};
+use crate::dataset::{self, Labels, Session, Table};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,8 @@ pub(in crate::cli) struct Args {
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct Given {
-    /// Attacks, one a line: {"family", "ip", "t0", "t1"} with unix seconds; the rest is benign
+    /// Attacks, one a line: {"family", "ip", "t0", "t1"} with unix seconds; the rest is benign, but what attackers did at
+    /// other times is left out. Beside it cli.ips (benign hosts) and atk.ips (attackers) count too, where they are
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
     /// A list of captures with this one on it: file,label,family,attackers,group,origin
@@ -39,7 +40,7 @@ struct Given {
 pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let config = global.load()?;
     let labels = match &args.labels {
-        Given { truth: Some(path), .. } => Labels::Truth(Truth::read(path)?),
+        Given { truth: Some(path), .. } => Labels::Session(Session::read(path)?),
         Given { labels: Some(path), .. } => Labels::List(path.clone()),
         Given { benign: true, .. } => Labels::Benign,
         _ => Labels::Unknown,

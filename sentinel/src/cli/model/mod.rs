@@ -7,7 +7,10 @@ mod evaluate;
 mod events;
 mod explain;
 mod features;
+mod gather;
 mod info;
+#[cfg(test)]
+mod tests;
 mod train;
 
 use super::Global;
@@ -20,7 +23,7 @@ pub(super) enum Command {
     Features(features::Args),
     /// The feature table of a directory of labelled captures
     Dataset(dataset::Args),
-    /// Trains a model from feature tables and writes it with its card
+    /// Trains a model from feature tables and labelled captures and writes it with its card
     Train(train::Args),
     /// What a model is worth on labelled flows it has not seen
     Evaluate(evaluate::Args),
@@ -39,9 +42,9 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Features(args) => features::run(global, args),
         Command::Dataset(args) => dataset::run(global, args),
-        Command::Train(args) => train::run(&output, args),
+        Command::Train(args) => train::run(global, args),
         Command::Evaluate(args) => evaluate::run(global, args),
-        Command::Calibrate(args) => calibrate::run(&output, args),
+        Command::Calibrate(args) => calibrate::run(global, args),
         Command::Info(args) => info::run(&output, args),
         Command::Drift(args) => drift::run(&output, args),
         Command::Explain(args) => explain::run(&output, args),

@@ -1,5 +1,7 @@
 //! `sentinel model train`.
 
+use super::gather::{gather, pairs};
+use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
 use crate::model::{Model, Variant};
@@ -11,8 +13,15 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Tables of labelled flows (CSV, gzip or not); repeatable
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(long, required_unless_present = "pcap", num_args = 1.., value_name = "FILE")]
     features: Vec<PathBuf>,
+    /// A capture whose attacks are known, with its --truth; repeatable. Its origin is the file's name without its ending
+    #[arg(long, value_name = "FILE", requires = "truth")]
+    pcap: Vec<PathBuf>,
+    /// The attacks of the --pcap before it, a line of JSON each: family, ip, t0 and t1 in unix seconds. Empty where all is
+    /// benign; beside it cli.ips (benign hosts) and atk.ips (attackers) count too, where they are
+    #[arg(long, value_name = "FILE", requires = "pcap")]
+    truth: Vec<PathBuf>,
     /// Everything random follows from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -39,7 +48,8 @@ pub(in crate::cli) struct Args {
     set: Vec<String>,
 }
 
-pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
+    let output: &Output = &global.output();
     let mut settings = Settings::default();
     for assignment in &args.set {
         settings
@@ -56,7 +66,8 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
             .ok_or_else(|| Failure::Usage(format!("--licence {given}: is not ORIGIN=TEXT")))?;
         licences.insert(origin.to_owned(), (String::new(), text.to_owned()));
     }
-    let table = left_out(&Table::read(&args.features)?, &args.leave_out)?;
+    let table = gather(global, &args.features, &pairs(&args.pcap, &args.truth)?)?;
+    let table = left_out(&table, &args.leave_out)?;
     let trained = fit::train(&table, &settings, args.seed, &licences)?;
     let model = Model::new(trained.record)?;
     let crossed = if args.cross_validate {

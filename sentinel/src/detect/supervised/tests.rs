@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::features::Vector;
+use crate::features::{Cut, Vector};
 use crate::model::testing::{record as hand_made, vector};
 use crate::train::calibrate::learnt;
 use crate::types::{Mint, Service, Timestamp};
@@ -76,7 +76,9 @@ fn flags_speak_when_they_are_more_than_the_limit_and_the_shares_sum_to_the_score
     assert!(explanation.score > explanation.threshold);
     assert_eq!(explanation.model, hex(at_work.model().sha256()));
     assert!(
-        finding.summary.contains("flagged 3 times at 10.0.0.1:22 within 180s"),
+        finding
+            .summary
+            .contains("takes 3 flows to 10.0.0.1:22 within 180s from 192.0.2.1 for an attack"),
         "{}",
         finding.summary
     );
@@ -121,9 +123,52 @@ fn a_flow_counts_once_and_again_each_minute_it_goes_on() {
         );
     }
     assert!(at_work.judge(&again(63, Cut::Active), &voice).is_none(), "two");
+    let (finding, _) = at_work
+        .judge(&again(123, Cut::Active), &voice)
+        .expect("three within two minutes");
     assert!(
-        at_work.judge(&again(123, Cut::Active), &voice).is_some(),
-        "three within two minutes"
+        finding
+            .summary
+            .contains("takes 3 records of 1 flow to 10.0.0.1:22 within 180s"),
+        "{}",
+        finding.summary
+    );
+    let numbers: Vec<_> = finding
+        .evidence
+        .iter()
+        .map(|e| (e.name.as_str(), e.value as u32))
+        .collect();
+    assert_eq!(
+        numbers[1..],
+        [
+            ("flagged_records_to_service", 3),
+            ("flagged_records", 3),
+            ("flagged_flows_to_service", 1),
+            ("flagged_flows", 1)
+        ]
+    );
+}
+
+#[test]
+fn twice_as_much_at_several_services_speaks_too() {
+    let (mut at_work, voice) = supervised(true);
+    let at = |service: u16, port: u16| FeatureRecord {
+        target: Service {
+            port: service,
+            ..flow(5, port, &loud()).target
+        },
+        ..flow(5, port, &loud())
+    };
+    for (n, service) in [22, 80, 443, 22, 80].into_iter().enumerate() {
+        assert!(at_work.judge(&at(service, n as u16), &voice).is_none(), "{n}");
+    }
+    let (finding, _) = at_work.judge(&at(443, 9), &voice).expect("six at three services");
+    assert!(
+        finding
+            .summary
+            .contains("takes 6 flows to several services within 180s from 192.0.2.1"),
+        "{}",
+        finding.summary
     );
 }
 
@@ -164,7 +209,7 @@ fn whoever_is_allowlisted_is_not_judged() {
 #[test]
 fn what_is_learnt_sets_thresholds_that_hold_what_they_promise() {
     let (mut at_work, voice) = supervised(false);
-    at_work.collect(Ktime(0));
+    at_work.collect(Timestamp(0));
     let ports = |n: u32| f64::from(n % 7);
     for n in 0..20_000_u32 {
         let record = FeatureRecord {
@@ -217,6 +262,23 @@ fn through_the_detectors_an_alert_carries_its_explanation_and_only_the_accused_t
     detectors.suspect(&alerts);
     let learning = detectors.learning().unwrap();
     assert_eq!((learning.kept, learning.left_out, learning.suspects), (0, 1, 1));
+}
+
+#[test]
+fn who_was_accused_before_it_began_teaches_nothing_either() {
+    let (mut at_work, voice) = supervised(true);
+    at_work.suspect(IpAddr::from([192, 0, 2, 1]), Ktime(0));
+    at_work.collect(Timestamp(0));
+    at_work.judge(&flow(1, 1, &quiet()), &voice);
+    let learning = at_work.learning(&Clock::default());
+    assert_eq!((learning.seen, learning.kept, learning.left_out), (1, 0, 1));
+    let mut again = Collector::new(Timestamp(0), Collector::ROOM);
+    again.regain(&at_work.gain(false).unwrap()).unwrap();
+    let (mut restarted, voice) = supervised(true);
+    restarted.resume(again);
+    restarted.judge(&flow(2, 2, &quiet()), &voice);
+    let learning = restarted.learning(&Clock::default());
+    assert_eq!((learning.seen, learning.kept, learning.left_out), (2, 0, 2));
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! Rows of tables and of captures, for whoever learns from them.
+
+use crate::cli::Global;
+use crate::cli::exit::Failure;
+use crate::dataset::{self, DatasetError, Labels, Session, Summary};
+use crate::train::{BENIGN, Fresh, Rows, Table, TableError, labels};
+use std::path::{Path, PathBuf};
+
+/// A capture and its attacks; without any all of it is benign.
+pub(super) type Captured<'a> = (&'a Path, Option<&'a Path>);
+
+/// Captures with the truths that belong to them, in order.
+///
+/// # Errors
+/// There is not one for each.
+pub(super) fn pairs<'a>(captures: &'a [PathBuf], truths: &'a [PathBuf]) -> Result<Vec<Captured<'a>>, Failure> {
+    if captures.len() != truths.len() {
+        return Err(Failure::Usage(format!(
+            "{} captures and {} truths: each --pcap takes a --truth behind it (an empty file where all is benign)",
+            captures.len(),
+            truths.len()
+        )));
+    }
+    let pair = |(capture, truth): (&'a PathBuf, &'a PathBuf)| (capture.as_path(), Some(truth.as_path()));
+    Ok(captures.iter().zip(truths).map(pair).collect())
+}
+
+/// The rows of tables, and then those of captures. A capture gives the rows that `sentinel model features` would write
+/// and `--features` would read back, to the bit.
+///
+/// # Errors
+/// The first thing wrong; a capture that breaks off, or has no flow, and a truth that is about another capture among them.
+pub(super) fn gather(global: &Global, tables: &[PathBuf], captures: &[Captured<'_>]) -> Result<Table, Failure> {
+    let mut rows = Rows::default();
+    for path in tables {
+        rows.file(path)?;
+    }
+    if captures.is_empty() {
+        return Ok(rows.finish());
+    }
+    let config = global.load()?;
+    for (path, truth) in captures {
+        let session = truth.map(Session::read).transpose()?;
+        if let (Some(session), Some(truth)) = (&session, truth) {
+            for (number, event) in session.truth().events.iter().enumerate() {
+                labels::check(&event.family)
+                    .map_err(|what| anyhow::anyhow!("{}: attack {}: {what}", truth.display(), number + 1))?;
+            }
+        }
+        let attacks = session.as_ref().map_or(0, |session| session.truth().events.len());
+        let labels = session.map_or(Labels::Benign, Labels::Session);
+        let (mut found, before) = (false, rows.len());
+        let mut wrong: Option<TableError> = None;
+        let summary = dataset::rows(&config, path, &labels, &mut |source, label, family, record| {
+            let (Some(attack), None) = (label, &wrong) else {
+                return;
+            };
+            found |= attack;
+            let row = Fresh {
+                origin: &source.origin,
+                group: &source.group,
+                family: if attack { family } else { BENIGN },
+                attack,
+                start_ns: record.start.0,
+                source: record.source,
+                vector: &record.vector,
+            };
+            wrong = rows.add(path, &row).err();
+        })?;
+        if let Some(error) = wrong {
+            return Err(error.into());
+        }
+        sound(path, &summary, rows.len() - before)?;
+        if let Some(truth) = truth.filter(|_| attacks > 0 && !found) {
+            return Err(DatasetError::Elsewhere {
+                path: path.to_path_buf(),
+                truth: truth.to_owned(),
+                attacks,
+            }
+            .into());
+        }
+    }
+    Ok(rows.finish())
+}
+
+/// Whether a capture is whole and holds something.
+fn sound(path: &Path, summary: &Summary, rows: usize) -> Result<(), DatasetError> {
+    if let Some((_, fault)) = summary.broken.first() {
+        return Err(DatasetError::Broken {
+            path: path.to_owned(),
+            fault: fault.clone(),
+        });
+    }
+    if rows > 0 {
+        return Ok(());
+    }
+    Err(DatasetError::NoFlows {
+        path: path.to_owned(),
+        packets: summary.packets,
+        unread: summary.unread,
+        unlabelled: summary.unlabelled,
+    })
+}
