@@ -3,11 +3,16 @@
 use crate::api::{AppState, Doors};
 use crate::bus::Bus;
 use crate::config::{BUILT_IN, Config, Mode};
-use crate::control::{Analysis, Counting, Desk, DeskDeps, Gauges, Guard, Investigations, LearnRoom, Losses, NoSources};
+use crate::control::{
+    Analysis, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations, LearnRoom, Losses, World,
+};
 use crate::decide::Judge;
 use crate::detect::{Detectors, KernelLimits};
 use crate::flow::FlowTable;
 use crate::host::HostRoom;
+use crate::intel::feeds::{FeedDeps, FeedRoom};
+use crate::intel::geo::Geo;
+use crate::intel::{Intel, IntelSource, clients};
 use crate::kernel::{Kernel, KernelError};
 use crate::metrics::Metrics;
 use crate::model::Model;
@@ -77,6 +82,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (commands_tx, commands) = mpsc::channel(COMMANDS);
     let (learning_tx, wishes) = mpsc::channel(WISHES);
     let (asks_tx, asks) = mpsc::channel(WISHES);
+    let (enquiries_tx, enquiries) = mpsc::channel(WISHES);
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -119,11 +125,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         store: store.clone(),
         commands: commands_tx,
         learning: learning_tx,
+        enquiries: enquiries_tx,
         bus,
         stats,
         health,
         hits,
-        protected,
+        protected: protected.clone(),
         config: Arc::clone(&config),
         metrics: Arc::clone(&metrics),
         started,
@@ -164,6 +171,32 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ])
     };
 
+    let feed_deps = FeedDeps {
+        protected: protected.clone(),
+        kernel: Some(Arc::new(kernel.lists())),
+        simulate: config.mode == Mode::Simulation,
+        health: health_tx.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let (feed_room, feeds) = FeedRoom::new(&config.intel, feed_deps)?;
+    let sources = clients(&config.intel.sources).into_iter();
+    let (intel, upkeep) = Intel::new(
+        &config.intel,
+        &config.risk_thresholds,
+        sources
+            .map(|(client, _)| Box::new(client) as Box<dyn IntelSource>)
+            .collect(),
+        Some(store.clone()),
+        Arc::clone(&metrics),
+    );
+    let geo = Geo::new(&config.intel.geoip);
+    let world = World {
+        intel,
+        feeds,
+        own_feeds: config.intel.feeds.custom.iter().map(|feed| feed.name.clone()).collect(),
+        geo: geo.clone(),
+    };
+
     let sweep = kernel.sweep();
     let counters = kernel.counters();
     let kernel = Arc::new(Mutex::new(kernel));
@@ -200,12 +233,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         rooms.spawn("learning", learning.run(wishes, cancel.clone()));
     }
     let investigations = Investigations::new(
-        NoSources,
+        world.clone(),
         &config.intel,
         config.risk_thresholds,
         Arc::clone(&metrics),
         time::wall_now,
     );
+    let outside = Enquiries {
+        world,
+        thresholds: config.risk_thresholds,
+        protected,
+    };
+    rooms.spawn("enquiries", outside.run(enquiries, cancel.clone()));
+    rooms.spawn("feeds", feed_room.run(cancel.clone()));
+    rooms.spawn("geoip", geo.run(health_tx.clone(), cancel.clone()));
+    rooms.spawn("intel", upkeep.run());
     rooms.spawn("investigations", investigations.run(alerts_rx, cases_tx));
     rooms.spawn("desk", desk.run(cases_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));

@@ -9,7 +9,7 @@ mod benign;
 mod disk;
 mod expiry;
 mod guards;
-
+mod intel;
 mod learning;
 mod life;
 mod lifecycle;

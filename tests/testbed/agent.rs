@@ -156,7 +156,10 @@ impl Agent {
     }
 
     /// Changes one setting for the next launch.
-    fn set(&self, path: &[&str], value: Value) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the settings cannot be rewritten.
+    pub fn set(&self, path: &[&str], value: Value) -> Result<()> {
         let mut settings: Value = serde_json::from_str(&std::fs::read_to_string(self.settings())?)?;
         let mut place = &mut settings;
         for key in path {

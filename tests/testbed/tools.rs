@@ -69,6 +69,9 @@ pub const FIREWALLS: &[Tool] = &[
 /// What the dashboard's tests drive.
 pub const BROWSER: Tool = tool("chromium", "chromium");
 
+/// What the tests of the shared cache start.
+pub const REDIS: Tool = tool("redis-server", "redis-server");
+
 /// What puts captures on a wire for the kernel's tests.
 pub const REPLAY: Tool = tool("tcpreplay", "tcpreplay");
 

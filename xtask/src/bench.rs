@@ -4,10 +4,10 @@ use crate::{Consent, lab, run, setup, shell};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use testbed::tools::FIREWALLS;
+use testbed::tools::{FIREWALLS, REDIS};
 
 /// The suites there are.
-pub(crate) const SUITES: [&str; 5] = ["detect", "kernel", "lists", "pipeline", "respond"];
+pub(crate) const SUITES: [&str; 6] = ["detect", "intel", "kernel", "lists", "pipeline", "respond"];
 
 /// One figure, as `--json` writes it.
 #[derive(Debug, Deserialize, Serialize)]
@@ -39,6 +39,9 @@ pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> R
     for suite in wanted {
         if suite == "kernel" {
             setup::optional(consent, FIREWALLS, "to compare with")?;
+        }
+        if suite == "intel" {
+            setup::optional(consent, &[REDIS], "to measure a shared cache")?;
         }
         shell::step(&format!("benchmark {suite}"));
         let out = scratch.join(format!("{suite}.json"));

@@ -112,7 +112,7 @@ enum Verb {
         #[arg(long, value_delimiter = ',', requires = "record")]
         families: Vec<String>,
     },
-    /// The benchmarks: detect, kernel, lists, pipeline, respond
+    /// The benchmarks: detect, intel, kernel, lists, pipeline, respond
     Bench {
         #[command(flatten)]
         consent: Consent,

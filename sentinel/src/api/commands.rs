@@ -28,7 +28,7 @@ const REASON: usize = 500;
 /// A JSON body; what is wrong with it is told as a problem.
 #[derive(FromRequest)]
 #[from_request(via(Json), rejection(Problem))]
-pub(super) struct Body<T>(T);
+pub(super) struct Body<T>(pub(super) T);
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {

@@ -11,6 +11,7 @@ mod dto;
 mod error;
 mod guard;
 mod history;
+mod intel;
 mod learn;
 mod lists;
 mod query;
@@ -27,7 +28,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
-use crate::types::{Command, DecisionId, Health, Hits, LearnRequest, Protected, Stats, Timestamp};
+use crate::types::{Command, DecisionId, Enquiry, Health, Hits, LearnRequest, Protected, Stats, Timestamp};
 use guard::Door;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -52,6 +53,8 @@ pub struct AppState {
     pub commands: mpsc::Sender<Command>,
     /// The way to learn mode.
     pub learning: mpsc::Sender<LearnRequest>,
+    /// The way to the world outside.
+    pub enquiries: mpsc::Sender<Enquiry>,
     /// Events for the streams.
     pub bus: Bus,
     /// Counters, refreshed at least once a second.

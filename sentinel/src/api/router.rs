@@ -2,7 +2,7 @@
 
 use super::error::{PROBLEM_JSON, Problem};
 use super::guard::{Door, guard};
-use super::{Shared, assets, commands, learn, lists, status, stream};
+use super::{Shared, assets, commands, intel, learn, lists, status, stream};
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, map_request, map_response};
@@ -85,6 +85,8 @@ fn routes() -> Router<Shared> {
         .route("/audit", get(lists::audit))
         .route("/audit/verify", get(lists::verify_audit))
         .route("/protected", get(lists::protected))
+        .route("/intel", get(intel::status))
+        .route("/intel/check", post(intel::check))
         .route("/learn", get(learn::status))
         .route("/learn/{wish}", post(learn::wish))
         .route("/stream", get(stream::stream))

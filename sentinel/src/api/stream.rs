@@ -37,7 +37,7 @@ const HITS: usize = 1000;
 const INCOMING: usize = 4096;
 
 /// What there is to ask for, by the name in messages.
-const KINDS: [&str; 5] = ["alert", "decision", "action", "stats", "health"];
+const KINDS: [&str; 6] = ["alert", "investigation", "decision", "action", "stats", "health"];
 
 /// What a reader asked for: one bit per kind.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ pub(super) async fn stream(
     mut params: Params,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
-    let expected = "of `alert`, `decision`, `action`, `stats`, `health`, several with commas";
+    let expected = "of `alert`, `investigation`, `decision`, `action`, `stats`, `health`, several with commas";
     let wanted = params.take("types", expected, Wanted::parse)?;
     params.finish()?;
     let wanted = wanted.unwrap_or(Wanted::ALL);

@@ -3,9 +3,9 @@
 use super::*;
 use crate::store::{Record, Writer};
 use crate::types::{
-    Action, ActionKind, ActionStatus, Alert, CommandError, Component, Decision, DecisionStatus, Detector, Event,
-    Evidence, EvidenceClass, Family, InterfaceStats, Ktime, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision,
-    Origin, Rate, Selector, Service, Severity, Terms, Veto,
+    Action, ActionKind, ActionStatus, Alert, Checked, CommandError, Component, Decision, DecisionStatus, Detector,
+    Enquiry, Event, Evidence, EvidenceClass, Family, FeedStatus, IntelReport, IntelStatus, InterfaceStats, Ktime,
+    LearnError, LearnWish, Learning, MapUse, Mint, NewDecision, Origin, Rate, Selector, Service, Severity, Terms, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -22,6 +22,7 @@ mod browser;
 mod http;
 mod model_page;
 mod page;
+mod risk_page;
 mod server;
 
 /// 2026-01-01T00:00:00Z.
@@ -74,6 +75,36 @@ async fn teach(mut wishes: mpsc::Receiver<LearnRequest>) {
     }
 }
 
+/// Knows that 203.0.113.7 is bad, and nothing else.
+async fn know(mut questions: mpsc::Receiver<Enquiry>) {
+    while let Some(question) = questions.recv().await {
+        match question {
+            Enquiry::Status(reply) => {
+                let _ = reply.send(IntelReport {
+                    status: IntelStatus::default(),
+                    feeds: vec![FeedStatus {
+                        name: "ipsum".to_owned(),
+                        ..FeedStatus::default()
+                    }],
+                    geoip: Vec::new(),
+                });
+            }
+            Enquiry::Check(ip, reply) => {
+                let bad = ip == std::net::IpAddr::from([203, 0, 113, 7]);
+                let level = if bad { Severity::High } else { Severity::Low };
+                let _ = reply.send(Checked {
+                    ip,
+                    special: None,
+                    answers: Vec::new(),
+                    risk: crate::types::testing::risk(level, u32::from(bad)),
+                    country: None,
+                    network: None,
+                });
+            }
+        }
+    }
+}
+
 impl House {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -82,6 +113,8 @@ impl House {
         let (commands, inbox) = mpsc::channel(8);
         let (learning, wishes) = mpsc::channel(8);
         tokio::spawn(teach(wishes));
+        let (enquiries, questions) = mpsc::channel(8);
+        tokio::spawn(know(questions));
         let bus = Bus::default();
         tokio::spawn(decide(inbox, store.clone(), bus.clone()));
         let (stats, stats_out) = watch::channel(Arc::default());
@@ -92,6 +125,7 @@ impl House {
             store,
             commands,
             learning,
+            enquiries,
             bus,
             stats: stats_out,
             health: health_out,

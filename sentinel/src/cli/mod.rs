@@ -15,6 +15,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod generate;
+mod intel;
 mod learn;
 mod log;
 mod model;
@@ -135,6 +136,9 @@ enum Command {
     /// The thresholds of this network, from its own benign flows
     #[command(subcommand)]
     Learn(learn::Command),
+    /// What the world outside knows of an address, and how those stand who are asked
+    #[command(subcommand)]
+    Intel(intel::Command),
     /// Why: the evidence behind an alert
     #[command(subcommand)]
     Explain(explain::Command),
@@ -190,6 +194,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Actions(command) => actions::run(global, command),
         Command::Allowlist(command) => allowlist::run(global, command),
         Command::Learn(command) => learn::run(global, *command),
+        Command::Intel(command) => intel::run(global, *command),
         Command::Explain(command) => explain::run(global, command),
         Command::Detach(args) => detach::run(global, args),
         Command::Completions(args) => {

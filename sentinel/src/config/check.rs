@@ -1,6 +1,6 @@
 //! What one value cannot tell: rules between keys.
 
-use super::intel::IntelConfig;
+use super::intel::{CUSTOM_FEEDS_MAX, IntelConfig};
 use super::keys::{Draft, INTERFACES};
 use super::load::Origins;
 use super::problem::{Place, Problem};
@@ -163,13 +163,28 @@ fn ordered(levels: SeverityThresholds, keys: [&'static str; 2], say: &mut impl F
 /// What threat intelligence asks for and cannot have.
 fn intel(config: &IntelConfig, say: &mut impl FnMut(&'static str, String, &str)) {
     for name in &config.feeds.block {
-        if !config.feeds.enabled.contains(name) {
+        if !config.feeds.enabled.contains(name) && !config.feeds.custom.iter().any(|own| own.name == *name) {
             say(
                 "intel.feeds.block",
                 format!("names `{name}`, which is not fetched"),
-                "name it in `intel.feeds.enabled` as well",
+                "name it in `intel.feeds.enabled` as well, or in `intel.feeds.custom` if it is your own",
             );
         }
+    }
+    let own = &config.feeds.custom;
+    if let Some(twice) = (1..own.len()).find(|&at| own[..at].iter().any(|before| before.name == own[at].name)) {
+        say(
+            "intel.feeds.custom",
+            format!("names `{}` twice", own[twice].name),
+            "give each list a name of its own",
+        );
+    }
+    if own.len() > CUSTOM_FEEDS_MAX {
+        say(
+            "intel.feeds.custom",
+            format!("has {} lists, and there is room for {CUSTOM_FEEDS_MAX}", own.len()),
+            "put several lists into one file",
+        );
     }
     let keyless = [
         (

@@ -39,23 +39,6 @@ pub enum CacheBackend {
     Redis(Secret),
 }
 
-/// `intel.sources:`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SourcesConfig {
-    /// VirusTotal v3.
-    pub virustotal: SourceConfig,
-    /// AbuseIPDB v2.
-    pub abuseipdb: SourceConfig,
-    /// AlienVault OTX.
-    pub otx: SourceConfig,
-    /// IPQualityScore.
-    pub ipqualityscore: SourceConfig,
-    /// GreyNoise community.
-    pub greynoise: SourceConfig,
-    /// ThreatCrowd v2, whose name no longer resolves.
-    pub threatcrowd: SourceConfig,
-}
-
 /// One source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
@@ -84,12 +67,23 @@ pub struct SourceConfig {
 pub struct FeedsConfig {
     /// Names of the feeds that are fetched and matched.
     pub enabled: Vec<String>,
-    /// Those of them whose entries the kernel drops (or, in simulation, counts) by itself.
+    /// Lists of one's own: plain addresses and prefixes, one a line.
+    pub custom: Vec<CustomFeed>,
+    /// Those of both whose entries the kernel drops (or, in simulation, counts) by itself.
     pub block: Vec<String>,
     /// Where fetched lists are kept, so that a restart need not fetch them again.
     pub directory: PathBuf,
     /// The longest list that is believed, bytes.
     pub max_bytes: u64,
+}
+
+/// A list of one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomFeed {
+    /// Unlike every other feed's.
+    pub name: String,
+    /// An absolute path, or a URL, which may hold a key.
+    pub place: Secret,
 }
 
 /// `intel.geoip:`.
@@ -114,101 +108,12 @@ pub const FEED_NAMES: [&str; 9] = [
     "ipsum",
 ];
 
-/// Environment variables that hold the keys of sources.
-pub(super) const KEY_VARIABLES: [(&str, &str); 5] = [
-    ("VT_API_KEY", "intel.sources.virustotal"),
-    ("ABUSEIPDB_API_KEY", "intel.sources.abuseipdb"),
-    ("OTX_API_KEY", "intel.sources.otx"),
-    ("IPQS_API_KEY", "intel.sources.ipqualityscore"),
-    ("GREYNOISE_API_KEY", "intel.sources.greynoise"),
-];
-
-impl SourcesConfig {
-    /// Each with its name, in the order in which they are told.
-    pub fn each(&self) -> [(&'static str, &SourceConfig); 6] {
-        [
-            ("virustotal", &self.virustotal),
-            ("abuseipdb", &self.abuseipdb),
-            ("otx", &self.otx),
-            ("ipqualityscore", &self.ipqualityscore),
-            ("greynoise", &self.greynoise),
-            ("threatcrowd", &self.threatcrowd),
-        ]
-    }
-
-    /// The one of that key path.
-    pub(super) fn by_path(&mut self, path: &str) -> Option<&mut SourceConfig> {
-        match path.strip_prefix("intel.sources.")? {
-            "virustotal" => Some(&mut self.virustotal),
-            "abuseipdb" => Some(&mut self.abuseipdb),
-            "otx" => Some(&mut self.otx),
-            "ipqualityscore" => Some(&mut self.ipqualityscore),
-            "greynoise" => Some(&mut self.greynoise),
-            "threatcrowd" => Some(&mut self.threatcrowd),
-            _ => None,
-        }
-    }
-}
-
-impl SourceConfig {
-    fn new(url: &str, weight: f64, per_minute: u32, per_day: u32, per_month: u32) -> Self {
-        Self {
-            enabled: Switch::Auto,
-            url: url.to_owned(),
-            key: None,
-            key_file: None,
-            timeout: millis(1_500),
-            weight,
-            per_minute,
-            per_day,
-            per_month,
-        }
-    }
-
-    /// Whether it is asked.
-    pub fn on(&self) -> bool {
-        match self.enabled {
-            Switch::On => true,
-            Switch::Off => false,
-            Switch::Auto => self.key.is_some(),
-        }
-    }
-}
-
-impl Default for IntelConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            deadline: secs(2),
-            cache: CacheBackend::Memory,
-            cache_entries: 65_536,
-            reserve: 0.25,
-            concurrency: 64,
-            sources: SourcesConfig {
-                virustotal: SourceConfig::new("https://www.virustotal.com", 0.8, 4, 500, 0),
-                abuseipdb: SourceConfig::new("https://api.abuseipdb.com", 0.8, 0, 1_000, 0),
-                otx: SourceConfig::new("https://otx.alienvault.com", 0.4, 60, 0, 0),
-                ipqualityscore: SourceConfig::new("https://www.ipqualityscore.com", 0.5, 0, 0, 1_000),
-                greynoise: SourceConfig::new("https://api.greynoise.io", 0.8, 0, 50, 0),
-                threatcrowd: SourceConfig {
-                    enabled: Switch::Off,
-                    ..SourceConfig::new("https://www.threatcrowd.org", 0.0, 6, 0, 0)
-                },
-            },
-            feeds: FeedsConfig {
-                enabled: Vec::new(),
-                block: Vec::new(),
-                directory: "data/feeds".into(),
-                max_bytes: 64 * MIB,
-            },
-            geoip: GeoipConfig::default(),
-        }
-    }
-}
+/// Lists of one's own there can be: the kernel has 32, of which feeds have the first 24.
+pub const CUSTOM_FEEDS_MAX: usize = 24 - FEED_NAMES.len();
 
 macro_rules! source_keys {
-    ($($name:ident),*) => {
-        [$([
+    ($name:ident) => {
+        [
             key(
                 concat!("intel.sources.", stringify!($name), ".enabled"),
                 "Whether this source is asked; `auto`: where it has a key",
@@ -249,8 +154,113 @@ macro_rules! source_keys {
                 "Requests a month (UTC); 0 for no such limit",
                 |d| Slot::U32(&mut d.config.intel.sources.$name.per_month, 0..=1_000_000_000),
             ),
-        ]),*]
+        ]
     };
+}
+
+macro_rules! sources {
+    ($($(#[$doc:meta])* $name:ident($variable:expr): $defaults:expr;)*) => {
+        /// `intel.sources:`.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct SourcesConfig {
+            $($(#[$doc])* pub $name: SourceConfig,)*
+        }
+
+        impl SourcesConfig {
+            /// Each with its name, in the order in which they are told.
+            pub fn each(&self) -> [(&'static str, &SourceConfig); SOURCES] {
+                [$((stringify!($name), &self.$name)),*]
+            }
+
+            /// The one of that name.
+            pub fn named(&mut self, name: &str) -> Option<&mut SourceConfig> {
+                match name {
+                    $(stringify!($name) => Some(&mut self.$name),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl Default for SourcesConfig {
+            fn default() -> Self {
+                Self { $($name: $defaults,)* }
+            }
+        }
+
+        /// How many there are.
+        const SOURCES: usize = [$(stringify!($name)),*].len();
+
+        /// Environment variables that hold the keys of sources, by the name of the source.
+        pub(super) const KEY_VARIABLES: [(Option<&str>, &str); SOURCES] = [$(($variable, stringify!($name))),*];
+
+        /// The keys of the sources.
+        pub(super) const SOURCE_KEYS: [[Key; 8]; SOURCES] = [$(source_keys!($name)),*];
+    };
+}
+
+sources! {
+    /// VirusTotal v3.
+    virustotal(Some("VT_API_KEY")): SourceConfig::new("https://www.virustotal.com", 0.8, 4, 500, 0);
+    /// AbuseIPDB v2.
+    abuseipdb(Some("ABUSEIPDB_API_KEY")): SourceConfig::new("https://api.abuseipdb.com", 0.8, 0, 1_000, 0);
+    /// AlienVault OTX.
+    otx(Some("OTX_API_KEY")): SourceConfig::new("https://otx.alienvault.com", 0.4, 60, 0, 0);
+    /// IPQualityScore.
+    ipqualityscore(Some("IPQS_API_KEY")): SourceConfig::new("https://www.ipqualityscore.com", 0.5, 0, 0, 1_000);
+    /// GreyNoise community.
+    greynoise(Some("GREYNOISE_API_KEY")): SourceConfig::new("https://api.greynoise.io", 0.8, 0, 50, 0);
+    /// ThreatCrowd v2, whose name no longer resolves.
+    threatcrowd(None): SourceConfig {
+        enabled: Switch::Off,
+        ..SourceConfig::new("https://www.threatcrowd.org", 0.0, 6, 0, 0)
+    };
+}
+
+impl SourceConfig {
+    fn new(url: &str, weight: f64, per_minute: u32, per_day: u32, per_month: u32) -> Self {
+        Self {
+            enabled: Switch::Auto,
+            url: url.to_owned(),
+            key: None,
+            key_file: None,
+            timeout: millis(1_500),
+            weight,
+            per_minute,
+            per_day,
+            per_month,
+        }
+    }
+
+    /// Whether it is asked.
+    pub fn on(&self) -> bool {
+        match self.enabled {
+            Switch::On => true,
+            Switch::Off => false,
+            Switch::Auto => self.key.is_some(),
+        }
+    }
+}
+
+impl Default for IntelConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            deadline: secs(2),
+            cache: CacheBackend::Memory,
+            cache_entries: 65_536,
+            reserve: 0.25,
+            concurrency: 64,
+            sources: SourcesConfig::default(),
+            feeds: FeedsConfig {
+                enabled: Vec::new(),
+                custom: Vec::new(),
+                block: Vec::new(),
+                directory: "data/feeds".into(),
+                max_bytes: 64 * MIB,
+            },
+            geoip: GeoipConfig::default(),
+        }
+    }
 }
 
 /// The keys of `intel`, but for those of the sources.
@@ -287,9 +297,14 @@ pub(super) const KEYS: &[Key] = &[
         |d| Slot::Names(&mut d.config.intel.feeds.enabled, &FEED_NAMES),
     ),
     key(
+        "intel.feeds.custom",
+        "Lists of one's own, each a file or URL of plain addresses and prefixes",
+        |d| Slot::Feeds(&mut d.config.intel.feeds.custom),
+    ),
+    key(
         "intel.feeds.block",
-        "Those of them whose entries the kernel drops by itself",
-        |d| Slot::Names(&mut d.config.intel.feeds.block, &FEED_NAMES),
+        "Those of both whose entries the kernel drops by itself",
+        |d| Slot::FeedNames(&mut d.config.intel.feeds.block),
     ),
     key("intel.feeds.directory", "Where fetched lists are kept", |d| {
         Slot::Path(&mut d.config.intel.feeds.directory)
@@ -308,7 +323,3 @@ pub(super) const KEYS: &[Key] = &[
         |d| Slot::File(&mut d.config.intel.geoip.asn),
     ),
 ];
-
-/// The keys of the sources.
-pub(super) const SOURCE_KEYS: [[Key; 8]; 6] =
-    source_keys!(virustotal, abuseipdb, otx, ipqualityscore, greynoise, threatcrowd);

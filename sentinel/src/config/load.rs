@@ -233,8 +233,8 @@ impl Reader {
     /// Takes the sources' keys from the environment, else from the files named for them.
     fn api_keys(&mut self, env: &[(String, String)]) {
         for (name, value) in env {
-            let known = KEY_VARIABLES.iter().find(|(variable, _)| variable == name);
-            let source = known.and_then(|(_, path)| self.draft.config.intel.sources.by_path(path));
+            let known = KEY_VARIABLES.iter().find(|(variable, _)| *variable == Some(name));
+            let source = known.and_then(|(_, source)| self.draft.config.intel.sources.named(source));
             if let Some(source) = source {
                 match api_key(value) {
                     Ok(key) => source.key = key,
@@ -248,8 +248,11 @@ impl Reader {
             }
         }
         for key in keys::all().filter(|key| key.path.ends_with(".key_file")) {
-            let path = key.path.trim_end_matches(".key_file");
-            let Some(source) = self.draft.config.intel.sources.by_path(path) else {
+            let name = key
+                .path
+                .trim_start_matches("intel.sources.")
+                .trim_end_matches(".key_file");
+            let Some(source) = self.draft.config.intel.sources.named(name) else {
                 continue;
             };
             let Some(file) = source.key_file.as_deref().filter(|_| source.key.is_none()) else {

@@ -24,7 +24,10 @@ pub use behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
-pub use intel::{CacheBackend, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig, SourcesConfig};
+pub use intel::{
+    CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
+    SourcesConfig,
+};
 pub use load::{ENV_PREFIX, default_files, load};
 pub use matrix::{Matrix, Reaction};
 pub use problem::{Place, Problem};

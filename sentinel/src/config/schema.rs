@@ -1,5 +1,6 @@
 //! The JSON Schema of `settings.yml`, for editors, from the one table of keys.
 
+use super::intel::CUSTOM_FEEDS_MAX;
 use super::keys::{self, Draft};
 use super::matrix::Reaction;
 use super::resolved::Switch;
@@ -101,6 +102,15 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::Names(value, known) => {
             json!({ "type": "array", "items": { "enum": known }, "default": **value })
         }
+        Slot::FeedNames(value) => {
+            json!({ "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$" }, "default": **value })
+        }
+        Slot::Feeds(_) => json!({
+            "type": "array",
+            "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}=(/|https?://).+$" },
+            "maxItems": CUSTOM_FEEDS_MAX,
+            "default": [],
+        }),
     };
     out["description"] = json!(format!("{doc}: {}.", slot.wants().replace('`', "")));
     out

@@ -1,10 +1,10 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
-use super::intel::CacheBackend;
+use super::intel::{CacheBackend, CustomFeed};
 use super::matrix::Reaction;
 use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
-use super::url::{base_url, cache};
+use super::url::{FEED, base_url, cache, custom_feed, feed_name};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -63,6 +63,10 @@ pub(super) enum Slot<'a> {
     Cache(&'a mut CacheBackend),
     /// Some of these names.
     Names(&'a mut Vec<String>, &'static [&'static str]),
+    /// Names of feeds, built in or one's own.
+    FeedNames(&'a mut Vec<String>),
+    /// One's own feeds.
+    Feeds(&'a mut Vec<CustomFeed>),
 }
 
 /// What is wrong with a value, and the mend.
@@ -92,7 +96,13 @@ impl Slot<'_> {
     pub(super) const fn is_list(&self) -> bool {
         matches!(
             self,
-            Self::Prefixes(_) | Self::Interfaces(_) | Self::Ports(_) | Self::AllOrPorts(_) | Self::Names(..)
+            Self::Prefixes(_)
+                | Self::Interfaces(_)
+                | Self::Ports(_)
+                | Self::AllOrPorts(_)
+                | Self::Names(..)
+                | Self::FeedNames(_)
+                | Self::Feeds(_)
         )
     }
 
@@ -246,6 +256,8 @@ impl Slot<'_> {
             Self::Url(to) => **to = base_url(text)?,
             Self::Cache(to) => **to = cache(text)?,
             Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
+            Self::FeedNames(_) => return Err(wrong("a list of names of feeds such as `[spamhaus_drop]`".into())),
+            Self::Feeds(_) => return Err(fault("is no list", format!("write a list such as `[{FEED}]`"))),
         }
         Ok(())
     }
@@ -277,6 +289,8 @@ impl Slot<'_> {
                 let choices: Vec<_> = known.iter().map(|name| (*name, *name)).collect();
                 choose(text, &choices).map(str::to_owned)
             }),
+            Self::FeedNames(to) => each(items, to, faults, |text| feed_name(text).map(str::to_owned)),
+            Self::Feeds(to) => each(items, to, faults, custom_feed),
             Self::Ports(to) | Self::AllOrPorts(to) => each(items, to, faults, |text| {
                 whole(text, &(1..=65_535)).map(|port| port as u16)
             }),
@@ -322,6 +336,8 @@ impl Slot<'_> {
             Self::Url(_) => "a URL such as `https://api.example.com`".into(),
             Self::Cache(_) => "`memory` or a URL such as `redis://127.0.0.1:6379/0`".into(),
             Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),
+            Self::FeedNames(_) => "a list of names of feeds".into(),
+            Self::Feeds(_) => format!("a list such as `[{FEED}]`"),
         }
     }
 }

@@ -9,13 +9,17 @@
 mod analysis;
 mod counting;
 mod desk;
+mod enquiries;
 mod guard;
 mod investigations;
 mod learning;
+mod world;
 
 pub use analysis::{Analysis, Gauges};
 pub use counting::{Counting, Losses};
 pub use desk::{Desk, DeskDeps};
+pub use enquiries::Enquiries;
 pub use guard::Guard;
 pub use investigations::{Case, Investigations, NoSources, Sources};
 pub use learning::{Ask, LearnRoom};
+pub use world::World;

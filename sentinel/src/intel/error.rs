@@ -12,9 +12,13 @@ pub enum IntelError {
     /// The key is wrong, expired, or lacks the right.
     #[error("refused the key (HTTP {status}); check it, and that the account may use this API")]
     Unauthorised {
-        /// 401 or 403.
+        /// 401 or 403; 200 where the provider says so in the answer.
         status: u16,
     },
+    /// The source knows nothing of addresses of this kind, and was not asked. No fault of its own: nothing to count
+    /// against it.
+    #[error("not asked: {0}")]
+    Unsupported(&'static str),
     /// The provider says that we ask too often.
     #[error("asks for patience (HTTP 429){}", .retry_after.map(|d| format!(", {} s", d.as_secs())).unwrap_or_default())]
     RateLimited {
@@ -62,6 +66,7 @@ impl IntelError {
         match self {
             Self::Unavailable(_) => "unavailable",
             Self::Unauthorised { .. } => "unauthorised",
+            Self::Unsupported(_) => "unsupported",
             Self::RateLimited { .. } => "rate_limited",
             Self::Quota { .. } => "quota",
             Self::BreakerOpen { .. } => "breaker",
@@ -77,7 +82,7 @@ impl IntelError {
     pub const fn asked(&self) -> bool {
         !matches!(
             self,
-            Self::Unavailable(_) | Self::Quota { .. } | Self::BreakerOpen { .. }
+            Self::Unavailable(_) | Self::Unsupported(_) | Self::Quota { .. } | Self::BreakerOpen { .. }
         )
     }
 

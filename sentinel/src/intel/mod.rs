@@ -6,8 +6,48 @@
 //! error, a log line or an answer; whatever a server says is hostile: bounded in size and time, never followed elsewhere.
 //! Deliberately elsewhere: whom to ask about and what it means for an alert (`investigate`), what is done (`decide`).
 
+mod ask;
+mod body;
+mod breaker;
+mod cache;
+mod clients;
+mod clock;
+mod counted;
 mod error;
+mod evidence;
+mod http;
+mod keeper;
+mod quota;
+mod redis;
+mod retry;
+mod scheduler;
+mod shelf;
 mod source;
+mod special;
+mod stack;
+#[cfg(test)]
+mod tests;
+mod timeout;
 
+pub mod abuseipdb;
+pub mod feeds;
+pub mod geo;
+pub mod greynoise;
+pub mod ipqualityscore;
+pub mod otx;
+pub mod threatcrowd;
+pub mod virustotal;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod testing;
+
+pub use ask::{Asked, Intel, Upkeep};
+pub use clients::{clients, covers};
+pub use clock::WallClock;
 pub use error::IntelError;
-pub use source::{IntelSource, Profile, QuotaHint, Reply, Ttl};
+pub use quota::Purse;
+pub use scheduler::{Candidate, Choice, Question, choose, price, value};
+pub use source::{IntelSource, Profile, QuotaHint, Reply, Ttl, group};
+pub use special::special;

@@ -4,6 +4,7 @@ use super::IntelError;
 use crate::types::{Indicator, IntelVerdict, Severity};
 use futures_util::future::BoxFuture;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a provider told of its quota along with an answer.
@@ -74,4 +75,26 @@ pub trait IntelSource: Send + Sync {
     /// # Errors
     /// [`IntelError`]: there is no answer, and why.
     fn ask(&self, ip: IpAddr, severity: Severity) -> BoxFuture<'_, Result<Reply, IntelError>>;
+}
+
+/// Wells that sources draw from.
+pub mod group {
+    /// What administrators report to a database of abuse.
+    pub const ABUSE_REPORTS: &str = "abuse_reports";
+    /// Sensors that watch who scans the Internet.
+    pub const SCANNER_OBSERVATION: &str = "scanner_observation";
+    /// Collections of what engines, blocklists and researchers say, much of it the same.
+    pub const AGGREGATORS: &str = "aggregators";
+    /// Scores of how likely a visitor is to defraud a shop.
+    pub const FRAUD_SCORING: &str = "fraud_scoring";
+}
+
+impl IntelSource for Arc<dyn IntelSource> {
+    fn profile(&self) -> &Profile {
+        self.as_ref().profile()
+    }
+
+    fn ask(&self, ip: IpAddr, severity: Severity) -> BoxFuture<'_, Result<Reply, IntelError>> {
+        self.as_ref().ask(ip, severity)
+    }
 }

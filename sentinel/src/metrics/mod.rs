@@ -90,6 +90,38 @@ pub struct LevelLabels {
     pub level: &'static str,
 }
 
+/// Labels of `sentinel_intel_requests_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct IntelLabels {
+    /// Name of the source.
+    pub source: &'static str,
+    /// `ok`, or why there was no answer: the words of `intel::IntelError::label`, and `busy`.
+    pub result: &'static str,
+}
+
+/// Labels of `sentinel_intel_quota_remaining` and `sentinel_intel_cache_hits_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SourceLabels {
+    /// Name of the source.
+    pub source: &'static str,
+}
+
+/// Labels of `sentinel_feed_entries`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FeedLabels {
+    /// The feed's name in configuration.
+    pub feed: String,
+}
+
+/// Labels of `sentinel_feed_fetches_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FeedFetchLabels {
+    /// The feed's name in configuration.
+    pub feed: String,
+    /// `accepted`, `unchanged`, `refused` (it came and was not believed) or `failed` (nothing came).
+    pub result: &'static str,
+}
+
 /// Labels of `sentinel_learning_journal_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct JournalLabels {
@@ -148,7 +180,18 @@ pub struct Metrics {
     pub model_flows: Family<LevelLabels, Counter>,
     /// `sentinel_model_calibrated`: 1 where the thresholds were set by this network's flows.
     pub model_calibrated: Gauge,
+    /// `sentinel_intel_requests_total`: each try, and each that was held back.
+    pub intel_requests: Family<IntelLabels, Counter>,
+    /// `sentinel_intel_quota_remaining`: requests left until the day or month ends, whichever has fewer; of the minute
+    /// where there is no other limit.
+    pub intel_quota_remaining: Family<SourceLabels, Gauge>,
+    /// `sentinel_intel_cache_hits_total`: questions that nobody had to be asked for.
+    pub intel_cache_hits: Family<SourceLabels, Counter>,
     model_info: Family<ModelLabels, Gauge>,
+    /// `sentinel_feed_entries`: addresses and prefixes in force of each feed.
+    pub feed_entries: Family<FeedLabels, Gauge>,
+    /// `sentinel_feed_fetches_total`: what came of asking for lists.
+    pub feed_fetches: Family<FeedFetchLabels, Counter>,
     /// `sentinel_learning_journal_total`: what became of learn mode's collection on disk.
     pub journal: Family<JournalLabels, Counter>,
 }
@@ -182,7 +225,12 @@ impl Metrics {
             stream_clients: Gauge::default(),
             model_flows: Family::default(),
             model_calibrated: Gauge::default(),
+            intel_requests: Family::default(),
+            intel_quota_remaining: Family::default(),
+            intel_cache_hits: Family::default(),
             model_info: Family::default(),
+            feed_entries: Family::default(),
+            feed_fetches: Family::default(),
             journal: Family::default(),
         };
         metrics.register();
@@ -224,6 +272,16 @@ impl Metrics {
         );
         r.register("actions_reverted", "Actions undone", self.actions_reverted.clone());
         r.register(
+            "feed_entries",
+            "Addresses and prefixes in force of each feed",
+            self.feed_entries.clone(),
+        );
+        r.register(
+            "feed_fetches",
+            "What came of asking for lists",
+            self.feed_fetches.clone(),
+        );
+        r.register(
             "enforcement_drift_entries",
             "Block entries of the kernel that differ from the active decisions",
             self.enforcement_drift.clone(),
@@ -243,6 +301,21 @@ impl Metrics {
             "model_calibrated",
             "Whether the model's thresholds were set by this network's flows",
             self.model_calibrated.clone(),
+        );
+        r.register(
+            "intel_requests",
+            "Requests to sources of intelligence, by result",
+            self.intel_requests.clone(),
+        );
+        r.register(
+            "intel_quota_remaining",
+            "Requests left of a source's quota",
+            self.intel_quota_remaining.clone(),
+        );
+        r.register(
+            "intel_cache_hits",
+            "Questions about an address that the cache answered",
+            self.intel_cache_hits.clone(),
         );
         r.register("model_info", "The model that judges", self.model_info.clone());
         r.register(

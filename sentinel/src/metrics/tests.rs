@@ -48,6 +48,17 @@ fn exposition() -> String {
     });
     metrics.reverted("expired");
     metrics.set_active([]);
+    let source = "abuseipdb";
+    let result = "timeout";
+    metrics
+        .intel_requests
+        .get_or_create(&IntelLabels { source, result })
+        .inc();
+    metrics.intel_cache_hits.get_or_create(&SourceLabels { source }).inc();
+    metrics
+        .intel_quota_remaining
+        .get_or_create(&SourceLabels { source })
+        .set(7);
     metrics.encode().unwrap()
 }
 
@@ -82,6 +93,9 @@ fn names_are_those_of_the_interface() {
         r#"sentinel_xdp_mode{interface="eth7",mode="generic"} 1"#,
         r#"sentinel_degraded{component="kernel"} 0"#,
         r#"sentinel_degraded{component="store"} 1"#,
+        r#"sentinel_intel_requests_total{source="abuseipdb",result="timeout"} 1"#,
+        r#"sentinel_intel_cache_hits_total{source="abuseipdb"} 1"#,
+        r#"sentinel_intel_quota_remaining{source="abuseipdb"} 7"#,
         "sentinel_ringbuf_events_total ",
         "sentinel_ringbuf_lost_total ",
         "sentinel_build_info{version=\"",

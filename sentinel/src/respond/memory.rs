@@ -142,7 +142,8 @@ async fn keep(store: Store, metrics: Arc<Metrics>, records: Vec<Record>) -> Refu
             Record::Decision(decision) => {
                 refused.decisions.insert(decision.id);
             }
-            Record::Action(_) | Record::Investigation(_) | Record::Audit { .. } => {}
+            // None but the first two is asked for again.
+            _ => {}
         }
     }
     refused

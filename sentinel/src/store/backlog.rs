@@ -6,8 +6,16 @@ use std::collections::VecDeque;
 /// Records kept in memory while the disk refuses.
 pub(super) const BACKLOG: usize = 65_536;
 
-/// Alerts may fill only this much of it: decisions, actions and audit are worth more than one more alert.
+/// Alerts and answers may fill only this much of it: decisions, actions and audit are worth more than one more of them.
 const FOR_ALERTS: usize = BACKLOG / 2;
+
+/// Whether there may be very many of it.
+fn is_plenty(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::Alert(_) | Record::IntelAnswer(_) | Record::IntelTrim { .. }
+    )
+}
 
 /// First in, first out. At its bound the newest is refused, so that what was promised to be kept is kept.
 #[derive(Debug, Default)]
@@ -26,7 +34,7 @@ impl Backlog {
 
     /// Takes a whole commit or none of it; returns whether it did.
     pub(super) fn take(&mut self, records: Vec<Record>) -> bool {
-        let bound = if records.iter().all(|r| matches!(r, Record::Alert(_))) {
+        let bound = if records.iter().all(is_plenty) {
             FOR_ALERTS
         } else {
             BACKLOG

@@ -1,18 +1,26 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Record, audit::Head};
+use super::{Counters, Record, audit::Head, intel};
 use crate::types::{Action, Alert, Decision, DecisionStatus, Investigation};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
 use std::net::IpAddr;
 
 /// Writes one record; the audit chain moves with it.
-pub(super) fn insert(connection: &Connection, head: &mut Head, record: &Record) -> rusqlite::Result<()> {
+pub(super) fn insert(
+    connection: &Connection,
+    head: &mut Head,
+    counters: &Counters,
+    record: &Record,
+) -> rusqlite::Result<()> {
     match record {
         Record::Alert(alert) => insert_alert(connection, alert),
         Record::Investigation(investigation) => upsert_investigation(connection, investigation),
         Record::Decision(decision) => upsert_decision(connection, decision),
         Record::Action(action) => upsert_action(connection, action),
+        Record::IntelAnswer(kept) => intel::keep_answer(connection, kept),
+        Record::IntelQuota(row) => intel::keep_quota(connection, row),
+        Record::IntelTrim { now, rows } => intel::trim(connection, counters, *now, *rows),
         Record::Audit {
             at,
             actor,
@@ -138,6 +146,6 @@ pub(super) fn word<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     Ok(json(value)?.trim_matches('"').to_owned())
 }
 
-fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }

@@ -10,6 +10,7 @@ mod ballast;
 mod error;
 mod filter;
 mod insert;
+mod intel;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -22,11 +23,13 @@ pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, Investi
 pub use writer::Writer;
 
 use crate::types::{
-    Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Investigation, InvestigationId, Timestamp,
+    Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Investigation, InvestigationId, KeptAnswer,
+    QuotaRow, Timestamp,
 };
 use read::Readers;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +52,18 @@ pub enum Record {
     Decision(Arc<Decision>),
     /// Inserted, or updated by its identifier.
     Action(Arc<Action>),
+    /// An answer of a source, in place of an older one of the same source about the same address.
+    IntelAnswer(Arc<KeptAnswer>),
+    /// What was spent of a quota: within a period it only grows, and a period never goes back.
+    IntelQuota(QuotaRow),
+    /// Removes answers that are of no use any more at `now` (four times their time to live), and the oldest beyond
+    /// `rows`.
+    IntelTrim {
+        /// Now.
+        now: Timestamp,
+        /// Answers that may stay.
+        rows: u64,
+    },
     /// Appended to the hash chain by the writer.
     Audit {
         /// When.
@@ -71,6 +86,8 @@ struct Counters {
     rejected: AtomicU64,
     overflow: AtomicU64,
     backlog: AtomicU64,
+    intel_expired: AtomicU64,
+    intel_evicted: AtomicU64,
 }
 
 /// Records by what became of them, since the start.
@@ -84,6 +101,10 @@ pub struct Tally {
     pub overflow: u64,
     /// Waiting in memory now.
     pub backlog: u64,
+    /// Answers of intelligence sources removed because they were too old.
+    pub intel_expired: u64,
+    /// Answers of intelligence sources removed because there were too many.
+    pub intel_evicted: u64,
 }
 
 /// The database. Cheap to clone.
@@ -200,6 +221,8 @@ impl Store {
             rejected: self.counters.rejected.load(Relaxed),
             overflow: self.counters.overflow.load(Relaxed),
             backlog: self.counters.backlog.load(Relaxed),
+            intel_expired: self.counters.intel_expired.load(Relaxed),
+            intel_evicted: self.counters.intel_evicted.load(Relaxed),
         }
     }
 
@@ -302,6 +325,22 @@ impl Store {
     /// As [`Store::alerts`].
     pub async fn audit(&self, filter: AuditFilter) -> Result<Page<AuditEntry>, StoreError> {
         self.readers.with(move |c| read::page(c, &filter)).await
+    }
+
+    /// What a source last said of an address, too old or not.
+    ///
+    /// # Errors
+    /// As [`Store::alert`]; a row that cannot be understood is none.
+    pub async fn intel_answer(&self, source: &'static str, ip: IpAddr) -> Result<Option<KeptAnswer>, StoreError> {
+        self.readers.with(move |c| intel::answer(c, source, ip)).await
+    }
+
+    /// What was spent of a source's quota.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn intel_quota(&self, source: &'static str) -> Result<Vec<QuotaRow>, StoreError> {
+        self.readers.with(move |c| intel::quota(c, source)).await
     }
 
     /// Recomputes the whole hash chain.

@@ -157,7 +157,7 @@ impl Writer {
             match batch
                 .records
                 .iter()
-                .try_for_each(|record| insert(&savepoint, &mut head, record))
+                .try_for_each(|record| insert(&savepoint, &mut head, &self.counters, record))
             {
                 Ok(()) => {
                     savepoint.commit()?;
@@ -255,7 +255,7 @@ impl Writer {
         let mut head = self.head;
         let mut rejected = 0;
         for record in self.backlog.oldest(n) {
-            match insert(&transaction, &mut head, record) {
+            match insert(&transaction, &mut head, &self.counters, record) {
                 Ok(()) => {}
                 Err(error) if is_about_the_record(&error) => {
                     rejected += 1;

@@ -22,6 +22,10 @@ pub enum Component {
     Host,
     /// The trained model: its thresholds, and whether traffic is still what they were set by.
     Model,
+    /// Lists that are fetched: whether they came, were believed, and are in the kernel where they should be.
+    Feeds,
+    /// The operator's databases of countries and networks.
+    Geoip,
 }
 
 impl Component {
@@ -35,6 +39,8 @@ impl Component {
             Self::Enforcement => "enforcement",
             Self::Host => "host",
             Self::Model => "model",
+            Self::Feeds => "feeds",
+            Self::Geoip => "geoip",
         }
     }
 }

@@ -5,11 +5,14 @@
 mod action;
 mod alert;
 mod decision;
+mod enquiry;
 mod event;
 mod explanation;
+mod feed;
 mod health;
 mod ids;
 mod indicator;
+mod intel;
 mod investigation;
 mod learning;
 mod net;
@@ -24,11 +27,17 @@ mod time;
 pub use action::{Action, ActionKind, ActionStatus};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity};
 pub use decision::{Basis, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto};
+pub use enquiry::{Checked, Enquiry, IntelReport};
 pub use event::{Event, Live};
 pub use explanation::{Explanation, Share};
+pub use feed::{FeedInKernel, FeedStatus, GeoStatus};
 pub use health::{Component, Condition, Health};
 pub use ids::{ActionId, AlertId, DecisionId, InvestigationId, Mint};
 pub use indicator::{INDICATOR_PARTS, INDICATOR_TEXT, Indicator, IntelVerdict};
+pub use intel::{
+    BreakerState, BreakerStatus, CacheStatus, IntelStatus, KeptAnswer, LastError, QuotaRow, QuotaStatus, RedisStatus,
+    SourceStatus,
+};
 pub use investigation::{Answer, Investigation, InvestigationState, Risk, RiskPart};
 pub use learning::{DriftTold, LearnError, LearnRequest, LearnWish, Learning, LearningLevel, RealisedLevel};
 pub use net::canonical;

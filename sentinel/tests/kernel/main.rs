@@ -10,6 +10,7 @@ mod decoy;
 mod elsewhere;
 mod exact;
 mod features;
+mod feeds;
 mod flood;
 mod frames;
 mod hints;

@@ -20,8 +20,8 @@ pub(super) const ROOMS: &[Room] = &[
     room("files", &[]),
     room("tls", &[]),
     room("config", &["types"]),
-    // `respond` owns the trait that the kernel's maps implement.
-    room("kernel", &["config", "respond", "types"]),
+    // `respond` and `intel` own the traits that the kernel's maps implement.
+    room("kernel", &["config", "intel", "respond", "types"]),
     room("host", &["types"]),
     room("sensor", &["detect", "kernel", "metrics", "time"]),
     room("flow", &["config", "types"]),

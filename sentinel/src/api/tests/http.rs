@@ -113,11 +113,37 @@ async fn what_was_found_out_is_listed_and_looked_up() {
     refused(
         &router,
         get("/investigations?risk=huge"),
-        400,
+        422,
         "`low`, `medium` or `high`",
     )
     .await;
     refused(&router, get("/investigations?alert=7"), 422, "an alert's identifier").await;
+}
+
+#[tokio::test]
+async fn the_world_outside_is_told_of_and_asked_and_the_audit_knows_who_asked() {
+    let house = House::new();
+    let router = house.router(Door::Tcp);
+    let (status, body) = ask(&router, get("/intel")).await;
+    assert_eq!((status, &body["feeds"][0]["name"]), (200, &json!("ipsum")));
+    assert_eq!(body["sources"], json!([]), "the sources stand beside the feeds");
+    let (status, body) = ask(&router, send("POST", "/intel/check", &json!({ "ip": "203.0.113.7" }))).await;
+    assert_eq!((status, &body["risk"]["level"]), (200, &json!("high")));
+    let (_, audit) = ask(&router, get("/audit")).await;
+    let entry = &audit["items"][0];
+    assert_eq!(
+        (&entry["verb"], &entry["subject"]),
+        (&json!("api.intel.check"), &json!("203.0.113.7"))
+    );
+    for (wrong, words) in [
+        (json!({ "ip": "bad.example" }), "is no address"),
+        (json!({}), "ip"),
+        (json!({ "ip": "::1", "x": 1 }), "x"),
+    ] {
+        refused(&router, send("POST", "/intel/check", &wrong), 422, words).await;
+    }
+    let (status, _) = ask(&router, get("/intel/check")).await;
+    assert_eq!(status, 405, "looking spends quota");
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ function inside(alert) {
   const fact = (name, value) => facts.append(make("dt", "", name), make("dd", "", value));
   fact("Technique", alert.technique);
   fact("Score", measured(alert.score));
-  fact("Good for", alert.class === "behaviour" ? "a block (observed behaviour)" : "a log line only (statistical)");
+  fact("Good for", alert.class === "behaviour" ? "a block (observed behaviour)" : "a log line, and more only where two sources outside agree (statistical)");
   if (alert.targets.length) {
     const service = (t) => (t.port ? `${t.ip.includes(":") ? `[${t.ip}]` : t.ip}:${t.port}` : t.ip) + `/${PROTOCOLS[t.proto] ?? t.proto}`;
     fact("Services", alert.targets.map(service).join(", "));

@@ -24,7 +24,8 @@ CREATE TABLE intel_cache (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX intel_cache_expires ON intel_cache (expires_at);
 
--- What was spent of each source's quota: one row for each of its periods (minute, day, month).
+-- What was spent of each source's quota: one row for each of its periods (minute, day, month). allowed: as the provider
+-- told; -1 where it told nothing and the configuration holds.
 CREATE TABLE intel_quota (
     source   TEXT    NOT NULL,
     period   TEXT    NOT NULL,

@@ -6,6 +6,7 @@
 
 mod exact;
 mod family;
+mod feeds;
 mod nets;
 
 use super::Shared;

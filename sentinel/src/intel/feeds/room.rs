@@ -1,0 +1,566 @@
+//! Drives the feeds: loads what was kept, fetches what is due, publishes, hands over to the kernel.
+
+use super::block::ListEnforcer;
+use super::disk::{Head, Meta, Shelf, digest};
+use super::fetch::{self, FetchError, Fetched, Fetcher, Patience, Version};
+use super::parse::{self, Entry};
+use super::sanity;
+use super::schedule::{Ended, wait};
+use super::set::{FeedSet, Loaded};
+use super::slot::{Place, Slot, shown};
+use super::table::{FEEDS, Feed};
+use crate::config::{CustomFeed, IntelConfig};
+use crate::metrics::{FeedFetchLabels, FeedLabels, Metrics};
+use crate::time;
+use crate::types::{Component, Condition, FeedInKernel, FeedStatus, Health, Indicator, Protected, Timestamp};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use reqwest::Url;
+use sentinel_common::hash::SplitMix64;
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+use std::io::BufReader;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How often the kernel's counters are read, and the clock is looked at.
+const TICK: Duration = Duration::from_secs(10);
+/// What is due at the start comes at some time within this.
+const SPREAD: Duration = Duration::from_secs(30);
+
+/// Lists of the kernel's that are the feeds': a feed's number is its list's. The last eight of 32 are left to others.
+pub(super) const LISTS: u8 = 24;
+
+/// Why feeds cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// There is no such feed.
+    #[error("`{0}` is no feed; the names are those of `intel.feeds.enabled` in config/settings.yml")]
+    Unknown(String),
+    /// The address of this one is none; it is not repeated, since it may hold a key.
+    #[error("the address of `{0}` is no URL to fetch lists from; check `intel.feeds.custom`")]
+    Url(String),
+    /// There is no HTTP client.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+}
+
+/// What the room is handed.
+pub struct FeedDeps {
+    /// What no list may name, kept current.
+    pub protected: watch::Receiver<Arc<Vec<Protected>>>,
+    /// The kernel's lists; `None` where there is no kernel.
+    pub kernel: Option<Arc<dyn ListEnforcer>>,
+    /// Lists in the kernel only count.
+    pub simulate: bool,
+    /// The board of what works.
+    pub health: watch::Sender<Arc<Health>>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The lists in force, for everybody who asks. Cheap to clone; a look-up waits for nobody.
+#[derive(Clone)]
+pub struct Feeds {
+    set: watch::Receiver<Arc<FeedSet>>,
+    status: watch::Receiver<Arc<Vec<FeedStatus>>>,
+}
+
+impl Feeds {
+    /// What each feed says of an address, source `feed:NAME`; empty where none lists it. `asked_at` and `last_seen` are
+    /// when the feed's provider last confirmed its list, `first_seen` is when the entry was first met on it.
+    pub fn matches(&self, ip: IpAddr) -> Vec<Indicator> {
+        self.set.borrow().matches(ip)
+    }
+
+    /// Whether any feed lists an address; under a microsecond among a million entries, and no allocation.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.set.borrow().contains(ip)
+    }
+
+    /// The lists as they stand now; they never change, what changes is which ones these are.
+    pub fn set(&self) -> Arc<FeedSet> {
+        Arc::clone(&self.set.borrow())
+    }
+
+    /// How each feed stands, in the order of the configuration's names.
+    pub fn status(&self) -> Arc<Vec<FeedStatus>> {
+        Arc::clone(&self.status.borrow())
+    }
+}
+
+type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The room that keeps the lists.
+pub struct FeedRoom {
+    pub(super) slots: Vec<Slot>,
+    fetcher: Fetcher,
+    shelf: Shelf,
+    pub(super) deps: FeedDeps,
+    pub(super) set: watch::Sender<Arc<FeedSet>>,
+    status: watch::Sender<Arc<Vec<FeedStatus>>>,
+    pub(super) now: Now,
+    luck: SplitMix64,
+    pub(super) spread: Duration,
+    /// What keeps lists from being kept.
+    disk: Option<String>,
+}
+
+impl FeedRoom {
+    /// A room for the feeds that are enabled.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub fn new(config: &IntelConfig, deps: FeedDeps) -> Result<(Self, Feeds), FeedError> {
+        Self::build(config, deps, None, Patience::DEFAULT)
+    }
+
+    /// The same, with every built-in feed at `mirror/NAME` in place of its provider's address: for a mirror of one's
+    /// own, which may be anywhere and need not speak TLS, and for tests.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub fn mirrored(config: &IntelConfig, deps: FeedDeps, mirror: &str) -> Result<(Self, Feeds), FeedError> {
+        Self::build(config, deps, Some(mirror), Patience::DEFAULT)
+    }
+
+    pub(super) fn build(
+        config: &IntelConfig,
+        deps: FeedDeps,
+        mirror: Option<&str>,
+        patience: Patience,
+    ) -> Result<(Self, Feeds), FeedError> {
+        let mut slots = Vec::new();
+        let mut trusted = BTreeSet::new();
+        let enabled: &[String] = if config.enabled { &config.feeds.enabled } else { &[] };
+        if let Some(unknown) = enabled.iter().find(|name| Feed::built_in(name).is_none()) {
+            return Err(FeedError::Unknown(unknown.clone()));
+        }
+        let url = |text: &str| text.parse::<Url>().ok().filter(Url::has_host);
+        for (number, feed) in (0u8..).zip(FEEDS.iter()) {
+            if !enabled.iter().any(|name| *name == feed.name) {
+                continue;
+            }
+            let text = mirror.map_or_else(
+                || feed.url.to_string(),
+                |mirror| format!("{}/{}", mirror.trim_end_matches('/'), feed.name),
+            );
+            let place = url(&text).ok_or_else(|| FeedError::Url(feed.name.to_string()))?;
+            if mirror.is_some() {
+                trusted.extend(place.host_str().map(str::to_owned));
+            }
+            slots.push(Slot::new(feed.clone(), number, Place::Web(place), digest(&text)));
+        }
+        let own: &[CustomFeed] = if config.enabled { &config.feeds.custom } else { &[] };
+        for (number, CustomFeed { name, place }) in (FEEDS.len() as u8..LISTS).zip(own) {
+            let text = place.expose();
+            let (feed, place) = if text.starts_with('/') {
+                (Feed::custom(name, None), Place::File(text.into()))
+            } else {
+                let place = url(text).ok_or_else(|| FeedError::Url(name.clone()))?;
+                trusted.extend(place.host_str().map(str::to_owned));
+                (Feed::custom(name, Some(text)), Place::Web(place))
+            };
+            slots.push(Slot::new(feed, number, place, digest(text)));
+        }
+        for slot in &mut slots {
+            let blocks = config.feeds.block.iter().any(|name| *name == slot.feed.name);
+            slot.kernel = blocks.then(FeedInKernel::default);
+        }
+        let fetcher = Fetcher::new(config.feeds.max_bytes, patience, trusted)
+            .map_err(|error| FeedError::Client(error.without_url().to_string()))?;
+        let (set, sets) = watch::channel(Arc::new(FeedSet::empty(LISTS.into())));
+        let (status, statuses) = watch::channel(Arc::default());
+        let room = Self {
+            slots,
+            fetcher,
+            shelf: Shelf(config.feeds.directory.clone()),
+            deps,
+            set,
+            status,
+            now: Box::new(time::wall_now),
+            luck: SplitMix64(std::hash::RandomState::new().hash_one(0)),
+            spread: SPREAD,
+            disk: None,
+        };
+        let feeds = Feeds {
+            set: sets,
+            status: statuses,
+        };
+        Ok((room, feeds))
+    }
+
+    /// What is due at the start is asked for at some time within `spread`; 30 s unless told. Many agents that start at the
+    /// same time must not ask at the same time.
+    #[must_use]
+    pub fn spread_over(mut self, spread: Duration) -> Self {
+        self.spread = spread;
+        self
+    }
+
+    /// Keeps the lists until `cancel`. What an earlier run kept counts at once.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let work = async {
+            self.open().await;
+            loop {
+                let next = self.tend().await;
+                let left = Duration::from_nanos((next.0 - (self.now)().0).max(0) as u64);
+                tokio::time::sleep(left.clamp(Duration::from_millis(100), TICK)).await;
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = work => {}
+        }
+    }
+
+    fn luck(&mut self) -> f64 {
+        (self.luck.draw() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Loads what was kept.
+    pub(super) async fn open(&mut self) {
+        let now = (self.now)();
+        let shelf = self.shelf.clone();
+        let wanted: Vec<_> = self
+            .slots
+            .iter()
+            .map(|slot| (Arc::clone(&slot.feed), slot.number, slot.meta.place.clone()))
+            .collect();
+        let protected = Arc::clone(&self.deps.protected.borrow());
+        let set = FeedSet::clone(&self.set.borrow());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut set = set;
+            let mut told = Vec::new();
+            for (feed, number, place) in wanted {
+                let meta = shelf.read_meta(&feed.name, &place);
+                let outcome = remembered(&shelf, &feed, number, &meta, &set, &protected, now);
+                let complaint = match outcome {
+                    Ok(Some(with)) => {
+                        set = with;
+                        None
+                    }
+                    Ok(None) => None,
+                    Err(complaint) => Some(complaint),
+                };
+                told.push((meta, complaint));
+            }
+            (set, told)
+        })
+        .await;
+        if let Ok((set, told)) = read {
+            for (at, (meta, complaint)) in told.into_iter().enumerate() {
+                if let Some(complaint) = &complaint {
+                    tracing::warn!(feed = %self.slots[at].feed.name, %complaint, "a list that was kept is not used");
+                }
+                let spread = self.spread.mul_f64(self.luck());
+                let slot = &mut self.slots[at];
+                let start = match slot.place {
+                    Place::Web(_) => now.after(spread),
+                    Place::File(_) => now,
+                };
+                slot.meta = meta;
+                slot.complaint = complaint;
+                if slot.due(start) {
+                    slot.meta.next_at = Some(start);
+                }
+            }
+            self.set.send_replace(Arc::new(set));
+        }
+        self.sweep_kernel().await;
+        for at in 0..self.slots.len() {
+            self.put_in_kernel(at).await;
+        }
+        self.publish();
+    }
+
+    /// Fetches what is due, and lets go what nobody confirmed for too long. Says when there is something to do again.
+    pub(super) async fn tend(&mut self) -> Timestamp {
+        let now = (self.now)();
+        self.let_go(now).await;
+        let due: Vec<usize> = (0..self.slots.len()).filter(|&at| self.slots[at].due(now)).collect();
+        // Written before anybody is asked: a crash must not make us ask again.
+        for &at in &due {
+            let slot = &mut self.slots[at];
+            slot.meta.asked_at = Some(now);
+            slot.put_off(now, slot.feed.interval);
+        }
+        self.write_metas(&due).await;
+        let mut pending: FuturesUnordered<_> = due.into_iter().map(|at| self.ask(at)).collect();
+        while let Some((at, outcome)) = pending.next().await {
+            self.take(at, outcome).await;
+            self.write_metas(&[at]).await;
+            self.publish();
+        }
+        self.read_kernel().await;
+        self.publish();
+        let next = self.slots.iter().filter_map(|slot| slot.meta.next_at).min();
+        next.unwrap_or(Timestamp(i64::MAX))
+    }
+
+    /// Asks one feed's provider.
+    fn ask(&self, at: usize) -> impl Future<Output = (usize, Result<Fetched, FetchError>)> + Send + use<> {
+        let slot = &self.slots[at];
+        let held = self.set.borrow().lists()[usize::from(slot.number)]
+            .as_ref()
+            .map(|list| list.fetched_at);
+        let version = slot.meta.version(held);
+        let (place, to) = (slot.place.clone(), self.shelf.scratch(&slot.feed.name));
+        let fetcher = self.fetcher.clone();
+        async move {
+            let outcome = match place {
+                Place::Web(url) => fetcher.fetch(&url, &version, to).await,
+                Place::File(path) => fetch::local(path, &version, fetcher.max_bytes).await,
+            };
+            (at, outcome)
+        }
+    }
+
+    /// Takes in what came of asking.
+    async fn take(&mut self, at: usize, outcome: Result<Fetched, FetchError>) {
+        let now = (self.now)();
+        let luck = self.luck();
+        let (result, ended) = match outcome {
+            Ok(Fetched::Unchanged) => {
+                let set = self.set.borrow().confirmed(self.slots[at].number, now);
+                self.set.send_replace(Arc::new(set));
+                let slot = &mut self.slots[at];
+                slot.meta.checked_at = Some(now);
+                slot.tally.unchanged += 1;
+                slot.complaint = None;
+                self.put_in_kernel(at).await;
+                ("unchanged", Ended::Well)
+            }
+            Ok(Fetched::List(file, version)) => match self.believe(at, file.path().to_owned(), version, now).await {
+                Ok(()) => {
+                    self.slots[at].tally.accepted += 1;
+                    self.put_in_kernel(at).await;
+                    ("accepted", Ended::Well)
+                }
+                Err(why) => {
+                    let slot = &mut self.slots[at];
+                    slot.tally.refused += 1;
+                    slot.complaint = Some(format!("its latest list is refused: {why}"));
+                    slot.meta.last_error.clone_from(&slot.complaint);
+                    tracing::warn!(feed = %slot.feed.name, %why, "a list is refused whole; the old one stays");
+                    ("refused", Ended::Asked { retry_after: None })
+                }
+            },
+            Err(error) => {
+                let slot = &mut self.slots[at];
+                slot.tally.failed += 1;
+                slot.meta.last_error = Some(shown(&error.to_string()));
+                tracing::warn!(feed = %slot.feed.name, %error, "no list came");
+                ("failed", error.ended())
+            }
+        };
+        let slot = &mut self.slots[at];
+        if ended == Ended::Well {
+            slot.meta.failures = 0;
+            slot.meta.last_error = None;
+        } else {
+            slot.meta.failures = slot.meta.failures.saturating_add(1);
+        }
+        slot.put_off(now, wait(slot.feed.interval, ended, slot.meta.failures, luck));
+        let feed = slot.feed.name.to_string();
+        self.deps
+            .metrics
+            .feed_fetches
+            .get_or_create(&FeedFetchLabels { feed, result })
+            .inc();
+    }
+
+    /// Reads a list that came; if it is believed it is in force.
+    async fn believe(&mut self, at: usize, path: PathBuf, version: Version, now: Timestamp) -> Result<(), String> {
+        let slot = &self.slots[at];
+        let (feed, number, place) = (Arc::clone(&slot.feed), slot.number, slot.meta.place.clone());
+        let set = Arc::clone(&self.set.borrow());
+        let protected = Arc::clone(&self.deps.protected.borrow());
+        let shelf = self.shelf.clone();
+        let name = feed.name.to_string();
+        let believed = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+            let list = parse::parse(&mut BufReader::with_capacity(64 * 1_024, file), feed.format)
+                .map_err(|error| error.to_string())?;
+            let wrong = list.wrong;
+            let old = set.lists()[usize::from(number)]
+                .as_ref()
+                .map(|list| list.entries as usize);
+            let sane = sanity::judge(list, &feed, old, &protected).map_err(|error| error.to_string())?;
+            let dated: Vec<(Entry, u32)> = sane.entries.into_iter().map(|entry| (entry, seconds(now))).collect();
+            let list = Loaded {
+                feed: Arc::clone(&feed),
+                fetched_at: now,
+                checked_at: now,
+                entries: dated.len() as u64,
+                left_out: sane.left_out,
+                wrong,
+            };
+            let head = Head {
+                feed: feed.name.to_string(),
+                place,
+                fetched_at: now,
+                entries: list.entries,
+                left_out: list.left_out,
+                wrong_lines: wrong,
+            };
+            let set = set.with(number, Some(list), &dated);
+            let kept = shelf.write_list(&head, set.entries(number));
+            Ok::<_, String>((set, kept.err().map(|error| error.to_string())))
+        })
+        .await
+        .map_err(|_| "reading it failed; please report that".to_owned())?;
+        let (set, lost) = believed?;
+        self.set.send_replace(Arc::new(set));
+        let slot = &mut self.slots[at];
+        slot.complaint = lost.map(|error| {
+            tracing::warn!(feed = %name, %error, "a list is in force and could not be kept for the next start");
+            format!("in force, and not kept for the next start: {error}; check `intel.feeds.directory`")
+        });
+        slot.meta.fetched_at = Some(now);
+        slot.meta.checked_at = Some(now);
+        slot.meta.etag = version.etag;
+        slot.meta.last_modified = version.last_modified;
+        Ok(())
+    }
+
+    /// Drops lists that nobody confirmed for longer than they hold.
+    async fn let_go(&mut self, now: Timestamp) {
+        for at in 0..self.slots.len() {
+            let number = self.slots[at].number;
+            let set = Arc::clone(&self.set.borrow());
+            let Some(list) = &set.lists()[usize::from(number)] else {
+                continue;
+            };
+            if self.slots[at].holds_until(list) > now {
+                continue;
+            }
+            self.set.send_replace(Arc::new(set.with(number, None, &[])));
+            let slot = &mut self.slots[at];
+            slot.complaint = Some("its list was not confirmed for too long and no longer counts".into());
+            tracing::warn!(feed = %slot.feed.name, "a list was not confirmed for too long and no longer counts");
+            self.take_from_kernel(at).await;
+        }
+    }
+
+    async fn write_metas(&mut self, slots: &[usize]) {
+        let shelf = self.shelf.clone();
+        let metas: Vec<_> = slots
+            .iter()
+            .map(|&at| &self.slots[at])
+            .filter(|slot| matches!(slot.place, Place::Web(_)))
+            .map(|slot| (slot.feed.name.to_string(), slot.meta.clone()))
+            .collect();
+        if slots.is_empty() {
+            return;
+        }
+        let written = tokio::task::spawn_blocking(move || {
+            shelf
+                .prepare()
+                .map_err(|error| format!("{}: {error}", shelf.0.display()))?;
+            metas
+                .iter()
+                .try_for_each(|(name, meta)| shelf.write_meta(name, meta).map_err(|error| error.to_string()))
+        })
+        .await;
+        self.disk = written.unwrap_or_else(|_| Err("writing failed".into())).err();
+    }
+
+    /// Tells everybody how things stand.
+    fn publish(&mut self) {
+        let set = Arc::clone(&self.set.borrow());
+        let list = |slot: &Slot| set.lists()[usize::from(slot.number)].as_ref();
+        let all: Vec<FeedStatus> = self.slots.iter().map(|slot| slot.status(list(slot))).collect();
+        for one in &all {
+            let labels = FeedLabels { feed: one.name.clone() };
+            self.deps
+                .metrics
+                .feed_entries
+                .get_or_create(&labels)
+                .set(one.entries as i64);
+        }
+        let mut troubles: Vec<String> = self.slots.iter().filter_map(|slot| slot.trouble(list(slot))).collect();
+        troubles.extend(
+            self.disk
+                .clone()
+                .map(|why| format!("lists cannot be kept over a restart: {why}")),
+        );
+        let condition = if troubles.is_empty() {
+            let lists = all.iter().filter(|one| one.fetched_at.is_some()).count();
+            Condition::Ok {
+                detail: format!("{lists} of {} lists in force", all.len()),
+            }
+        } else {
+            Condition::Degraded {
+                cause: troubles.join("; "),
+                mend: "lists already in force stay until their time is over; `sentinel intel status` tells of each"
+                    .into(),
+            }
+        };
+        if !all.is_empty() {
+            self.deps
+                .health
+                .send_if_modified(|board| Health::note(board, Component::Feeds, condition));
+        }
+        self.status.send_if_modified(|old| {
+            let changed = **old != all;
+            if changed {
+                *old = Arc::new(all);
+            }
+            changed
+        });
+    }
+}
+
+/// A feed's kept list, put into the set; `None` where there is none or its time is over.
+fn remembered(
+    shelf: &Shelf,
+    feed: &Arc<Feed>,
+    number: u8,
+    meta: &Meta,
+    set: &FeedSet,
+    protected: &[Protected],
+    now: Timestamp,
+) -> Result<Option<FeedSet>, String> {
+    let kept = shelf
+        .read_list(&feed.name, &meta.place)
+        .map_err(|error| error.to_string())?;
+    let Some((head, entries)) = kept else {
+        return Ok(None);
+    };
+    let confirmed = meta.checked_at.filter(|_| meta.fetched_at == Some(head.fetched_at));
+    let checked_at = confirmed.unwrap_or(head.fetched_at).min(now);
+    if checked_at.after(feed.hold) <= now {
+        return Ok(None);
+    }
+    // What is ours may have changed since.
+    let list = parse::Parsed {
+        entries: entries.iter().map(|(entry, _)| *entry).collect(),
+        wrong: 0,
+        whole: true,
+    };
+    let sane =
+        sanity::judge(list, feed, None, protected).map_err(|error| format!("the list that was kept: {error}"))?;
+    let mut kept = sane.entries.iter().peekable();
+    let dated: Vec<(Entry, u32)> = entries
+        .into_iter()
+        .filter(|(entry, _)| kept.next_if(|kept| kept.net == entry.net).is_some())
+        .collect();
+    let list = Loaded {
+        feed: Arc::clone(feed),
+        fetched_at: head.fetched_at,
+        checked_at,
+        entries: dated.len() as u64,
+        left_out: head.left_out + sane.left_out,
+        wrong: head.wrong_lines,
+    };
+    Ok(Some(set.with(number, Some(list), &dated)))
+}
+
+fn seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.0.max(0) / 1_000_000_000).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,256 @@
+//! Countries and networks, from the operator's own databases in MaxMind's format.
+//!
+//! A file that is replaced is noticed and opened; one that is broken is refused, told, and the old one stays. Beside
+//! MaxMind's own (<https://dev.maxmind.com/geoip/docs/databases>) the fields of DB-IP's and IPinfo's files are known.
+
+use crate::config::GeoipConfig;
+use crate::files;
+use crate::types::{Component, Condition, GeoStatus, Health, INDICATOR_TEXT, Timestamp};
+use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions, path};
+use serde::de::IgnoredAny;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+/// The longest database that is read, bytes: it is held in memory.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// Where an address is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// ISO 3166-1 alpha-2, upper case.
+    pub country: Option<String>,
+    /// Autonomous system, such as `AS64500 Example Net`.
+    pub network: Option<String>,
+}
+
+type Database = Reader<Vec<u8>>;
+
+/// What tells one file from another: device, inode, length, time of change (s, ns).
+type Mark = (u64, u64, u64, i64, i64);
+
+#[derive(Default)]
+struct Looked {
+    mark: Option<Mark>,
+    error: Option<String>,
+}
+
+struct Book {
+    name: &'static str,
+    path: PathBuf,
+    open: RwLock<Option<Arc<Database>>>,
+    looked: Mutex<Looked>,
+}
+
+/// The databases; cheap to clone.
+#[derive(Clone)]
+pub struct Geo {
+    country: Option<Arc<Book>>,
+    asn: Option<Arc<Book>>,
+}
+
+impl Geo {
+    /// The databases the configuration names, not opened yet: [`Geo::refresh`] or [`Geo::run`] does.
+    pub fn new(config: &GeoipConfig) -> Self {
+        let book = |name, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| {
+                Arc::new(Book {
+                    name,
+                    path: path.clone(),
+                    open: RwLock::default(),
+                    looked: Mutex::default(),
+                })
+            })
+        };
+        Self {
+            country: book("country", &config.country),
+            asn: book("asn", &config.asn),
+        }
+    }
+
+    fn books(&self) -> impl Iterator<Item = &Arc<Book>> {
+        self.country.iter().chain(&self.asn)
+    }
+
+    /// Opens what is new or was replaced. Reads and checks whole files: seconds for the largest.
+    pub fn refresh(&self) {
+        for book in self.books() {
+            book.refresh();
+        }
+    }
+
+    /// Where an address is, as far as the databases know. Never fails: what cannot be read is not known.
+    pub fn look_up(&self, ip: IpAddr) -> Whereabouts {
+        let ip = ip.to_canonical();
+        let ask = |book: &Option<Arc<Book>>, read: fn(&LookupResult<'_, Vec<u8>>) -> Option<String>| {
+            let open = book.as_ref()?.reader()?;
+            let found = open.lookup(ip).ok()?;
+            read(&found)
+        };
+        Whereabouts {
+            country: ask(&self.country, country),
+            network: ask(&self.asn, network),
+        }
+    }
+
+    /// How the databases stand; empty where none is configured.
+    pub fn status(&self) -> Vec<GeoStatus> {
+        self.books().map(|book| book.status()).collect()
+    }
+
+    /// Opens the databases and follows their files until `cancel`.
+    pub async fn run(self, health: watch::Sender<Arc<Health>>, cancel: CancellationToken) {
+        if self.books().next().is_none() {
+            cancel.cancelled().await;
+            return;
+        }
+        loop {
+            let geo = self.clone();
+            let refresh = tokio::task::spawn_blocking(move || geo.refresh());
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                _ = refresh => {}
+            }
+            let condition = self.condition();
+            health.send_if_modified(|board| Health::note(board, Component::Geoip, condition));
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        let all = self.status();
+        let troubles: Vec<String> = all
+            .iter()
+            .filter_map(|one| one.error.as_ref().map(|error| format!("{}: {error}", one.database)))
+            .collect();
+        if troubles.is_empty() {
+            let kinds: Vec<String> = all.into_iter().filter_map(|one| one.kind).collect();
+            return Condition::Ok {
+                detail: kinds.join(", "),
+            };
+        }
+        Condition::Degraded {
+            cause: troubles.join("; "),
+            mend: "put a whole database of MaxMind's format in its place; it is noticed within seconds".into(),
+        }
+    }
+}
+
+impl Book {
+    fn reader(&self) -> Option<Arc<Database>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refresh(&self) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let about = match std::fs::metadata(&self.path) {
+            Ok(about) => about,
+            Err(error) => {
+                looked.mark = None;
+                looked.error = Some(format!("{}: {error}", self.path.display()));
+                return;
+            }
+        };
+        let mark = (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
+        if looked.mark == Some(mark) {
+            return;
+        }
+        looked.mark = Some(mark);
+        looked.error = match open(&self.path) {
+            Ok(reader) => {
+                let kind = bounded(&reader.metadata().database_type);
+                tracing::info!(database = self.name, kind, "opened");
+                *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(reader));
+                None
+            }
+            Err(error) => {
+                let error = format!("{}: {error}", self.path.display());
+                tracing::warn!(database = self.name, %error, "refused; what was open stays");
+                Some(error)
+            }
+        };
+    }
+
+    fn status(&self) -> GeoStatus {
+        let open = self.reader();
+        let about = open.as_ref().map(|open| open.metadata());
+        GeoStatus {
+            database: self.name.to_owned(),
+            path: self.path.clone(),
+            kind: about.map(|about| bounded(&about.database_type)),
+            built_at: about.map(|about| Timestamp((about.build_epoch as i64).saturating_mul(1_000_000_000))),
+            error: self.looked.lock().unwrap_or_else(PoisonError::into_inner).error.clone(),
+        }
+    }
+}
+
+fn open(path: &std::path::Path) -> Result<Database, String> {
+    let bytes = files::read(path, BYTES_MAX).map_err(|error| error.error.to_string())?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(format!("longer than {BYTES_MAX} bytes"));
+    }
+    let reader = Reader::from_source(bytes).map_err(|error| format!("no database: {}", bounded(&error.to_string())))?;
+    whole(&reader).map_err(|error| format!("damaged: {}", bounded(&error.to_string())))?;
+    Ok(reader)
+}
+
+/// Walks every network and every record. `Reader::verify` would refuse what others write sparingly, such as a database
+/// without a description.
+fn whole(reader: &Database) -> Result<(), MaxMindDbError> {
+    for found in reader.networks(WithinOptions::default())? {
+        found?.decode::<IgnoredAny>()?;
+    }
+    Ok(())
+}
+
+fn text(found: &LookupResult<'_, Vec<u8>>, path: &[maxminddb::PathElement<'_>]) -> Option<String> {
+    let text: String = found.decode_path(path).ok().flatten()?;
+    let text = bounded(&text);
+    (!text.is_empty()).then_some(text)
+}
+
+fn country(found: &LookupResult<'_, Vec<u8>>) -> Option<String> {
+    let paths: [&[maxminddb::PathElement<'_>]; 4] = [
+        &path!["country", "iso_code"],
+        &path!["registered_country", "iso_code"],
+        // IPinfo's.
+        &path!["country_code"],
+        &path!["country"],
+    ];
+    paths
+        .iter()
+        .filter_map(|path| text(found, path))
+        .map(|code| code.to_ascii_uppercase())
+        .find(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()))
+}
+
+fn network(found: &LookupResult<'_, Vec<u8>>) -> Option<String> {
+    let number: Option<u32> = found.decode_path(&path!["autonomous_system_number"]).ok().flatten();
+    let number = number
+        .map(|number| format!("AS{number}"))
+        // IPinfo's.
+        .or_else(|| text(found, &path!["asn"]))?;
+    let name = text(found, &path!["autonomous_system_organization"]).or_else(|| text(found, &path!["as_name"]));
+    Some(name.map_or(number.clone(), |name| format!("{number} {name}")))
+}
+
+/// A file's text: bounded, without control characters.
+fn bounded(text: &str) -> String {
+    text.trim()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(INDICATOR_TEXT)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
