@@ -174,6 +174,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let feed_deps = FeedDeps {
         protected: protected.clone(),
         kernel: Some(Arc::new(kernel.lists())),
+        store: Some(store.clone()),
         simulate: config.mode == Mode::Simulation,
         health: health_tx.clone(),
         metrics: Arc::clone(&metrics),

@@ -359,6 +359,8 @@ proptest! {
                         prop_assert_eq!(d.terms.rate.is_some(), d.action == ActionKind::RateLimit);
                         prop_assert!(d.terms.watch_until > d.expires_at);
                         prop_assert!(behaviour || agree >= 2, "statistics never act alone");
+                        let basis = if agree >= 2 { Basis::IndependentSources } else { Basis::LocalEvidenceOnly };
+                        prop_assert_eq!(d.basis, Some(basis), "what it rests on is always said");
                         let end = d.expires_at.unwrap();
                         if let Some((id, before)) = model.insert(d.target, (d.id, end)) {
                             prop_assert!(id == d.id && before <= end, "extended under its name");

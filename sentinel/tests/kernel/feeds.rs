@@ -64,6 +64,7 @@ async fn run(
     let deps = FeedDeps {
         protected: watch::channel(Arc::new(vec![protected])).1,
         kernel: Some(Arc::new(kernel.lists())),
+        store: None,
         simulate,
         health: watch::channel(Arc::default()).0,
         metrics: Arc::new(Metrics::new()),

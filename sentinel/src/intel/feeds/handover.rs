@@ -2,11 +2,15 @@
 
 use super::block::{self, Order};
 use super::room::{FeedRoom, LISTS};
+use crate::store::Record;
 use crate::time;
 use crate::types::FeedInKernel;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long the audit is waited for; what is queued is written even so.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl FeedRoom {
     /// Takes out of the kernel what an earlier run left there and nobody wants now.
@@ -73,8 +77,36 @@ impl FeedRoom {
         });
         if let Some(error) = &stands.error {
             tracing::error!(feed = %self.slots[at].feed.name, %error, "a list is not in the kernel as it should be");
+            self.write_down(at, "feed.failed", error.clone()).await;
+        } else {
+            let id = uuid::Uuid::from_bytes(block::list_id(&self.slots[at].feed.name));
+            let does = if stands.simulated { "counts" } else { "drops" };
+            let until = stands.until.map_or_else(String::new, |until| format!(" until {until}"));
+            let detail = format!(
+                "the kernel {does} by {} entries{until}, read back; its id there is {id}",
+                stands.entries
+            );
+            self.write_down(at, "feed.in_force", detail).await;
         }
         self.slots[at].kernel = Some(stands);
+    }
+
+    /// A line in the audit: whoever is dropped by a list must find out by whose word. A slow disk holds nothing up.
+    async fn write_down(&self, at: usize, verb: &str, detail: String) {
+        let Some(store) = &self.deps.store else {
+            return;
+        };
+        let record = Record::Audit {
+            at: (self.now)(),
+            actor: "sentinel".to_owned(),
+            verb: verb.to_owned(),
+            subject: self.slots[at].feed.name.to_string(),
+            detail,
+        };
+        match tokio::time::timeout(PATIENCE, store.commit(vec![record])).await {
+            Ok(Err(error)) => tracing::error!(%error, "what a feed does in the kernel is not in the audit"),
+            Ok(Ok(())) | Err(_) => {}
+        }
     }
 
     pub(super) async fn take_from_kernel(&mut self, at: usize) {
@@ -88,6 +120,8 @@ impl FeedRoom {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("taking it out of the kernel failed; please report that".into()),
         };
+        let detail = error.clone().unwrap_or_else(|| "taken out of the kernel".to_owned());
+        self.write_down(at, "feed.withdrawn", detail).await;
         self.slots[at].kernel = Some(if error.is_some() {
             FeedInKernel { error, ..before }
         } else {

@@ -11,6 +11,7 @@ use super::slot::{Place, Slot, shown};
 use super::table::{FEEDS, Feed};
 use crate::config::{CustomFeed, IntelConfig};
 use crate::metrics::{FeedFetchLabels, FeedLabels, Metrics};
+use crate::store::Store;
 use crate::time;
 use crate::types::{Component, Condition, FeedInKernel, FeedStatus, Health, Indicator, Protected, Timestamp};
 use futures_util::StreamExt;
@@ -55,6 +56,8 @@ pub struct FeedDeps {
     pub protected: watch::Receiver<Arc<Vec<Protected>>>,
     /// The kernel's lists; `None` where there is no kernel.
     pub kernel: Option<Arc<dyn ListEnforcer>>,
+    /// Where it is written down what the kernel drops by whose word; `None` where nothing is kept.
+    pub store: Option<Store>,
     /// Lists in the kernel only count.
     pub simulate: bool,
     /// The board of what works.

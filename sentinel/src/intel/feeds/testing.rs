@@ -5,6 +5,7 @@ use super::fetch::Patience;
 use super::room::{FeedDeps, FeedError, FeedRoom, Feeds};
 use crate::config::{Config, CustomFeed, IntelConfig};
 use crate::metrics::Metrics;
+use crate::store::Store;
 use crate::types::{Health, Protected, Secret, Timestamp};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -166,6 +167,7 @@ pub(super) struct Setup<'a> {
     pub(super) block: &'a [&'a str],
     pub(super) protected: Vec<Protected>,
     pub(super) kernel: Option<Arc<dyn ListEnforcer>>,
+    pub(super) store: Option<Store>,
     pub(super) max_bytes: Option<u64>,
     pub(super) custom: Vec<(&'a str, String)>,
 }
@@ -200,6 +202,7 @@ pub(super) fn build(config: &IntelConfig, setup: &Setup<'_>, mirror: Option<&str
     let deps = FeedDeps {
         protected,
         kernel: setup.kernel.clone(),
+        store: setup.store.clone(),
         simulate: false,
         health: health_tx,
         metrics: Arc::clone(&metrics),

@@ -1,6 +1,7 @@
 //! The room against a server on the loopback.
 
 use super::testing::*;
+use crate::store::{AuditFilter, Store};
 use crate::types::{Component, Condition, IntelVerdict, Timestamp};
 use std::io::Write;
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ const CINS: Setup<'static> = Setup {
     block: &[],
     protected: Vec::new(),
     kernel: None,
+    store: None,
     max_bytes: None,
     custom: Vec::new(),
 };
@@ -435,9 +437,12 @@ async fn a_list_that_nobody_confirms_ends_after_its_time() {
     .await;
     let (dir, url) = cins(&server.url());
     let memory = Arc::new(Memory::default());
+    let (store, writer) = Store::open(&dir.path().join("s.db")).unwrap();
+    let writer = std::thread::spawn(move || writer.run());
     let setup = || Setup {
         block: &["cins"],
         kernel: Some(memory.clone()),
+        store: Some(store.clone()),
         ..CINS
     };
     let mut bench = Bench::new(dir.path(), &url, setup(), START).await;
@@ -453,6 +458,21 @@ async fn a_list_that_nobody_confirms_ends_after_its_time() {
     assert!(memory.lists.lock().unwrap().is_empty(), "in the kernel neither");
     let again = Bench::new(dir.path(), &url, setup(), START.after(8 * DAY)).await;
     assert!(again.feeds.set().is_empty(), "nor after a restart");
+    let audit = store.audit(AuditFilter::default()).await.unwrap().items;
+    let told: Vec<_> = audit
+        .iter()
+        .rev()
+        .map(|e| (e.verb.as_str(), e.subject.as_str()))
+        .collect();
+    assert_eq!(told, [("feed.in_force", "cins"), ("feed.withdrawn", "cins")]);
+    let first = &audit[1].detail;
+    assert!(
+        first.starts_with("the kernel drops by 100 entries until 2026-01-08"),
+        "{first}"
+    );
+    store.close();
+    drop(again);
+    writer.join().unwrap();
 }
 
 #[tokio::test]
