@@ -7,15 +7,11 @@
 //! Deliberately elsewhere: whom to ask about and what it means for an alert (`investigate`), what is done (`decide`).
 
 mod ask;
-mod body;
 mod breaker;
 mod cache;
-mod clients;
 mod clock;
 mod counted;
 mod error;
-mod evidence;
-mod http;
 mod keeper;
 mod quota;
 mod redis;
@@ -29,19 +25,9 @@ mod stack;
 mod tests;
 mod timeout;
 
-pub mod abuseipdb;
+pub mod clients;
 pub mod feeds;
 pub mod geo;
-pub mod greynoise;
-pub mod ipqualityscore;
-pub mod otx;
-pub mod threatcrowd;
-pub mod virustotal;
-
-#[cfg(test)]
-mod contract;
-#[cfg(test)]
-mod testing;
 
 pub use ask::{Asked, Intel, Upkeep};
 pub use clients::{clients, covers};

@@ -103,9 +103,9 @@ impl FeedRoom {
             subject: self.slots[at].feed.name.to_string(),
             detail,
         };
-        match tokio::time::timeout(PATIENCE, store.commit(vec![record])).await {
-            Ok(Err(error)) => tracing::error!(%error, "what a feed does in the kernel is not in the audit"),
-            Ok(Ok(())) | Err(_) => {}
+        let kept = tokio::time::timeout(PATIENCE, store.commit(vec![record])).await;
+        if let Ok(Err(error)) = kept {
+            tracing::error!(%error, "what a feed does in the kernel is not in the audit");
         }
     }
 

@@ -1,6 +1,28 @@
-//! Who can be asked, on one screen.
+//! Who can be asked, on one screen, and how each is spoken to.
+//!
+//! In: an address, a base URL, a key. Out: an [`Indicator`](crate::types::Indicator), or why there is none. Invariant: one file
+//! a provider, which knows its API and nothing else; all of them speak through one transport (`http`), bounded in size and
+//! time, which follows nobody elsewhere and tells no key. Deliberately elsewhere: how often (`quota`), again (`retry`), not at
+//! all (`breaker`), and what is remembered (`cache`).
 
-use super::{IntelError, IntelSource, Profile, Reply};
+mod body;
+mod evidence;
+mod http;
+
+pub mod abuseipdb;
+pub mod greynoise;
+pub mod ipqualityscore;
+pub mod otx;
+pub mod threatcrowd;
+pub mod virustotal;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod testing;
+
+use super::source;
+use super::{IntelError, IntelSource, Profile, QuotaHint, Reply, Ttl};
 use crate::config::{SourceConfig, SourcesConfig};
 use crate::types::Severity;
 use futures_util::future::BoxFuture;
@@ -24,9 +46,9 @@ enum Knows {
 macro_rules! client {
     ($module:ident::$client:ident, $knows:ident) => {
         Row {
-            profile: &super::$module::PROFILE,
+            profile: &$module::PROFILE,
             knows: Knows::$knows,
-            make: |config| Ok(Arc::new(super::$module::$client::new(config)?)),
+            make: |config| Ok(Arc::new($module::$client::new(config)?)),
         }
     };
 }

@@ -1,9 +1,10 @@
 //! The example of the documentation is the one that is compiled and asked here.
 
+use super::super::body;
 use super::super::testing::{Script, Server, http, json};
 use super::crowdsec::{self, CrowdSec};
 use super::{BAD, CANARY, recorded, sources};
-use crate::intel::{IntelError, IntelSource, body};
+use crate::intel::{IntelError, IntelSource};
 use crate::types::{IntelVerdict, Severity};
 
 async fn told(script: Script) -> (Result<crate::intel::Reply, IntelError>, Server) {
@@ -36,7 +37,7 @@ async fn a_seventh_source_is_asked_and_read() {
 
 #[test]
 fn the_documentation_shows_what_is_compiled() {
-    let docs = include_str!("../../../../docs/intel-sources.md");
+    let docs = include_str!("../../../../../docs/intel-sources.md");
     let code = include_str!("crowdsec.rs").replace("super::super::", "super::");
     assert!(
         docs.contains(code.trim_end()),
