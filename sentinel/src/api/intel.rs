@@ -52,7 +52,10 @@ async fn ask<T>(api: &Shared, question: impl FnOnce(oneshot::Sender<T>) -> Enqui
     };
     match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(Problem::unavailable("the agent is closing".to_owned())),
+        Ok(None) if api.cancel.is_cancelled() => Err(Problem::unavailable("the agent is shutting down")),
+        Ok(None) => Err(Problem::unavailable(
+            "too many addresses are being asked about; try again",
+        )),
         Err(_) => Err(Problem::unavailable("the sources take too long; try again".to_owned())),
     }
 }

@@ -1,14 +1,14 @@
 //! Alerts and commands in, deeds out: the judge and the responder, driven by one task.
 
 use super::Case;
-use crate::decide::{Guards, Judge, Revision};
+use crate::decide::{Found, Guards, Judge, Revision};
 use crate::host::{HostFacts, protected};
 use crate::metrics::Metrics;
 use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Detector,
-    Health, Protected, Selector, Timestamp,
+    Health, Investigation, Protected, Selector, Timestamp,
 };
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -210,10 +210,9 @@ impl<E: Enforcer> Desk<E> {
 
     /// What an alert leads to at once.
     fn first_word(&mut self, case: Case, now: Timestamp) -> Order {
-        let Some(mut decision) = self.judgement(&case, now) else {
+        let Some(decision) = self.judgement(&case, now) else {
             return Order::Note(case.alert);
         };
-        decision.investigation = case.investigation.as_ref().map(|found| found.id);
         Order::Apply {
             decision,
             evidence_at: Some(case.alert.evidence_at),
@@ -226,16 +225,13 @@ impl<E: Enforcer> Desk<E> {
     fn revision(&mut self, case: &Case, now: Timestamp) -> Option<Order> {
         let found = case.investigation.as_ref()?;
         let dated = self.dated(&case.alert);
-        match self.judge.revise(&dated, &found.risk, &self.guards, now)? {
-            Revision::Changed(mut decision) => {
-                decision.investigation = Some(found.id);
-                Some(Order::Apply {
-                    decision,
-                    evidence_at: Some(case.alert.evidence_at),
-                    alert: None,
-                    reply: None,
-                })
-            }
+        match self.judge.revise(&dated, known(found), &self.guards, now)? {
+            Revision::Changed(decision) => Some(Order::Apply {
+                decision,
+                evidence_at: Some(case.alert.evidence_at),
+                alert: None,
+                reply: None,
+            }),
             Revision::Lifted(decision) => Some(Order::Withdraw {
                 decisions: vec![decision],
                 cause: Cause::Revised,
@@ -249,8 +245,8 @@ impl<E: Enforcer> Desk<E> {
         let alert = &case.alert;
         let dated = self.dated(alert);
         if alert.detector != Detector::Probation {
-            let risk = &case.investigation.as_ref()?.risk;
-            return self.judge.judge(&dated, risk, &self.guards, now);
+            let found = known(case.investigation.as_ref()?);
+            return self.judge.judge(&dated, found, &self.guards, now);
         }
         let former = self.responder.former(alert.former?)?;
         self.judge.returned(&dated, former, &self.guards, now)
@@ -423,6 +419,14 @@ impl<E: Enforcer> Desk<E> {
         self.deps
             .health
             .send_if_modified(|health| Health::note(health, part, condition));
+    }
+}
+
+/// What the judge needs of an investigation.
+fn known(found: &Investigation) -> Found<'_> {
+    Found {
+        risk: &found.risk,
+        investigation: Some(found.id),
     }
 }
 

@@ -8,14 +8,17 @@ use crate::types::{Answer, Checked, Enquiry, Indicator, Protected, Risk, Severit
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Addresses asked about at the same time; a further one waits.
 const CHECKS: usize = 8;
+/// Addresses that may wait for their turn.
+const WAITING: usize = 64;
 /// How long one may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -35,6 +38,7 @@ impl Enquiries {
         let mut protected = std::mem::replace(&mut self.protected, watch::channel(Arc::default()).1);
         let room = &self;
         let mut checks: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        let mut waiting: VecDeque<(IpAddr, oneshot::Sender<Checked>)> = VecDeque::new();
         let mut followed = true;
         self.spare(&protected.borrow_and_update());
         loop {
@@ -45,15 +49,25 @@ impl Enquiries {
                     Err(_) => followed = false,
                 },
                 Some(()) = checks.next() => {}
-                enquiry = enquiries.recv(), if checks.len() < CHECKS => match enquiry {
+                enquiry = enquiries.recv() => match enquiry {
                     Some(Enquiry::Status(reply)) => {
                         let _ = reply.send(self.world.report());
                     }
-                    Some(Enquiry::Check(ip, reply)) => checks.push(Box::pin(async move {
-                        let _ = reply.send(room.check(ip).await);
-                    })),
+                    // Beyond that the answer's channel closes, which says so.
+                    Some(Enquiry::Check(ip, reply)) if waiting.len() < WAITING => waiting.push_back((ip, reply)),
+                    Some(Enquiry::Check(..)) => {}
                     None => return,
                 },
+            }
+            while checks.len() < CHECKS
+                && let Some((ip, reply)) = waiting.pop_front()
+            {
+                // Whoever has left spends no quota.
+                if !reply.is_closed() {
+                    checks.push(Box::pin(async move {
+                        let _ = reply.send(room.check(ip).await);
+                    }));
+                }
             }
         }
     }

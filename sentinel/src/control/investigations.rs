@@ -190,8 +190,10 @@ impl<S: Sources> Investigations<S> {
             network,
         };
         let mut cases = Vec::new();
-        investigation.state = if !self.sources.any() {
+        investigation.state = if !self.sources.any() && investigation.answers.is_empty() {
             InvestigationState::NoSources
+        } else if !self.sources.any() {
+            InvestigationState::Complete
         } else if self.sources.special(ip).is_some() {
             InvestigationState::LocalOnly
         } else if self.make_room(alert.severity, &mut cases) {

@@ -357,6 +357,7 @@ async fn what_is_learnt_later_is_carried_out_read_back_and_told() {
         (decision.investigation, decision.risk),
         (Some(id), Some(Severity::High))
     );
+    let decision_id = decision.id;
     let found = house.store.investigation(id).await.unwrap().expect("stored");
     assert_eq!((found.alert, found.risk.corroborated_by), (seen.id, 2));
 
@@ -374,6 +375,7 @@ async fn what_is_learnt_later_is_carried_out_read_back_and_told() {
         alert: scan,
         revised: true,
     };
+    let told = lifted.investigation.as_ref().map(|found| found.id);
     house.desk.cases(vec![lifted]).await;
     assert!(house.rig.entry("192.0.2.2/32").is_none(), "gone, and no probation");
     let page = house
@@ -381,7 +383,35 @@ async fn what_is_learnt_later_is_carried_out_read_back_and_told() {
         .decisions(crate::store::DecisionFilter::default())
         .await
         .unwrap();
-    assert!(page.items.iter().any(|d| d.status == DecisionStatus::Lifted));
+    let lifted = page.items.iter().find(|d| d.status == DecisionStatus::Lifted);
+    assert_eq!(lifted.expect("one").investigation, told, "it says where it is told why");
+    house.all_agree().await;
+    // Nor is the way there lost when a decision ends.
+    house.delete(Selector::All).await.unwrap();
+    let over = house.store.decision(decision_id).await.unwrap().expect("stored");
+    assert_eq!((over.status, over.investigation), (DecisionStatus::Deleted, Some(id)));
+}
+
+#[tokio::test]
+async fn a_first_word_and_its_revision_in_one_batch_are_one_action() {
+    let mut house = House::open(Mode::Production).await;
+    let seen = Arc::new(Alert {
+        at: house.desk.now(),
+        evidence_at: time::boot_now(),
+        severity: Severity::High,
+        ..alert("192.0.2.1")
+    });
+    let better = Case {
+        investigation: Some(Arc::new(investigation(&seen, Severity::High, 2))),
+        alert: Arc::clone(&seen),
+        revised: true,
+    };
+    house.desk.cases(vec![case(seen), better]).await;
+    let actions = house.store.actions(ActionFilter::default()).await.unwrap();
+    assert_eq!((actions.total, actions.items[0].status), (1, ActionStatus::Enforced));
+    house.delete(Selector::All).await.unwrap();
+    let actions = house.store.actions(ActionFilter::default()).await.unwrap();
+    assert_eq!((actions.total, actions.items[0].status), (1, ActionStatus::Reverted));
     house.all_agree().await;
 }
 

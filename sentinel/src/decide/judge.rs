@@ -1,7 +1,7 @@
 //! Alerts and wishes in, decisions out.
 
-use super::Guards;
 use super::ledger::{Ledger, supernets};
+use super::{Found, Guards};
 use crate::config::{Mode, Reaction, ResponseConfig};
 use crate::types::{
     ActionKind, Alert, AlertId, Basis, CommandError, Decision, DecisionId, DecisionStatus, Detector, EvidenceClass,
@@ -59,6 +59,8 @@ pub struct Judge {
     /// Alerts that led to a deed of late, in their order.
     pub(super) acted: BTreeSet<AlertId>,
     acted_order: VecDeque<AlertId>,
+    /// What each of the alerts behind a decision asks for by itself: it is as grave as the gravest of them.
+    pub(super) support: BTreeMap<DecisionId, Vec<(AlertId, ActionKind)>>,
 }
 
 /// Independent groups of sources outside that make evidence more than local.
@@ -98,6 +100,7 @@ impl Judge {
             latest: Timestamp::default(),
             acted: BTreeSet::new(),
             acted_order: VecDeque::new(),
+            support: BTreeMap::new(),
         }
     }
 
@@ -106,8 +109,15 @@ impl Judge {
     /// `None` where nobody can be named, where a decision at least as good is in force already, or where the evidence is
     /// older than a release. A decision `logged` or `vetoed` is for the record only; an `active` one with a name that is
     /// known already extends that decision.
-    pub fn judge(&mut self, alert: &Alert, risk: &Risk, guards: &Guards, now: Timestamp) -> Option<Decision> {
+    pub fn judge<'a>(
+        &mut self,
+        alert: &Alert,
+        found: impl Into<Found<'a>>,
+        guards: &Guards,
+        now: Timestamp,
+    ) -> Option<Decision> {
         self.latest = self.latest.max(now);
+        let Found { risk, investigation } = found.into();
         let target = canonical(IpNet::from(alert.source?));
         let wanted = self.wanted(alert, risk);
         let mut decision = Decision {
@@ -125,7 +135,7 @@ impl Judge {
             severity: Some(alert.severity),
             risk: Some(risk.level),
             basis: Some(basis(risk)),
-            investigation: None,
+            investigation,
             status: DecisionStatus::Logged,
             veto: None,
             ended_at: None,
@@ -142,7 +152,8 @@ impl Judge {
             if alert.at <= released {
                 return None;
             }
-            if now < released.after(hold(alert.detector)) {
+            // By when it was seen: what is learnt of it later does not make it newer.
+            if alert.at < released.after(hold(alert.detector)) {
                 decision.action = ActionKind::LogOnly;
                 decision.reason = format!(
                     "only logged, because an operator released {} at {released}: {}",
@@ -159,9 +170,13 @@ impl Judge {
         }
         decision.terms = self.terms(decision.action, None, None);
         let end = now.after(self.length(risk));
-        let decision = self.enact(decision, end)?;
-        self.acted_on(alert.id);
-        Some(decision)
+        let enacted = self.enact(decision, end);
+        let standing = self.ledger.on(&target).filter(|d| d.origin == Origin::Detector);
+        if let Some(id) = standing.map(|d| d.id) {
+            self.supported(id, alert.id, action);
+            self.acted_on(alert.id);
+        }
+        enacted
     }
 
     /// What the matrix asks for. Statistical evidence acts only where two independent sources outside agree.
@@ -199,7 +214,7 @@ impl Judge {
         length.min(self.config.max_duration)
     }
 
-    /// Remembers that an alert led to a deed.
+    /// Remembers that an alert led to a deed, or was content with one.
     fn acted_on(&mut self, alert: AlertId) {
         if self.acted.insert(alert) {
             self.acted_order.push_back(alert);
@@ -214,7 +229,7 @@ impl Judge {
     /// Puts an automatic decision in force until `end`, or longer where the one on its target lasts longer; `None` where
     /// one at least as good is in force.
     fn enact(&mut self, mut decision: Decision, end: Timestamp) -> Option<Decision> {
-        let target = decision.target;
+        let (target, wanted) = (decision.target, decision.action);
         let as_good = |d: &Decision| {
             let strong = d.action >= decision.action || (d.target == target && d.origin == Origin::Operator);
             strong && (decision.simulated || !d.simulated) && d.expires_at.is_none_or(|e| e.after(SLACK) >= end)
@@ -239,6 +254,14 @@ impl Judge {
             decision.expires_at = standing.expires_at.max(Some(end));
             decision.severity = standing.severity.max(decision.severity);
             decision.risk = standing.risk.max(decision.risk);
+            if standing.origin == Origin::Detector && standing.action > wanted {
+                // It goes on for what it began with; this alert only lengthens it.
+                decision.alert = standing.alert;
+                decision.actor.clone_from(&standing.actor);
+                decision.reason.clone_from(&standing.reason);
+                decision.basis = standing.basis.max(decision.basis);
+                decision.investigation = standing.investigation;
+            }
             if standing.origin == Origin::Operator {
                 // What a person chose is lengthened, never overruled.
                 decision.action = standing.action;
@@ -424,6 +447,7 @@ impl Judge {
             let Some(mut decision) = self.ledger.take(id) else {
                 break;
             };
+            self.support.remove(&id);
             decision.status = DecisionStatus::Expired;
             decision.ended_at = decision.expires_at;
             ended.push(decision);
@@ -504,6 +528,7 @@ impl Judge {
 
     pub(super) fn end(&mut self, id: DecisionId, status: DecisionStatus, now: Timestamp) -> Option<Decision> {
         let mut decision = self.ledger.take(id)?;
+        self.support.remove(&id);
         decision.status = status;
         decision.ended_at = Some(now);
         decision.terms.watch_until = None;

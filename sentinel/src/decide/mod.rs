@@ -14,4 +14,4 @@ mod revise;
 
 pub use guards::Guards;
 pub use judge::{HOLD, Judge};
-pub use revise::Revision;
+pub use revise::{Found, Revision};

@@ -218,6 +218,9 @@ fn contradictions(parts: &[RiskPart]) -> Vec<String> {
 }
 
 fn summary(score: f64, level: Severity, parts: &[RiskPart], corroborated_by: u32, local_only: bool) -> String {
+    if parts.is_empty() {
+        return "nothing is known that speaks for or against it".to_owned();
+    }
     let loudest: Vec<String> = parts
         .iter()
         .take(3)

@@ -9,8 +9,8 @@ use crate::bus::Bus;
 use crate::metrics::Metrics;
 use crate::store::{Record, Store};
 use crate::types::{
-    Action, ActionKind, ActionStatus, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus, Event,
-    Ktime, Mint, Timestamp, canonical,
+    Action, ActionId, ActionKind, ActionStatus, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus,
+    Event, Ktime, Mint, Timestamp, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -124,6 +124,7 @@ impl<E: Enforcer> Responder<E> {
     /// The write-ahead half: everything that is about to be done, as it stands before it is done.
     fn intents(&mut self, orders: &[Order], now: Timestamp) -> (Vec<Option<Action>>, Tidings) {
         let mut before = Tidings::default();
+        let mut minted = HashMap::new();
         let intents = orders
             .iter()
             .map(|order| match order {
@@ -145,7 +146,7 @@ impl<E: Enforcer> Responder<E> {
                     self.metrics.decision(decision);
                     before.decision(decision);
                     let acts = decision.status == DecisionStatus::Active && decision.action != ActionKind::LogOnly;
-                    let intent = acts.then(|| self.intent(decision, now));
+                    let intent = acts.then(|| self.intent(decision, &mut minted, now));
                     if let Some(action) = &intent {
                         before.action(action);
                     }
@@ -170,16 +171,24 @@ impl<E: Enforcer> Responder<E> {
         (intents, before)
     }
 
-    /// The action that stands for a decision: a new one, or the one already held when a decision is extended.
-    fn intent(&mut self, decision: &Decision, now: Timestamp) -> Action {
+    /// The action that stands for a decision: a new one, or the one already held (or minted in the same batch) when a
+    /// decision is extended.
+    fn intent(
+        &mut self,
+        decision: &Decision,
+        minted: &mut HashMap<DecisionId, (ActionId, Timestamp)>,
+        now: Timestamp,
+    ) -> Action {
         let held = self
             .held
             .get(&decision.target)
-            .filter(|held| held.decision.id == decision.id);
-        let (id, intent_at) = held.map_or_else(
-            || (self.mint.action(now), now),
-            |held| (held.action.id, held.action.intent_at),
-        );
+            .filter(|held| held.decision.id == decision.id)
+            .map(|held| (held.action.id, held.action.intent_at));
+        let (id, intent_at) = held.unwrap_or_else(|| {
+            *minted
+                .entry(decision.id)
+                .or_insert_with(|| (self.mint.action(now), now))
+        });
         Action {
             id,
             decision: decision.id,
@@ -256,6 +265,8 @@ impl<E: Enforcer> Responder<E> {
                 .shortfall(decision.target, &entry_of(&decision, self.clock));
             tell_outcome(&mut held, &self.enforcer.name(), now, tidings);
         }
+        // One of the same batch may have failed before.
+        tidings.failed.retain(|failed| *failed != decision.id);
         tidings.events.push(Event::Decision(Arc::new(decision.clone())));
         for owed in self.owed.remove(&decision.target).unwrap_or_default() {
             let outcome = format!("its entry was taken over by decision {}", decision.id);
@@ -380,7 +391,7 @@ impl<E: Enforcer> Responder<E> {
         for decision in decisions {
             let mut action = match self.earlier.remove(&decision.id) {
                 Some(action) => action,
-                None => self.intent(&decision, now),
+                None => self.intent(&decision, &mut HashMap::new(), now),
             };
             action.expires_at = decision.expires_at;
             // Whether it is simulated may have changed with the mode.
