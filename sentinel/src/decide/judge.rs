@@ -166,7 +166,7 @@ impl Judge {
         let (action, instead) = self.carried(wanted, &target);
         decision.action = action;
         if let Some(why) = instead {
-            decision.reason = format!("{why}: {}", decision.reason);
+            decision.reason = format!("{} ({why})", decision.reason);
         }
         decision.terms = self.terms(decision.action, None, None);
         let end = now.after(self.length(risk));

@@ -235,5 +235,7 @@ fn summary(score: f64, level: Severity, parts: &[RiskPart], corroborated_by: u32
             n => format!("{n} independent sources outside call it bad"),
         }
     };
+    // Nothing is certain: what rounds to 0 or 1 is not told as such.
+    let score = score.clamp(0.01, 0.99);
     format!("risk {score:.2} ({}): {}; {basis}", level.as_str(), loudest.join(", "))
 }

@@ -164,7 +164,9 @@ mod tests {
         check(
             "sentinel/src/flow/x.rs",
             "let t = Instant::now();\n",
-            &["sentinel/src/flow/x.rs:1: types, flow, features, detect, investigate, decide and model read no clock and do no I/O"],
+            &[
+                "sentinel/src/flow/x.rs:1: types, flow, features, detect, investigate, decide and model read no clock and do no I/O",
+            ],
         );
         check(
             "sentinel/src/flow/mod.rs",
