@@ -85,6 +85,7 @@ fn intel(cache: CacheBackend, up: bool, store: Option<Store>) -> (Intel, Upkeep)
             group: name,
             ttl: Ttl { bad, benign, unknown },
             docs: "",
+            spares: false,
         };
         Box::new(Local { profile, up }) as Box<dyn IntelSource>
     };

@@ -62,11 +62,13 @@ pub fn write_as(path: &Path, bytes: &[u8], mode: u32) -> Result<File, FileError>
     temporary.push(format!(".{}", std::process::id()));
     let temporary = directory.join(temporary);
     let written = (|| {
+        // What lies there may be a link that somebody else laid: it goes, and is never followed.
+        let _ = std::fs::remove_file(&temporary);
         let mut options = File::options();
         let mut file = options
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
+            .custom_flags(libc::O_NOFOLLOW)
             .mode(mode)
             .open(&temporary)?;
         file.write_all(bytes)?;
@@ -100,5 +102,18 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         let error = write(&dir.path().join("none/m"), b"x").unwrap_err().to_string();
         assert!(error.contains("none/m"), "{error}");
+    }
+
+    #[test]
+    fn a_link_where_the_file_is_prepared_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("m"), dir.path().join("victim"));
+        std::fs::write(&victim, "untouched").unwrap();
+        let laid = dir.path().join(format!(".m.{}", std::process::id()));
+        std::os::unix::fs::symlink(&victim, &laid).unwrap();
+        write(&path, b"ours").unwrap();
+        assert_eq!(read(&path, 100).unwrap(), b"ours");
+        assert!(path.symlink_metadata().unwrap().is_file());
+        assert_eq!(read(&victim, 100).unwrap(), b"untouched");
     }
 }

@@ -109,7 +109,11 @@ fn show_status(report: &IntelReport, output: &Output) {
     }
     output.table(&table);
     if let Some(redis) = &report.status.redis {
-        let state = if redis.up { "answers" } else { "does not answer" };
+        let state = match (redis.up, redis.cause.is_empty()) {
+            (true, true) => "answers",
+            (true, false) => "answers, but",
+            (false, _) => "does not answer",
+        };
         output.line(&escape_line(&format!("Redis {state} {}", redis.cause)));
     }
     if report.feeds.is_empty() {

@@ -163,13 +163,15 @@ impl Intel {
             key: source.key.is_some(),
             weight: source.weight,
         };
+        // As many alerts as may be looked into at the same time, each asking everybody.
+        let places = config.concurrency * stacks.len();
         let inner = Inner {
             enabled: config.enabled,
             known: sources.iter().map(|(name, source)| (*name, known(source))).collect(),
             stacks,
             thresholds: [thresholds.medium, thresholds.high],
             own: RwLock::new(Arc::from([])),
-            places: Semaphore::new(config.concurrency),
+            places: Semaphore::new(places),
             shelf,
             store,
             redis,
@@ -284,7 +286,7 @@ impl Intel {
                     }
                     Err(_) => (
                         "busy",
-                        "as many requests are under way as `intel.concurrency` allows".to_owned(),
+                        "as many requests are under way as `intel.concurrency` alerts need".to_owned(),
                     ),
                 },
                 Choice::NotWorth { value, price } => (

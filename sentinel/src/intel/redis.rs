@@ -1,5 +1,6 @@
 //! What several sentinels share: answers, and the count of spent quota.
 
+use super::Profile;
 use super::quota::Period;
 use crate::types::{Indicator, KeptAnswer, RedisStatus, Secret, Timestamp};
 use redis::aio::MultiplexedConnection;
@@ -8,7 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -69,10 +70,13 @@ pub(super) enum Spending {
 pub(super) struct Link {
     client: Result<Client, &'static str>,
     script: Script,
+    back: Script,
     connection: Mutex<Option<MultiplexedConnection>>,
     /// Told when the connection broke.
     broken: Notify,
     cause: Mutex<String>,
+    /// Whether a command was refused since the last ping.
+    refused: AtomicBool,
     owed: Mutex<VecDeque<Arc<KeptAnswer>>>,
     hits: AtomicU64,
     failures: AtomicU64,
@@ -95,9 +99,11 @@ impl Link {
         Self {
             client,
             script: Script::new(include_str!("redis.lua")),
+            back: Script::new(include_str!("redis_back.lua")),
             connection: Mutex::default(),
             broken: Notify::new(),
             cause: Mutex::new("not reached yet".to_owned()),
+            refused: AtomicBool::new(false),
             owed: Mutex::default(),
             hits: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -164,7 +170,12 @@ impl Link {
             tokio::select! {
                 () = self.broken.notified() => {}
                 () = sleep(PING) => {
-                    let _: Option<()> = self.say(CONNECT, |mut c| async move { redis::cmd("PING").query_async(&mut c).await }).await;
+                    let pong: Option<()> = self.say(CONNECT, |mut c| async move { redis::cmd("PING").query_async(&mut c).await }).await;
+                    if pong.is_some() && !self.refused.swap(false, Relaxed) {
+                        self.because("");
+                    }
+                    // What it refused it may take now.
+                    self.settle_debts().await;
                 }
             }
         }
@@ -174,10 +185,22 @@ impl Link {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn because(&self, cause: &str) {
+    /// Returns whether that is another cause than before.
+    fn because(&self, cause: &str) -> bool {
         let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != cause {
+        let other = *known != cause;
+        if other {
             cause.clone_into(&mut known);
+        }
+        other
+    }
+
+    /// A command was answered with an error: the connection is as good as before, for the other sources, too.
+    fn refuse(&self, cause: &str) {
+        self.failures.fetch_add(1, Relaxed);
+        self.refused.store(true, Relaxed);
+        if self.because(cause) {
+            tracing::warn!(cause, "the shared Redis refused a command");
         }
     }
 
@@ -198,7 +221,11 @@ impl Link {
         match timeout(within, command(connection)).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {
-                self.fail(cause(&error));
+                if breaks(&error) {
+                    self.fail(cause(&error));
+                } else {
+                    self.refuse(cause(&error));
+                }
                 None
             }
             Err(_) => {
@@ -209,8 +236,8 @@ impl Link {
     }
 
     /// What a source said of an address to any of the sentinels.
-    pub(super) async fn get(&self, source: &str, ip: IpAddr) -> Option<KeptAnswer> {
-        let key = answer_key(source, ip);
+    pub(super) async fn get(&self, profile: &Profile, ip: IpAddr, now: Timestamp) -> Option<KeptAnswer> {
+        let key = answer_key(profile.name, ip);
         let bytes: Vec<u8> = self
             .say(COMMAND, |mut c| async move {
                 redis::cmd("GETRANGE")
@@ -224,7 +251,8 @@ impl Link {
         if bytes.is_empty() || bytes.len() > LONGEST as usize {
             return None;
         }
-        let kept = serde_json::from_slice(&bytes).ok().and_then(believed)?;
+        let kept = serde_json::from_slice(&bytes).ok();
+        let kept = kept.and_then(|kept| believed(kept, profile, now))?;
         self.hits.fetch_add(1, Relaxed);
         Some(kept)
     }
@@ -326,6 +354,24 @@ impl Link {
         }
     }
 
+    /// Takes back one request that [`Link::spend`] counted and that was not made. Where Redis does not hear of it, one
+    /// too many stays counted.
+    pub(super) async fn give_back(&self, source: &str, periods: &[Shared]) {
+        if periods.is_empty() {
+            return;
+        }
+        let mut call = self.back.prepare_invoke();
+        for shared in periods {
+            let kind = if shared.period == Period::Minute { "w" } else { "c" };
+            call.key(quota_key(source, shared));
+            call.arg(kind).arg(shared.keep.as_secs());
+        }
+        let call = &call;
+        let _: Option<()> = self
+            .say(COMMAND, |mut c| async move { call.invoke_async(&mut c).await })
+            .await;
+    }
+
     /// How it stands.
     pub(super) fn status(&self) -> RedisStatus {
         RedisStatus {
@@ -341,6 +387,12 @@ impl Link {
 
 const LATE: &str = "does not answer in time; memory and database go on without it";
 
+/// Whether the connection is of no use any more; whatever else a server answers is about that command only.
+fn breaks(error: &RedisError) -> bool {
+    let kinds = [ErrorKind::Io, ErrorKind::Parse, ErrorKind::AuthenticationFailed];
+    error.is_timeout() || kinds.contains(&error.kind()) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+}
+
 /// Why, in our own words: the library's may repeat what stands in the URL.
 fn cause(error: &RedisError) -> &'static str {
     if error.is_timeout() {
@@ -355,7 +407,9 @@ fn cause(error: &RedisError) -> &'static str {
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
             "does not permit its commands; allow GETRANGE, SETEX, EVALSHA and SCRIPT on `sentinel:intel:*`"
         }
-        ErrorKind::Server(_) => "refuses commands; see its log and its memory limit",
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            "refuses commands; see its log, its memory limit, and what else writes to `sentinel:intel:*`"
+        }
         ErrorKind::Io if error.is_connection_refusal() => "refuses connections; start it, or set `intel.cache: memory`",
         ErrorKind::Io => "is not reached or broke the connection; memory and database go on without it",
         _ => "answers what no Redis answers; see `intel.cache`",
@@ -375,17 +429,41 @@ fn quota_key(source: &str, shared: &Shared) -> String {
 }
 
 /// Whoever may write to the Redis is not believed without bounds either: the indicator is built anew within them.
-fn believed(kept: KeptAnswer) -> Option<KeptAnswer> {
+fn believed(kept: KeptAnswer, profile: &Profile, now: Timestamp) -> Option<KeptAnswer> {
     let told = kept.indicator;
-    if kept.expires_at <= told.asked_at {
+    if kept.expires_at <= told.asked_at || told.asked_at > now.after(super::shelf::AHEAD) {
         return None;
     }
-    let mut indicator = Indicator::new(&told.source, told.ip, told.asked_at);
+    let mut indicator = Indicator::new(&told.source, told.ip, told.asked_at.min(now));
     indicator.judge(told.verdict, told.score, told.confidence);
-    indicator.spare = told.spare;
+    indicator.spare = told.spare && profile.spares;
     (indicator.first_seen, indicator.last_seen) = (told.first_seen, told.last_seen);
     told.categories.iter().for_each(|text| indicator.category(text));
     told.raw.iter().for_each(|(name, value)| indicator.fact(name, value));
     let expires_at = kept.expires_at;
     Some(KeptAnswer { indicator, expires_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clients::{greynoise, virustotal};
+    use super::super::tests::{IP, Scripted};
+    use super::*;
+
+    #[test]
+    fn only_who_can_say_so_spares_and_nothing_was_asked_in_the_future() {
+        let now = Timestamp(1_000_000_000_000);
+        let of = |profile: &Profile, ahead: Duration| {
+            let mut indicator = Scripted::bad(profile.name, IP, now.after(ahead)).indicator;
+            indicator.spare = true;
+            let expires_at = now.after(Duration::from_hours(1));
+            believed(KeptAnswer { indicator, expires_at }, profile, now)
+        };
+        for (profile, spares) in [(&greynoise::PROFILE, true), (&virustotal::PROFILE, false)] {
+            assert_eq!(of(profile, Duration::ZERO).unwrap().indicator.spare, spares);
+        }
+        let ahead = of(&greynoise::PROFILE, Duration::from_mins(4)).unwrap();
+        assert_eq!(ahead.indicator.asked_at, now);
+        assert_eq!(of(&greynoise::PROFILE, Duration::from_mins(6)), None);
+    }
 }

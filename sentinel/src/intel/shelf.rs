@@ -17,7 +17,7 @@ use std::time::Duration;
 /// How long a look-up in the database may take; it is given up then, and the source asked.
 const READ: Duration = Duration::from_millis(100);
 /// How far ahead of our clock an answer may lie: that of a clock that was set back, or of another sentinel's.
-const AHEAD: Duration = Duration::from_mins(5);
+pub(super) const AHEAD: Duration = Duration::from_mins(5);
 /// An answer is of use, ever less, for this many times its time to live.
 pub(super) const LIVES: u32 = 4;
 
@@ -136,7 +136,7 @@ impl Shelf {
         if matches!(near, Some((_, Age::Fresh))) || (self.store.is_none() && self.redis.is_none()) {
             return near;
         }
-        let (stored, shared) = tokio::join!(self.stored(source, ip), self.shared(source, ip));
+        let (stored, shared) = tokio::join!(self.stored(source, ip), self.shared(profile, ip));
         let now = self.now();
         let best = [stored, shared]
             .into_iter()
@@ -167,8 +167,8 @@ impl Shelf {
         }
     }
 
-    async fn shared(&self, source: &'static str, ip: IpAddr) -> Option<KeptAnswer> {
-        self.redis.as_ref()?.get(source, ip).await
+    async fn shared(&self, profile: &Profile, ip: IpAddr) -> Option<KeptAnswer> {
+        self.redis.as_ref()?.get(profile, ip, self.now()).await
     }
 
     /// Keeps an answer everywhere.

@@ -62,6 +62,8 @@ pub struct Profile {
     pub ttl: Ttl,
     /// Where the provider documents what is asked and answered.
     pub docs: &'static str,
+    /// Whether it knows addresses that are to be spared whatever else is said ([`Indicator::spare`]).
+    pub spares: bool,
 }
 
 /// Somebody who can be asked about an address. Dropping the future gives up the question.

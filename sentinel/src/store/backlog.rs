@@ -6,14 +6,19 @@ use std::collections::VecDeque;
 /// Records kept in memory while the disk refuses.
 pub(super) const BACKLOG: usize = 65_536;
 
-/// Alerts and answers may fill only this much of it: decisions, actions and audit are worth more than one more of them.
+/// Alerts, what was found out of them, answers and quota may fill only this much of it: decisions, actions and audit are
+/// worth more than one more of them.
 const FOR_ALERTS: usize = BACKLOG / 2;
 
 /// Whether there may be very many of it.
 fn is_plenty(record: &Record) -> bool {
     matches!(
         record,
-        Record::Alert(_) | Record::IntelAnswer(_) | Record::IntelTrim { .. }
+        Record::Alert(_)
+            | Record::Investigation(_)
+            | Record::IntelAnswer(_)
+            | Record::IntelQuota(_)
+            | Record::IntelTrim { .. }
     )
 }
 

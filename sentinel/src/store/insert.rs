@@ -1,7 +1,7 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
 use super::{Counters, Record, audit::Head, intel};
-use crate::types::{Action, Alert, Decision, DecisionStatus, Investigation};
+use crate::types::{Action, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
 use std::net::IpAddr;
@@ -71,6 +71,14 @@ fn upsert_investigation(connection: &Connection, found: &Investigation) -> rusql
             json(found)?,
         ])?;
     Ok(())
+}
+
+/// Investigations that a killed agent left open: nobody goes on with them. Returns how many.
+pub(super) fn end_open(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute(
+        "UPDATE investigations SET state = ?1, json = json_set(json, '$.state', ?1) WHERE state = ?2",
+        [InvestigationState::NoAnswer, InvestigationState::Open].map(InvestigationState::as_str),
+    )
 }
 
 fn upsert_decision(connection: &Connection, decision: &Decision) -> rusqlite::Result<()> {

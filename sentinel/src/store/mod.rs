@@ -127,6 +127,12 @@ impl Store {
         let lock = lock(path)?;
         let connection = schema::open_writer(path)?;
         let head = audit::Head::load(&connection).map_err(StoreError::Read)?;
+        match insert::end_open(&connection) {
+            Ok(0) => {}
+            Ok(n) => tracing::info!(investigations = n, "left open at the last end; nobody answered them"),
+            // A full disk must not keep the agent from starting.
+            Err(error) => tracing::warn!(%error, "investigations left open at the last end stay open"),
+        }
         let ballast = ballast::Ballast::beside(path);
         ballast.fill();
         let counters = Arc::new(Counters::default());

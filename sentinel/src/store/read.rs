@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 /// Readers at the same time; a further one waits.
-const READERS: usize = 4;
+pub(super) const READERS: usize = 4;
 
 /// Lends connections.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl Readers {
@@ -23,19 +23,21 @@ impl Readers {
         Self {
             path,
             idle: Mutex::new(first.into_iter().collect()),
-            turns: Semaphore::new(READERS),
+            turns: Arc::new(Semaphore::new(READERS)),
         }
     }
 
-    /// Runs `work` on a connection, off the async threads.
+    /// Runs `work` on a connection, off the async threads. Work that is given up keeps its turn until it is over.
     pub(super) async fn with<T, F>(self: &Arc<Self>, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let _turn = self.turns.acquire().await.map_err(|_| StoreError::Closed)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| StoreError::Closed)?;
         let readers = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match idle {
                 Some(connection) => connection,
@@ -44,11 +46,10 @@ impl Readers {
             let result = work(&connection);
             // A connection that failed may hold a stale view of a replaced file: the next one starts fresh.
             if result.is_ok() {
-                readers
-                    .idle
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(connection);
+                let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                if idle.len() < READERS {
+                    idle.push(connection);
+                }
             }
             result
         })

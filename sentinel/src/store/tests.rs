@@ -6,7 +6,8 @@ mod links;
 use super::*;
 use crate::types::testing::investigation;
 use crate::types::{
-    ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, Mint, Origin, Severity, Terms,
+    ActionKind, ActionStatus, DecisionStatus, Detector, EvidenceClass, Family, InvestigationState, Mint, Origin,
+    Severity, Terms,
 };
 use rusqlite::Connection;
 use std::path::PathBuf;
@@ -214,6 +215,81 @@ async fn what_was_found_out_is_kept_as_it_last_was_and_found_by_address_alert_an
         ..all
     };
     assert_eq!(total(high).await, 2);
+}
+
+#[tokio::test]
+async fn what_a_killed_agent_left_open_is_over_when_the_next_one_starts() {
+    let (_directory, path) = place();
+    let mut mint = Mint::Counted(0);
+    let [left, ended] =
+        ["203.0.113.7", "203.0.113.8"].map(|source| investigation(&alert(&mut mint, 1, source), Severity::Medium, 0));
+    let ended = Investigation {
+        state: InvestigationState::Complete,
+        ..ended
+    };
+    {
+        let running = Running::at(&path);
+        let records = [&left, &ended].map(|found| Record::Investigation(Arc::new(found.clone())));
+        running.store.commit(records.into()).await.unwrap();
+    }
+    let running = Running::at(&path);
+    let over = Investigation {
+        state: InvestigationState::NoAnswer,
+        ..left.clone()
+    };
+    assert_eq!(running.store.investigation(left.id).await.unwrap(), Some(over));
+    assert_eq!(running.store.investigation(ended.id).await.unwrap(), Some(ended));
+    let states = Connection::open(&path).unwrap().query_row(
+        "SELECT group_concat(state) FROM (SELECT state FROM investigations ORDER BY seq)",
+        [],
+        |row| row.get::<_, String>(0),
+    );
+    assert_eq!(states.unwrap(), "no_answer,complete");
+}
+
+impl Store {
+    /// Lends every connection to somebody who does not give it back until the value is dropped.
+    pub(crate) fn hang(&self) -> Vec<std::sync::mpsc::Sender<()>> {
+        let hang = |_| {
+            let (until, over) = std::sync::mpsc::channel::<()>();
+            let readers = Arc::clone(&self.readers);
+            tokio::spawn(async move {
+                readers
+                    .with(move |_| {
+                        let _ = over.recv();
+                        Ok(())
+                    })
+                    .await
+            });
+            until
+        };
+        (0..read::READERS).map(hang).collect()
+    }
+}
+
+#[tokio::test]
+async fn looks_that_are_given_up_and_hang_take_no_more_than_their_places() {
+    let (_directory, path) = place();
+    let running = Running::at(&path);
+    let begun = Arc::new(AtomicU64::new(0));
+    let mut hanging = Vec::new();
+    for _ in 0..4 * read::READERS {
+        let (until, over) = std::sync::mpsc::channel::<()>();
+        hanging.push(until);
+        let begun = Arc::clone(&begun);
+        let look = running.store.readers.with(move |_| {
+            begun.fetch_add(1, Relaxed);
+            let _ = over.recv();
+            Ok(())
+        });
+        let given_up = tokio::time::timeout(Duration::from_millis(20), look).await;
+        assert!(given_up.is_err());
+    }
+    assert_eq!(begun.load(Relaxed), read::READERS as u64);
+    drop(hanging);
+    let alerts = running.store.alerts(AlertFilter::default());
+    let read = tokio::time::timeout(Duration::from_secs(10), alerts).await;
+    assert_eq!(read.expect("their places come back").unwrap().total, 0);
 }
 
 #[tokio::test]
@@ -685,16 +761,30 @@ async fn ballast_carries_the_first_records_on_a_full_disk() {
 #[test]
 fn backlog_keeps_room_for_decisions_and_counts_what_it_refuses() {
     let mut mint = Mint::Counted(0);
-    let one = Record::Alert(alert(&mut mint, 1, "198.51.100.1"));
-    let mut backlog = backlog::Backlog::default();
-    let mut taken = 0;
-    while backlog.take(vec![one.clone(); 64]) {
-        taken += 64;
+    let one = alert(&mut mint, 1, "198.51.100.1");
+    let found = investigation(&one, Severity::High, 0);
+    let spent = QuotaRow {
+        source: "x".into(),
+        period: "day".into(),
+        began_at: Timestamp(0),
+        spent: 1,
+        learned: None,
+    };
+    for plenty in [
+        Record::Alert(one),
+        Record::Investigation(Arc::new(found)),
+        Record::IntelQuota(spent),
+    ] {
+        let mut backlog = backlog::Backlog::default();
+        let mut taken = 0;
+        while backlog.take(vec![plenty.clone(); 64]) {
+            taken += 64;
+        }
+        assert_eq!(taken, backlog::BACKLOG / 2, "{plenty:?}");
+        assert!(backlog.take(vec![audit(1)]), "must not push out the audit: {plenty:?}");
+        while backlog.take(vec![audit(1); 64]) {}
+        assert!(backlog.len() <= backlog::BACKLOG && backlog.len() > backlog::BACKLOG - 64);
     }
-    assert_eq!(taken, backlog::BACKLOG / 2);
-    assert!(backlog.take(vec![audit(1)]), "alerts must not push out the audit");
-    while backlog.take(vec![audit(1); 64]) {}
-    assert!(backlog.len() <= backlog::BACKLOG && backlog.len() > backlog::BACKLOG - 64);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -132,12 +132,12 @@ pub struct CacheStatus {
 pub struct RedisStatus {
     /// Whether it answers.
     pub up: bool,
-    /// Why it does not, and the mend.
+    /// Why it does not, or which commands it refuses, and the mend.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cause: String,
     /// Answers found in it.
     pub hits: u64,
-    /// Commands that failed or were late.
+    /// Commands that failed, were refused or were late.
     pub failures: u64,
     /// Answers that wait for its return.
     pub owed: u64,

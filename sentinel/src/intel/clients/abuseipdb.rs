@@ -26,6 +26,7 @@ pub const PROFILE: Profile = Profile {
         unknown: Duration::from_hours(6),
     },
     docs: "https://docs.abuseipdb.com/#check-endpoint",
+    spares: true,
 };
 
 /// Reports older than this are not asked for.

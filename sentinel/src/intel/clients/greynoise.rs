@@ -23,6 +23,7 @@ pub const PROFILE: Profile = Profile {
         unknown: DAY,
     },
     docs: "https://docs.greynoise.io/reference/getcommunityip",
+    spares: true,
 };
 
 /// The client.

@@ -24,6 +24,7 @@ pub const PROFILE: Profile = Profile {
         unknown: DAY.saturating_mul(3),
     },
     docs: "https://www.ipqualityscore.com/documentation/proxy-detection-api/overview",
+    spares: false,
 };
 
 /// The client.

@@ -25,6 +25,7 @@ pub const PROFILE: Profile = Profile {
         unknown: DAY,
     },
     docs: "https://otx.alienvault.com/assets/static/external_api.html",
+    spares: true,
 };
 
 /// Bytes of an answer that are read: fifty pulses with their texts go beyond what the others need.

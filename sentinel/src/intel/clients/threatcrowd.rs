@@ -24,6 +24,7 @@ pub const PROFILE: Profile = Profile {
         unknown: DAY.saturating_mul(7),
     },
     docs: "https://github.com/AlienVault-OTX/ApiV2",
+    spares: false,
 };
 
 /// The client.

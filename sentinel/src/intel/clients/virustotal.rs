@@ -23,6 +23,7 @@ pub const PROFILE: Profile = Profile {
         unknown: DAY,
     },
     docs: "https://docs.virustotal.com/reference/ip-info",
+    spares: false,
 };
 
 /// The engine that is a source of ours by itself: counting it here would be hearing one witness twice.

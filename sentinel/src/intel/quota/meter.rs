@@ -2,6 +2,7 @@
 
 use super::account::{Account, GRACE, Period};
 use super::recent::{KEPT, Recent};
+use super::{WRITTEN, late, unread};
 use crate::config::SourceConfig;
 use crate::intel::clock::{WallClock, between};
 use crate::intel::redis::Shared;
@@ -11,6 +12,7 @@ use crate::types::{QuotaRow, QuotaStatus, Severity, Timestamp};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 /// Seconds that a minute's limit is held against: two more, since requests do not take equally long to arrive.
 pub(in crate::intel) const WINDOW: i64 = 62;
@@ -104,17 +106,20 @@ impl Meter {
     /// Reads what was spent before the start, once.
     ///
     /// # Errors
-    /// [`IntelError::Unavailable`] where that cannot be read: nothing is spent on a guess.
+    /// [`IntelError::Unavailable`] where that cannot be read, or not in time: nothing is spent on a guess.
     pub(in crate::intel) async fn ready(&self, store: Option<&Store>, clock: &WallClock) -> Result<(), IntelError> {
         let Some(store) = store else { return Ok(()) };
         let load = || async {
-            let rows = store.intel_quota(self.source).await.map_err(|error| {
-                IntelError::Unavailable(format!("nobody is asked while spent quota cannot be read: {error}"))
-            })?;
+            let rows = store
+                .intel_quota(self.source)
+                .await
+                .map_err(|error| unread(&error.to_string()))?;
             self.load(&rows, clock.now());
             Ok(())
         };
-        self.loaded.get_or_try_init(load).await.copied()
+        // Around the whole: who waits for another one's reading waits no longer either.
+        let loaded = timeout(WRITTEN, self.loaded.get_or_try_init(load)).await;
+        loaded.unwrap_or_else(|_| Err(unread(&late()))).copied()
     }
 
     fn load(&self, rows: &[QuotaRow], now: Timestamp) {
@@ -182,12 +187,13 @@ impl Meter {
         Ok(())
     }
 
-    /// Takes back what was counted by [`Meter::take`] and not asked for.
-    pub(super) fn give_back(&self) {
+    /// Takes back what was counted by [`Meter::take`], and by [`Meter::owe`] where it was `owed`, and not asked for.
+    pub(super) fn give_back(&self, owed: bool) {
         let mut state = self.lock();
         state.recent.take_back();
         for account in &mut state.accounts {
             account.spent = account.spent.saturating_sub(1);
+            account.owed = account.owed.saturating_sub(owed.into());
         }
     }
 
@@ -584,7 +590,7 @@ mod tests {
         assert_eq!((asked[0].floor, asked[0].owed), (40, 0));
         meter.adopt(&asked, &[7]);
         assert_eq!(meter.status(noon)[0].spent, 40, "never less");
-        meter.give_back();
+        meter.give_back(false);
         assert_eq!(meter.status(noon)[0].spent, 39);
     }
 }

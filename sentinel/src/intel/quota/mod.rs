@@ -17,14 +17,14 @@ use super::keeper::Keep;
 use super::redis::{Link, Shared, Spending};
 use super::{IntelError, IntelSource, Profile, Reply};
 use crate::store::Store;
-use crate::types::Severity;
+use crate::types::{Condition, Severity};
 use futures_util::future::BoxFuture;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a request waits until it is written down.
-const WRITTEN: Duration = Duration::from_millis(500);
+/// How long a request waits for the database: until what was spent before is read, and until it is written down.
+pub(super) const WRITTEN: Duration = Duration::from_millis(500);
 
 /// Where spent requests are written down.
 #[derive(Clone)]
@@ -49,8 +49,11 @@ impl Quota {
         Self { inner, meter, books }
     }
 
-    /// Counts one request everywhere.
+    /// Counts one request everywhere; what cannot be written down is given back.
     async fn spend(&self, severity: Severity) -> Result<Turn<'_>, IntelError> {
+        if let Some(store) = &self.books.store {
+            ready_to_write(store)?;
+        }
         self.meter.ready(self.books.store.as_ref(), &self.books.clock).await?;
         self.meter.take(self.books.clock.now(), severity)?;
         let mut turn = Turn::new(&self.meter);
@@ -59,11 +62,12 @@ impl Quota {
             match redis.spend(self.meter.source(), &turn.asked).await {
                 Some(Spending::Granted(counts)) => {
                     turn.told();
+                    turn.shared = true;
                     self.meter.adopt(&turn.asked, &counts);
                 }
                 Some(Spending::Refused { period, counts }) => {
                     turn.told();
-                    self.meter.give_back();
+                    self.meter.give_back(false);
                     self.meter.adopt(&turn.asked, &counts);
                     let grave = self.meter.purse(self.books.clock.now(), Severity::High);
                     return Err(IntelError::Quota {
@@ -82,14 +86,44 @@ impl Quota {
             let cause = match written {
                 Ok(Ok(())) => return Ok(turn),
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("not within {} ms", WRITTEN.as_millis()),
+                Err(_) => late(),
             };
-            return Err(IntelError::Unavailable(format!(
-                "nobody is asked while spent quota cannot be written down: {cause}"
-            )));
+            self.give_back(&turn).await;
+            return Err(unwritten(&cause));
         }
         Ok(turn)
     }
+
+    /// Takes back what was counted and is not asked for. The row may be written still: then a restart counts one too
+    /// many, never one too few.
+    async fn give_back(&self, turn: &Turn<'_>) {
+        self.meter.give_back(self.books.redis.is_some() && !turn.shared);
+        if let Some(redis) = self.books.redis.as_ref().filter(|_| turn.shared) {
+            redis.give_back(self.meter.source(), &turn.asked).await;
+        }
+    }
+}
+
+/// Refuses while the disk does: what is counted then would have to be given back.
+fn ready_to_write(store: &Store) -> Result<(), IntelError> {
+    match &*store.condition().borrow() {
+        Condition::Ok { .. } => Ok(()),
+        Condition::Degraded { cause, .. } => Err(unwritten(cause)),
+    }
+}
+
+fn late() -> String {
+    format!("not within {} ms", WRITTEN.as_millis())
+}
+
+fn unread(cause: &str) -> IntelError {
+    IntelError::Unavailable(format!("nobody is asked while spent quota cannot be read: {cause}"))
+}
+
+fn unwritten(cause: &str) -> IntelError {
+    IntelError::Unavailable(format!(
+        "nobody is asked while spent quota cannot be written down: {cause}"
+    ))
 }
 
 /// One request under way. Dropped before Redis has answered, it may not have been counted there.
@@ -97,6 +131,8 @@ struct Turn<'a> {
     meter: &'a Meter,
     asked: Vec<Shared>,
     told: bool,
+    /// Whether Redis has counted it.
+    shared: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -105,6 +141,7 @@ impl<'a> Turn<'a> {
             meter,
             asked: Vec::new(),
             told: false,
+            shared: false,
         }
     }
 

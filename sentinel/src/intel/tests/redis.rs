@@ -1,6 +1,6 @@
 //! The shared Redis: a real one (Debian's `redis-server`), and what only claims to be one.
 
-use super::{Scripted, address, ask, ask_first, at, config, eventually, intel, percentiles};
+use super::{Database, Scripted, address, ask, ask_first, at, config, eventually, intel, percentiles};
 use crate::config::{CacheBackend, IntelConfig};
 use crate::intel::{Intel, WallClock};
 use crate::types::{RedisStatus, Secret, Severity, Timestamp};
@@ -315,6 +315,80 @@ async fn what_both_spent_while_redis_hung_is_added_up() {
     // What Redis may have counted and not confirmed counts twice: too many, never too few.
     let spent = one.spent("day");
     assert!((63..=67).contains(&spent), "{spent}");
+}
+
+/// The one key of a quota's period.
+async fn quota_key(wire: &mut redis::aio::MultiplexedConnection, period: &str) -> String {
+    let pattern = format!("sentinel:intel:quota:virustotal:{period}*");
+    let mut keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(wire).await.unwrap();
+    assert_eq!(keys.len(), 1);
+    keys.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_key_spoils_its_own_command_and_no_other() {
+    let Some(server) = Server::start("right") else { return };
+    let (config, source) = (settings(server.url("right"), [0, 500, 0]), source());
+    let [one, other] = [
+        Sentinel::connected(&config, &source).await,
+        Sentinel::connected(&config, &source).await,
+    ];
+    for n in 0..3 {
+        assert_eq!(one.ask(n).await, "fresh");
+    }
+    server.holds(2).await;
+    let mut wire = server.client().await;
+    let day = quota_key(&mut wire, "day").await;
+    redis::pipe()
+        .cmd("HSET")
+        .arg(key(10))
+        .arg("x")
+        .arg("y")
+        .cmd("SET")
+        .arg(day)
+        .arg("no number")
+        .query_async::<()>(&mut wire)
+        .await
+        .unwrap();
+    // Neither its answer nor its quota can be read: as if nothing were there.
+    assert_eq!(other.ask(10).await, "fresh");
+    assert_eq!(other.ask(1).await, "cache");
+    let status = other.redis();
+    assert!(status.up && status.cause.contains("refuses commands"), "{status:?}");
+    assert_eq!((status.failures, status.hits), (2, 1));
+    assert_eq!(other.spent("day"), 1);
+    // It is written over with what was learnt.
+    eventually("mended", async || one.ask(10).await == "cache").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_written_down_is_given_back_to_all() {
+    let Some(server) = Server::start("right") else { return };
+    let (config, source) = (settings(server.url("right"), [60, 500, 0]), source());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sentinel.db");
+    let database = Database::open(&path);
+    let store = Some(database.store.clone());
+    let (intel, upkeep) = intel(&config, &[&source], store, WallClock::by(noon));
+    let one = Sentinel {
+        intel,
+        upkeep: tokio::spawn(upkeep.run()),
+    };
+    eventually("Redis answers", async || one.redis().up).await;
+    assert_eq!(one.ask(1).await, "fresh");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("DROP TABLE intel_quota")
+        .unwrap();
+    assert_eq!(one.ask(2).await, "unavailable");
+    assert_eq!((one.spent("day"), one.spent("minute")), (1, 1));
+    let mut wire = server.client().await;
+    let (day, minute) = (quota_key(&mut wire, "day").await, quota_key(&mut wire, "minute").await);
+    let spent: u64 = redis::cmd("GET").arg(&day).query_async(&mut wire).await.unwrap();
+    let seconds: Vec<u64> = redis::cmd("HVALS").arg(minute).query_async(&mut wire).await.unwrap();
+    let kept: i64 = redis::cmd("TTL").arg(&day).query_async(&mut wire).await.unwrap();
+    assert_eq!((spent, seconds.iter().sum::<u64>()), (1, 1));
+    assert!(kept > 0, "{kept}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

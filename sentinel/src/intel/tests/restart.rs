@@ -86,6 +86,59 @@ async fn nobody_is_asked_while_spent_quota_cannot_be_written_down() {
 }
 
 #[tokio::test]
+async fn while_the_disk_refuses_nothing_is_counted_and_nothing_queued() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sentinel.db");
+    let database = Database::open(&path);
+    let source = Scripted::new("virustotal");
+    let config = config(&[("virustotal", [0, 500, 0])]);
+    let (intel, _upkeep) = intel(&config, &[&source], Some(database.store.clone()), clock().0);
+    let spent = || intel.status().sources.remove(0).quota[0].spent;
+    assert_eq!(ask_first(&intel, address(0), Severity::High).await, "fresh");
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other
+        .execute_batch("ALTER TABLE intel_quota RENAME TO intel_quota_away")
+        .unwrap();
+    // The first one finds out, and is given back; the others are told before they count.
+    let mut queued = None;
+    for n in 1..20 {
+        assert_eq!(ask_first(&intel, address(n), Severity::High).await, "unavailable");
+        assert_eq!((spent(), source.begun()), (1, 1), "{n}");
+        let backlog = database.store.tally().backlog;
+        assert_eq!(*queued.get_or_insert(backlog), backlog, "{n}");
+    }
+    other
+        .execute_batch("ALTER TABLE intel_quota_away RENAME TO intel_quota")
+        .unwrap();
+    eventually("the disk takes records", async || database.store.tally().backlog == 0).await;
+    eventually("somebody is asked", async || {
+        ask_first(&intel, address(20), Severity::High).await == "fresh"
+    })
+    .await;
+    assert_eq!((spent(), source.begun()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_at_the_start_holds_up_no_request_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("sentinel.db"));
+    let source = Scripted::new("virustotal");
+    let config = config(&[("virustotal", [0, 500, 0])]);
+    let (intel, _upkeep) = intel(&config, &[&source], Some(database.store.clone()), clock().0);
+    let hanging = database.store.hang();
+    tokio::task::yield_now().await;
+    let asks = futures_util::future::join_all((0..10).map(|n| ask_first(&intel, address(n), Severity::High)));
+    let told = tokio::time::timeout(Duration::from_secs(3), asks).await;
+    assert_eq!(told.expect("each in time"), ["unavailable"; 10]);
+    assert_eq!(source.begun(), 0);
+    drop(hanging);
+    eventually("somebody is asked", async || {
+        ask_first(&intel, address(10), Severity::High).await == "fresh"
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn answers_are_known_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sentinel.db");

@@ -43,6 +43,7 @@ impl Scripted {
                     unknown: Duration::from_hours(12),
                 },
                 docs: "https://example.com/docs",
+                spares: false,
             },
             takes: Mutex::default(),
             script: Mutex::default(),

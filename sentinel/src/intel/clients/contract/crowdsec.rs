@@ -22,6 +22,7 @@ pub const PROFILE: Profile = Profile {
         unknown: DAY,
     },
     docs: "https://docs.crowdsec.net/u/cti_api/",
+    spares: false,
 };
 
 /// The client.
