@@ -284,9 +284,9 @@ impl LearnRoom {
         // Scores tens of thousands of vectors twice, and waits for the disk.
         let made = tokio::task::spawn_blocking(move || accepted(&trained, &benign, &place)).await;
         let model = made.map_err(|error| LearnError::Failed(error.to_string()))??;
-        let learning = self.ask(|reply| Ask::Judge(model, reply)).await?;
+        // At once: after a kill in between, what was accepted would go on as a collection.
         self.remove().await;
-        Ok(learning)
+        self.ask(|reply| Ask::Judge(model, reply)).await
     }
 }
 

@@ -4,14 +4,14 @@
 //! MaxMind's own (<https://dev.maxmind.com/geoip/docs/databases>) the fields of DB-IP's and IPinfo's files are known.
 
 use crate::config::GeoipConfig;
-use crate::files;
 use crate::types::{Component, Condition, GeoStatus, Health, INDICATOR_TEXT, Timestamp};
 use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions, path};
 use serde::de::IgnoredAny;
+use std::io::Read;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -150,22 +150,25 @@ impl Book {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk may take its time, or hang: whoever asks how things stand does not wait for it.
     fn refresh(&self) {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let about = match std::fs::metadata(&self.path) {
             Ok(about) => about,
             Err(error) => {
-                looked.mark = None;
-                looked.error = Some(format!("{}: {error}", self.path.display()));
+                let error = Some(format!("{}: {error}", self.path.display()));
+                *self.looked() = Looked { mark: None, error };
                 return;
             }
         };
-        let mark = (about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec());
-        if looked.mark == Some(mark) {
+        let mark = Some((about.dev(), about.ino(), about.len(), about.mtime(), about.mtime_nsec()));
+        if self.looked().mark == mark {
             return;
         }
-        looked.mark = Some(mark);
-        looked.error = match open(&self.path) {
+        let error = match open(&self.path) {
             Ok(reader) => {
                 let kind = bounded(&reader.metadata().database_type);
                 tracing::info!(database = self.name, kind, "opened");
@@ -178,6 +181,7 @@ impl Book {
                 Some(error)
             }
         };
+        *self.looked() = Looked { mark, error };
     }
 
     fn status(&self) -> GeoStatus {
@@ -188,19 +192,36 @@ impl Book {
             path: self.path.clone(),
             kind: about.map(|about| bounded(&about.database_type)),
             built_at: about.map(|about| Timestamp((about.build_epoch as i64).saturating_mul(1_000_000_000))),
-            error: self.looked.lock().unwrap_or_else(PoisonError::into_inner).error.clone(),
+            error: self.looked().error.clone(),
         }
     }
 }
 
 fn open(path: &std::path::Path) -> Result<Database, String> {
-    let bytes = files::read(path, BYTES_MAX).map_err(|error| error.error.to_string())?;
+    let bytes = read(path).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(format!("longer than {BYTES_MAX} bytes"));
     }
     let reader = Reader::from_source(bytes).map_err(|error| format!("no database: {}", bounded(&error.to_string())))?;
     whole(&reader).map_err(|error| format!("damaged: {}", bounded(&error.to_string())))?;
     Ok(reader)
+}
+
+/// A regular file's bytes, one more than may be at most; a pipe or a device is not waited for.
+fn read(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    let regular = |about: &std::fs::Metadata| {
+        if about.is_file() {
+            return Ok(());
+        }
+        Err(std::io::Error::other("it is no regular file"))
+    };
+    regular(&std::fs::metadata(path)?)?;
+    let mut options = std::fs::File::options();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    regular(&file.metadata()?)?;
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Walks every network and every record. `Reader::verify` would refuse what others write sparingly, such as a database

@@ -189,8 +189,15 @@ impl Journal {
     pub fn remove(&mut self) -> Result<(), JournalError> {
         self.end = None;
         match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.failed(error)),
-            _ => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.failed(error)),
+            // A power cut must not bring it back.
+            Ok(()) => match self.path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                Some(parent) => File::open(parent)
+                    .and_then(|directory| directory.sync_all())
+                    .map_err(|error| self.failed(error)),
+                None => Ok(()),
+            },
         }
     }
 

@@ -26,6 +26,11 @@ async fn run<F: Future<Output = ()>>(
     let cancel = CancellationToken::new();
     let analysis = async {
         while let Some(ask) = asks.recv().await {
+            let accepted = matches!(ask, Ask::Judge(..));
+            assert!(
+                !accepted || (site.exists() && !site.with_file_name(PART).exists()),
+                "a kill right now leaves a model and no collection"
+            );
             answer(detectors, ask, crate::types::Ktime(1));
         }
     };

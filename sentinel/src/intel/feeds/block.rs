@@ -1,5 +1,6 @@
 //! Feeds' lists in the kernel: what of a list goes there, for how long, and what came of it.
 
+use super::sanity::is_guarded;
 use super::set::FeedSet;
 use super::table::Feed;
 use crate::types::{FeedInKernel, Ktime, Protected, Timestamp};
@@ -92,14 +93,13 @@ pub(super) struct Order<'a> {
     pub(super) until: (Timestamp, Ktime),
 }
 
-/// What of a feed goes to the kernel, and how much does not: what lies within protected prefixes, and what is on too few
-/// lists. What is wider than a protected prefix goes there, since the kernel asks its allowlist first.
+/// What of a feed goes to the kernel, and how much does not: what is protected, and what is on too few lists. What is
+/// wider than an exception of the operator's goes there, since the kernel asks its allowlist first.
 fn worth_dropping(set: &FeedSet, order: &Order<'_>) -> (Vec<IpNet>, u64) {
     let least = order.feed.block_level();
     let mut left_out = 0;
     let nets = set.entries(order.number).filter_map(|(entry, _)| {
-        let spared = order.protected.iter().any(|p| p.target.contains(&entry.net));
-        if spared || entry.level < least {
+        if is_guarded(entry.net, order.protected) || entry.level < least {
             left_out += 1;
             return None;
         }

@@ -53,6 +53,8 @@ pub(super) enum Fetched {
     Unchanged,
     /// Another one, in a file that goes with this value.
     List(Scratch, Version),
+    /// The operator's file is not there: a list without entries.
+    Gone,
 }
 
 /// Why nothing came. No URL in it: one of the operator's own may hold a key.
@@ -76,6 +78,10 @@ pub(super) enum FetchError {
     Disk(#[from] std::io::Error),
     #[error("the list cannot be kept: {0}; make room where `intel.feeds.directory` is")]
     Full(std::io::Error),
+    #[error(
+        "not asked, since that could not be written down: {0}; make room where `intel.feeds.directory` is, or check it"
+    )]
+    Unmarked(String),
 }
 
 const fn mend(status: u16) -> &'static str {
@@ -91,7 +97,7 @@ impl FetchError {
     /// Whether the provider was asked.
     pub(super) const fn ended(&self) -> Ended {
         match self {
-            Self::Unreached(_) | Self::Disk(_) => Ended::Unreached,
+            Self::Unreached(_) | Self::Disk(_) | Self::Unmarked(_) => Ended::Unreached,
             Self::Status { retry_after, .. } => Ended::Asked {
                 retry_after: *retry_after,
             },
@@ -131,7 +137,14 @@ impl Drop for Scratch {
 
 /// Looks at a file of the operator's: its size and date are its version.
 pub(super) async fn local(path: PathBuf, known: &Version, max_bytes: u64) -> Result<Fetched, FetchError> {
-    let about = tokio::fs::metadata(&path).await?;
+    let about = match tokio::fs::metadata(&path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Fetched::Gone),
+        about => about?,
+    };
+    // A pipe would be waited for.
+    if !about.is_file() {
+        return Err(std::io::Error::other("it is no regular file").into());
+    }
     if about.len() > max_bytes {
         return Err(FetchError::TooLarge(max_bytes));
     }

@@ -59,7 +59,7 @@ impl FeedRoom {
         let left = Duration::from_nanos((until.0 - (self.now)().0).max(0) as u64);
         let until = (until, time::boot_now().after(left));
         let (feed, number, shadow) = (Arc::clone(&slot.feed), slot.number, self.deps.simulate);
-        let protected = Arc::clone(&self.deps.protected.borrow());
+        let protected = Arc::clone(&self.guarded);
         let (old, sets) = (before.clone(), Arc::clone(&set));
         let put = tokio::task::spawn_blocking(move || {
             let order = Order {
@@ -73,8 +73,17 @@ impl FeedRoom {
         });
         let stands = put.await.unwrap_or_else(|_| FeedInKernel {
             error: Some("handing it to the kernel failed; please report that".into()),
-            ..before
+            ..before.clone()
         });
+        // An end that only moves on is no news.
+        let news = |it: &FeedInKernel| (it.entries, it.simulated, it.loaded, it.error.clone());
+        if news(&stands) != news(&before) {
+            self.tell(at, &stands).await;
+        }
+        self.slots[at].kernel = Some(stands);
+    }
+
+    async fn tell(&self, at: usize, stands: &FeedInKernel) {
         if let Some(error) = &stands.error {
             tracing::error!(feed = %self.slots[at].feed.name, %error, "a list is not in the kernel as it should be");
             self.write_down(at, "feed.failed", error.clone()).await;
@@ -88,7 +97,6 @@ impl FeedRoom {
             );
             self.write_down(at, "feed.in_force", detail).await;
         }
-        self.slots[at].kernel = Some(stands);
     }
 
     /// A line in the audit: whoever is dropped by a list must find out by whose word. A slow disk holds nothing up.

@@ -6,7 +6,7 @@
 //! restarts too. Deliberately elsewhere: what an entry is worth beside other evidence (`investigate`), the maps (`kernel`).
 //!
 //! [`table`] what there is · [`fetch`] from server to file · [`parse`] from file to entries · [`sanity`] whether they are
-//! believed · [`set`] all entries, ready to be matched · [`disk`] over restarts · [`schedule`] when · [`block`] and
+//! believed · [`protect`] what of them counts beside what is protected · [`set`] all entries, ready to be matched · [`disk`] over restarts · [`schedule`] when · [`block`] and
 //! [`handover`] into the kernel · [`slot`] one feed as it stands · [`room`] drives them.
 
 mod block;
@@ -14,6 +14,7 @@ mod disk;
 mod fetch;
 mod handover;
 mod parse;
+mod protect;
 mod room;
 mod sanity;
 mod schedule;

@@ -1,12 +1,12 @@
 //! Drives the feeds: loads what was kept, fetches what is due, publishes, hands over to the kernel.
 
 use super::block::ListEnforcer;
-use super::disk::{Head, Meta, Shelf, digest};
+use super::disk::{Shelf, digest};
 use super::fetch::{self, FetchError, Fetched, Fetcher, Patience, Version};
-use super::parse::{self, Entry};
-use super::sanity;
+use super::parse::{self, Parsed};
+use super::protect;
 use super::schedule::{Ended, wait};
-use super::set::{FeedSet, Loaded};
+use super::set::FeedSet;
 use super::slot::{Place, Slot, shown};
 use super::table::{FEEDS, Feed};
 use crate::config::{CustomFeed, IntelConfig};
@@ -15,14 +15,14 @@ use crate::store::Store;
 use crate::time;
 use crate::types::{Component, Condition, FeedInKernel, FeedStatus, Health, Indicator, Protected, Timestamp};
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use reqwest::Url;
 use sentinel_common::hash::SplitMix64;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::io::BufReader;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the kernel's counters are read, and the clock is looked at.
 const TICK: Duration = Duration::from_secs(10);
+/// A file of the operator's is missing.
+const GONE: &str = "its file is not there; the list has no entries until it is";
 /// What is due at the start comes at some time within this.
 const SPREAD: Duration = Duration::from_secs(30);
 
@@ -98,6 +100,9 @@ impl Feeds {
 
 type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// What is being asked: which slot's feed, and what came of it.
+pub(super) type Asked = FuturesUnordered<BoxFuture<'static, (usize, Result<Fetched, FetchError>)>>;
+
 /// The room that keeps the lists.
 pub struct FeedRoom {
     pub(super) slots: Vec<Slot>,
@@ -108,6 +113,8 @@ pub struct FeedRoom {
     status: watch::Sender<Arc<Vec<FeedStatus>>>,
     pub(super) now: Now,
     luck: SplitMix64,
+    /// What is protected, as all lists in force and in the kernel were judged by.
+    pub(super) guarded: Arc<Vec<Protected>>,
     pub(super) spread: Duration,
     /// What keeps lists from being kept.
     disk: Option<String>,
@@ -187,6 +194,7 @@ impl FeedRoom {
             status,
             now: Box::new(time::wall_now),
             luck: SplitMix64(std::hash::RandomState::new().hash_one(0)),
+            guarded: Arc::default(),
             spread: SPREAD,
             disk: None,
         };
@@ -209,10 +217,15 @@ impl FeedRoom {
     pub async fn run(mut self, cancel: CancellationToken) {
         let work = async {
             self.open().await;
+            let mut asked = Asked::new();
             loop {
-                let next = self.tend().await;
+                let next = self.look(&mut asked).await;
                 let left = Duration::from_nanos((next.0 - (self.now)().0).max(0) as u64);
-                tokio::time::sleep(left.clamp(Duration::from_millis(100), TICK)).await;
+                // Who is slow to answer holds up nobody else.
+                tokio::select! {
+                    Some((at, outcome)) = asked.next() => self.settle(at, outcome).await,
+                    () = tokio::time::sleep(left.clamp(Duration::from_millis(100), TICK)) => {}
+                }
             }
         };
         tokio::select! {
@@ -234,14 +247,15 @@ impl FeedRoom {
             .iter()
             .map(|slot| (Arc::clone(&slot.feed), slot.number, slot.meta.place.clone()))
             .collect();
-        let protected = Arc::clone(&self.deps.protected.borrow());
+        self.guarded = Arc::clone(&self.deps.protected.borrow());
+        let protected = Arc::clone(&self.guarded);
         let set = FeedSet::clone(&self.set.borrow());
         let read = tokio::task::spawn_blocking(move || {
             let mut set = set;
             let mut told = Vec::new();
             for (feed, number, place) in wanted {
                 let meta = shelf.read_meta(&feed.name, &place);
-                let outcome = remembered(&shelf, &feed, number, &meta, &set, &protected, now);
+                let outcome = protect::remembered(&shelf, &feed, number, &meta, &set, &protected, now);
                 let complaint = match outcome {
                     Ok(Some(with)) => {
                         set = with;
@@ -281,28 +295,44 @@ impl FeedRoom {
         self.publish();
     }
 
-    /// Fetches what is due, and lets go what nobody confirmed for too long. Says when there is something to do again.
-    pub(super) async fn tend(&mut self) -> Timestamp {
+    /// Begins to fetch what is due, and lets go what nobody confirmed for too long. Says when there is something to do
+    /// again.
+    pub(super) async fn look(&mut self, asked: &mut Asked) -> Timestamp {
         let now = (self.now)();
         self.let_go(now).await;
+        self.guard().await;
         let due: Vec<usize> = (0..self.slots.len()).filter(|&at| self.slots[at].due(now)).collect();
         // Written before anybody is asked: a crash must not make us ask again.
+        let mut before = Vec::with_capacity(due.len());
         for &at in &due {
             let slot = &mut self.slots[at];
-            slot.meta.asked_at = Some(now);
+            before.push(slot.meta.asked_at.replace(now));
             slot.put_off(now, slot.feed.interval);
         }
-        self.write_metas(&due).await;
-        let mut pending: FuturesUnordered<_> = due.into_iter().map(|at| self.ask(at)).collect();
-        while let Some((at, outcome)) = pending.next().await {
-            self.take(at, outcome).await;
-            self.write_metas(&[at]).await;
-            self.publish();
+        let mut unmarked = self.write_metas(&due).await;
+        for (at, before) in due.into_iter().zip(before) {
+            if let Some(why) = unmarked.remove(&at) {
+                self.slots[at].meta.asked_at = before;
+                self.take(at, Err(FetchError::Unmarked(why))).await;
+            } else {
+                self.slots[at].asking = true;
+                asked.push(Box::pin(self.ask(at)));
+            }
         }
         self.read_kernel().await;
         self.publish();
-        let next = self.slots.iter().filter_map(|slot| slot.meta.next_at).min();
+        let idle = self.slots.iter().filter(|slot| !slot.asking);
+        let next = idle.filter_map(|slot| slot.meta.next_at).min();
         next.unwrap_or(Timestamp(i64::MAX))
+    }
+
+    /// Takes in what came of asking, and keeps what is known since.
+    pub(super) async fn settle(&mut self, at: usize, outcome: Result<Fetched, FetchError>) {
+        self.slots[at].asking = false;
+        self.guard().await;
+        self.take(at, outcome).await;
+        self.write_metas(&[at]).await;
+        self.publish();
     }
 
     /// Asks one feed's provider.
@@ -323,10 +353,14 @@ impl FeedRoom {
         }
     }
 
-    /// Takes in what came of asking.
     async fn take(&mut self, at: usize, outcome: Result<Fetched, FetchError>) {
         let now = (self.now)();
         let luck = self.luck();
+        let gone = matches!(outcome, Ok(Fetched::Gone));
+        let outcome = match outcome {
+            Ok(Fetched::Gone) if self.is_empty(at) => Ok(Fetched::Unchanged),
+            outcome => outcome,
+        };
         let (result, ended) = match outcome {
             Ok(Fetched::Unchanged) => {
                 let set = self.set.borrow().confirmed(self.slots[at].number, now);
@@ -334,11 +368,13 @@ impl FeedRoom {
                 let slot = &mut self.slots[at];
                 slot.meta.checked_at = Some(now);
                 slot.tally.unchanged += 1;
-                slot.complaint = None;
-                self.put_in_kernel(at).await;
+                slot.complaint = gone.then(|| GONE.to_owned());
+                if slot.wants_renewal(now) {
+                    self.put_in_kernel(at).await;
+                }
                 ("unchanged", Ended::Well)
             }
-            Ok(Fetched::List(file, version)) => match self.believe(at, file.path().to_owned(), version, now).await {
+            Ok(came) => match self.believe(at, came, now).await {
                 Ok(()) => {
                     self.slots[at].tally.accepted += 1;
                     self.put_in_kernel(at).await;
@@ -377,42 +413,37 @@ impl FeedRoom {
             .inc();
     }
 
+    /// Whether its list is in force and has nothing on it.
+    fn is_empty(&self, at: usize) -> bool {
+        let set = self.set.borrow();
+        set.lists()[usize::from(self.slots[at].number)]
+            .as_ref()
+            .is_some_and(|list| list.entries == 0 && list.spared.is_empty())
+    }
+
     /// Reads a list that came; if it is believed it is in force.
-    async fn believe(&mut self, at: usize, path: PathBuf, version: Version, now: Timestamp) -> Result<(), String> {
+    async fn believe(&mut self, at: usize, came: Fetched, now: Timestamp) -> Result<(), String> {
+        let (file, version) = match came {
+            Fetched::List(file, version) => (Some(file), version),
+            Fetched::Gone | Fetched::Unchanged => (None, Version::default()),
+        };
+        let gone = file.is_none();
         let slot = &self.slots[at];
         let (feed, number, place) = (Arc::clone(&slot.feed), slot.number, slot.meta.place.clone());
         let set = Arc::clone(&self.set.borrow());
-        let protected = Arc::clone(&self.deps.protected.borrow());
+        let protected = Arc::clone(&self.guarded);
         let shelf = self.shelf.clone();
-        let name = feed.name.to_string();
         let believed = tokio::task::spawn_blocking(move || {
-            let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-            let list = parse::parse(&mut BufReader::with_capacity(64 * 1_024, file), feed.format)
-                .map_err(|error| error.to_string())?;
-            let wrong = list.wrong;
-            let old = set.lists()[usize::from(number)]
-                .as_ref()
-                .map(|list| list.entries as usize);
-            let sane = sanity::judge(list, &feed, old, &protected).map_err(|error| error.to_string())?;
-            let dated: Vec<(Entry, u32)> = sane.entries.into_iter().map(|entry| (entry, seconds(now))).collect();
-            let list = Loaded {
-                feed: Arc::clone(&feed),
-                fetched_at: now,
-                checked_at: now,
-                entries: dated.len() as u64,
-                left_out: sane.left_out,
-                wrong,
+            let list = match &file {
+                None => Parsed::default(),
+                Some(file) => {
+                    let file = std::fs::File::open(file.path()).map_err(|error| error.to_string())?;
+                    parse::parse(&mut BufReader::with_capacity(64 * 1_024, file), feed.format)
+                        .map_err(|error| error.to_string())?
+                }
             };
-            let head = Head {
-                feed: feed.name.to_string(),
-                place,
-                fetched_at: now,
-                entries: list.entries,
-                left_out: list.left_out,
-                wrong_lines: wrong,
-            };
-            let set = set.with(number, Some(list), &dated);
-            let kept = shelf.write_list(&head, set.entries(number));
+            let set = protect::believed(&set, list, &feed, number, &protected, now)?;
+            let kept = protect::keep(&shelf, &set, number, place);
             Ok::<_, String>((set, kept.err().map(|error| error.to_string())))
         })
         .await
@@ -421,9 +452,12 @@ impl FeedRoom {
         self.set.send_replace(Arc::new(set));
         let slot = &mut self.slots[at];
         slot.complaint = lost.map(|error| {
-            tracing::warn!(feed = %name, %error, "a list is in force and could not be kept for the next start");
+            tracing::warn!(feed = %slot.feed.name, %error, "a list is in force and could not be kept for the next start");
             format!("in force, and not kept for the next start: {error}; check `intel.feeds.directory`")
         });
+        if gone {
+            slot.complaint = Some(GONE.to_owned());
+        }
         slot.meta.fetched_at = Some(now);
         slot.meta.checked_at = Some(now);
         slot.meta.etag = version.etag;
@@ -450,27 +484,35 @@ impl FeedRoom {
         }
     }
 
-    async fn write_metas(&mut self, slots: &[usize]) {
+    /// Writes down what is known of these; says of which that failed, and why.
+    async fn write_metas(&mut self, slots: &[usize]) -> BTreeMap<usize, String> {
         let shelf = self.shelf.clone();
-        let metas: Vec<_> = slots
-            .iter()
-            .map(|&at| &self.slots[at])
-            .filter(|slot| matches!(slot.place, Place::Web(_)))
-            .map(|slot| (slot.feed.name.to_string(), slot.meta.clone()))
+        let web = slots.iter().map(|&at| (at, &self.slots[at]));
+        let metas: Vec<_> = web
+            .filter(|(_, slot)| matches!(slot.place, Place::Web(_)))
+            .map(|(at, slot)| (at, slot.feed.name.to_string(), slot.meta.clone()))
             .collect();
         if slots.is_empty() {
-            return;
+            return BTreeMap::new();
         }
+        let all: Vec<usize> = metas.iter().map(|(at, ..)| *at).collect();
         let written = tokio::task::spawn_blocking(move || {
             shelf
                 .prepare()
                 .map_err(|error| format!("{}: {error}", shelf.0.display()))?;
-            metas
-                .iter()
-                .try_for_each(|(name, meta)| shelf.write_meta(name, meta).map_err(|error| error.to_string()))
+            let failed = metas.iter().filter_map(|(at, name, meta)| {
+                let error = shelf.write_meta(name, meta).err()?;
+                Some((*at, error.to_string()))
+            });
+            Ok(failed.collect::<BTreeMap<_, _>>())
         })
         .await;
-        self.disk = written.unwrap_or_else(|_| Err("writing failed".into())).err();
+        let written: Result<_, String> = written.unwrap_or_else(|_| Err("writing failed".into()));
+        self.disk = match &written {
+            Ok(failed) => failed.values().next().cloned(),
+            Err(why) => Some(why.clone()),
+        };
+        written.unwrap_or_else(|why| all.into_iter().map(|at| (at, why.clone())).collect())
     }
 
     /// Tells everybody how things stand.
@@ -517,53 +559,4 @@ impl FeedRoom {
             changed
         });
     }
-}
-
-/// A feed's kept list, put into the set; `None` where there is none or its time is over.
-fn remembered(
-    shelf: &Shelf,
-    feed: &Arc<Feed>,
-    number: u8,
-    meta: &Meta,
-    set: &FeedSet,
-    protected: &[Protected],
-    now: Timestamp,
-) -> Result<Option<FeedSet>, String> {
-    let kept = shelf
-        .read_list(&feed.name, &meta.place)
-        .map_err(|error| error.to_string())?;
-    let Some((head, entries)) = kept else {
-        return Ok(None);
-    };
-    let confirmed = meta.checked_at.filter(|_| meta.fetched_at == Some(head.fetched_at));
-    let checked_at = confirmed.unwrap_or(head.fetched_at).min(now);
-    if checked_at.after(feed.hold) <= now {
-        return Ok(None);
-    }
-    // What is ours may have changed since.
-    let list = parse::Parsed {
-        entries: entries.iter().map(|(entry, _)| *entry).collect(),
-        wrong: 0,
-        whole: true,
-    };
-    let sane =
-        sanity::judge(list, feed, None, protected).map_err(|error| format!("the list that was kept: {error}"))?;
-    let mut kept = sane.entries.iter().peekable();
-    let dated: Vec<(Entry, u32)> = entries
-        .into_iter()
-        .filter(|(entry, _)| kept.next_if(|kept| kept.net == entry.net).is_some())
-        .collect();
-    let list = Loaded {
-        feed: Arc::clone(feed),
-        fetched_at: head.fetched_at,
-        checked_at,
-        entries: dated.len() as u64,
-        left_out: head.left_out + sane.left_out,
-        wrong: head.wrong_lines,
-    };
-    Ok(Some(set.with(number, Some(list), &dated)))
-}
-
-fn seconds(at: Timestamp) -> u32 {
-    u32::try_from(at.0.max(0) / 1_000_000_000).unwrap_or(u32::MAX)
 }

@@ -84,11 +84,13 @@ pub enum Refusal {
 pub struct Sane {
     /// Its entries.
     pub entries: Vec<Entry>,
+    /// Those that what the operator allows keeps out, for as long as it does.
+    pub spared: Vec<Entry>,
     /// Those that were left out: reserved space in a list known to hold it, and what the operator allows.
     pub left_out: u64,
 }
 
-/// Judges a list of `feed` that had `old` entries before (`None`: there is none to compare with).
+/// Judges a list of `feed` that had `old` entries before, spared ones included (`None`: there is none to compare with).
 ///
 /// What the operator allows, and where an operator sits, is left out and tells nothing against a list: exceptions are made
 /// because of lists, and people share addresses. All else
@@ -101,14 +103,14 @@ pub fn judge(list: Parsed, feed: &Feed, old: Option<usize>, protected: &[Protect
         return Err(Refusal::Empty);
     }
     let all = list.entries.len();
-    let (allowed, guarded): (Vec<_>, Vec<_>) = protected.iter().partition(|p| SPARED.contains(&p.guard.as_str()));
+    let guarded: Vec<_> = protected.iter().filter(|p| !is_exception(p)).collect();
     let mut entries = list.entries;
     let mut refusal = None;
     entries.retain(|entry| {
         if refusal.is_some() {
             return false;
         }
-        match keep(entry.net, feed, &allowed, &guarded) {
+        match keep(entry.net, feed, &guarded) {
             Ok(keep) => keep,
             Err(why) => {
                 refusal = Some(why);
@@ -119,12 +121,40 @@ pub fn judge(list: Parsed, feed: &Feed, old: Option<usize>, protected: &[Protect
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
-    let new = entries.len();
     covered(&entries)?;
-    let left_out = (all - new) as u64;
-    if feed.own {
-        return Ok(Sane { entries, left_out });
+    if !feed.own {
+        likely(&entries, all, old)?;
     }
+    let (spared, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| is_spared(entry.net, protected));
+    let left_out = (all - entries.len()) as u64;
+    Ok(Sane {
+        entries,
+        spared,
+        left_out,
+    })
+}
+
+/// Whether a guard is an exception of the operator's own.
+fn is_exception(guard: &Protected) -> bool {
+    SPARED.contains(&guard.guard.as_str())
+}
+
+/// Whether the operator allows all of a prefix: it stays on its list, and counts nowhere.
+pub(super) fn is_spared(net: IpNet, protected: &[Protected]) -> bool {
+    protected.iter().any(|p| is_exception(p) && p.target.contains(&net))
+}
+
+/// Whether the kernel must not drop by a prefix: it lies within what is protected, or it touches what no honest list
+/// names.
+pub(super) fn is_guarded(net: IpNet, protected: &[Protected]) -> bool {
+    protected
+        .iter()
+        .any(|p| p.target.contains(&net) || (!is_exception(p) && net.contains(&p.target)))
+}
+
+/// Whether a provider's list may have these entries, of `all` that it named, where it had `old` before.
+fn likely(entries: &[Entry], all: usize, old: Option<usize>) -> Result<(), Refusal> {
+    let new = entries.len();
     if entries.is_empty() && all > 0 {
         return Err(Refusal::Empty);
     }
@@ -136,12 +166,11 @@ pub fn judge(list: Parsed, feed: &Feed, old: Option<usize>, protected: &[Protect
             return Err(Refusal::Grew { old, new });
         }
     }
-    neighbours(&entries)?;
-    Ok(Sane { entries, left_out })
+    neighbours(entries)
 }
 
 /// Whether an entry stays; an error where it speaks against the whole list.
-fn keep(net: IpNet, feed: &Feed, allowed: &[&Protected], guarded: &[&Protected]) -> Result<bool, Refusal> {
+fn keep(net: IpNet, feed: &Feed, guarded: &[&Protected]) -> Result<bool, Refusal> {
     if feed.bogons && within_reserved(net) {
         return Ok(false);
     }
@@ -164,7 +193,7 @@ fn keep(net: IpNet, feed: &Feed, allowed: &[&Protected], guarded: &[&Protected])
             reason: hit.reason.clone(),
         });
     }
-    Ok(!allowed.iter().any(|p| p.target.contains(&net)))
+    Ok(true)
 }
 
 fn covered(entries: &[Entry]) -> Result<(), Refusal> {

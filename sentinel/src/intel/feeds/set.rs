@@ -210,6 +210,8 @@ pub(super) struct Loaded {
     pub(super) entries: u64,
     /// Those of its list that were left out.
     pub(super) left_out: u64,
+    /// Those of them that come back once the operator no longer allows them, in order.
+    pub(super) spared: Arc<[(Entry, u32)]>,
     /// Lines that could not be read.
     pub(super) wrong: u64,
 }
@@ -380,6 +382,7 @@ mod tests {
             checked_at: Timestamp(6_000_000_000),
             entries: 0,
             left_out: 0,
+            spared: Arc::default(),
             wrong: 0,
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Slot {
     /// Its latest list came and was not believed, or what was believed could not be kept.
     pub(super) complaint: Option<String>,
     pub(super) tally: Tally,
+    /// It is being asked right now.
+    pub(super) asking: bool,
     /// How it stands in the kernel, where that is asked for.
     pub(super) kernel: Option<FeedInKernel>,
 }
@@ -64,12 +66,17 @@ impl Slot {
             },
             complaint: None,
             tally: Tally::default(),
+            asking: false,
             kernel: None,
         }
     }
 
-    /// Whether it is to be asked at `now`. A clock that was set back must not silence it.
+    /// Whether it is to be asked at `now`. A clock that was set back must not silence it; who is being asked is not asked
+    /// again.
     pub(super) fn due(&mut self, now: Timestamp) -> bool {
+        if self.asking {
+            return false;
+        }
         if self.meta.asked_at.is_some_and(|asked| asked > now) {
             self.meta.asked_at = Some(now);
             self.meta.next_at = Some(now.after(self.feed.interval));
@@ -80,6 +87,17 @@ impl Slot {
     /// When the list in force no longer counts.
     pub(super) fn holds_until(&self, list: &Loaded) -> Timestamp {
         list.checked_at.after(self.feed.hold)
+    }
+
+    /// Whether the kernel needs its list again, which has not changed. A file is looked at every minute; its list is only
+    /// written anew when half of its time there is over.
+    pub(super) fn wants_renewal(&self, now: Timestamp) -> bool {
+        let stands = self
+            .kernel
+            .as_ref()
+            .filter(|kernel| kernel.loaded && kernel.error.is_none());
+        let until = stands.and_then(|kernel| kernel.until);
+        matches!(self.place, Place::Web(_)) || until.is_none_or(|until| until < now.after(self.feed.hold / 2))
     }
 
     /// What is wrong with it, if that is worth an operator's time.

@@ -2,16 +2,17 @@
 
 use super::block::{ListEnforcer, ListHold, ListRefused, ListUse};
 use super::fetch::Patience;
-use super::room::{FeedDeps, FeedError, FeedRoom, Feeds};
+use super::room::{Asked, FeedDeps, FeedError, FeedRoom, Feeds};
 use crate::config::{Config, CustomFeed, IntelConfig};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::types::{Health, Protected, Secret, Timestamp};
+use futures_util::StreamExt;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -121,11 +122,14 @@ pub(super) fn lines(all: impl IntoIterator<Item = impl std::fmt::Display>) -> St
 pub(super) struct Memory {
     pub(super) lists: Mutex<BTreeMap<u8, (ListHold, Vec<IpNet>)>>,
     pub(super) room: Option<usize>,
+    /// How often a list was put there.
+    pub(super) puts: AtomicUsize,
 }
 
 impl ListEnforcer for Memory {
     fn put(&self, list: u8, hold: &ListHold, nets: &mut dyn Iterator<Item = IpNet>) -> Result<u64, ListRefused> {
         let nets: Vec<IpNet> = nets.collect();
+        self.puts.fetch_add(1, Ordering::Relaxed);
         if self.room.is_some_and(|room| nets.len() > room) {
             return Err(ListRefused::Full("LIST4 is full; raise `kernel.list_capacity`".into()));
         }
@@ -158,6 +162,8 @@ pub(super) struct Bench {
     pub(super) clock: Arc<AtomicI64>,
     pub(super) health: watch::Receiver<Arc<Health>>,
     pub(super) metrics: Arc<Metrics>,
+    /// Says what is protected.
+    pub(super) guards: watch::Sender<Arc<Vec<Protected>>>,
 }
 
 /// What a room is made with.
@@ -192,12 +198,18 @@ pub(super) fn settings(directory: &Path, setup: &Setup<'_>) -> IntelConfig {
 }
 
 /// A room with short patience, its lists, and what hangs on it.
-pub(super) type Built = (FeedRoom, Feeds, watch::Receiver<Arc<Health>>, Arc<Metrics>);
+pub(super) type Built = (
+    FeedRoom,
+    Feeds,
+    watch::Receiver<Arc<Health>>,
+    Arc<Metrics>,
+    watch::Sender<Arc<Vec<Protected>>>,
+);
 
 /// Builds a room.
 pub(super) fn build(config: &IntelConfig, setup: &Setup<'_>, mirror: Option<&str>) -> Result<Built, FeedError> {
     let (health_tx, health) = watch::channel(Arc::default());
-    let (_, protected) = watch::channel(Arc::new(setup.protected.clone()));
+    let (guards, protected) = watch::channel(Arc::new(setup.protected.clone()));
     let metrics = Arc::new(Metrics::new());
     let deps = FeedDeps {
         protected,
@@ -213,14 +225,26 @@ pub(super) fn build(config: &IntelConfig, setup: &Setup<'_>, mirror: Option<&str
         whole: Duration::from_millis(900),
     };
     let (room, feeds) = FeedRoom::build(config, deps, mirror, patience)?;
-    Ok((room, feeds, health, metrics))
+    Ok((room, feeds, health, metrics, guards))
+}
+
+impl FeedRoom {
+    /// One look at everything, until all that was asked has answered.
+    pub(super) async fn tend(&mut self) -> Timestamp {
+        let mut asked = Asked::new();
+        self.look(&mut asked).await;
+        while let Some((at, outcome)) = asked.next().await {
+            self.settle(at, outcome).await;
+        }
+        self.look(&mut asked).await
+    }
 }
 
 impl Bench {
     /// A room whose clock stands at `at`, opened.
     pub(super) async fn new(directory: &Path, mirror: &str, setup: Setup<'_>, at: Timestamp) -> Self {
         let config = settings(directory, &setup);
-        let (mut room, feeds, health, metrics) = build(&config, &setup, Some(mirror)).unwrap();
+        let (mut room, feeds, health, metrics, guards) = build(&config, &setup, Some(mirror)).unwrap();
         let clock = Arc::new(AtomicI64::new(at.0));
         let now = Arc::clone(&clock);
         room.now = Box::new(move || Timestamp(now.load(Ordering::Relaxed)));
@@ -232,6 +256,7 @@ impl Bench {
             clock,
             health,
             metrics,
+            guards,
         }
     }
 

@@ -721,7 +721,7 @@ async fn a_file_of_ones_own_is_followed_and_a_url_of_ones_own_is_shown_without_i
             .last_error
             .as_ref()
             .unwrap()
-            .contains("cannot be read")
+            .contains("is not there")
     );
     assert!(path.parent().unwrap().exists() && server.count() == 1);
 }
@@ -789,4 +789,173 @@ fn what_nobody_can_fetch_is_refused_before_anything_runs() {
     let told = error(&own, None);
     assert!(told.contains("`mine` is no URL") && !told.contains("canary"), "{told}");
     assert_eq!(error(&CINS, None), "");
+}
+
+#[tokio::test]
+async fn a_file_that_stays_as_it_is_is_neither_told_nor_handed_over_each_minute() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mine.txt");
+    std::fs::write(&path, list(3)).unwrap();
+    let memory = Arc::new(Memory::default());
+    let (store, writer) = Store::open(&dir.path().join("s.db")).unwrap();
+    let writer = std::thread::spawn(move || writer.run());
+    let setup = Setup {
+        block: &["mine"],
+        custom: vec![("mine", path.display().to_string())],
+        kernel: Some(memory.clone()),
+        store: Some(store.clone()),
+        ..Setup::default()
+    };
+    let mut bench = Bench::new(&dir.path().join("feeds"), "http://127.0.0.1:1", setup, START).await;
+    let puts = || memory.puts.load(Ordering::Relaxed);
+    for _ in 0..5 {
+        bench.room.tend().await;
+        bench.advance(Duration::from_secs(67));
+    }
+    assert_eq!((puts(), bench.status().unchanged), (1, 4));
+    // Half of its time is over.
+    bench.advance(Duration::from_hours(4 * 24));
+    bench.room.tend().await;
+    assert_eq!(puts(), 2);
+    // A file that is removed drops nobody from the next look on, and is no news each minute either.
+    std::fs::remove_file(&path).unwrap();
+    for _ in 0..3 {
+        bench.advance(Duration::from_secs(67));
+        bench.room.tend().await;
+        assert!(memory.lists.lock().unwrap()[&9].1.is_empty() && bench.feeds.set().is_empty());
+        assert!(bench.status().last_error.unwrap().contains("is not there"));
+    }
+    assert_eq!(puts(), 3);
+    std::fs::write(&path, list(4)).unwrap();
+    bench.advance(Duration::from_secs(67));
+    bench.room.tend().await;
+    assert_eq!(
+        (memory.lists.lock().unwrap()[&9].1.len(), bench.status().last_error),
+        (4, None)
+    );
+    let audit = store.audit(AuditFilter::default()).await.unwrap().items;
+    let told: Vec<_> = audit.iter().rev().map(|e| &e.detail[..28]).collect();
+    assert_eq!(
+        told,
+        [
+            "the kernel drops by 3 entrie",
+            "the kernel drops by 0 entrie",
+            "the kernel drops by 4 entrie"
+        ]
+    );
+    store.close();
+    drop(bench);
+    writer.join().unwrap();
+}
+
+#[tokio::test]
+async fn who_is_slow_to_answer_holds_up_nobody_else_and_is_not_asked_twice() {
+    let server = Server::start(|_| (Vec::new(), After::Hang)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mine.txt");
+    std::fs::write(&path, list(3)).unwrap();
+    let setup = Setup {
+        custom: vec![("mine", path.display().to_string())],
+        ..CINS
+    };
+    let mut bench = Bench::new(&dir.path().join("feeds"), &server.url(), setup, START).await;
+    let mut asked = super::room::Asked::new();
+    bench.room.look(&mut asked).await;
+    assert_eq!(asked.len(), 2);
+    let (at, outcome) = futures_util::StreamExt::next(&mut asked).await.unwrap();
+    bench.room.settle(at, outcome).await;
+    assert_eq!((bench.feeds.set().len(), asked.len()), (3, 1));
+    std::fs::write(&path, list(7)).unwrap();
+    // Long after both are due again.
+    bench.advance(2 * HOUR);
+    bench.room.look(&mut asked).await;
+    assert_eq!(asked.len(), 2, "the file again, the slow one still once");
+    let (at, outcome) = futures_util::StreamExt::next(&mut asked).await.unwrap();
+    bench.room.settle(at, outcome).await;
+    assert_eq!(bench.feeds.set().len(), 7);
+    assert!(server.count() <= 1);
+}
+
+#[tokio::test]
+async fn who_cannot_be_marked_as_asked_is_not_asked() {
+    let server = Server::start(|_| answer(200, "", list(50).as_bytes())).await;
+    let (dir, url) = cins(&server.url());
+    // Nothing can be put in its place.
+    std::fs::create_dir(dir.path().join("cins.json")).unwrap();
+    let mut bench = Bench::new(dir.path(), &url, CINS, START).await;
+    let next = bench.room.tend().await;
+    let error = bench.status().last_error.unwrap();
+    assert!(error.contains("not asked") && error.contains("cins.json"), "{error}");
+    assert!(next >= START.after(Duration::from_mins(1)) && next < START.after(Duration::from_secs(67)));
+    assert_eq!(server.count(), 0);
+    std::fs::remove_dir(dir.path().join("cins.json")).unwrap();
+    bench.advance(Duration::from_secs(67));
+    bench.room.tend().await;
+    assert_eq!((server.count(), bench.status().entries), (1, 50));
+}
+
+#[tokio::test]
+async fn what_is_allowed_later_is_out_at_once_and_comes_back_when_it_is_not_any_more() {
+    let server = Server::start(|head| {
+        if head.contains("if-none-match") {
+            return answer(304, "", b"");
+        }
+        answer(200, "ETag: \"a\"\r\n", (list(60) + "44.1.1.0/24\n").as_bytes())
+    })
+    .await;
+    let (dir, url) = cins(&server.url());
+    let memory = Arc::new(Memory::default());
+    let setup = |protected| Setup {
+        block: &["cins"],
+        kernel: Some(memory.clone()),
+        protected,
+        ..CINS
+    };
+    let allowed = || {
+        vec![
+            protected("20.0.0.0/24", "allowlist"),
+            protected("44.1.1.9/32", "operator_session"),
+        ]
+    };
+    let mut bench = Bench::new(dir.path(), &url, setup(allowed()), START).await;
+    bench.room.tend().await;
+    let stands = |bench: &Bench| {
+        let status = bench.status();
+        let seen = bench.feeds.contains(ip("20.0.0.7"));
+        (
+            status.entries,
+            status.left_out,
+            memory.lists.lock().unwrap()[&5].1.len(),
+            seen,
+        )
+    };
+    assert_eq!(stands(&bench), (60, 1, 60, false));
+    // Nobody is asked again, and it is back; its date is what it was.
+    bench.advance(Duration::from_secs(10));
+    bench.guards.send_replace(Arc::default());
+    bench.room.tend().await;
+    assert_eq!(stands(&bench), (61, 0, 61, true));
+    assert_eq!(bench.feeds.matches(ip("20.0.0.7"))[0].first_seen, Some(START));
+    // Now protected: out of the kernel, whatever its list is fetched.
+    bench.guards.send_replace(Arc::new(allowed()));
+    bench.room.tend().await;
+    assert_eq!(stands(&bench), (60, 1, 60, false));
+    bench
+        .guards
+        .send_replace(Arc::new(vec![protected("44.1.1.9/32", "own_address")]));
+    bench.room.tend().await;
+    assert_eq!(
+        stands(&bench),
+        (61, 0, 60, true),
+        "a prefix that holds our own address is not dropped by"
+    );
+    // Over a restart as well.
+    bench.guards.send_replace(Arc::new(allowed()));
+    bench.room.tend().await;
+    let mut again = Bench::new(dir.path(), &url, setup(allowed()), START.after(HOUR / 2)).await;
+    assert_eq!(stands(&again), (60, 1, 60, false));
+    again.guards.send_replace(Arc::default());
+    again.room.tend().await;
+    assert_eq!(stands(&again), (61, 0, 61, true));
+    assert_eq!(server.count(), 1);
 }

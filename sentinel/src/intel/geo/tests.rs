@@ -1,6 +1,7 @@
 //! Databases written here, byte for byte (<https://maxmind.github.io/MaxMind-DB/>), since none may be shipped.
 
 use super::*;
+use crate::files;
 use std::net::Ipv4Addr;
 
 /// A value of the format: 2 is text, 5 a 16-bit number, 6 a 32-bit one, 7 a map, 9 (extended) a 64-bit number.
@@ -267,4 +268,27 @@ async fn the_room_opens_them_tells_and_ends() {
     assert_eq!(of(&geo, [198, 51, 100, 7]).0.as_deref(), Some("DE"));
     cancel.cancel();
     room.await.unwrap();
+}
+
+#[test]
+fn a_pipe_is_not_waited_for_and_a_file_that_comes_in_its_place_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("country.mmdb");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let geo = Geo::new(&GeoipConfig {
+        country: Some(path.clone()),
+        asn: None,
+    });
+    let (done, ended) = std::sync::mpsc::channel();
+    let other = geo.clone();
+    std::thread::spawn(move || {
+        other.refresh();
+        let _ = done.send(());
+    });
+    ended.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(geo.status()[0].error.as_ref().unwrap().contains("no regular file"));
+    files::write(&path, &countries("DE")).unwrap();
+    geo.refresh();
+    assert_eq!(of(&geo, [198, 51, 100, 7]).0.as_deref(), Some("DE"));
+    assert_eq!(geo.status()[0].error, None);
 }
