@@ -220,9 +220,10 @@ export const blockRow = (clock, unblock) => (first) => {
   });
   const sureOf = (d) => `Yes, ${deed(d).undo.toLowerCase()}`;
   const who = first.origin === "operator" ? `by ${first.actor}` : `by detector ${words(first.actor)}`;
+  const why = make("p", "why", first.reason);
   const element = make("li", "row block",
     make("div", "line", make("span", "address", target(first.target)), what, chip, make("span", "end", ask, sure)),
-    make("p", "why", first.reason),
+    why,
     make("p", "line small", hits, since),
     make("p", "line small", bar, left),
     said);
@@ -236,6 +237,8 @@ export const blockRow = (clock, unblock) => (first) => {
         ask.setAttribute("aria-label", `${undo} ${target(latest.target)}`);
         if (!yes.disabled) say(yes, sureOf(latest));
       }
+      // What is learnt later changes the reason too.
+      say(why, latest.reason);
       decision = latest;
       const now = clock();
       element.classList.toggle("gone", latest.status !== "active");
