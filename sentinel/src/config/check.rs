@@ -55,27 +55,22 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             "listen on 127.0.0.1 or [::1] and forward the port, such as with `ssh -L`",
         );
     }
-    if config.response.duration > config.response.max_duration {
-        let longest = show_duration(config.response.max_duration);
-        say(
-            "response.duration",
-            format!(
-                "{} is longer than `response.max_duration` {longest}",
-                show_duration(config.response.duration)
-            ),
-            "shorten it or raise the maximum",
-        );
-    }
-    if config.response.corroborated_duration > config.response.max_duration {
-        let longest = show_duration(config.response.max_duration);
-        say(
-            "response.corroborated_duration",
-            format!(
-                "{} is longer than `response.max_duration` {longest}",
-                show_duration(config.response.corroborated_duration)
-            ),
-            "shorten it or raise the maximum",
-        );
+    let longest = config.response.max_duration;
+    for (key, duration) in [
+        ("response.duration", config.response.duration),
+        ("response.corroborated_duration", config.response.corroborated_duration),
+    ] {
+        if duration > longest {
+            say(
+                key,
+                format!(
+                    "{} is longer than `response.max_duration` {}",
+                    show_duration(duration),
+                    show_duration(longest)
+                ),
+                "shorten it or raise the maximum",
+            );
+        }
     }
     response(config, &mut say);
     let flood = &config.detect.syn_flood;

@@ -1,10 +1,10 @@
 //! What a person wants to know of the world outside: how the sources stand, and what they know of an address.
 
+use super::investigations::{take, weigh};
 use super::{Sources, World};
 use crate::config::SeverityThresholds;
-use crate::investigate::risk;
 use crate::time;
-use crate::types::{Answer, Checked, Enquiry, Indicator, Protected, Risk, Severity};
+use crate::types::{Checked, Enquiry, Protected, Severity};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -34,8 +34,8 @@ pub struct Enquiries {
 
 impl Enquiries {
     /// Answers until it is cancelled or nobody can ask any more.
-    pub async fn run(mut self, mut enquiries: mpsc::Receiver<Enquiry>, cancel: CancellationToken) {
-        let mut protected = std::mem::replace(&mut self.protected, watch::channel(Arc::default()).1);
+    pub async fn run(self, mut enquiries: mpsc::Receiver<Enquiry>, cancel: CancellationToken) {
+        let mut protected = self.protected.clone();
         let room = &self;
         let mut checks: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         let mut waiting: VecDeque<(IpAddr, oneshot::Sender<Checked>)> = VecDeque::new();
@@ -85,28 +85,17 @@ impl Enquiries {
             let asked = self.world.ask(ip, Severity::High, 0.5);
             let mut asked = asked.take_until(Box::pin(tokio::time::sleep(PATIENCE)));
             while let Some(answer) = asked.next().await {
-                super::investigations::take(&mut answers, answer);
+                take(&mut answers, answer);
             }
         }
         let (country, network) = self.world.place(ip);
         Checked {
             ip,
             special: special.map(str::to_owned),
-            risk: self.weigh(&answers),
+            risk: weigh(&[], &answers, &self.world.weigher(), &self.thresholds, time::wall_now()),
             answers,
             country,
             network,
         }
-    }
-
-    fn weigh(&self, answers: &[Answer]) -> Risk {
-        let indicators: Vec<&Indicator> = answers.iter().filter_map(|a| a.indicator.as_ref()).collect();
-        risk(
-            &[],
-            &indicators,
-            &self.world.weigher(),
-            &self.thresholds,
-            time::wall_now(),
-        )
     }
 }

@@ -37,36 +37,6 @@ pub trait Sources: Send + Sync + 'static {
     fn place(&self, ip: IpAddr) -> (Option<String>, Option<String>);
 }
 
-/// Nobody.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoSources;
-
-impl Sources for NoSources {
-    fn weigher(&self) -> Weigher {
-        Weigher::new()
-    }
-
-    fn special(&self, _: IpAddr) -> Option<&'static str> {
-        None
-    }
-
-    fn any(&self) -> bool {
-        false
-    }
-
-    fn known(&self, _: IpAddr) -> Vec<Answer> {
-        Vec::new()
-    }
-
-    fn ask(&self, _: IpAddr, _: Severity, _: f64) -> BoxStream<'static, Answer> {
-        stream::empty().boxed()
-    }
-
-    fn place(&self, _: IpAddr) -> (Option<String>, Option<String>) {
-        (None, None)
-    }
-}
-
 /// An alert with what is known of its source.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -307,9 +277,20 @@ impl<S: Sources> Investigations<S> {
     }
 
     fn weigh(&self, local: &[Local], answers: &[Answer], now: Timestamp) -> Risk {
-        let indicators: Vec<&Indicator> = answers.iter().filter_map(|a| a.indicator.as_ref()).collect();
-        risk(local, &indicators, &self.weigher, &self.thresholds, now)
+        weigh(local, answers, &self.weigher, &self.thresholds, now)
     }
+}
+
+/// What was seen here and what was answered, added up.
+pub(super) fn weigh(
+    local: &[Local],
+    answers: &[Answer],
+    weigher: &Weigher,
+    thresholds: &SeverityThresholds,
+    now: Timestamp,
+) -> Risk {
+    let indicators: Vec<&Indicator> = answers.iter().filter_map(|a| a.indicator.as_ref()).collect();
+    risk(local, &indicators, weigher, thresholds, now)
 }
 
 /// Takes an answer in; what memory said stands until the same source says something newer. Whether anything changed.

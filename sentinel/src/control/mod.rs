@@ -20,6 +20,6 @@ pub use counting::{Counting, Losses};
 pub use desk::{Desk, DeskDeps};
 pub use enquiries::Enquiries;
 pub use guard::Guard;
-pub use investigations::{Case, Investigations, NoSources, Sources};
+pub use investigations::{Case, Investigations, Sources};
 pub use learning::{Ask, LearnRoom};
 pub use world::World;

@@ -444,10 +444,9 @@ impl Judge {
         self.latest = self.latest.max(now);
         let mut ended = Vec::new();
         while let Some(id) = self.ledger.ended(now) {
-            let Some(mut decision) = self.ledger.take(id) else {
+            let Some(mut decision) = self.take(id) else {
                 break;
             };
-            self.support.remove(&id);
             decision.status = DecisionStatus::Expired;
             decision.ended_at = decision.expires_at;
             ended.push(decision);
@@ -526,9 +525,14 @@ impl Judge {
         guards.check(target)
     }
 
-    pub(super) fn end(&mut self, id: DecisionId, status: DecisionStatus, now: Timestamp) -> Option<Decision> {
-        let mut decision = self.ledger.take(id)?;
+    /// Takes a decision off the books, with what stood behind it.
+    fn take(&mut self, id: DecisionId) -> Option<Decision> {
         self.support.remove(&id);
+        self.ledger.take(id)
+    }
+
+    pub(super) fn end(&mut self, id: DecisionId, status: DecisionStatus, now: Timestamp) -> Option<Decision> {
+        let mut decision = self.take(id)?;
         decision.status = status;
         decision.ended_at = Some(now);
         decision.terms.watch_until = None;

@@ -147,6 +147,17 @@ impl Clauses {
         Ok(())
     }
 
+    /// The address of a column lies in a prefix.
+    fn within(&mut self, column: &str, ip: Option<IpNet>) {
+        if let Some(net) = ip {
+            let (low, high) = range(net);
+            self.and(
+                &format!("{column} BETWEEN ? AND ?"),
+                [Value::Blob(low.to_vec()), Value::Blob(high.to_vec())],
+            );
+        }
+    }
+
     fn overlaps(&mut self, ip: Option<IpNet>) {
         if let Some(net) = ip {
             let (low, high) = range(net);
@@ -197,13 +208,7 @@ impl Query for AlertFilter {
     }
 
     fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
-        if let Some(net) = self.ip {
-            let (low, high) = range(net);
-            clauses.and(
-                "source BETWEEN ? AND ?",
-                [Value::Blob(low.to_vec()), Value::Blob(high.to_vec())],
-            );
-        }
+        clauses.within("source", self.ip);
         clauses.any_of("severity", &self.severity)?;
         clauses.any_of("detector", &self.detector)
     }
@@ -222,13 +227,7 @@ impl Query for InvestigationFilter {
     }
 
     fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
-        if let Some(net) = self.ip {
-            let (low, high) = range(net);
-            clauses.and(
-                "ip BETWEEN ? AND ?",
-                [Value::Blob(low.to_vec()), Value::Blob(high.to_vec())],
-            );
-        }
+        clauses.within("ip", self.ip);
         if let Some(id) = self.alert {
             clauses.and("alert = ?", [Value::Blob(id.0.as_bytes().to_vec())]);
         }

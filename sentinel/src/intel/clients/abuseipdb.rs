@@ -64,10 +64,7 @@ impl IntelSource for AbuseIpDb {
                 .append_pair("ipAddress", &ip.to_string())
                 .append_pair("maxAgeInDays", MAX_AGE_DAYS)
                 .append_key_only("verbose");
-            let answer = self.http.get(url, Some(&self.key)).await?;
-            if answer.not_found() {
-                return Err(IntelError::Status(404));
-            }
+            let answer = self.http.get(url, Some(&self.key)).await?.found()?;
             let indicator = indicator(&answer.json_or_beginning()?, ip, crate::time::wall_now());
             Ok(answer.reply(indicator))
         })

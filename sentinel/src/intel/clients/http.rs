@@ -181,6 +181,17 @@ impl Answer {
         self.status == StatusCode::NOT_FOUND
     }
 
+    /// The answer of a provider that has one about every address: there 404 is a wrong URL, no unknown address.
+    ///
+    /// # Errors
+    /// [`IntelError::Status`] for it.
+    pub(super) fn found(self) -> Result<Self, IntelError> {
+        if self.not_found() {
+            return Err(IntelError::Status(StatusCode::NOT_FOUND.as_u16()));
+        }
+        Ok(self)
+    }
+
     /// The answer in its documented form.
     ///
     /// # Errors

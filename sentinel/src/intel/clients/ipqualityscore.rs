@@ -58,10 +58,7 @@ impl IntelSource for IpQualityScore {
             let mut url = self.http.url(&path);
             // The lowest strictness, and mercy for airports and universities: a wrong block costs more than a miss.
             url.set_query(Some("strictness=0&allow_public_access_points=true"));
-            let answer = self.http.get(url, None).await?;
-            if answer.not_found() {
-                return Err(IntelError::Status(404));
-            }
+            let answer = self.http.get(url, None).await?.found()?;
             let Outcome { success, message } = answer.json()?;
             if !success {
                 return Err(refusal(&message));

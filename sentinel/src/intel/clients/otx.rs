@@ -62,10 +62,7 @@ impl IntelSource for Otx {
             let ip = ip.to_canonical();
             let kind = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
             let path = ["api", "v1", "indicators", kind, &ip.to_string(), "general"];
-            let answer = self.http.get(self.http.url(&path), self.key.as_ref()).await?;
-            if answer.not_found() {
-                return Err(IntelError::Status(404));
-            }
+            let answer = self.http.get(self.http.url(&path), self.key.as_ref()).await?.found()?;
             let indicator = indicator(&answer.json()?, ip, crate::time::wall_now());
             Ok(answer.reply(indicator))
         })

@@ -54,15 +54,17 @@ impl IntelSource for ThreatCrowd {
             let ip = ip.to_canonical();
             let mut url = self.http.url(&["searchApi", "v2", "ip", "report", ""]);
             url.query_pairs_mut().append_pair("ip", &ip.to_string());
-            let answer = self.http.get(url, None).await.map_err(|error| match error {
-                IntelError::Transport(why) => {
-                    IntelError::Unavailable(format!("the service was shut down; set the url of a mirror ({why})"))
-                }
-                error => error,
-            })?;
-            if answer.not_found() {
-                return Err(IntelError::Status(404));
-            }
+            let answer = self
+                .http
+                .get(url, None)
+                .await
+                .map_err(|error| match error {
+                    IntelError::Transport(why) => {
+                        IntelError::Unavailable(format!("the service was shut down; set the url of a mirror ({why})"))
+                    }
+                    error => error,
+                })?
+                .found()?;
             let indicator = indicator(&answer.json()?, ip, crate::time::wall_now());
             Ok(answer.reply(indicator))
         })
