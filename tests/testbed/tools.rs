@@ -39,6 +39,7 @@ pub const TOOLS: &[Tool] = &[
     tool("ethtool", "ethtool"),
     tool("tc", "iproute2"),
     tool("mount", "mount"),
+    tool("python3", "python3"),
 ];
 
 /// More attacks for recorded sessions, which leave out what is not there.
