@@ -161,6 +161,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(learning) = &mut learning {
         learning.resume(&mut detectors);
     }
+    let feed_deps = FeedDeps {
+        protected: protected.clone(),
+        kernel: Some(Arc::new(kernel.lists())),
+        store: Some(store.clone()),
+        simulate: config.mode == Mode::Simulation,
+        health: health_tx.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let (feed_room, feeds) = FeedRoom::new(&config.intel, feed_deps)?;
+    detectors = detectors.with_lists(&config, Box::new(feeds.clone()));
     let ring = kernel.ring();
     let ring_losses = kernel.ring_lost();
     let counted = store.clone();
@@ -171,15 +181,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ])
     };
 
-    let feed_deps = FeedDeps {
-        protected: protected.clone(),
-        kernel: Some(Arc::new(kernel.lists())),
-        store: Some(store.clone()),
-        simulate: config.mode == Mode::Simulation,
-        health: health_tx.clone(),
-        metrics: Arc::clone(&metrics),
-    };
-    let (feed_room, feeds) = FeedRoom::new(&config.intel, feed_deps)?;
     let sources = clients(&config.intel.sources).into_iter();
     let (intel, upkeep) = Intel::new(
         &config.intel,

@@ -269,3 +269,76 @@ fn sources_that_are_down_delay_nothing_and_say_nothing() {
         "nothing changed"
     );
 }
+
+#[test]
+fn whoever_is_on_a_list_is_told_of_in_both_directions_and_only_logged() {
+    let settings = json!({ "intel": { "feeds": { "custom": ["mine=/nonexistent"] } } });
+    let Some(mut scene) = Scene::new(&settings) else { return };
+    let list = scene.agent.path("mine.txt");
+    std::fs::write(&list, format!("{BAD}\n{SHARED}\n")).expect("a list");
+    scene
+        .agent
+        .set(
+            &["intel", "feeds", "custom"],
+            json!([format!("mine={}", list.display())]),
+        )
+        .expect("settings");
+    scene.agent.stop().expect("stops");
+    scene.agent.launch().expect("starts again");
+    for address in [BAD, SHARED] {
+        let add = format!("ip addr add {address}/32 dev eth0");
+        scene.other.run(&add, SOON).expect("an address");
+    }
+    let route = "ip route add 45.33.32.0/24 dev eth0";
+    scene.protected.run(route, SOON).expect("a route");
+    wait::until("the list", SOON, || {
+        let intel = scene.agent.get("/intel")?;
+        Ok((intel["feeds"][0]["entries"] == 2).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+
+    let (visit, call) = (
+        format!(
+            "curl -s -o /dev/null --interface {BAD} http://{}/file",
+            scene.protected.v4
+        ),
+        format!("curl -s -o /dev/null -m 2 http://{SHARED}:81/"),
+    );
+    scene.other.run(&visit, SOON).expect("curl");
+    let _ = scene.protected.run(&call, SOON);
+    let told = |of: Ipv4Addr| {
+        let found = wait::until("an alert", SOON, || {
+            let page = scene.agent.get(&format!("/alerts?detector=feed&ip={of}"))?;
+            Ok(page["items"].as_array().and_then(|items| items.first().cloned()))
+        });
+        found.unwrap_or_else(|error| panic!("{error:#}"))
+    };
+    let (visit, call) = (told(BAD), told(SHARED));
+    assert_eq!(
+        (&visit["severity"], &call["severity"]),
+        (&json!("low"), &json!("medium"))
+    );
+    let said = call["summary"].as_str().expect("words");
+    let want = format!(
+        "{} opened a connection to {SHARED}:81, which is on mine",
+        scene.protected.v4
+    );
+    assert!(said.starts_with(&want), "{said}");
+    for of in [BAD, SHARED] {
+        let decisions = scene.agent.decisions(of.into()).expect("decisions");
+        assert!(
+            !decisions.is_empty() && decisions.iter().all(|d| d["action"] == "log_only"),
+            "{decisions:?}"
+        );
+        let explained = scene.agent.cli(&["intel", "check", &of.to_string()]).expect("runs");
+        assert!(explained.output.contains("feed:mine"), "{}", explained.output);
+    }
+    let metrics = scene.agent.metrics().expect("metrics");
+    for direction in ["in", "out"] {
+        let label = format!("direction=\"{direction}\"");
+        assert!(
+            metrics.sum("sentinel_feed_flows_total", &[&label]) >= 1.0,
+            "{direction}"
+        );
+    }
+}

@@ -63,6 +63,7 @@ impl Agent {
             "store": { "path": agent.path("sentinel.db") },
             "api": { "socket": agent.socket() },
             "detect": { "model": { "site": agent.path("site.model") } },
+            "intel": { "feeds": { "directory": agent.path("feeds") } },
         });
         merge(&mut all, settings);
         // JSON is YAML.

@@ -430,4 +430,9 @@ pub(super) const KEYS: &[Key] = &[
         "Time without progress after which a connection counts",
         |d| Slot::Time(&mut d.config.detect.slow_dos.stall, secs(2)..=secs(HOUR)),
     ),
+    key(
+        "detect.feed.enabled",
+        "Whether every flow is held against the lists",
+        |d| Slot::Bool(&mut d.config.detect.feed),
+    ),
 ];

@@ -220,6 +220,8 @@ pub struct DetectConfig {
     pub amplification: AmplificationConfig,
     /// `detect.slow_dos`.
     pub slow_dos: SlowDosConfig,
+    /// `detect.feed.enabled`: whether every flow is held against the lists of `intel.feeds`.
+    pub feed: bool,
     /// The same source, detector and family is not reported again within this time.
     pub realert_after: Duration,
 }
@@ -496,6 +498,7 @@ impl Default for Config {
                 lateral_movement: LateralConfig::default(),
                 amplification: AmplificationConfig::default(),
                 slow_dos: SlowDosConfig::default(),
+                feed: true,
                 realert_after: secs(60),
             },
             intel: IntelConfig::default(),

@@ -3,7 +3,7 @@
 use super::learning::{self, Ask};
 use crate::detect::{Detectors, Notice};
 use crate::flow::{FlowTable, Observation};
-use crate::metrics::{LevelLabels, Metrics};
+use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
 use crate::model::Model;
 use crate::time;
 use crate::types::{Alert, Component, Health, hex};
@@ -37,6 +37,7 @@ pub struct Analysis {
     health: watch::Sender<Arc<Health>>,
     counted: HashMap<(&'static str, &'static str), u64>,
     judged: [u64; 3],
+    listed: [u64; 2],
     model: Option<Arc<Model>>,
 }
 
@@ -57,6 +58,7 @@ impl Analysis {
             health,
             counted: HashMap::new(),
             judged: [0; 3],
+            listed: [0; 2],
             model: None,
         }
     }
@@ -128,6 +130,7 @@ impl Analysis {
         alerts.extend(self.detectors.tick(now));
         self.count_losses();
         self.count_judged();
+        self.count_listed();
         if let Some(condition) = self.detectors.model_condition() {
             self.health
                 .send_if_modified(|board| Health::note(board, Component::Model, condition));
@@ -161,6 +164,16 @@ impl Analysis {
             counter.inc_by(now.saturating_sub(before));
         }
         self.judged = judged;
+    }
+
+    /// Passes on how many flows went to listed addresses, and came from them, since the last time.
+    fn count_listed(&mut self) {
+        let listed = self.detectors.listed_flows();
+        for ((direction, now), before) in ["out", "in"].into_iter().zip(listed).zip(self.listed) {
+            let counter = self.metrics.feed_flows.get_or_create(&FeedFlowLabels { direction });
+            counter.inc_by(now.saturating_sub(before));
+        }
+        self.listed = listed;
     }
 
     /// Passes on what tables gave up since the last time.

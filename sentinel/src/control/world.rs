@@ -1,6 +1,7 @@
 //! Everybody who can be asked about an address, behind one door: feeds, sources, databases of places.
 
 use super::Sources;
+use crate::detect::Lists;
 use crate::intel::feeds::{FEEDS, Feeds};
 use crate::intel::geo::Geo;
 use crate::intel::{Asked, Intel};
@@ -113,6 +114,16 @@ impl Sources for World {
     fn place(&self, ip: IpAddr) -> (Option<String>, Option<String>) {
         let place = self.geo.look_up(ip);
         (place.country, place.network)
+    }
+}
+
+impl Lists for Feeds {
+    fn lists(&self, ip: IpAddr) -> bool {
+        self.contains(ip)
+    }
+
+    fn entries(&self, ip: IpAddr) -> Vec<Indicator> {
+        self.matches(ip)
     }
 }
 

@@ -181,6 +181,9 @@ impl Judge {
 
     /// What the matrix asks for. Statistical evidence acts only where two independent sources outside agree.
     pub(super) fn wanted(&self, alert: &Alert, risk: &Risk) -> Reaction {
+        if alert.detector == Detector::Feed {
+            return Reaction::LogOnly;
+        }
         let acts = alert.class == EvidenceClass::Behaviour || risk.corroborated_by >= CORROBORATED;
         if acts {
             self.config.matrix.reaction(alert.severity, risk.level)

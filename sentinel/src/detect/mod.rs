@@ -19,6 +19,7 @@ mod flags;
 mod habit;
 mod icmp_tunnel;
 mod lateral_movement;
+mod listed;
 mod notice;
 mod packet_flood;
 mod port_scan;
@@ -44,6 +45,7 @@ pub use distributed_brute_force::DistributedBruteForce;
 pub use dns_tunnel::DnsTunnel;
 pub use icmp_tunnel::IcmpTunnel;
 pub use lateral_movement::LateralMovement;
+pub use listed::Lists;
 pub use notice::{KernelLimits, Notice};
 pub use packet_flood::PacketFlood;
 pub use port_scan::PortScan;
@@ -62,6 +64,7 @@ use crate::types::{
     Alert, Clock, Condition, Detector as Name, Evidence, EvidenceClass, Explanation, Family, Ktime, Learning, Mint,
     Service, Severity,
 };
+use listed::Listed;
 use sentinel_common::event::FlowRecord;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -154,6 +157,7 @@ pub struct Detectors {
     behaviour: Vec<Box<dyn DetectorBox>>,
     baseline: Option<Baseline>,
     supervised: Option<Supervised>,
+    listed: Option<Listed>,
     noticed: notice::Noticed,
     speaker: Speaker,
 }
@@ -234,6 +238,7 @@ impl Detectors {
                 .enabled
                 .then(|| Baseline::new(&detect.baseline, detect.realert_after, sources)),
             supervised: None,
+            listed: None,
             noticed: notice::Noticed::new(detect.realert_after),
             speaker: Speaker {
                 voice: Voice::new(detect.realert_after, config.severity_thresholds, sources),
@@ -265,9 +270,26 @@ impl Detectors {
         self
     }
 
+    /// Holds every flow's far end against lists too, if `detect.feed.enabled`.
+    #[must_use]
+    pub fn with_lists(mut self, config: &Config, lists: Box<dyn Lists>) -> Self {
+        self.listed = config.detect.feed.then(|| Listed::new(lists));
+        self
+    }
+
+    /// Flows with a listed address so far: opened from inside, and from outside.
+    pub fn listed_flows(&self) -> [u64; 2] {
+        self.listed.as_ref().map_or([0; 2], Listed::flows)
+    }
+
     /// Takes in a record and what the flow table made of it.
     pub fn record(&mut self, record: &FlowRecord, observation: &Observation) -> Vec<Alert> {
         let mut alerts = self.observe(observation);
+        if let Some(listed) = &mut self.listed
+            && let Some(finding) = listed.observe(observation, &self.speaker.voice)
+        {
+            alerts.extend(self.speaker.utter(Name::Feed, finding));
+        }
         if let Some(supervised) = &mut self.supervised {
             let found = supervised.record(record, observation, &self.speaker.voice);
             alerts.extend(self.speaker.explain(found));

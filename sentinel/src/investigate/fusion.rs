@@ -13,7 +13,7 @@
 //!
 //! * Behaviour past a stated limit says p = 0.5 + 0.48·score (0.74 at the limit, 0.88 at twice it), with weight 1. A
 //!   statistical oddity says p = 0.5 + 0.25·score, the model its calibrated probability, both with weight 0.5. All local
-//!   voices are one group: they look at the same packets.
+//!   voices are one group: they look at the same packets. To have met who is on a list adds nothing to what the list says.
 //! * A source outside says p = 0.5 + (score - 0.5)·confidence·2^(-age/30 d), age being the time since it last saw
 //!   anything, with its configured weight. "Never heard of it" adds nothing: it is not "benign".
 //! * A source that says "do not block" (a shared service, its allowlist) says p = 0.02.
@@ -22,7 +22,7 @@
 
 use super::Local;
 use crate::config::SeverityThresholds;
-use crate::types::{EvidenceClass, Indicator, IntelVerdict, Risk, RiskPart, Severity, Timestamp};
+use crate::types::{Detector, EvidenceClass, Indicator, IntelVerdict, Risk, RiskPart, Severity, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -69,7 +69,9 @@ pub fn risk(
     thresholds: &SeverityThresholds,
     now: Timestamp,
 ) -> Risk {
-    let mut voices: Vec<Voice> = local.iter().map(seen_here).collect();
+    // What a list says is told by the list itself; to have met who is on it adds nothing.
+    let seen = local.iter().filter(|local| local.detector != Detector::Feed);
+    let mut voices: Vec<Voice> = seen.map(seen_here).collect();
     voices.extend(indicators.iter().filter_map(|i| told(i, weigher, now)));
     let bad: BTreeSet<&str> = indicators
         .iter()

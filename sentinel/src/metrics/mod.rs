@@ -83,6 +83,13 @@ pub struct StateLabels {
     pub state: &'static str,
 }
 
+/// Labels of `sentinel_feed_flows_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FeedFlowLabels {
+    /// `out`: opened from inside; `in`: opened by the listed address.
+    pub direction: &'static str,
+}
+
 /// Labels of `sentinel_model_flows_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LevelLabels {
@@ -178,6 +185,8 @@ pub struct Metrics {
     pub stream_clients: Gauge,
     /// `sentinel_model_flows_total`: flow records of sources not under suspicion that the model judged, by what they reached.
     pub model_flows: Family<LevelLabels, Counter>,
+    /// `sentinel_feed_flows_total`: flows with an address on a feed.
+    pub feed_flows: Family<FeedFlowLabels, Counter>,
     /// `sentinel_model_calibrated`: 1 where the thresholds were set by this network's flows.
     pub model_calibrated: Gauge,
     /// `sentinel_intel_requests_total`: each try, and each that was held back.
@@ -224,6 +233,7 @@ impl Metrics {
             store_write_seconds: Histogram::new([1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 2.5]),
             stream_clients: Gauge::default(),
             model_flows: Family::default(),
+            feed_flows: Family::default(),
             model_calibrated: Gauge::default(),
             intel_requests: Family::default(),
             intel_quota_remaining: Family::default(),
@@ -296,6 +306,11 @@ impl Metrics {
             "model_flows",
             "Flow records that the model judged, by the level they reached",
             self.model_flows.clone(),
+        );
+        r.register(
+            "feed_flows",
+            "Flows with an address on a feed, by who opened them",
+            self.feed_flows.clone(),
         );
         r.register(
             "model_calibrated",

@@ -67,6 +67,8 @@ pub enum Detector {
     Amplification,
     /// Connections held open that get nowhere.
     SlowDos,
+    /// A flow with an address on a list.
+    Feed,
 }
 
 impl Detector {
@@ -91,6 +93,7 @@ impl Detector {
             Self::LateralMovement => "lateral_movement",
             Self::Amplification => "amplification",
             Self::SlowDos => "slow_dos",
+            Self::Feed => "feed",
         }
     }
 }
