@@ -26,6 +26,9 @@ pub const FLAG_EGRESS: u8 = 2;
 /// Bit of [`BlockEntry::flags`]: each address under a rate-limited prefix has a bucket of its own.
 pub const FLAG_EACH: u8 = 4;
 
+/// Bit of [`BlockEntry::flags`]: a rate limit is about what opens ([`crate::reflex::opens`]); connections that stand go on.
+pub const FLAG_OPENINGS: u8 = 8;
+
 /// An expiry that never comes.
 pub const NEVER_NS: u64 = u64::MAX;
 

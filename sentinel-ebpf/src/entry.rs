@@ -10,13 +10,15 @@ use crate::verifier::forget;
 use aya_ebpf::maps::lpm_trie::Key;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::{
-    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, BlockEntry, FLAG_EGRESS, FLAG_SHADOW, Standing, verdict,
+    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, BlockEntry, FLAG_EGRESS, FLAG_OPENINGS, FLAG_SHADOW,
+    Standing, verdict,
 };
 use sentinel_common::event::{Header, KIND_RETURN, ReturnRecord, VERSION};
 use sentinel_common::hint::NO_EPOCH;
 use sentinel_common::names::PREFIX_TRIES;
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::redirect::stays;
+use sentinel_common::reflex::opens;
 use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use sentinel_common::stat::Counter;
 use sentinel_common::verdict::Verdict;
@@ -132,7 +134,8 @@ unsafe fn meet(stat: &mut Stat, meta: &PacketMeta, entry: *mut BlockEntry, size:
             return 0;
         }
         let strikes = if action == ACTION_LIMIT {
-            !limit::conforms(stat, settings, entry, meta, bytes, now)
+            let spared = (*entry).flags & FLAG_OPENINGS != 0 && !opens(meta);
+            !spared && !limit::conforms(stat, settings, entry, meta, bytes, now)
         } else {
             action != ACTION_REDIRECT || !stays(meta)
         };

@@ -6,7 +6,7 @@ use crate::config::{BUILT_IN, Config, Mode};
 use crate::control::{
     Analysis, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations, LearnRoom, Losses, World,
 };
-use crate::decide::Judge;
+use crate::decide::{Judge, OFFENDERS};
 use crate::detect::{Detectors, KernelLimits};
 use crate::flow::FlowTable;
 use crate::host::HostRoom;
@@ -78,6 +78,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (health_tx, health) = watch::channel(Arc::new(Health::default()));
     let (stats_tx, stats) = watch::channel(Arc::new(Stats::default()));
     let (hits_tx, hits) = watch::channel(Arc::default());
+    let (peers_tx, peers) = watch::channel(Arc::default());
     let (protected_tx, protected) = watch::channel(Arc::default());
     let (commands_tx, commands) = mpsc::channel(COMMANDS);
     let (learning_tx, wishes) = mpsc::channel(WISHES);
@@ -96,7 +97,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         },
         clock,
     );
-    let judge = Judge::new(&config.response, config.mode, Mint::Random);
+    let mut judge = Judge::new(&config.response, config.mode, Mint::Random);
+    let memory = config.response.policy.repeat.memory;
+    judge.recall(store.offenders(started.before(memory), OFFENDERS).await?);
     let mut desk = Desk::new(
         judge,
         responder,
@@ -105,6 +108,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             facts,
             metrics: Arc::clone(&metrics),
             clock,
+            peers,
             hits: hits_tx,
             protected: protected_tx,
             health: health_tx.clone(),
@@ -228,6 +232,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             Arc::clone(&metrics),
             Arc::clone(&gauges),
             health_tx.clone(),
+            peers_tx,
         )
         .run(records_rx, notices_rx, asks, alerts_tx),
     );

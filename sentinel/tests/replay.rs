@@ -135,8 +135,11 @@ fn simulation_counts_what_production_drops() {
     );
     assert!(real["hits"].as_u64() > Some(100) && real["would_hits"] == 0, "{real}");
     let (simulated, enforced) = (simulated.0.unwrap(), enforced.0.unwrap());
-    assert_eq!(simulated.verdicts["would_drop"], shadow["would_hits"].as_u64().unwrap());
-    assert_eq!(enforced.verdicts["drop_exact"], real["hits"].as_u64().unwrap());
+    assert_eq!(
+        simulated.verdicts["would_limit"],
+        shadow["would_hits"].as_u64().unwrap()
+    );
+    assert_eq!(enforced.verdicts["drop_limit"], real["hits"].as_u64().unwrap());
     for summary in [simulated, enforced] {
         assert_eq!(
             summary.verdicts.values().sum::<u64>(),
@@ -155,7 +158,7 @@ fn the_allowlist_wins() {
     };
     let (summary, out) = replay(&config, &fixture("icmp_flood.pcap"));
     let summary = summary.unwrap();
-    assert!(summary.vetoes["allowlist"] > 0 && !summary.verdicts.contains_key("drop_exact"));
+    assert!(summary.vetoes["allowlist"] > 0 && !summary.verdicts.contains_key("drop_limit"));
     assert!(
         decisions(&out)
             .iter()

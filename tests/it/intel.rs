@@ -1,6 +1,6 @@
 //! Investigations with real requests: a scan is decided at once, and what sources say of its source counts afterwards.
 
-use crate::scene::{SOON, Scene, agent_or_skip};
+use crate::scene::{SOON, Scene, agent_or_skip, knock};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 use testbed::agent::Agent;
@@ -94,6 +94,7 @@ impl House {
 
     /// Twenty ports, one after the other: past the limit, and of medium severity.
     fn scan(&self, from: IpAddr) {
+        knock(&self.other, from, &self.protected);
         let line = format!(
             "nmap -n -Pn -sS -e eth0 -S {from} --max-retries 0 -p 1-20 {}",
             self.protected.v4
@@ -246,6 +247,7 @@ fn sources_that_are_down_delay_nothing_and_say_nothing() {
         .protected
         .run("ip route add 45.33.32.0/24 dev eth0", SOON)
         .expect("a route");
+    scene.knock(BAD.into());
     let line = format!(
         "nmap -n -Pn -sS -e eth0 -S {BAD} --max-retries 0 -p 1-20 {}",
         scene.protected.v4

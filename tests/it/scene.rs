@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::Value;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use testbed::agent::Agent;
@@ -35,6 +36,12 @@ pub(crate) struct Scene {
     pub(crate) network: Network,
 }
 
+/// Has a host complete a handshake from one of its addresses, which shows that it receives there.
+pub(crate) fn knock(from: &Host, address: IpAddr, to: &Host) {
+    let line = format!("curl -s -o /dev/null -m 5 --interface {address} http://{}/file", to.v4);
+    from.run(&line, SOON).expect("curl");
+}
+
 impl Scene {
     /// `None` where the test cannot run.
     pub(crate) fn new(settings: &Value) -> Option<Self> {
@@ -65,6 +72,11 @@ impl Scene {
             })
         };
         Some(scene().unwrap_or_else(|error| panic!("{error:#}")))
+    }
+
+    /// Has the other host complete a handshake from one of its addresses, which shows that it receives there.
+    pub(crate) fn knock(&self, from: IpAddr) {
+        knock(&self.other, from, &self.protected);
     }
 
     /// Whether the other host gets an answer from the protected one, on the first try.

@@ -10,6 +10,7 @@ fn simulation_drops_nothing_and_counts_what_it_would_have_dropped() {
         return;
     };
     let source = scene.other.v4.into();
+    scene.knock(source);
     let mut scan = scene
         .other
         .spawn(&format!(

@@ -12,6 +12,7 @@ const WATCH: Duration = Duration::from_secs(3);
 fn an_unblocked_scanner_is_free_and_stays_free() {
     let Some(scene) = Scene::new(&json!({})) else { return };
     let target = scene.protected.v4;
+    scene.knock(scene.other.v4.into());
     let mut scan = scene
         .other
         .spawn(&format!("nmap -n -Pn -sS -p1-20000 --max-rate 400 {target}"))

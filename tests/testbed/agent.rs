@@ -307,12 +307,20 @@ impl Agent {
     /// # Errors
     /// When it does not answer.
     pub fn block(&self, ip: IpAddr) -> Result<Option<Value>> {
+        self.measure(ip, "block_ip")
+    }
+
+    /// What is in force on exactly this address, where it is this action.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn measure(&self, ip: IpAddr, action: &str) -> Result<Option<Value>> {
         let exact = if ip.is_ipv4() {
             format!("{ip}/32")
         } else {
             format!("{ip}/128")
         };
-        let is_block = |decision: &Value| decision["target"] == exact && decision["action"] == "block_ip";
+        let is_block = |decision: &Value| decision["target"] == exact && decision["action"] == action;
         Ok(self.active()?.into_iter().find(is_block))
     }
 

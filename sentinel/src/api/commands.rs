@@ -91,6 +91,7 @@ fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision,
     Ok(NewDecision {
         rate: rate(body, action, &response.rate_limit).map_err(Problem::invalid)?,
         egress: body.egress,
+        collateral: body.collateral,
         target: target(&body.target).map_err(Problem::invalid)?,
         action,
         duration: length,
@@ -107,6 +108,7 @@ fn rate(body: &NewDecisionDto, action: ActionKind, configured: &Rate) -> Result<
         ("bytes", body.bytes.is_some()),
         ("burst", body.burst.is_some()),
         ("each", body.each == Some(true)),
+        ("openings", body.openings == Some(true)),
     ];
     let Some((name, _)) = said.into_iter().find(|(_, said)| *said) else {
         return Ok(None);
@@ -129,6 +131,7 @@ fn rate(body: &NewDecisionDto, action: ActionKind, configured: &Rate) -> Result<
         rate.burst_ms = u32::try_from(burst).unwrap_or(u32::MAX);
     }
     rate.each = body.each == Some(true);
+    rate.openings = body.openings == Some(true);
     rate.check()?;
     Ok(Some(rate))
 }

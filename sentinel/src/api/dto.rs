@@ -70,6 +70,10 @@ pub(super) struct NewDecisionDto {
     pub(super) burst: Option<String>,
     /// Of a rate limit on a prefix: each address has the rate for itself.
     pub(super) each: Option<bool>,
+    /// Of a rate limit: only of what opens connections; those that stand go on.
+    pub(super) openings: Option<bool>,
+    /// About a prefix: how many peers that behaved well lately may lose service by it; as configured where absent.
+    pub(super) collateral: Option<u32>,
     /// Of a block: drop what goes out to the target, too; as configured where absent.
     pub(super) egress: Option<bool>,
     /// `4h`; the configured duration of blocks where absent.

@@ -70,6 +70,12 @@ pub(super) struct Add {
     /// Of rate_limit on a prefix: each address has the rate for itself
     #[arg(long)]
     each: bool,
+    /// Of rate_limit: only of what opens connections; those that stand go on
+    #[arg(long)]
+    openings: bool,
+    /// About a prefix: how many peers that behaved well lately may lose service by it [default: response.widen.budget]
+    #[arg(long, value_name = "N")]
+    collateral: Option<u32>,
     /// Of block: drop what goes out to it, too
     #[arg(long)]
     egress: bool,
@@ -97,6 +103,12 @@ impl Add {
         }
         if self.each {
             wish["each"] = json!(true);
+        }
+        if self.openings {
+            wish["openings"] = json!(true);
+        }
+        if let Some(collateral) = self.collateral {
+            wish["collateral"] = json!(collateral);
         }
         if self.egress {
             wish["egress"] = json!(true);

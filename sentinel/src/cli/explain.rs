@@ -277,8 +277,18 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
     if let Some(veto) = &decision.veto {
         lines.push(("guard", format!("{} refused: {}", veto.guard, veto.reason)));
     }
+    if let Some(collateral) = decision.collateral {
+        lines.push(("costs", format!("{collateral} peers that behaved well lately")));
+    }
     for (name, value) in lines {
         output.line(&format!("  {name:<10}{}", escape_line(&value)));
+    }
+    if !decision.checks.is_empty() {
+        let mut table = Table::new(&["Guard", "Said", "Why"]);
+        for check in &decision.checks {
+            table.row([check.guard.clone(), word(check.verdict), check.reason.clone()]);
+        }
+        output.table(&table);
     }
     if let Some(behind) = decision.alert {
         show_alert(source.get(&format!("/alerts/{behind}"))?, output)?;

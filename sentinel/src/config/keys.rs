@@ -2,6 +2,7 @@
 
 use super::behaviour;
 use super::intel;
+use super::policy;
 use super::resolved::{Config, Mode};
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
@@ -529,6 +530,8 @@ pub(super) const INTERFACES: usize = WATCHED_INTERFACES as usize;
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
         .chain(behaviour::KEYS)
+        .chain(policy::KEYS)
+        .chain(policy::DETECTOR_KEYS.as_flattened())
         .chain(intel::KEYS)
         .chain(intel::SOURCE_KEYS.as_flattened())
 }

@@ -10,6 +10,7 @@ mod intel;
 mod keys;
 mod load;
 mod matrix;
+mod policy;
 mod problem;
 mod resolved;
 mod schema;
@@ -30,6 +31,9 @@ pub use intel::{
 };
 pub use load::{ENV_PREFIX, default_files, load};
 pub use matrix::{Matrix, Reaction};
+pub use policy::{
+    CeilingConfig, DetectorPolicy, DetectorsPolicy, PolicyConfig, RepeatConfig, UnprovenConfig, WidenConfig,
+};
 pub use problem::{Place, Problem};
 pub use resolved::{
     ApiConfig, BUILT_IN, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig,

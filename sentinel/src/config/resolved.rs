@@ -6,6 +6,7 @@ use super::behaviour::{
 };
 use super::intel::IntelConfig;
 use super::matrix::Matrix;
+use super::policy::PolicyConfig;
 use crate::types::Rate;
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -336,6 +337,8 @@ pub struct ResponseConfig {
     pub widest_v6: u8,
     /// `response.rate_limit`: what a rate limit lets through where nothing else is said.
     pub rate_limit: Rate,
+    /// `response.rate_limit.duration`: how long one lasts that a detector asked for.
+    pub rate_limit_duration: Duration,
     /// `response.honeypot`.
     pub honeypot: HoneypotConfig,
     /// Whether a block drops what goes out to its target, too.
@@ -344,6 +347,8 @@ pub struct ResponseConfig {
     pub probation: Duration,
     /// `response.probation.reapply`: for how long a return puts the action in force again at once; zero for an alert only.
     pub reapply: Duration,
+    /// How far the judge goes.
+    pub policy: PolicyConfig,
 }
 
 /// `response.honeypot:`, where redirected sources end up.
@@ -519,11 +524,14 @@ impl Default for Config {
                     bytes: 1 << 20,
                     burst_ms: 1_000,
                     each: false,
+                    openings: false,
                 },
+                rate_limit_duration: secs(3600),
                 honeypot: HoneypotConfig::default(),
                 block_egress: false,
                 probation: secs(3600),
                 reapply: Duration::ZERO,
+                policy: PolicyConfig::default(),
             },
             store: StoreConfig {
                 path: "data/sentinel.db".into(),

@@ -6,7 +6,7 @@ use crate::flow::{FlowTable, Observation};
 use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
 use crate::model::Model;
 use crate::time;
-use crate::types::{Alert, Component, Health, hex};
+use crate::types::{Alert, Component, Health, Ktime, Peers, hex};
 use sentinel_common::event::FlowRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use tokio::sync::{mpsc, watch};
 
 /// How often timeouts are looked at.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often it is told who behaved well lately.
+const PEERS: Duration = Duration::from_secs(5);
 
 /// Figures for `/stats`; written by the analysis and the guard, read by whoever counts.
 #[derive(Debug, Default)]
@@ -35,6 +38,9 @@ pub struct Analysis {
     metrics: Arc<Metrics>,
     gauges: Arc<Gauges>,
     health: watch::Sender<Arc<Health>>,
+    peers: watch::Sender<Arc<Peers>>,
+    /// When it was last told who behaved well.
+    peers_at: Ktime,
     counted: HashMap<(&'static str, &'static str), u64>,
     judged: [u64; 3],
     listed: [u64; 2],
@@ -49,6 +55,7 @@ impl Analysis {
         metrics: Arc<Metrics>,
         gauges: Arc<Gauges>,
         health: watch::Sender<Arc<Health>>,
+        peers: watch::Sender<Arc<Peers>>,
     ) -> Self {
         Self {
             table,
@@ -56,6 +63,8 @@ impl Analysis {
             metrics,
             gauges,
             health,
+            peers,
+            peers_at: Ktime::default(),
             counted: HashMap::new(),
             judged: [0; 3],
             listed: [0; 2],
@@ -131,6 +140,17 @@ impl Analysis {
         self.count_losses();
         self.count_judged();
         self.count_listed();
+        if now.since(self.peers_at) >= PEERS {
+            self.peers_at = now;
+            let good = Arc::new(self.detectors.good_peers(now));
+            self.peers.send_if_modified(|told| {
+                let news = *told != good;
+                if news {
+                    *told = good;
+                }
+                news
+            });
+        }
         if let Some(condition) = self.detectors.model_condition() {
             self.health
                 .send_if_modified(|board| Health::note(board, Component::Model, condition));

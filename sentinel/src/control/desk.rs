@@ -8,7 +8,7 @@ use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Detector,
-    Health, Investigation, Protected, Selector, Timestamp,
+    Health, Investigation, Peers, Protected, Selector, Timestamp,
 };
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -46,6 +46,8 @@ pub struct DeskDeps {
     pub metrics: Arc<Metrics>,
     /// How the clocks stand.
     pub clock: Clock,
+    /// Who behaved well lately.
+    pub peers: watch::Receiver<Arc<Peers>>,
     /// Published hit counters.
     pub hits: watch::Sender<Arc<HitTable>>,
     /// Published protected list.
@@ -193,6 +195,7 @@ impl<E: Enforcer> Desk<E> {
     }
 
     async fn cases(&mut self, cases: Vec<Case>) {
+        self.meet_peers();
         // A return is told by the kernel, which knows of an end before its tick here.
         self.expire().await;
         let now = self.now();
@@ -204,8 +207,23 @@ impl<E: Enforcer> Desk<E> {
             } else {
                 orders.push(self.first_word(case, now));
             }
+            self.widen(&mut orders, now);
         }
         self.carry_out(orders, now).await;
+    }
+
+    /// What the latest decision means for the prefixes its target is of.
+    fn widen(&mut self, orders: &mut Vec<Order>, now: Timestamp) {
+        while let Some(Order::Apply { decision, .. }) = orders.last()
+            && let Some(wide) = self.judge.widen(decision, &self.guards, now)
+        {
+            orders.push(Order::Apply {
+                decision: wide,
+                alert: None,
+                evidence_at: None,
+                reply: None,
+            });
+        }
     }
 
     /// What an alert leads to at once.
@@ -262,7 +280,16 @@ impl<E: Enforcer> Desk<E> {
         Cow::Owned(Alert { at, ..alert.clone() })
     }
 
+    /// Takes in who behaved well lately, where that changed.
+    fn meet_peers(&mut self) {
+        if self.deps.peers.has_changed().unwrap_or(false) {
+            let peers = Arc::clone(&self.deps.peers.borrow_and_update());
+            self.judge.set_peers(peers);
+        }
+    }
+
     async fn command(&mut self, command: Command) {
+        self.meet_peers();
         let now = self.now();
         match command {
             Command::Add(wish, reply) => match self.judge.operator(&wish, &self.guards, now) {

@@ -1,14 +1,18 @@
 //! Alerts and wishes in, decisions out.
 
+use super::ceiling::Ceiling;
 use super::ledger::{Ledger, supernets};
+use super::measure::Measure;
+use super::offenders::{Offenders, lengthened};
 use super::{Found, Guards};
 use crate::config::{Mode, Reaction, ResponseConfig};
 use crate::types::{
-    ActionKind, Alert, AlertId, Basis, CommandError, Decision, DecisionId, DecisionStatus, Detector, EvidenceClass,
-    Mint, NewDecision, Origin, Rate, Risk, Selector, Severity, Terms, Timestamp, Veto, canonical,
+    ActionKind, Alert, AlertId, Basis, CheckVerdict, Decision, DecisionId, DecisionStatus, Detector, Mint, Origin,
+    Peers, Rate, Risk, Terms, Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long after an operator took a decision back the same address is only logged, not blocked.
@@ -48,9 +52,9 @@ fn first_word(reason: &str) -> &str {
 /// has passed (longer for detectors that look back further), evidence leads to a line in the log; evidence from before the release leads to nothing.
 #[derive(Debug)]
 pub struct Judge {
-    config: ResponseConfig,
-    mode: Mode,
-    mint: Mint,
+    pub(super) config: ResponseConfig,
+    pub(super) mode: Mode,
+    pub(super) mint: Mint,
     pub(super) ledger: Ledger,
     /// Released target to the moment of release.
     holds: BTreeMap<IpNet, Timestamp>,
@@ -61,10 +65,16 @@ pub struct Judge {
     acted_order: VecDeque<AlertId>,
     /// What each of the alerts behind a decision asks for by itself: it is as grave as the gravest of them.
     pub(super) support: BTreeMap<DecisionId, Vec<(AlertId, ActionKind)>>,
+    pub(super) offenders: Offenders,
+    ceiling: Ceiling,
+    /// Who behaved well lately.
+    pub(super) peers: Arc<Peers>,
+    /// Prefixes that were refused, and when.
+    pub(super) refused: VecDeque<(IpNet, Timestamp)>,
 }
 
 /// Independent groups of sources outside that make evidence more than local.
-const CORROBORATED: u32 = 2;
+pub(super) const CORROBORATED: u32 = 2;
 
 /// Alerts remembered to have led to a deed; the oldest is forgotten.
 const ACTED: usize = 16_384;
@@ -101,7 +111,25 @@ impl Judge {
             acted: BTreeSet::new(),
             acted_order: VecDeque::new(),
             support: BTreeMap::new(),
+            offenders: Offenders::default(),
+            ceiling: Ceiling::default(),
+            peers: Arc::default(),
+            refused: VecDeque::new(),
         }
+    }
+
+    /// Takes over who came back before a restart: target, how many decisions ran out, and when the last one did.
+    pub fn recall(&mut self, past: impl IntoIterator<Item = (IpNet, u32, Timestamp)>) {
+        for (target, times, ended) in past {
+            let memory = self.config.policy.repeat.memory;
+            self.offenders.note(canonical(target), times, ended, memory);
+        }
+    }
+
+    /// Whether a detector may begin one more decision.
+    pub(super) fn may_begin(&mut self, now: Timestamp) -> Result<(), Veto> {
+        self.ceiling
+            .allows(self.config.policy.ceiling, self.ledger.detectors(), now)
     }
 
     /// What an alert leads to, given the risk of its source.
@@ -119,7 +147,8 @@ impl Judge {
         self.latest = self.latest.max(now);
         let Found { risk, investigation } = found.into();
         let target = canonical(IpNet::from(alert.source?));
-        let wanted = self.wanted(alert, risk);
+        let mut measure = self.measure(alert, risk);
+        let wanted = measure.reaction;
         let mut decision = Decision {
             id: self.mint.decision(now),
             at: now,
@@ -136,11 +165,14 @@ impl Judge {
             risk: Some(risk.level),
             basis: Some(basis(risk)),
             investigation,
+            checks: Vec::new(),
+            collateral: None,
             status: DecisionStatus::Logged,
             veto: None,
             ended_at: None,
         };
         if wanted == Reaction::LogOnly {
+            decision.checks = measure.checks;
             return Some(decision);
         }
         if let Err(veto) = self.permitted(target, guards) {
@@ -163,14 +195,27 @@ impl Judge {
                 return Some(decision);
             }
         }
+        measure.check(
+            "protected",
+            CheckVerdict::Passed,
+            format!("overlaps none of the {} protected prefixes", guards.protected().len()),
+        );
         let (action, instead) = self.carried(wanted, &target);
         decision.action = action;
-        if let Some(why) = instead {
+        for why in instead.map(str::to_owned).into_iter().chain(measure.softened()) {
             decision.reason = format!("{} ({why})", decision.reason);
         }
-        decision.terms = self.terms(decision.action, None, None);
-        let end = now.after(self.length(risk));
-        let enacted = self.enact(decision, end);
+        decision.terms = self.terms(decision.action, measure.rate, None);
+        let length = self.again(&target, &mut measure, now);
+        decision.checks = measure.checks;
+        if self.ledger.on(&target).is_none()
+            && let Err(veto) = self.may_begin(now)
+        {
+            decision.status = DecisionStatus::Vetoed;
+            decision.veto = Some(veto);
+            return Some(decision);
+        }
+        let enacted = self.enact(decision, now.after(length));
         let standing = self.ledger.on(&target).filter(|d| d.origin == Origin::Detector);
         if let Some(id) = standing.map(|d| d.id) {
             self.supported(id, alert.id, action);
@@ -179,17 +224,24 @@ impl Judge {
         enacted
     }
 
-    /// What the matrix asks for. Statistical evidence acts only where two independent sources outside agree.
-    pub(super) fn wanted(&self, alert: &Alert, risk: &Risk) -> Reaction {
-        if alert.detector == Detector::Feed {
-            return Reaction::LogOnly;
+    /// How long it lasts this time: longer for who came back. An address that may be forged has no history.
+    fn again(&self, target: &IpNet, measure: &mut Measure, now: Timestamp) -> Duration {
+        let repeat = &self.config.policy.repeat;
+        let times = self.offenders.times(target, now, repeat.memory);
+        if times == 0 || measure.rate.is_some() {
+            return measure.length;
         }
-        let acts = alert.class == EvidenceClass::Behaviour || risk.corroborated_by >= CORROBORATED;
-        if acts {
-            self.config.matrix.reaction(alert.severity, risk.level)
-        } else {
-            Reaction::LogOnly
-        }
+        let length = lengthened(measure.length, repeat.factor, times, self.config.max_duration);
+        measure.check(
+            "repeat",
+            CheckVerdict::Passed,
+            format!(
+                "{times} decisions about it ran out lately: this one lasts {} s instead of {} s",
+                length.as_secs(),
+                measure.length.as_secs()
+            ),
+        );
+        length
     }
 
     /// The action by which a reaction is carried out on a target, and why where it is another than was asked for.
@@ -206,17 +258,6 @@ impl Judge {
         }
     }
 
-    /// How long a decision by a detector lasts.
-    fn length(&self, risk: &Risk) -> Duration {
-        let agreed = risk.corroborated_by >= CORROBORATED && risk.level == Severity::High;
-        let length = if agreed {
-            self.config.corroborated_duration.max(self.config.duration)
-        } else {
-            self.config.duration
-        };
-        length.min(self.config.max_duration)
-    }
-
     /// Remembers that an alert led to a deed, or was content with one.
     fn acted_on(&mut self, alert: AlertId) {
         if self.acted.insert(alert) {
@@ -231,7 +272,7 @@ impl Judge {
 
     /// Puts an automatic decision in force until `end`, or longer where the one on its target lasts longer; `None` where
     /// one at least as good is in force.
-    fn enact(&mut self, mut decision: Decision, end: Timestamp) -> Option<Decision> {
+    pub(super) fn enact(&mut self, mut decision: Decision, end: Timestamp) -> Option<Decision> {
         let (target, wanted) = (decision.target, decision.action);
         let as_good = |d: &Decision| {
             let strong = d.action >= decision.action || (d.target == target && d.origin == Origin::Operator);
@@ -250,6 +291,9 @@ impl Judge {
         if let Some(graver) = gravest.filter(|d| d.action > decision.action) {
             decision.action = graver.action;
             decision.terms = graver.terms;
+        }
+        if self.ledger.on(&target).is_none() {
+            self.ceiling.begin(decision.at);
         }
         if let Some(standing) = self.ledger.on(&target) {
             decision.id = standing.id;
@@ -285,9 +329,17 @@ impl Judge {
         if former.status != DecisionStatus::Expired || former.terms.reapply_ms == 0 {
             return None;
         }
-        let length = match (former.origin, former.expires_at) {
-            (Origin::Operator, Some(end)) => Duration::from_nanos((end.0 - former.at.0).max(0) as u64),
-            _ => self.config.duration,
+        let length = if let (Origin::Operator, Some(end)) = (former.origin, former.expires_at) {
+            Duration::from_nanos((end.0 - former.at.0).max(0) as u64)
+        } else {
+            let repeat = &self.config.policy.repeat;
+            let times = self.offenders.times(&former.target, now, repeat.memory);
+            let first = if former.action == ActionKind::RateLimit {
+                self.config.rate_limit_duration
+            } else {
+                self.config.duration
+            };
+            lengthened(first, repeat.factor, times, self.config.max_duration)
         };
         let mut decision = Decision {
             id: self.mint.decision(now),
@@ -327,119 +379,12 @@ impl Judge {
     }
 
     /// Sets what comes after a decision's end.
-    fn on_probation(&self, decision: &mut Decision) {
-        let on = !self.config.probation.is_zero();
+    pub(super) fn on_probation(&self, decision: &mut Decision) {
+        // Anybody can return in the name of an address that may be forged.
+        let on = !self.config.probation.is_zero() && !decision.of_the_unproven();
         let end = decision.expires_at.filter(|_| on);
         decision.terms.watch_until = end.map(|end| end.after(self.config.probation));
         decision.terms.reapply_ms = if on { self.config.reapply.as_millis() as u64 } else { 0 };
-    }
-
-    /// An operator's wish. On a target with a decision in force it takes that decision's place under its name, be it
-    /// longer or shorter, and ends any hold.
-    ///
-    /// # Errors
-    /// [`CommandError::Vetoed`] where a guard refuses; [`CommandError::Invalid`] for a duration of zero or beyond
-    /// `response.max_duration`, for parameters that do not belong together, or where nothing is asked for.
-    pub fn operator(&mut self, wish: &NewDecision, guards: &Guards, now: Timestamp) -> Result<Decision, CommandError> {
-        self.latest = self.latest.max(now);
-        if wish.action == ActionKind::LogOnly {
-            let text = "`log_only` changes nothing; ask for `block`, `rate_limit` or `redirect`";
-            return Err(CommandError::Invalid(text.to_owned()));
-        }
-        self.makes_sense(wish).map_err(CommandError::Invalid)?;
-        if wish.duration.is_zero() {
-            let text = "the duration is zero; give one such as `4h`";
-            return Err(CommandError::Invalid(text.to_owned()));
-        }
-        if wish.duration > self.config.max_duration {
-            return Err(CommandError::Invalid(format!(
-                "the duration of {} s is beyond the {} s of `response.max_duration`; shorten it or raise that",
-                wish.duration.as_secs(),
-                self.config.max_duration.as_secs()
-            )));
-        }
-        let target = canonical(wish.target);
-        self.permitted(target, guards).map_err(CommandError::Vetoed)?;
-        let standing = self.ledger.on(&target);
-        let mut decision = Decision {
-            id: standing.map_or_else(|| self.mint.decision(now), |d| d.id),
-            at: standing.map_or(now, |d| d.at),
-            target,
-            action: wish.action,
-            terms: self.terms(wish.action, wish.rate, wish.egress),
-            expires_at: Some(now.after(wish.duration)),
-            simulated: self.mode == Mode::Simulation,
-            origin: Origin::Operator,
-            actor: wish.actor.clone(),
-            reason: wish.reason.clone(),
-            alert: standing.and_then(|d| d.alert),
-            severity: standing.and_then(|d| d.severity),
-            risk: standing.and_then(|d| d.risk),
-            basis: None,
-            investigation: standing.and_then(|d| d.investigation),
-            status: DecisionStatus::Active,
-            veto: None,
-            ended_at: None,
-        };
-        self.on_probation(&mut decision);
-        self.forget_hold(&target);
-        self.ledger.put(decision.clone());
-        Ok(decision)
-    }
-
-    /// Whether what is asked for belongs together.
-    fn makes_sense(&self, wish: &NewDecision) -> Result<(), String> {
-        let target = canonical(wish.target);
-        if let Some(rate) = &wish.rate {
-            if wish.action != ActionKind::RateLimit {
-                return Err(format!(
-                    "a rate belongs to `rate_limit`, not to `{}`",
-                    wish.action.as_str()
-                ));
-            }
-            rate.check()?;
-            if rate.each && target.prefix_len() == target.max_prefix_len() {
-                return Err(format!(
-                    "`each` is for the addresses under a prefix, and {} is one address; leave it out",
-                    target.addr()
-                ));
-            }
-        }
-        if wish.egress == Some(true) && wish.action != ActionKind::BlockIp {
-            return Err(format!(
-                "`egress` drops what goes out to the target, which belongs to `block`, not to `{}`",
-                wish.action.as_str()
-            ));
-        }
-        if wish.action == ActionKind::RedirectToHoneypot && !self.config.honeypot.serves(&target) {
-            let family = if target.addr().is_ipv4() { "v4" } else { "v6" };
-            return Err(format!(
-                "there is no honeypot for {target}; name one in `response.honeypot.{family}` of the settings and restart"
-            ));
-        }
-        Ok(())
-    }
-
-    /// An operator takes decisions back. Their targets are held from now on, and on probation from now on unless
-    /// `forget`. Returns those that were in force.
-    pub fn delete(&mut self, which: &Selector, forget: bool, now: Timestamp) -> Vec<Decision> {
-        self.latest = self.latest.max(now);
-        let names: Vec<_> = match which {
-            Selector::Id(id) => self.ledger.named(*id).map(|d| d.id).into_iter().collect(),
-            Selector::Target(target) => self.ledger.on(&canonical(*target)).map(|d| d.id).into_iter().collect(),
-            Selector::All => self.ledger.iter().map(|d| d.id).collect(),
-        };
-        let mut ended: Vec<_> = names
-            .into_iter()
-            .filter_map(|id| self.end(id, DecisionStatus::Deleted, now))
-            .collect();
-        for decision in &mut ended {
-            if !forget && !self.config.probation.is_zero() {
-                decision.terms.watch_until = Some(now.after(self.config.probation));
-            }
-            self.hold(decision.target, now);
-        }
-        ended
     }
 
     /// Ends what has run out by `now`, in the order of the ends.
@@ -452,6 +397,7 @@ impl Judge {
             };
             decision.status = DecisionStatus::Expired;
             decision.ended_at = decision.expires_at;
+            self.ran_out(&decision);
             ended.push(decision);
         }
         while let Some((end, target)) = self.hold_ends.first().copied().filter(|(end, _)| *end <= now) {
@@ -514,7 +460,18 @@ impl Judge {
         self.ledger.len() == 0
     }
 
-    fn permitted(&self, target: IpNet, guards: &Guards) -> Result<(), Veto> {
+    /// A decision ran out: if a detector took it, its target is somebody who comes back next time.
+    fn ran_out(&mut self, decision: &Decision) {
+        if decision.origin == Origin::Detector
+            && !decision.of_the_unproven()
+            && let Some(end) = decision.expires_at
+        {
+            let memory = self.config.policy.repeat.memory;
+            self.offenders.note(decision.target, 1, end, memory);
+        }
+    }
+
+    pub(super) fn permitted(&self, target: IpNet, guards: &Guards) -> Result<(), Veto> {
         let widest = match target {
             IpNet::V4(_) => self.config.widest_v4,
             IpNet::V6(_) => self.config.widest_v6,
@@ -547,7 +504,7 @@ impl Judge {
         supernets(target).filter_map(|net| self.holds.get(&net).copied()).max()
     }
 
-    fn hold(&mut self, target: IpNet, now: Timestamp) {
+    pub(super) fn hold(&mut self, target: IpNet, now: Timestamp) {
         self.forget_hold(&target);
         if self.holds.len() >= HOLDS
             && let Some((_, oldest)) = self.hold_ends.pop_first()
@@ -558,7 +515,7 @@ impl Judge {
         self.hold_ends.insert((now.after(LONGEST), target));
     }
 
-    fn forget_hold(&mut self, target: &IpNet) {
+    pub(super) fn forget_hold(&mut self, target: &IpNet) {
         if let Some(released) = self.holds.remove(target) {
             self.hold_ends.remove(&(released.after(LONGEST), *target));
         }

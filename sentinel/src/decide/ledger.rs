@@ -1,6 +1,6 @@
 //! What is in force, found by name, by target and by end.
 
-use crate::types::{Decision, DecisionId, Timestamp};
+use crate::types::{Decision, DecisionId, Origin, Timestamp};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,7 @@ pub(super) struct Ledger {
     by_target: BTreeMap<IpNet, Decision>,
     targets: BTreeMap<DecisionId, IpNet>,
     ends: BTreeSet<(Timestamp, DecisionId)>,
+    detectors: usize,
 }
 
 impl Ledger {
@@ -22,6 +23,7 @@ impl Ledger {
         if let Some(end) = decision.expires_at {
             self.ends.insert((end, decision.id));
         }
+        self.detectors += usize::from(decision.origin == Origin::Detector);
         self.targets.insert(decision.id, decision.target);
         self.by_target.insert(decision.target, decision);
     }
@@ -32,6 +34,7 @@ impl Ledger {
         if let Some(end) = decision.expires_at {
             self.ends.remove(&(end, id));
         }
+        self.detectors -= usize::from(decision.origin == Origin::Detector);
         Some(decision)
     }
 
@@ -51,6 +54,22 @@ impl Ledger {
     /// The decision that ends first, if it has ended by `now`.
     pub(super) fn ended(&self, now: Timestamp) -> Option<DecisionId> {
         self.ends.first().filter(|(end, _)| *end <= now).map(|(_, id)| *id)
+    }
+
+    /// Decisions on the prefix itself and on everything in it, in the order of their targets.
+    pub(super) fn within(&self, net: IpNet) -> impl Iterator<Item = &Decision> {
+        let first = IpNet::new(net.network(), 0).unwrap_or(net);
+        let last = IpNet::new(net.broadcast(), net.max_prefix_len()).unwrap_or(net);
+        let inside = move |target: &IpNet| target.prefix_len() >= net.prefix_len();
+        self.by_target
+            .range(first..=last)
+            .filter(move |(target, _)| inside(target))
+            .map(|(_, decision)| decision)
+    }
+
+    /// How many of them are detectors'.
+    pub(super) const fn detectors(&self) -> usize {
+        self.detectors
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Decision> {

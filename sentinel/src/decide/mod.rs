@@ -7,11 +7,17 @@
 //! overruled, and who was released by one is not blocked again at once. Deliberately elsewhere: carrying out (`respond`), remembering (`store`), the kernel's own look
 //! at the allowlist.
 
+mod ceiling;
 mod guards;
 mod judge;
 mod ledger;
+mod measure;
+mod offenders;
+mod operator;
 mod revise;
+mod widen;
 
 pub use guards::Guards;
 pub use judge::{HOLD, Judge};
+pub use offenders::OFFENDERS;
 pub use revise::{Found, Revision};

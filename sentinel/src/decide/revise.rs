@@ -3,8 +3,8 @@
 use super::judge::basis;
 use super::{Guards, Judge};
 use crate::types::{
-    ActionKind, Alert, AlertId, Decision, DecisionId, DecisionStatus, Detector, InvestigationId, Origin, Risk, Terms,
-    Timestamp, canonical,
+    ActionKind, Alert, AlertId, Decision, DecisionId, DecisionStatus, Detector, InvestigationId, Origin, Rate, Risk,
+    Terms, Timestamp, canonical,
 };
 use ipnet::IpNet;
 
@@ -66,13 +66,16 @@ impl Judge {
         }
         let found = found.into();
         let target = canonical(IpNet::from(alert.source?));
-        let (wanted, _) = self.carried(self.wanted(alert, found.risk), &target);
+        let measure = self.measure(alert, found.risk);
+        let (wanted, _) = self.carried(measure.reaction, &target);
         let standing = self.ledger.on(&target).cloned();
         match standing {
             // It ran out or was taken back meanwhile: that is not undone by an answer that took its time.
             None if self.acted.contains(&alert.id) => None,
             Some(standing) if standing.origin == Origin::Operator => None,
-            Some(standing) if wanted < standing.action => self.soften(standing, alert, wanted, found, now),
+            Some(standing) if wanted < standing.action => {
+                self.soften(standing, alert, (wanted, measure.rate), found, now)
+            }
             _ => {
                 let decision = self.judge(alert, found, guards, now)?;
                 (decision.status == DecisionStatus::Active).then_some(Revision::Changed(decision))
@@ -85,7 +88,7 @@ impl Judge {
         &mut self,
         standing: Decision,
         alert: &Alert,
-        wanted: ActionKind,
+        (wanted, limit): (ActionKind, Option<Rate>),
         found: Found<'_>,
         now: Timestamp,
     ) -> Option<Revision> {
@@ -118,7 +121,7 @@ impl Judge {
         milder.basis = Some(basis(risk));
         milder.investigation = found.investigation.or(milder.investigation);
         milder.reason = format!("made milder: {}; {}", alert.summary, risk.summary);
-        let rate = milder.terms.rate;
+        let rate = limit.or(milder.terms.rate);
         let (watch_until, reapply_ms) = (milder.terms.watch_until, milder.terms.reapply_ms);
         milder.terms = Terms {
             watch_until,

@@ -5,10 +5,13 @@ use crate::config::{Config, Matrix, Reaction};
 use crate::decide::Revision;
 use crate::types::testing::risk;
 use crate::types::{AlertId, Detector, Family, Ktime, Severity};
-use crate::types::{Basis, Protected};
+use crate::types::{Basis, CommandError, EvidenceClass, NewDecision, Protected, Selector};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+
+#[path = "tests/bounds.rs"]
+mod bounds;
 
 const SEC: i64 = 1_000_000_000;
 
@@ -32,6 +35,10 @@ fn alert(source: &str, severity: Severity, seconds: i64) -> Alert {
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        standing: Some(crate::types::Standing {
+            proven: true,
+            ..crate::types::Standing::default()
+        }),
         former: None,
         explanation: None,
     }
@@ -50,6 +57,7 @@ fn wish(target: &str, seconds: u64) -> NewDecision {
         action: ActionKind::BlockIp,
         rate: None,
         egress: None,
+        collateral: None,
         duration: Duration::from_secs(seconds),
         reason: "because".into(),
         actor: "ann".into(),
@@ -431,6 +439,7 @@ proptest! {
 
 fn configured(change: impl FnOnce(&mut ResponseConfig)) -> Judge {
     let mut config = Config::default().response;
+    config.rate_limit_duration = config.duration;
     change(&mut config);
     Judge::new(&config, Mode::Production, Mint::Counted(0))
 }
@@ -504,6 +513,7 @@ fn evidence_makes_it_graver_never_milder_and_overrules_no_person() {
         bytes: 0,
         burst_ms: 1000,
         each: false,
+        openings: false,
     };
     let limit = NewDecision {
         action: ActionKind::RateLimit,
@@ -527,6 +537,7 @@ fn parameters_that_do_not_belong_together_are_refused() {
         bytes: 0,
         burst_ms: 1000,
         each: false,
+        openings: false,
     };
     let each = Rate { each: true, ..rate };
     let limit = |rate| NewDecision {

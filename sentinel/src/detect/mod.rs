@@ -58,11 +58,11 @@ pub use voice::Voice;
 
 use crate::config::{Config, SeverityThresholds};
 use crate::features::{FeatureLosses, Limits, Vector};
-use crate::flow::Observation;
+use crate::flow::{History, Observation};
 use crate::model::Model;
 use crate::types::{
     Alert, Clock, Condition, Detector as Name, Evidence, EvidenceClass, Explanation, Family, Ktime, Learning, Mint,
-    Service, Severity,
+    Peers, Service, Severity,
 };
 use listed::Listed;
 use sentinel_common::event::FlowRecord;
@@ -169,6 +169,7 @@ struct Speaker {
     clock: Clock,
     mint: Mint,
     sensor: String,
+    history: History,
 }
 
 /// A detector that can be owned by another thread and shown in a log.
@@ -245,6 +246,7 @@ impl Detectors {
                 clock,
                 mint,
                 sensor: sensor.into(),
+                history: History::new(sources),
             },
         };
         detectors.set_clock(clock);
@@ -275,6 +277,11 @@ impl Detectors {
     pub fn with_lists(mut self, config: &Config, lists: Box<dyn Lists>) -> Self {
         self.listed = config.detect.feed.then(|| Listed::new(lists));
         self
+    }
+
+    /// Everybody who behaved well lately.
+    pub fn good_peers(&self, now: Ktime) -> Peers {
+        self.speaker.history.good(now)
     }
 
     /// Flows with a listed address so far: opened from inside, and from outside.
@@ -315,6 +322,7 @@ impl Detectors {
 
     /// Takes in an observation that no record brought: [`Detectors::record`] takes in those that one did.
     pub fn observe(&mut self, observation: &Observation) -> Vec<Alert> {
+        self.speaker.history.note(observation);
         let mut alerts = Vec::new();
         let mut spoke = false;
         for detector in &mut self.behaviour {
@@ -449,6 +457,7 @@ impl Detectors {
             + SlowDos::memory_bound(&detect.slow_dos, sources)
             + Baseline::memory_bound(sources)
             + Voice::memory_bound(sources)
+            + History::memory_bound(sources)
             + Supervised::memory_bound(&Limits::from(&config.flow))
     }
 }
@@ -476,6 +485,12 @@ impl Speaker {
         self.voice.said(voice::topic(detector, &finding), finding.at, severity);
         finding.targets.truncate(MAX_TARGETS);
         let at = self.clock.wall(finding.at);
+        let standing = finding.source.map(|ip| self.history.standing(ip, finding.at));
+        if finding.class == EvidenceClass::Behaviour
+            && let Some(ip) = finding.source
+        {
+            self.history.accused(ip, detector, finding.at);
+        }
         Some(Alert {
             id: self.mint.alert(at),
             at,
@@ -491,6 +506,7 @@ impl Speaker {
             evidence: finding.evidence,
             summary: finding.summary,
             sensor: self.sensor.clone(),
+            standing,
             former: None,
             explanation: None,
         })

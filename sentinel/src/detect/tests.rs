@@ -3,6 +3,7 @@
 mod behaviour;
 mod habits;
 mod ordinary;
+mod standing;
 
 use super::testing::{End, Wire, ms};
 use super::{MAX_TARGETS, score};

@@ -9,6 +9,7 @@
 
 mod lru;
 mod observation;
+mod peers;
 mod ring;
 mod sources;
 mod table;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use lru::Bounded;
 pub use observation::{Cause, Fate, Observation, Stealth};
+pub use peers::History;
 pub use ring::Ring;
 pub use sources::SourceWindow;
 pub use table::{FlowLosses, FlowTable};

@@ -150,6 +150,7 @@ fn what_several_detectors_say_of_one_source_is_weighed_together_and_forgotten() 
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        standing: None,
         former: None,
         explanation: None,
     };

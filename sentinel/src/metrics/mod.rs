@@ -8,7 +8,7 @@ mod collect;
 #[cfg(test)]
 mod tests;
 
-use crate::types::{Alert, Decision, Health, InvestigationState, Stats, Veto};
+use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
 use collect::{Dropped, HealthCollector, StatsCollector};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -175,6 +175,8 @@ pub struct Metrics {
     pub investigations: Family<StateLabels, Counter>,
     /// `sentinel_guard_vetoes_total`.
     pub guard_vetoes: Family<GuardLabels, Counter>,
+    /// `sentinel_guard_softened_total`: decisions that a guard or a bound made milder.
+    pub guard_softened: Family<GuardLabels, Counter>,
     /// `sentinel_actions_reverted_total`.
     pub actions_reverted: Family<CauseLabels, Counter>,
     /// `sentinel_enforcement_drift_entries`: block entries that differ from the active decisions.
@@ -228,6 +230,7 @@ impl Metrics {
             decisions: Family::default(),
             investigations: Family::default(),
             guard_vetoes: Family::default(),
+            guard_softened: Family::default(),
             actions_reverted: Family::default(),
             enforcement_drift: Gauge::default(),
             store_write_seconds: Histogram::new([1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 2.5]),
@@ -279,6 +282,11 @@ impl Metrics {
             "guard_vetoes",
             "Decisions refused by a guard",
             self.guard_vetoes.clone(),
+        );
+        r.register(
+            "guard_softened",
+            "Decisions that a guard or a bound made milder",
+            self.guard_softened.clone(),
         );
         r.register("actions_reverted", "Actions undone", self.actions_reverted.clone());
         r.register(
@@ -395,6 +403,11 @@ impl Metrics {
         self.decisions.get_or_create(&labels).inc();
         if let Some(veto) = &decision.veto {
             self.veto(veto);
+        }
+        let softened = decision.checks.iter().filter(|c| c.verdict == CheckVerdict::Softened);
+        for check in softened.filter(|_| decision.veto.is_none()) {
+            let guard = check.guard.clone();
+            self.guard_softened.get_or_create(&GuardLabels { guard }).inc();
         }
     }
 

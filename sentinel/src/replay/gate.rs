@@ -8,12 +8,13 @@ use ipnet::IpNet;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::{
     ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, AllowEntry, BlockEntry, FLAG_EACH, FLAG_EGRESS,
-    FLAG_SHADOW, Standing, verdict,
+    FLAG_OPENINGS, FLAG_SHADOW, Standing, verdict,
 };
 use sentinel_common::names::{ALLOW_CAPACITY, LIMIT_SETS, MAP_ALLOW4, MAP_BLOCK_NET4, MAP_BLOCK4, PREFIX_TRIES};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::rate::{Set, tag};
 use sentinel_common::redirect::stays;
+use sentinel_common::reflex::opens;
 use sentinel_common::verdict::Verdict;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -157,6 +158,7 @@ impl ModelGate {
             return None;
         }
         let strikes = match entry.action {
+            ACTION_LIMIT if entry.flags & FLAG_OPENINGS != 0 && !opens(packet) => false,
             ACTION_LIMIT if entry.flags & FLAG_EACH == 0 => {
                 let rate = entry.rate();
                 !rate.admit(&mut entry.packet_tat_ns, &mut entry.byte_tat_ns, bytes, now_ns)
@@ -278,6 +280,8 @@ impl Enforcer for ModelGate {
 mod tests {
     use super::*;
     use sentinel_common::entry::NEVER_NS;
+    use sentinel_common::flow::PROTO_TCP;
+    use sentinel_common::packet::{TCP_ACK, TCP_SYN};
 
     fn entry(expires_ns: u64, flags: u8, prefix_len: u8) -> BlockEntry {
         BlockEntry {
@@ -330,6 +334,28 @@ mod tests {
             let sent = (0..200).map(|n| gate.judge(&from_source(&format!("192.0.2.{}", n % 100)), 60, 1 << 40).0);
             assert_eq!(sent.filter(|verdict| *verdict == Verdict::Pass).count(), passed);
         }
+    }
+
+    #[test]
+    fn a_limit_on_what_opens_lets_connections_go_on() {
+        let mut gate = ModelGate::new(9, 9, true);
+        let limit = BlockEntry {
+            action: ACTION_LIMIT,
+            packet_ns: 1_000_000_000,
+            ..entry(NEVER_NS, FLAG_OPENINGS, 32)
+        };
+        gate.put_block("192.0.2.1/32".parse().unwrap(), &limit).unwrap();
+        let segment = |flags: u8| PacketMeta {
+            proto: PROTO_TCP,
+            tcp_flags: flags,
+            ..from_source("192.0.2.1")
+        };
+        let mut judge = |flags| gate.judge(&segment(flags), 60, 1 << 40).0;
+        assert_eq!(judge(TCP_SYN), Verdict::Pass);
+        for flags in [TCP_SYN, 0] {
+            assert_eq!(judge(flags), Verdict::DropLimit, "{flags}");
+        }
+        assert_eq!(judge(TCP_ACK), Verdict::Pass);
     }
 
     #[test]

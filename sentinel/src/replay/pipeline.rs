@@ -25,6 +25,9 @@ use std::time::Duration;
 /// Pairs of decision and flow that a `drop` event was written for; beyond it drops are only counted.
 const DROPS: usize = 100_000;
 
+/// How often the judge is told who behaved well lately.
+const PEERS: Duration = Duration::from_secs(5);
+
 /// A decision with what it met.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Outcome {
@@ -47,6 +50,7 @@ pub struct Pipeline {
     recent: Recent,
     risk_thresholds: SeverityThresholds,
     judge: Judge,
+    peers_at: Ktime,
     clock: Clock,
     idle_timeout: Duration,
     pace: Pace,
@@ -89,6 +93,7 @@ impl Pipeline {
             recent: Recent::default(),
             risk_thresholds: config.risk_thresholds,
             judge: Judge::new(&config.response, config.mode, Mint::Counted(0)),
+            peers_at: Ktime::default(),
             clock,
             idle_timeout: config.flow.idle_timeout,
             pace: Pace::default(),
@@ -256,11 +261,22 @@ impl Pipeline {
         let now = self.clock.wall(now);
         let local = self.recent.take(&alert);
         let risk = risk(&local, &[], &Weigher::new(), &self.risk_thresholds, now);
+        self.meet_peers(alert.evidence_at);
         let decision = self.judge.judge(&alert, &risk, &self.guards, now);
         self.events.push(eve::Event::alert(&alert, decision.as_ref()));
         self.alerts.push(alert);
-        if let Some(decision) = decision {
+        let mut next = decision;
+        while let Some(decision) = next {
+            next = self.judge.widen(&decision, &self.guards, now);
             self.decided(decision);
+        }
+    }
+
+    /// Tells the judge who behaved well, as often as the agent does.
+    fn meet_peers(&mut self, now: Ktime) {
+        if now.since(self.peers_at) >= PEERS || self.peers_at == Ktime::default() {
+            self.peers_at = now;
+            self.judge.set_peers(Arc::new(self.detectors.good_peers(now)));
         }
     }
 

@@ -3,7 +3,8 @@
 use crate::types::{Action, ActionKind, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime, Rate};
 use ipnet::IpNet;
 use sentinel_common::entry::{
-    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, BlockEntry, FLAG_EACH, FLAG_EGRESS, FLAG_SHADOW, NEVER_NS,
+    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, BlockEntry, FLAG_EACH, FLAG_EGRESS, FLAG_OPENINGS, FLAG_SHADOW,
+    NEVER_NS,
 };
 use std::collections::HashMap;
 
@@ -82,6 +83,7 @@ pub(crate) fn entry_of(decision: &Decision, clock: Clock) -> BlockEntry {
         (FLAG_SHADOW, decision.simulated),
         (FLAG_EGRESS, terms.egress),
         (FLAG_EACH, rate.is_some_and(|rate| rate.each)),
+        (FLAG_OPENINGS, rate.is_some_and(|rate| rate.openings)),
     ] {
         flags |= if set { flag } else { 0 };
     }

@@ -26,6 +26,7 @@ use crate::types::{
     Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Investigation, InvestigationId, KeptAnswer,
     QuotaRow, Timestamp,
 };
+use ipnet::IpNet;
 use read::Readers;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -288,6 +289,15 @@ impl Store {
     /// [`StoreError::Read`], also when one of them cannot be understood: none may be left out unnoticed.
     pub async fn active_decisions(&self) -> Result<Vec<Decision>, StoreError> {
         self.readers.with(read::active).await
+    }
+
+    /// Whose decisions by detectors ran out since `since`: target, how many, and when the last one did; those whose last
+    /// one did latest, `limit` of them at most. Limits on addresses that may be forged do not count.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn offenders(&self, since: Timestamp, limit: usize) -> Result<Vec<(IpNet, u32, Timestamp)>, StoreError> {
+        self.readers.with(move |c| read::offenders(c, since, limit)).await
     }
 
     /// Every decision that is over and whose target was on probation when last heard of, the oldest first.

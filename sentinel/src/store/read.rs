@@ -2,6 +2,8 @@
 
 use super::filter::{Clauses, PAGE_MAX, Page, Query, cursor, parse_cursor};
 use super::{StoreError, schema};
+use crate::types::Timestamp;
+use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,6 +153,35 @@ fn decisions(connection: &Connection, which: &str) -> Result<Vec<crate::types::D
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };
     all().map_err(StoreError::Read)
+}
+
+/// Whose decisions by detectors ran out; what was taken back later begins anew.
+const OFFENDERS: &str = "
+    SELECT json_extract(json, '$.target'), count(*), max(expires_at) FROM decisions AS d
+    WHERE status = 'expired' AND origin = 'detector' AND expires_at > ?1
+      AND coalesce(json_extract(json, '$.rate.openings'), 0) = 0
+      AND NOT EXISTS (
+        SELECT 1 FROM decisions AS later
+        WHERE later.low = d.low AND later.high = d.high AND later.status = 'deleted' AND later.seq > d.seq)
+    GROUP BY low, high ORDER BY max(expires_at) DESC LIMIT ?2";
+
+pub(super) fn offenders(
+    connection: &Connection,
+    since: Timestamp,
+    limit: usize,
+) -> Result<Vec<(IpNet, u32, Timestamp)>, StoreError> {
+    let all = || {
+        let mut statement = connection.prepare_cached(OFFENDERS)?;
+        let rows = statement.query_map(rusqlite::params![since.0, limit as i64], |row| {
+            let target: String = row.get(0)?;
+            Ok((target, row.get(1)?, Timestamp(row.get(2)?)))
+        })?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    let rows = all().map_err(StoreError::Read)?;
+    // One unreadable target must not take the list away.
+    let readable = |(target, times, last): (String, u32, Timestamp)| Some((target.parse().ok()?, times, last));
+    Ok(rows.into_iter().filter_map(readable).collect())
 }
 
 /// The actions of these decisions, oldest first for each.

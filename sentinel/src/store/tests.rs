@@ -32,6 +32,7 @@ fn alert(mint: &mut Mint, second: i64, source: &str) -> Arc<Alert> {
         evidence: Vec::new(),
         summary: "probed 40 ports".into(),
         sensor: "xdp".into(),
+        standing: None,
         former: None,
         explanation: None,
     })
@@ -54,6 +55,8 @@ fn decision(mint: &mut Mint, second: i64, target: &str, status: DecisionStatus) 
         severity: Some(Severity::High),
         risk: None,
         basis: None,
+        checks: Vec::new(),
+        collateral: None,
         investigation: None,
         status,
         veto: None,
@@ -126,6 +129,53 @@ async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}: not within 10 s");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn who_came_back_is_known_after_a_restart() {
+    let (_directory, path) = place();
+    let running = Running::at(&path);
+    let store = &running.store;
+    let mut mint = Mint::Counted(0);
+    let rate = |openings| {
+        Some(crate::types::Rate {
+            packets: 10,
+            bytes: 0,
+            burst_ms: 1000,
+            each: false,
+            openings,
+        })
+    };
+    let mut ran_out = |n: i64, target: &str, status, terms| {
+        let mut d = Decision::clone(&decision(&mut mint, n, target, status));
+        (d.expires_at, d.terms.rate) = (Some(Timestamp(n * 1_000)), terms);
+        Record::Decision(Arc::new(d))
+    };
+    let (over, back) = (DecisionStatus::Expired, DecisionStatus::Deleted);
+    for d in [
+        ran_out(1, "192.0.2.1/32", over, None),
+        ran_out(2, "192.0.2.1/32", over, rate(false)),
+        ran_out(3, "192.0.2.2/32", over, rate(true)),
+        ran_out(4, "192.0.2.3/32", over, None),
+        ran_out(5, "192.0.2.3/32", back, None),
+        ran_out(6, "192.0.2.3/32", over, None),
+        ran_out(7, "2001:db8::/64", over, None),
+    ] {
+        store.commit(vec![d]).await.unwrap();
+    }
+    let told: Vec<String> = store
+        .offenders(Timestamp(0), 10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(target, times, last)| format!("{target} {times} {}", last.0))
+        .collect();
+    assert_eq!(
+        told,
+        ["2001:db8::/64 1 7000", "192.0.2.3/32 1 6000", "192.0.2.1/32 2 2000"]
+    );
+    assert_eq!(store.offenders(Timestamp(6_500), 10).await.unwrap().len(), 1);
+    assert_eq!(store.offenders(Timestamp(0), 2).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -96,6 +96,22 @@ impl Detector {
             Self::Feed => "feed",
         }
     }
+
+    /// Whether its evidence can be made in the name of somebody else: it does not consist of connections, or of answers,
+    /// that only whoever receives at the address can have.
+    pub const fn forgeable(self) -> bool {
+        !matches!(
+            self,
+            Self::BruteForce
+                | Self::DistributedBruteForce
+                | Self::SlowDos
+                | Self::IcmpTunnel
+                | Self::Beacon
+                | Self::Upload
+                | Self::LateralMovement
+                | Self::Feed
+        )
+    }
 }
 
 /// What kind of attack it is.
@@ -193,6 +209,17 @@ pub struct Service {
     pub proto: u8,
 }
 
+/// How the source of an alert had behaved here until then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// It completed a TCP handshake within the last hour: it receives what is sent to its address.
+    pub proven: bool,
+    /// TCP sessions with payload both ways, none of which was part of an attack that cannot be forged.
+    pub good_sessions: u32,
+    /// How long before the alert the first of them was, ms.
+    pub good_for_ms: u64,
+}
+
 /// A judged observation about one source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
@@ -224,6 +251,9 @@ pub struct Alert {
     pub summary: String,
     /// Which sensor saw it: `xdp` or `pcap`.
     pub sensor: String,
+    /// How the source had behaved until then; `None` where nobody is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// The decision that is over and whose probation this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<DecisionId>,

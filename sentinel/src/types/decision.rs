@@ -65,6 +65,28 @@ pub struct Veto {
     pub reason: String,
 }
 
+/// What a guard or a bound had to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckVerdict {
+    /// Nothing against it.
+    Passed,
+    /// It is done more mildly than was asked for.
+    Softened,
+}
+
+/// A guard or a bound that was asked before something was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name: `matrix`, `evidence_class`, `detector_policy`, `confidence`, `return_path`, `good_history`, `protected`,
+    /// `ceiling`, `repeat`, `collateral`.
+    pub guard: String,
+    /// What it said.
+    pub verdict: CheckVerdict,
+    /// Why, for people.
+    pub reason: String,
+}
+
 /// A decision. Stored before it is carried out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -102,12 +124,26 @@ pub struct Decision {
     /// Where it is told what was found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub investigation: Option<InvestigationId>,
+    /// Guards and bounds that were asked, in that order; the one that refused is the veto.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+    /// About a prefix: peers that behaved well lately and lose service by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collateral: Option<u32>,
     /// Where it stands.
     pub status: DecisionStatus,
     /// The guard that refused, if one did.
     pub veto: Option<Veto>,
     /// When it ended, for `expired`, `deleted` and `failed`.
     pub ended_at: Option<Timestamp>,
+}
+
+impl Decision {
+    /// Whether a detector took it about an address that may be forged: it limits what opens connections, and says
+    /// nothing about whoever is at the address.
+    pub fn of_the_unproven(&self) -> bool {
+        self.origin == Origin::Detector && self.terms.rate.is_some_and(|rate| rate.openings)
+    }
 }
 
 /// An operator's wish.
@@ -123,6 +159,8 @@ pub struct NewDecision {
     pub egress: Option<bool>,
     /// For how long.
     pub duration: Duration,
+    /// About a prefix: how many peers that behaved well lately may lose service by it; as configured where not said.
+    pub collateral: Option<u32>,
     /// Why, in the operator's words.
     pub reason: String,
     /// Who asks.

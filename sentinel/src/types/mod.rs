@@ -16,6 +16,7 @@ mod intel;
 mod investigation;
 mod learning;
 mod net;
+mod peers;
 mod protected;
 mod secret;
 mod stats;
@@ -25,8 +26,10 @@ pub(crate) mod testing;
 mod time;
 
 pub use action::{Action, ActionKind, ActionStatus};
-pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity};
-pub use decision::{Basis, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto};
+pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};
+pub use decision::{
+    Basis, Check, CheckVerdict, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto,
+};
 pub use enquiry::{Checked, Enquiry, IntelReport};
 pub use event::{Event, Live};
 pub use explanation::{Explanation, Share};
@@ -41,6 +44,7 @@ pub use intel::{
 pub use investigation::{Answer, Investigation, InvestigationState, Risk, RiskPart};
 pub use learning::{DriftTold, LearnError, LearnRequest, LearnWish, Learning, LearningLevel, RealisedLevel};
 pub use net::canonical;
+pub use peers::Peers;
 pub use protected::{Hits, Protected};
 pub use secret::Secret;
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};

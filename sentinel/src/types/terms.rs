@@ -27,6 +27,9 @@ pub struct Rate {
     /// Each address under a limited prefix has the rate for itself.
     #[serde(default, skip_serializing_if = "is_false")]
     pub each: bool,
+    /// It is about packets that open something: anything but a TCP segment that acknowledges. Connections that stand go on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub openings: bool,
 }
 
 impl Rate {
@@ -79,7 +82,8 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         if self.packets > 0 {
-            parts.push(format!("{} packets/s", self.packets));
+            let what = if self.openings { "openings" } else { "packets" };
+            parts.push(format!("{} {what}/s", self.packets));
         }
         if self.bytes > 0 {
             parts.push(size(self.bytes) + "/s");
@@ -150,6 +154,7 @@ mod tests {
             bytes,
             burst_ms,
             each: false,
+            openings: false,
         }
     }
 
@@ -205,6 +210,11 @@ mod tests {
             all.to_string(),
             "100 packets/s, 1 MiB/s, burst 1500 ms, each address by itself"
         );
+        let opening = Rate {
+            openings: true,
+            ..rate(10, 0, 1000)
+        };
+        assert_eq!(opening.to_string(), "10 openings/s, burst 1 s");
         assert_eq!(rate(0, 1500, 1000).to_string(), "1500 bytes/s, burst 1 s");
     }
 }

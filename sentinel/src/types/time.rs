@@ -33,6 +33,12 @@ impl Timestamp {
         Self(self.0.saturating_add(d.as_nanos() as i64))
     }
 
+    /// This instant less `d`, saturating.
+    #[must_use]
+    pub fn before(self, d: Duration) -> Self {
+        Self(self.0.saturating_sub(d.as_nanos() as i64))
+    }
+
     /// Milliseconds since 1970, for `UUIDv7`.
     pub fn unix_millis(self) -> u64 {
         (self.0.max(0) / 1_000_000) as u64

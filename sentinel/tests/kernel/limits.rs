@@ -1,6 +1,6 @@
 //! Rate limits against the clock and across CPUs, and the kernel's verdicts against the model's.
 
-use super::frames::{Rng, SYN, TCP, UDP, frame, tcp, udp};
+use super::frames::{ACK, Rng, SYN, TCP, UDP, frame, tcp, udp};
 use super::*;
 use sentinel::kernel::BlockMaps;
 use sentinel::replay::ModelGate;
@@ -8,7 +8,7 @@ use sentinel::respond::Enforcer;
 use sentinel::time::boot_now;
 use sentinel_common::entry::{
     ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, AllowEntry, BlockEntry, FLAG_EACH, FLAG_EGRESS,
-    FLAG_SHADOW, NEVER_NS,
+    FLAG_OPENINGS, FLAG_SHADOW, NEVER_NS,
 };
 use sentinel_common::names::PROG_XDP;
 use sentinel_common::packet::parse_ethernet;
@@ -263,7 +263,17 @@ fn any_entry(rng: &mut Rng) -> BlockEntry {
         action,
         flags: pick(
             rng,
-            &[0, 0, 0, FLAG_SHADOW, FLAG_EACH, FLAG_EACH | FLAG_SHADOW, FLAG_EGRESS],
+            &[
+                0,
+                0,
+                0,
+                FLAG_SHADOW,
+                FLAG_EACH,
+                FLAG_EACH | FLAG_SHADOW,
+                FLAG_EGRESS,
+                FLAG_OPENINGS,
+                FLAG_OPENINGS | FLAG_EACH,
+            ],
         ),
         packet_ns,
         byte_ns_q8,
@@ -283,11 +293,12 @@ fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
 /// A packet from one of a few sources; large, so that a limit on bytes lets one through and no second for six seconds.
 fn any_frame(rng: &mut Rng) -> Vec<u8> {
     let payload = [0; 300];
-    let (l4, proto) = match rng.below(8) {
+    let (l4, proto) = match rng.below(9) {
         0 => ([&[8, 0, 0, 0, 0, 1, 0, 1][..], &payload].concat(), 1),
         1 => ([&[128, 0, 0, 0, 0, 1, 0, 1][..], &payload].concat(), 58),
         2 => (payload.to_vec(), 47),
         3 | 4 => (udp(1, 2, &payload), UDP),
+        5 | 6 => (tcp(1, 2, ACK, &payload), TCP),
         _ => (tcp(1, 2, SYN, &payload), TCP),
     };
     let host = rng.below(3) + 1;

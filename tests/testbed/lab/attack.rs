@@ -19,8 +19,10 @@ const FIRST_DROP: Duration = Duration::from_secs(20);
 /// What must become of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// Its source is blocked in the kernel.
+    /// Its source, which completed a handshake before, is blocked in the kernel.
     Block,
+    /// Its source proved nothing: what opens connections from it is limited in the kernel.
+    Limit,
     /// It is said aloud and nobody is blocked: the sources are forged.
     AlertOnly,
 }
@@ -88,6 +90,20 @@ pub const ATTACKS: &[Attack] = &[
         "port_scan",
         "nmap -n -Pn -sX -p1-20000 --max-rate 400 {target}",
     ),
+    Attack {
+        name: "nmap syn scan, nothing proven",
+        line: "nmap -n -Pn -sS -p1-20000 --max-rate 400 {target}",
+        v6: false,
+        detector: "port_scan",
+        expect: Expect::Limit,
+    },
+    Attack {
+        name: "icmp flood, nothing proven, ipv6",
+        line: "ping -6 -q -n -i 0.001 -c 20000 {target}",
+        v6: true,
+        detector: "packet_flood",
+        expect: Expect::Limit,
+    },
     attack(
         "nmap syn scan, ipv6",
         true,
@@ -209,13 +225,16 @@ impl Attack {
             attack: self.name.to_owned(),
             tool: self.line.split(' ').next().unwrap_or_default().to_owned(),
             attacker: match self.expect {
-                Expect::Block => attacker.address_of(self.v6).to_string(),
+                Expect::Block | Expect::Limit => attacker.address_of(self.v6).to_string(),
                 Expect::AlertOnly => "forged".to_owned(),
             },
             ..Seen::default()
         };
         let outcome = match self.expect {
-            Expect::Block => self.until_dropped(lab, attacker, &mut seen),
+            Expect::Block => self
+                .knock(lab, attacker)
+                .and_then(|()| self.until_dropped(lab, attacker, "block_ip", &mut seen)),
+            Expect::Limit => self.until_dropped(lab, attacker, "rate_limit", &mut seen),
             Expect::AlertOnly => self.until_said(lab, attacker, &mut seen),
         };
         seen.ok = outcome.is_ok();
@@ -223,7 +242,19 @@ impl Attack {
         seen
     }
 
-    fn until_dropped(&self, lab: &Lab, attacker: &Host, seen: &mut Seen) -> Result<()> {
+    /// A connection that shows that the attacker receives what is sent to its address.
+    fn knock(&self, lab: &Lab, attacker: &Host) -> Result<()> {
+        let target = lab.protected.address_of(self.v6);
+        let url = if self.v6 {
+            format!("[{target}]")
+        } else {
+            target.to_string()
+        };
+        attacker.run(&format!("curl -g -s -o /dev/null -m 5 http://{url}/file"), DETECTION)?;
+        Ok(())
+    }
+
+    fn until_dropped(&self, lab: &Lab, attacker: &Host, action: &str, seen: &mut Seen) -> Result<()> {
         let agent = &lab.agent;
         let source = attacker.address_of(self.v6);
         seen.command = self.line(lab)?;
@@ -231,7 +262,7 @@ impl Attack {
         let mut tool = Tool::start(attacker, &seen.command)?;
         let decision = wait::until("the attacker to be blocked", DETECTION, || {
             tool.keep_going()?;
-            agent.block(source)
+            agent.measure(source, action)
         });
         let decision = decision.with_context(|| format!("alerts about it: {:?}", summaries(agent, source)))?;
         seen.decision = decision;
@@ -244,7 +275,7 @@ impl Attack {
         let hit = wait::until("the kernel to drop its packets", FIRST_DROP, || {
             tool.keep_going()?;
             Ok(agent
-                .block(source)?
+                .measure(source, action)?
                 .filter(|decision| decision["hits"].as_u64().unwrap_or(0) > 0))
         })?;
         drop(tool);

@@ -355,6 +355,7 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
         bytes: 65_536,
         burst_ms: 1000,
         each: true,
+        openings: false,
     };
     assert_eq!(made.terms.rate, Some(wanted));
 

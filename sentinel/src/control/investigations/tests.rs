@@ -89,6 +89,10 @@ fn alert(n: u8, severity: Severity) -> Arc<Alert> {
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        standing: Some(crate::types::Standing {
+            proven: true,
+            ..crate::types::Standing::default()
+        }),
         former: None,
         explanation: None,
     })

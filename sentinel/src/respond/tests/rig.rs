@@ -251,6 +251,8 @@ pub(crate) fn block(target: &str) -> Decision {
         severity: Some(Severity::High),
         risk: None,
         basis: None,
+        checks: Vec::new(),
+        collateral: None,
         investigation: None,
         status: DecisionStatus::Active,
         veto: None,
@@ -274,6 +276,10 @@ pub(crate) fn alert(source: &str) -> Alert {
         evidence: Vec::new(),
         summary: "it scanned".into(),
         sensor: "test".into(),
+        standing: Some(Standing {
+            proven: true,
+            ..Standing::default()
+        }),
         former: None,
         explanation: None,
     }

@@ -19,6 +19,7 @@ fn limit() -> Decision {
         bytes: 1 << 20,
         burst_ms: 250,
         each: true,
+        openings: false,
     };
     let terms = Terms {
         rate: Some(rate),

@@ -1,0 +1,123 @@
+//! How addresses behaved here: who proved that it receives what is sent to it, and who was a good peer.
+
+use super::{Bounded, Fate, Observation};
+use crate::types::{Detector, Ktime, Peers, Standing};
+use sentinel_common::addr::Addr;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// For how long a completed handshake counts as proof.
+const PROOF: Duration = Duration::from_hours(1);
+/// For how long a good session counts.
+const GOOD: Duration = Duration::from_hours(24);
+/// For how long nothing counts as good after an accusation.
+const BAD: Duration = Duration::from_hours(1);
+
+/// What is kept of one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peer {
+    proven_at: Ktime,
+    good: u32,
+    good_since: Ktime,
+    good_at: Ktime,
+    /// Nothing it does before counts as good again.
+    bad_until: Ktime,
+}
+
+/// Who proved its address, and its sessions since. Bounded: who was heard of least recently makes room. Only a completed
+/// TCP handshake makes an entry, so that a flood of forged sources pushes nobody out.
+#[derive(Debug)]
+pub struct History {
+    peers: Bounded<Addr, Peer>,
+}
+
+impl History {
+    /// Nobody known yet; `capacity` addresses at most.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            peers: Bounded::new(capacity),
+        }
+    }
+
+    /// Takes in what became of a flow, for both its ends.
+    pub fn note(&mut self, o: &Observation) {
+        let proves = if o.from_inside {
+            o.completed || o.remote_proven
+        } else {
+            o.remote_proven
+        };
+        if !o.tcp() || !proves {
+            return;
+        }
+        let talked = o.fate_now && o.fate == Fate::Talked;
+        // Of a connection that an inside host opened, both ends have shown that they receive.
+        let far = if o.from_inside { o.target.ip } else { o.source };
+        self.proven(far, o.at, talked);
+        if o.from_inside && o.completed {
+            self.proven(o.source, o.at, talked);
+        }
+    }
+
+    fn proven(&mut self, ip: IpAddr, at: Ktime, talked: bool) {
+        let peer = self.peers.touch_or(Addr::from(ip), Peer::default);
+        peer.proven_at = peer.proven_at.max(at);
+        if !talked || at < peer.bad_until {
+            return;
+        }
+        if peer.good == 0 {
+            peer.good_since = at;
+        }
+        peer.good = peer.good.saturating_add(1);
+        peer.good_at = peer.good_at.max(at);
+    }
+
+    /// An address was accused of behaviour past a limit. What could have been done in its name takes nothing from it.
+    pub fn accused(&mut self, ip: IpAddr, by: Detector, now: Ktime) {
+        if by.forgeable() {
+            return;
+        }
+        if let Some(peer) = self.peers.peek_mut(&Addr::from(ip)) {
+            *peer = Peer {
+                proven_at: peer.proven_at,
+                bad_until: now.after(BAD),
+                ..Peer::default()
+            };
+        }
+    }
+
+    /// How an address had behaved by `now`.
+    pub fn standing(&self, ip: IpAddr, now: Ktime) -> Standing {
+        let Some(peer) = self.peers.peek(&Addr::from(ip)) else {
+            return Standing::default();
+        };
+        let good = peer.good > 0 && now.since(peer.good_at) < GOOD;
+        Standing {
+            proven: now.since(peer.proven_at) < PROOF,
+            good_sessions: if good { peer.good } else { 0 },
+            good_for_ms: if good {
+                now.since(peer.good_since).as_millis() as u64
+            } else {
+                0
+            },
+        }
+    }
+
+    /// Everybody who behaved well lately.
+    pub fn good(&self, now: Ktime) -> Peers {
+        let good = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.good > 0 && now.since(peer.good_at) < GOOD);
+        good.map(|(ip, _)| IpAddr::from(*ip)).collect()
+    }
+
+    /// Addresses known, and how many had to make room.
+    pub fn load(&self) -> (usize, u64) {
+        (self.peers.len(), self.peers.evicted())
+    }
+
+    /// Upper bound of the heap, bytes.
+    pub const fn memory_bound(capacity: usize) -> usize {
+        Bounded::<Addr, Peer>::memory_bound(capacity)
+    }
+}

@@ -1,0 +1,69 @@
+//! Those who behaved well lately, and so would lose service by a decision about the prefix they are of.
+
+use super::canonical;
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// Addresses, each once, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers(Vec<IpAddr>);
+
+impl Peers {
+    /// How many of them are of a prefix.
+    pub fn within(&self, net: IpNet) -> u32 {
+        let net = canonical(net);
+        let (first, last) = (net.network(), net.broadcast());
+        let begin = self.0.partition_point(|ip| *ip < first);
+        let end = self.0.partition_point(|ip| *ip <= last);
+        u32::try_from(end.saturating_sub(begin)).unwrap_or(u32::MAX)
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<IpAddr> for Peers {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(all: I) -> Self {
+        let mut all: Vec<IpAddr> = all.into_iter().map(|ip| ip.to_canonical()).collect();
+        all.sort_unstable();
+        all.dedup();
+        Self(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_counts_its_own_and_nobody_elses() {
+        let all = [
+            "192.0.2.1",
+            "192.0.2.255",
+            "192.0.3.0",
+            "2001:db8::1",
+            "::ffff:192.0.2.7",
+            "192.0.2.1",
+        ];
+        let peers: Peers = all.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect();
+        assert_eq!(peers.len(), 5);
+        for (net, count) in [
+            ("192.0.2.0/24", 3),
+            ("192.0.2.0/23", 4),
+            ("192.0.3.0/24", 1),
+            ("198.51.100.0/24", 0),
+            ("2001:db8::/64", 1),
+            ("::/0", 1),
+            ("0.0.0.0/0", 4),
+        ] {
+            assert_eq!(peers.within(net.parse().unwrap()), count, "{net}");
+        }
+    }
+}
