@@ -9,10 +9,10 @@ use crate::control::{
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::{Detectors, KernelLimits};
 use crate::flow::FlowTable;
-use crate::host::HostRoom;
+use crate::host::{Endpoint, HostRoom};
 use crate::intel::feeds::{FeedDeps, FeedRoom};
 use crate::intel::geo::Geo;
-use crate::intel::{Intel, IntelSource, clients};
+use crate::intel::{Intel, IntelSource, clients, endpoints};
 use crate::kernel::{Kernel, KernelError};
 use crate::metrics::Metrics;
 use crate::model::Model;
@@ -66,7 +66,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let remembered = remembered(&store).await?;
     let loose = loose(&store, &remembered).await?;
     let watched = store.watched_decisions().await?;
-    let (host, facts) = HostRoom::open().await?;
+    let asked = endpoints(&config.intel).into_iter();
+    let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
+    let (host, facts) = HostRoom::open(asked).await?;
     let links = facts.clone();
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
@@ -120,6 +122,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .name("store".into())
         .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
+    desk.expect(&remembered);
     desk.protect().await;
     desk.restore(remembered, loose, watched).await;
     kernel.attach_present(&interfaces)?;

@@ -8,11 +8,12 @@ use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Detector,
-    Health, Investigation, Peers, Protected, Selector, Timestamp,
+    Health, Investigation, Origin, Peers, Protected, Selector, Timestamp,
 };
 use ipnet::IpNet;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -58,6 +59,12 @@ pub struct DeskDeps {
 
 /// The room.
 pub struct Desk<E> {
+    /// Peers of sessions that are protected.
+    sessions: BTreeSet<IpAddr>,
+    /// Whether there are others.
+    doubted: bool,
+    /// Targets of detectors' decisions of an earlier run, until they are taken up.
+    accused: Vec<IpNet>,
     judge: Judge,
     guards: Guards,
     responder: Responder<E>,
@@ -68,6 +75,9 @@ impl<E: Enforcer> Desk<E> {
     /// Puts the parts together; nobody is protected until [`Desk::protect`] ran.
     pub fn new(judge: Judge, responder: Responder<E>, deps: DeskDeps) -> Self {
         Self {
+            sessions: BTreeSet::new(),
+            doubted: false,
+            accused: Vec::new(),
             judge,
             guards: Guards::new(Vec::new()),
             responder,
@@ -82,9 +92,22 @@ impl<E: Enforcer> Desk<E> {
         self.deps.clock.wall(time::boot_now())
     }
 
+    /// Names who was under a detector's decision when the agent last ran: see [`Desk::protect`].
+    pub fn expect(&mut self, remembered: &[(Decision, Option<Action>)]) {
+        let accused = remembered.iter().map(|(decision, _)| decision);
+        self.accused = accused.filter(|d| accuses(d)).map(|d| d.target).collect();
+    }
+
     /// Takes the current host facts to heart: guards, the kernel's allow maps, and decisions that now offend them.
+    ///
+    /// Whoever logs in while a detector's decision on it is in force is not let off by that: it may have guessed the
+    /// password. Whoever was logged in before is protected from any.
     pub async fn protect(&mut self) {
         let facts = Arc::clone(&self.deps.facts.borrow_and_update());
+        let facts = Arc::new(HostFacts {
+            sessions: self.trusted(&facts.sessions),
+            ..HostFacts::clone(&facts)
+        });
         let list = protected(&facts, &self.deps.allowlist);
         self.guards = Guards::new(list);
         if let Err(error) = self.responder.protect(self.guards.protected()) {
@@ -97,6 +120,28 @@ impl<E: Enforcer> Desk<E> {
         self.deps
             .protected
             .send_replace(Arc::new(self.guards.protected().to_vec()));
+    }
+
+    /// The sessions that protect their peers.
+    fn trusted(&mut self, sessions: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        let suspect = |ip: IpAddr| {
+            let target = IpNet::from(ip);
+            let before = self.accused.iter().any(|net| net.contains(&target));
+            before || self.judge.covering(target).any(accuses)
+        };
+        let known = &self.sessions;
+        let trusted = sessions.iter().filter(|ip| known.contains(*ip) || !suspect(**ip));
+        let trusted: BTreeSet<IpAddr> = trusted.copied().collect();
+        let doubted: Vec<&IpAddr> = sessions.difference(&trusted).collect();
+        if !doubted.is_empty() && !self.doubted {
+            tracing::warn!(
+                ?doubted,
+                "logged in while a detector's decision is in force on it: not protected by that"
+            );
+        }
+        self.doubted = !doubted.is_empty();
+        self.sessions.clone_from(&trusted);
+        trusted
     }
 
     async fn recheck(&mut self, now: Timestamp) {
@@ -137,6 +182,7 @@ impl<E: Enforcer> Desk<E> {
         self.withdraw(displaced.collect(), Cause::Superseded, now).await;
         self.expire().await;
         self.recheck(now).await;
+        self.accused.clear();
         let live = self.judge.active().cloned().collect();
         for id in self.responder.restore(live, now).await {
             self.judge.fail(id);
@@ -386,6 +432,10 @@ impl<E: Enforcer> Desk<E> {
 
     /// Once a second: what could not be removed is tried again, counters are read, the state is told.
     async fn look_around(&mut self) {
+        if self.doubted {
+            // What is in force on them may be over.
+            self.protect().await;
+        }
         self.responder.retry_removals(self.now()).await;
         self.responder.end_probations(self.now()).await;
         // The hook may have changed: an interface came back, or a program was taken off.
@@ -447,6 +497,11 @@ impl<E: Enforcer> Desk<E> {
             .health
             .send_if_modified(|health| Health::note(health, part, condition));
     }
+}
+
+/// Whether a decision says that whoever is at the address attacked.
+fn accuses(decision: &Decision) -> bool {
+    decision.origin == Origin::Detector && !decision.of_the_unproven()
 }
 
 /// What the judge needs of an investigation.

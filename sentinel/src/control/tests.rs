@@ -73,6 +73,7 @@ impl House {
                 health: health_in,
             },
         );
+        desk.expect(&remembered);
         desk.protect().await;
         desk.restore(remembered, loose, probations).await;
         desk.attached().await;
@@ -272,6 +273,38 @@ async fn at_start_nothing_is_blocked_before_all_is_allowed_nor_what_is_protected
     let of = |target| actions.iter().find(|a| a.target == net(target)).unwrap();
     assert_eq!(of("192.0.2.1/32").status, ActionStatus::Reverted);
     assert!(of("192.0.2.2/32").outcome.contains("again after a restart"));
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn who_was_logged_in_is_never_blocked_and_who_logs_in_while_blocked_is_not_let_off() {
+    let mut house = House::open(Mode::Production).await;
+    let sessions = async |house: &mut House, peers: &[&str]| {
+        let sessions = peers.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect();
+        house.facts.send_replace(Arc::new(HostFacts {
+            sessions,
+            ..HostFacts::default()
+        }));
+        house.desk.protect().await;
+    };
+    let (owner, guesser) = ("192.0.2.1", "192.0.2.2");
+    sessions(&mut house, &[owner]).await;
+    house.attack(owner).await;
+    house.attack(guesser).await;
+    assert!(house.rig.entry("192.0.2.1/32").is_none());
+    assert!(house.rig.entry("192.0.2.2/32").is_some());
+    // It guessed the password in the end.
+    sessions(&mut house, &[owner, guesser]).await;
+    assert!(house.rig.entry("192.0.2.2/32").is_some(), "still blocked");
+    let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
+    assert!(house.rig.entry("192.0.2.2/32").is_some(), "after a restart too");
+    house.attack(owner).await;
+    assert!(house.rig.entry("192.0.2.1/32").is_none());
+    // A person takes it back, and it is a session like any other.
+    house.take_back(Selector::All, true).await.unwrap();
+    house.desk.look_around().await;
+    house.attack(guesser).await;
+    assert!(house.rig.entry("192.0.2.2/32").is_none());
     house.all_agree().await;
 }
 

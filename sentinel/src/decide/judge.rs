@@ -450,6 +450,11 @@ impl Judge {
         self.ledger.iter()
     }
 
+    /// Decisions in force on a target and on the prefixes around it, the narrowest first.
+    pub fn covering(&self, target: IpNet) -> impl Iterator<Item = &Decision> {
+        self.ledger.covering(canonical(target))
+    }
+
     /// Number of decisions in force.
     pub fn len(&self) -> usize {
         self.ledger.len()

@@ -16,6 +16,10 @@ pub struct HostFacts {
     pub resolvers: BTreeSet<IpAddr>,
     /// Peers of the SSH sessions the agent was started from.
     pub operators: BTreeSet<IpAddr>,
+    /// Peers of SSH sessions that stand, or stood a moment ago.
+    pub sessions: BTreeSet<IpAddr>,
+    /// Servers that the agent itself talks to, and what for.
+    pub endpoints: BTreeMap<IpAddr, String>,
     /// Names of all interfaces, by index.
     pub links: BTreeMap<u32, String>,
     /// Interface of the default route, IPv4 first.
@@ -33,8 +37,8 @@ pub(super) fn resolvers(text: &str) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-/// What must never be touched on this host: its own addresses, its gateways and resolvers, whoever started us over
-/// SSH, and the configured allowlist. What no host may be without is [`crate::decide::Guards`]' own.
+/// What must never be touched on this host: its own addresses, its gateways and resolvers, whoever started us over SSH or
+/// is logged in, the servers we ask, and the configured allowlist. What no host may be without is [`crate::decide::Guards`]' own.
 pub fn protected(facts: &HostFacts, allowlist: &[IpNet]) -> Vec<Protected> {
     let entry = |target: IpNet, guard: &str, reason: &str| Protected {
         target,
@@ -57,12 +61,22 @@ pub fn protected(facts: &HostFacts, allowlist: &[IpNet]) -> Vec<Protected> {
         let reason = "the peer of the SSH session Sentinel was started from";
         entry(IpNet::from(*ip), "operator_session", reason)
     });
+    let sessions = facts.sessions.difference(&facts.operators).map(|ip| {
+        let reason = "the peer of an SSH session on this host";
+        entry(IpNet::from(*ip), "operator_session", reason)
+    });
+    let endpoints = facts.endpoints.iter().map(|(ip, what)| {
+        let reason = format!("this host asks it: {what}");
+        entry(IpNet::from(*ip), "endpoint", &reason)
+    });
     let listed = allowlist
         .iter()
         .map(|net| entry(net.trunc(), "allowlist", "listed in `allowlist` of the configuration"));
     own.chain(gateways)
         .chain(resolvers)
         .chain(operators)
+        .chain(sessions)
+        .chain(endpoints)
         .chain(listed)
         .collect()
 }
@@ -90,6 +104,8 @@ mod tests {
             gateways: [ip].into(),
             resolvers: [ip].into(),
             operators: [ip].into(),
+            sessions: [ip, "198.51.100.5".parse().expect("an address")].into(),
+            endpoints: [(ip, "intel source x".to_owned())].into(),
             ..HostFacts::default()
         };
         let guards: Vec<String> = protected(&facts, &["203.0.113.7/24".parse().expect("a prefix")])
@@ -98,7 +114,15 @@ mod tests {
             .collect();
         assert_eq!(
             guards,
-            ["own_address", "gateway", "resolver", "operator_session", "allowlist"]
+            [
+                "own_address",
+                "gateway",
+                "resolver",
+                "operator_session",
+                "operator_session",
+                "endpoint",
+                "allowlist"
+            ]
         );
     }
 }

@@ -1,9 +1,11 @@
 //! Keeps the facts current: reads again whenever the kernel announces a change, and every few seconds for
 //! the lists of name servers, which announce nothing.
 
+use super::endpoints::{Endpoint, Endpoints, Found, LOOK_UP};
 use super::facts::HostFacts;
 use super::netlink::{HostError, read};
 use super::operator;
+use super::sessions::Sessions;
 use crate::types::{Component, Condition, Health};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -14,9 +16,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often the resolvers are read again.
+/// How often the resolvers, and who is logged in, are read again.
 const REREAD: Duration = Duration::from_secs(5);
 /// Announcements that come within this time of each other are answered by one reading.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -27,8 +30,10 @@ pub struct HostRoom {
     announcements: BoxStream<'static, ()>,
     handle: Handle,
     facts: watch::Sender<Arc<HostFacts>>,
-    /// As of the start: a session that comes later starts nothing.
+    /// As of the start: protected as long as we run.
     operators: BTreeSet<IpAddr>,
+    sessions: Sessions,
+    endpoints: Endpoints,
 }
 
 impl HostRoom {
@@ -36,7 +41,7 @@ impl HostRoom {
     ///
     /// # Errors
     /// [`HostError`] when netlink cannot be opened or refuses.
-    pub async fn open() -> Result<(Self, watch::Receiver<Arc<HostFacts>>), HostError> {
+    pub async fn open(endpoints: Vec<Endpoint>) -> Result<(Self, watch::Receiver<Arc<HostFacts>>), HostError> {
         let (connection, handle, messages) = new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
@@ -51,6 +56,8 @@ impl HostRoom {
             handle,
             facts,
             operators: operator::peers(),
+            sessions: Sessions::default(),
+            endpoints: Endpoints::new(endpoints),
         };
         room.refresh().await?;
         Ok((room, watcher))
@@ -63,6 +70,8 @@ impl HostRoom {
         };
         let fresh = Arc::new(HostFacts {
             operators: self.operators.clone(),
+            sessions: self.sessions.look(Instant::now()),
+            endpoints: self.endpoints.addresses(),
             ..fresh
         });
         self.facts.send_if_modified(|old| {
@@ -73,6 +82,8 @@ impl HostRoom {
                     gateways = ?fresh.gateways,
                     resolvers = ?fresh.resolvers,
                     operators = ?fresh.operators,
+                    sessions = ?fresh.sessions,
+                    endpoints = fresh.endpoints.len(),
                     interface = ?fresh.default_interface,
                     "host facts read"
                 );
@@ -90,8 +101,22 @@ impl HostRoom {
     pub async fn run(mut self, health: watch::Sender<Arc<Health>>, cancel: CancellationToken) -> Result<(), HostError> {
         let mut timer = tokio::time::interval(REREAD);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A resolver that takes its time delays nothing else.
+        let mut looking: BoxFuture<'static, Found> = Box::pin(self.endpoints.look_up());
         loop {
             tokio::select! {
+                found = &mut looking => {
+                    let wait = tokio::time::sleep(LOOK_UP);
+                    let changed = self.endpoints.take(found, Instant::now());
+                    let next = self.endpoints.look_up();
+                    looking = Box::pin(async move {
+                        wait.await;
+                        next.await
+                    });
+                    if !changed {
+                        continue;
+                    }
+                }
                 () = cancel.cancelled() => return Ok(()),
                 () = &mut self.connection => return Err(HostError::Closed),
                 announced = self.announcements.next() => {

@@ -4,7 +4,6 @@ use super::*;
 use crate::types::Component;
 use nix::sched::{CloneFlags, unshare};
 use std::process::Command;
-use std::time::Instant;
 
 fn ip(arguments: &str) {
     let done = Command::new("ip")
@@ -15,7 +14,7 @@ fn ip(arguments: &str) {
 }
 
 async fn see(watcher: &mut watch::Receiver<Arc<HostFacts>>, what: &str, seen: impl Fn(&HostFacts) -> bool) {
-    let started = Instant::now();
+    let started = std::time::Instant::now();
     let within = Duration::from_secs(1);
     let found = tokio::time::timeout(within, watcher.wait_for(|facts| seen(facts))).await;
     assert!(found.is_ok_and(|f| f.is_ok()), "{what}: not within {within:?}");
@@ -36,7 +35,7 @@ fn addresses_and_routes_that_come_and_go_are_seen_within_a_second() {
             .expect("a runtime");
         runtime.block_on(async {
             ip("link set lo up");
-            let (room, mut watcher) = HostRoom::open().await.expect("netlink");
+            let (room, mut watcher) = HostRoom::open(Vec::new()).await.expect("netlink");
             let (health, board) = watch::channel(Arc::default());
             let cancel = CancellationToken::new();
             let running = tokio::spawn(room.run(health, cancel.clone()));

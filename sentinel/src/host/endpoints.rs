@@ -1,0 +1,125 @@
+//! Servers that the agent itself talks to: a block of theirs would drop their answers.
+//!
+//! Names are asked of the system's resolver, as the agent's own requests are. Who can forge its answers can have an
+//! address protected for as long as they are remembered.
+
+use futures_util::future::join_all;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often names are looked up again.
+pub(super) const LOOK_UP: Duration = Duration::from_mins(1);
+/// How long one look-up may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an address counts after it was last an answer: large services answer with others every minute.
+const REMEMBERED: Duration = Duration::from_hours(1);
+/// Addresses remembered; beyond that new ones are left out.
+const ADDRESSES: usize = 1024;
+/// Of one answer.
+const OF_ONE: usize = 32;
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// What it is for, such as `intel source abuseipdb`.
+    pub what: String,
+    /// Name or address.
+    pub host: String,
+}
+
+/// What was found of one look-up: addresses, each with what it is for.
+pub(super) type Found = Vec<(IpAddr, String)>;
+
+/// The servers' addresses as they are known.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    list: Vec<Endpoint>,
+    known: BTreeMap<IpAddr, (String, Instant)>,
+}
+
+impl Endpoints {
+    pub(super) const fn new(list: Vec<Endpoint>) -> Self {
+        Self {
+            list,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// Looks up all of them. One that is not answered keeps the addresses it had.
+    pub(super) fn look_up(&self) -> impl Future<Output = Found> + Send + use<> {
+        let list = self.list.clone();
+        async move {
+            let each = list.into_iter().map(|endpoint| async move {
+                let host = endpoint.host.trim_matches(['[', ']']);
+                let answer = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host, 0))).await;
+                let addresses = answer.ok().and_then(Result::ok).into_iter().flatten().take(OF_ONE);
+                addresses
+                    .map(|socket| (socket.ip().to_canonical(), endpoint.what.clone()))
+                    .collect::<Found>()
+            });
+            join_all(each).await.concat()
+        }
+    }
+
+    /// Takes an answer in; whether anything changed.
+    pub(super) fn take(&mut self, found: Found, now: Instant) -> bool {
+        let before: Vec<IpAddr> = self.known.keys().copied().collect();
+        self.known.retain(|_, (_, last)| now.duration_since(*last) < REMEMBERED);
+        for (ip, what) in found {
+            if self.known.len() < ADDRESSES || self.known.contains_key(&ip) {
+                self.known.insert(ip, (what, now));
+            }
+        }
+        !self.known.keys().eq(&before)
+    }
+
+    /// Addresses, each with what it is for.
+    pub(super) fn addresses(&self) -> BTreeMap<IpAddr, String> {
+        let each = self.known.iter().map(|(ip, (what, _))| (*ip, what.clone()));
+        each.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: &str) -> Endpoint {
+        Endpoint {
+            what: format!("the one at {host}"),
+            host: host.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_are_kept_for_an_hour_after_they_were_last_an_answer() {
+        let mut all = Endpoints::new(vec![
+            endpoint("192.0.2.9"),
+            endpoint("[2001:db8::9]"),
+            endpoint("no such name"),
+        ]);
+        let found = all.look_up().await;
+        assert!(all.take(found.clone(), Instant::now()));
+        let told: Vec<String> = all.addresses().keys().map(ToString::to_string).collect();
+        assert_eq!(told, ["192.0.2.9", "2001:db8::9"]);
+        assert!(!all.take(found, Instant::now()), "nothing new");
+        tokio::time::advance(REMEMBERED / 2).await;
+        assert!(
+            !all.take(Vec::new(), Instant::now()),
+            "a resolver that fails takes nothing away"
+        );
+        tokio::time::advance(REMEMBERED / 2).await;
+        assert!(all.take(Vec::new(), Instant::now()));
+        assert!(all.addresses().is_empty());
+    }
+
+    #[tokio::test]
+    async fn however_many_answers_come_there_is_an_end() {
+        let mut all = Endpoints::new(Vec::new());
+        let many = (0..5_000u32).map(|n| (IpAddr::from(n.to_be_bytes()), String::new()));
+        all.take(many.collect(), Instant::now());
+        assert_eq!(all.addresses().len(), ADDRESSES);
+    }
+}

@@ -1,0 +1,195 @@
+//! Who is logged in over SSH right now.
+//!
+//! sshd names the peer in the environment of what it starts after a log-in, and only then (`SSH_CONNECTION`, sshd(8)):
+//! peer, its port, our address, our port. Multiplexers keep that when the connection is long gone, so it counts only
+//! while such a connection is established (`/proc/net/tcp`, proc_net_tcp(5)). Who guesses passwords has the connection
+//! and not the environment. Without the right to read other users' environments (`CAP_SYS_PTRACE`, or root) only one's
+//! own sessions are seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Processes looked at in one reading.
+const PROCESSES: usize = 16_384;
+/// How long a peer counts after its session ended: whoever lost a connection comes back.
+const GRACE: Duration = Duration::from_mins(10);
+/// Peers remembered; beyond that new ones are left out.
+const PEERS: usize = 256;
+/// `TCP_ESTABLISHED` as `/proc/net/tcp` writes it.
+const ESTABLISHED: &str = "01";
+
+/// A connection: peer and our end.
+type Connection = (SocketAddr, SocketAddr);
+
+/// Peers of sessions, and when each was last seen.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    seen: BTreeMap<IpAddr, Instant>,
+}
+
+impl Sessions {
+    /// Looks who is logged in; everybody who is or was a moment ago.
+    pub(super) fn look(&mut self, now: Instant) -> BTreeSet<IpAddr> {
+        self.take(current(), now)
+    }
+
+    fn take(&mut self, current: BTreeSet<IpAddr>, now: Instant) -> BTreeSet<IpAddr> {
+        self.seen.retain(|_, last| now.duration_since(*last) < GRACE);
+        for ip in current {
+            if self.seen.len() < PEERS || self.seen.contains_key(&ip) {
+                self.seen.insert(ip, now);
+            }
+        }
+        self.seen.keys().copied().collect()
+    }
+}
+
+/// Peers of sessions whose connection stands.
+fn current() -> BTreeSet<IpAddr> {
+    let mut named = BTreeSet::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten().take(PROCESSES) {
+        let process = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
+        if process && let Ok(environment) = fs::read(entry.path().join("environ")) {
+            named.extend(connections(&environment));
+        }
+    }
+    if named.is_empty() {
+        return BTreeSet::new();
+    }
+    let mut standing = BTreeSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        standing.extend(established(&fs::read_to_string(table).unwrap_or_default()));
+    }
+    named.intersection(&standing).map(|(peer, _)| peer.ip()).collect()
+}
+
+/// The connections an environment names.
+fn connections(environment: &[u8]) -> impl Iterator<Item = Connection> {
+    environment
+        .split(|byte| *byte == 0)
+        .filter_map(|variable| std::str::from_utf8(variable).ok()?.strip_prefix("SSH_CONNECTION="))
+        .filter_map(|value| {
+            let mut words = value.split(' ');
+            let mut end = || {
+                let ip: IpAddr = words.next()?.split('%').next()?.parse().ok()?;
+                Some(SocketAddr::new(ip.to_canonical(), words.next()?.parse().ok()?))
+            };
+            Some((end()?, end()?))
+        })
+}
+
+/// Established connections of a table.
+fn established(table: &str) -> impl Iterator<Item = Connection> {
+    table.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (own, peer, state) = (words.next()?, words.next()?, words.next()?);
+        (state == ESTABLISHED).then_some((socket(peer)?, socket(own)?))
+    })
+}
+
+/// `0100007F:0016`: the address in words of the host's byte order, the port in hexadecimal.
+fn socket(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| {
+        u32::from_str_radix(address.get(at..at + 8)?, 16)
+            .ok()
+            .map(u32::to_ne_bytes)
+    };
+    let ip = match address.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut octets = [0; 16];
+            for (n, part) in octets.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&word(8 * n)?);
+            }
+            IpAddr::from(Ipv6Addr::from(octets)).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn tables_are_read_in_the_host_s_byte_order() {
+        let word = |part: &[u8]| format!("{:08X}", u32::from_ne_bytes(part.try_into().unwrap()));
+        let v4 = word(&[192, 0, 2, 7]);
+        let v6: String = "2001:db8::7"
+            .parse::<Ipv6Addr>()
+            .unwrap()
+            .octets()
+            .chunks(4)
+            .map(word)
+            .collect();
+        assert_eq!(socket(&format!("{v4}:0016")), "192.0.2.7:22".parse().ok());
+        assert_eq!(socket(&format!("{v6}:9C40")), "[2001:db8::7]:40000".parse().ok());
+        for wrong in [
+            "",
+            ":",
+            "0100007F",
+            "0100007F:x",
+            "01:0016",
+            "zz00007F:0016",
+            "é100007F:0016",
+        ] {
+            assert_eq!(socket(wrong), None, "{wrong}");
+        }
+        let table = format!("  sl  local rem st\n   0: {v4}:0016 {v4}:9C40 01 0\n   1: {v4}:0016 {v4}:9C41 06 0\n");
+        assert_eq!(established(&table).count(), 1);
+    }
+
+    #[test]
+    fn a_session_counts_while_its_connection_stands() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, peer) = listener.accept().unwrap();
+        let own = server.local_addr().unwrap();
+        let mut shell = Command::new("sleep")
+            .arg("60")
+            .env(
+                "SSH_CONNECTION",
+                format!("{} {} {} {}", peer.ip(), peer.port(), own.ip(), own.port()),
+            )
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("a process");
+        let named: IpAddr = peer.ip();
+        let until = std::time::Instant::now() + Duration::from_secs(5);
+        while !current().contains(&named) {
+            assert!(std::time::Instant::now() < until, "a session that stands is seen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop((client, server));
+        while current().contains(&named) {
+            assert!(std::time::Instant::now() < until, "one that ended is not");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lost_a_connection_counts_a_while_longer_and_there_is_an_end() {
+        let mut all = Sessions::default();
+        let ip = IpAddr::from([192, 0, 2, 7]);
+        assert!(all.take([ip].into(), Instant::now()).contains(&ip));
+        tokio::time::advance(GRACE / 2).await;
+        assert!(all.take(BTreeSet::new(), Instant::now()).contains(&ip));
+        tokio::time::advance(GRACE / 2).await;
+        assert!(all.take(BTreeSet::new(), Instant::now()).is_empty());
+        let many = (0..1_000u32).map(|n| IpAddr::from(n.to_be_bytes()));
+        assert_eq!(all.take(many.collect(), Instant::now()).len(), PEERS);
+    }
+}
