@@ -111,6 +111,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             metrics: Arc::clone(&metrics),
             clock,
             peers,
+            severity_thresholds: config.severity_thresholds,
             hits: hits_tx,
             protected: protected_tx,
             health: health_tx.clone(),

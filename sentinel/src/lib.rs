@@ -20,6 +20,7 @@ pub mod journal;
 pub mod kernel;
 pub mod metrics;
 pub mod model;
+pub mod proof;
 pub mod replay;
 pub mod respond;
 pub mod sensor;

@@ -172,6 +172,20 @@ fn what_sources_say_lengthens_lifts_is_explained_and_kept_and_no_key_is_ever_tol
         assert!(told.contains(part), "{part}\n{told}");
     }
 
+    // It can be come to again, here and from a file elsewhere.
+    let id = block["id"].as_str().expect("an id");
+    let file = house.agent.path("bundle.json").display().to_string();
+    let told = house.cli(&["verify", "decision", id, "--out", &file]);
+    for step in ["ground", "severity", "risk", "decision", "told"] {
+        assert!(told.contains(step) && !told.contains("otherwise"), "{step}: {told}");
+    }
+    house.cli(&["verify", "bundle", &file]);
+    let text = std::fs::read_to_string(&file).expect("the bundle");
+    std::fs::write(&file, text.replace("\"high\": 0.8", "\"high\": 0.99")).expect("another bundle");
+    let refused = house.agent.cli(&["verify", "bundle", &file]).expect("runs");
+    assert_eq!(refused.code, 1, "{}", refused.output);
+    assert!(refused.output.contains("otherwise"), "{}", refused.output);
+
     // Blocked by what was seen here; lifted because it is a service that many share.
     house.scan(shared);
     let lifted = house.decision(shared, "the block to be lifted", |d| d["status"] == "lifted");
@@ -335,12 +349,12 @@ fn whoever_is_on_a_list_is_told_of_in_both_directions_and_only_logged() {
         let explained = scene.agent.cli(&["intel", "check", &of.to_string()]).expect("runs");
         assert!(explained.output.contains("feed:mine"), "{}", explained.output);
     }
-    let metrics = scene.agent.metrics().expect("metrics");
     for direction in ["in", "out"] {
         let label = format!("direction=\"{direction}\"");
-        assert!(
-            metrics.sum("sentinel_feed_flows_total", &[&label]) >= 1.0,
-            "{direction}"
-        );
+        wait::until(direction, SOON, || {
+            let metrics = scene.agent.metrics()?;
+            Ok((metrics.sum("sentinel_feed_flows_total", &[&label]) >= 1.0).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}"));
     }
 }

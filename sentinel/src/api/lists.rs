@@ -4,6 +4,7 @@ use super::dto::{DecisionDto, PageDto, ProtectedDto};
 use super::error::Problem;
 use super::query::{Params, word};
 use super::{Shared, now};
+use crate::proof::Bundle;
 use crate::store::{
     ActionFilter, AlertFilter, AuditEntry, AuditFilter, AuditVerdict, DecisionFilter, InvestigationFilter,
 };
@@ -87,6 +88,15 @@ pub(super) async fn decision(State(api): State<Shared>, Path(text): Path<String>
     let decision = found(api.store.decision(id).await?, "decision")?;
     let hits = counted(&api, std::slice::from_ref(&decision)).await?.remove(&id);
     Ok(Json(DecisionDto::new(decision, hits.unwrap_or_default())))
+}
+
+/// What a decision followed from: a bundle that `sentinel verify` comes to again.
+pub(super) async fn proof(State(api): State<Shared>, Path(text): Path<String>) -> Answer<serde_json::Value> {
+    let id: DecisionId = id(&text, "decision")?;
+    found(api.store.decision(id).await?, "decision")?;
+    let row = found(api.store.proof(id).await?, "proof of that decision")?;
+    let bundle = Bundle::of(&row).map_err(|error| Problem::internal(&error))?;
+    Ok(Json(bundle))
 }
 
 /// Live counters where the kernel has an entry, the last ones of the stored action where it no longer has.

@@ -26,6 +26,7 @@ mod run;
 mod source;
 mod stored;
 mod table;
+mod verify;
 
 use crate::config::{self, Config};
 use crate::time::wall_now as now;
@@ -142,6 +143,9 @@ enum Command {
     /// Why: the evidence behind an alert
     #[command(subcommand)]
     Explain(explain::Command),
+    /// Comes to a decision again from what it followed from
+    #[command(subcommand)]
+    Verify(verify::Command),
     /// Stops the agent and removes what it left in the kernel
     Detach(detach::Args),
     /// Prints a completion script
@@ -196,6 +200,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Learn(command) => learn::run(global, *command),
         Command::Intel(command) => intel::run(global, *command),
         Command::Explain(command) => explain::run(global, command),
+        Command::Verify(command) => verify::run(global, command),
         Command::Detach(args) => detach::run(global, args),
         Command::Completions(args) => {
             generate::completions(&mut Cli::command(), args);

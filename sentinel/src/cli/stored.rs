@@ -2,6 +2,7 @@
 
 use super::exit::Failure;
 use super::pages;
+use crate::proof::Bundle;
 use crate::store::{ActionFilter, AlertFilter, DecisionFilter, InvestigationFilter, Page, Store, StoreError, Window};
 use crate::types::{AlertId, DecisionId, InvestigationId};
 use anyhow::{Context, anyhow};
@@ -107,6 +108,12 @@ impl Stored {
             .trim_start_matches('/')
             .split_once('/')
             .context("a list and a name")?;
+        if let Some(id) = id.strip_suffix("/proof") {
+            let id = DecisionId(id.parse().context("a name is a UUID")?);
+            let row = self.runtime.block_on(self.store.proof(id))?;
+            let row = row.with_context(|| format!("there is no proof of decision {id}"))?;
+            return Ok(Bundle::of(&row)?);
+        }
         let id = id.parse().context("a name is a UUID")?;
         let found = match list {
             "alerts" => item(self.runtime.block_on(self.store.alert(AlertId(id)))?)?,

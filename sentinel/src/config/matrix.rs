@@ -1,9 +1,10 @@
 //! From severity and risk to what is done.
 
 use crate::types::{ActionKind, Severity};
+use serde::{Deserialize, Serialize};
 
 /// `decision_matrix:`, severity to risk to what is done: rows and columns from low to high.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Matrix(pub [[Reaction; 3]; 3]);
 
 impl Matrix {
@@ -30,7 +31,8 @@ impl Default for Matrix {
 }
 
 /// What a cell of the matrix may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reaction {
     /// A line in the log.
     LogOnly,

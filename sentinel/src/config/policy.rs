@@ -4,10 +4,11 @@ use super::keys::{DAY, Key, key, millis, secs};
 use super::matrix::Reaction;
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, Detector, PACKETS_MAX, Rate};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Of `response:`, what bounds the judge.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyConfig {
     /// `response.confidence`: how sure the risk must be for more than a rate limit, 0 to 1.
     pub confidence: f64,
@@ -24,7 +25,7 @@ pub struct PolicyConfig {
 }
 
 /// `response.unproven:`, what is done about an address that may be forged.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnprovenConfig {
     /// What is let through of what opens connections.
     pub rate: Rate,
@@ -37,7 +38,7 @@ pub struct UnprovenConfig {
 }
 
 /// `response.repeat:`, longer for those who come back.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RepeatConfig {
     /// Each time lasts so many times as long as the one before.
     pub factor: f64,
@@ -46,7 +47,7 @@ pub struct RepeatConfig {
 }
 
 /// `response.widen:`, from addresses to the prefix they are of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WidenConfig {
     /// Addresses of an IPv4 /24 under decisions that make the /24 one; 0 for never.
     pub v4_sources: u32,
@@ -59,7 +60,7 @@ pub struct WidenConfig {
 }
 
 /// `response.ceiling:`, what detectors may do in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CeilingConfig {
     /// Decisions that begin within a minute.
     pub per_minute: u32,
@@ -68,7 +69,7 @@ pub struct CeilingConfig {
 }
 
 /// What one detector's word suffices for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectorPolicy {
     /// The gravest that is done.
     pub most: Reaction,
@@ -114,7 +115,7 @@ impl Default for PolicyConfig {
 macro_rules! detectors {
     ($($variant:ident $name:ident: $most:ident;)*) => {
         /// `response.detectors:`, a policy per detector.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub struct DetectorsPolicy {
             $(
                 #[doc = concat!("`response.detectors.", stringify!($name), "`.")]

@@ -9,12 +9,14 @@ use super::matrix::Matrix;
 use super::policy::PolicyConfig;
 use crate::types::Rate;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Whether decisions are carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Everything is decided and counted, nothing is dropped.
     Simulation,
@@ -178,7 +180,7 @@ pub struct FlowConfig {
 }
 
 /// `severity_thresholds:`. Lowest score of each severity, 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeverityThresholds {
     /// `high`.
     pub high: f64,
@@ -321,7 +323,7 @@ pub struct ModelConfig {
 }
 
 /// `response:`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResponseConfig {
     /// `decision_matrix`: what an alert leads to.
     pub matrix: Matrix,
@@ -352,7 +354,7 @@ pub struct ResponseConfig {
 }
 
 /// `response.honeypot:`, where redirected sources end up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoneypotConfig {
     /// For IPv4.
     pub v4: Option<Decoy<Ipv4Addr>>,
@@ -371,7 +373,7 @@ impl HoneypotConfig {
 }
 
 /// One decoy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decoy<A> {
     /// Its address; `None` keeps the one the packet was sent to.
     pub address: Option<A>,

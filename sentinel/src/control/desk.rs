@@ -1,14 +1,17 @@
 //! Alerts and commands in, deeds out: the judge and the responder, driven by one task.
 
 use super::Case;
-use crate::decide::{Found, Guards, Judge, Revision};
+use crate::config::SeverityThresholds;
+use crate::decide::{Before, Found, Guards, Judge, Judged, Revision};
 use crate::host::{HostFacts, protected};
+use crate::investigate::Weighed;
 use crate::metrics::Metrics;
+use crate::proof::{self, Proof};
 use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Detector,
-    Health, Investigation, Origin, Peers, Protected, Selector, Timestamp,
+    Health, Investigation, Origin, Peers, ProofRow, Protected, Selector, Timestamp,
 };
 use ipnet::IpNet;
 use std::borrow::Cow;
@@ -49,6 +52,8 @@ pub struct DeskDeps {
     pub clock: Clock,
     /// Who behaved well lately.
     pub peers: watch::Receiver<Arc<Peers>>,
+    /// From which score on an alert is how severe.
+    pub severity_thresholds: SeverityThresholds,
     /// Published hit counters.
     pub hits: watch::Sender<Arc<HitTable>>,
     /// Published protected list.
@@ -67,6 +72,8 @@ pub struct Desk<E> {
     accused: Vec<IpNet>,
     judge: Judge,
     guards: Guards,
+    /// What decisions stand on, as text, with its digest.
+    ground: Option<(Arc<str>, [u8; 32])>,
     responder: Responder<E>,
     deps: DeskDeps,
 }
@@ -80,6 +87,7 @@ impl<E: Enforcer> Desk<E> {
             accused: Vec::new(),
             judge,
             guards: Guards::new(Vec::new()),
+            ground: None,
             responder,
             deps,
         }
@@ -110,6 +118,9 @@ impl<E: Enforcer> Desk<E> {
         });
         let list = protected(&facts, &self.deps.allowlist);
         self.guards = Guards::new(list);
+        self.ground = proof::written(&self.judge.ground(&self.guards))
+            .ok()
+            .map(|(text, digest)| (text.into(), digest));
         if let Err(error) = self.responder.protect(self.guards.protected()) {
             tracing::error!(%error, "the kernel's allow map is not complete");
         }
@@ -248,10 +259,19 @@ impl<E: Enforcer> Desk<E> {
         let mut orders = Vec::with_capacity(2 * cases.len());
         for case in cases {
             orders.extend(case.investigation.clone().map(Order::Learn));
+            let before = self.judge.before(&self.dated(&case.alert), now);
             if case.revised {
-                orders.extend(self.revision(&case, now));
+                let revision = self.revision(&case, now);
+                orders.extend(
+                    revision
+                        .as_ref()
+                        .and_then(|order| self.prove(&case, before, order, now)),
+                );
+                orders.extend(revision);
             } else {
-                orders.push(self.first_word(case, now));
+                let order = self.first_word(&case, now);
+                orders.extend(self.prove(&case, before, &order, now));
+                orders.push(order);
             }
             self.widen(&mut orders, now);
         }
@@ -273,16 +293,51 @@ impl<E: Enforcer> Desk<E> {
     }
 
     /// What an alert leads to at once.
-    fn first_word(&mut self, case: Case, now: Timestamp) -> Order {
-        let Some(decision) = self.judgement(&case, now) else {
-            return Order::Note(case.alert);
+    fn first_word(&mut self, case: &Case, now: Timestamp) -> Order {
+        let Some(decision) = self.judgement(case, now) else {
+            return Order::Note(Arc::clone(&case.alert));
         };
         Order::Apply {
             decision,
             evidence_at: Some(case.alert.evidence_at),
-            alert: Some(case.alert),
+            alert: Some(Arc::clone(&case.alert)),
             reply: None,
         }
+    }
+
+    /// What a decision followed from. Lines in the log need no proof, and what led to a return on probation is the end of
+    /// an earlier decision.
+    fn prove(&self, case: &Case, before: Before, order: &Order, now: Timestamp) -> Option<Order> {
+        let outcome = match order {
+            Order::Apply { decision, .. } => decision,
+            Order::Withdraw { decisions, .. } => decisions.first()?,
+            _ => return None,
+        };
+        if outcome.status == DecisionStatus::Logged || case.alert.detector == Detector::Probation {
+            return None;
+        }
+        let weighed = Weighed::clone(case.weighed.as_ref()?);
+        let (ground, sha256) = self.ground.clone()?;
+        let proof = Proof {
+            version: proof::VERSION,
+            severity_thresholds: self.deps.severity_thresholds,
+            judged: Judged {
+                at: now,
+                alert: self.dated(&case.alert).into_owned(),
+                risk: weighed.risk.clone(),
+                revised: case.revised,
+                before,
+                outcome: outcome.clone(),
+            },
+            weighed,
+        };
+        Some(Order::Prove(Box::new(ProofRow {
+            decision: outcome.id,
+            at: now,
+            sha256,
+            ground,
+            proof: serde_json::to_string(&proof).ok()?,
+        })))
     }
 
     /// What is changed now that more is known.

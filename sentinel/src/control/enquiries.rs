@@ -1,8 +1,9 @@
 //! What a person wants to know of the world outside: how the sources stand, and what they know of an address.
 
-use super::investigations::{take, weigh};
+use super::investigations::take;
 use super::{Sources, World};
 use crate::config::SeverityThresholds;
+use crate::investigate::Weighed;
 use crate::time;
 use crate::types::{Checked, Enquiry, Protected, Severity};
 use futures_util::StreamExt;
@@ -92,7 +93,7 @@ impl Enquiries {
         Checked {
             ip,
             special: special.map(str::to_owned),
-            risk: weigh(&[], &answers, &self.world.weigher(), &self.thresholds, time::wall_now()),
+            risk: Weighed::new(&[], &answers, &self.world.weigher(), &self.thresholds, time::wall_now()).risk,
             answers,
             country,
             network,

@@ -5,11 +5,9 @@
 //! then with every answer that comes late.
 
 use crate::config::{IntelConfig, SeverityThresholds};
-use crate::investigate::{Local, Recent, Weigher, risk};
+use crate::investigate::{Local, Recent, Weighed, Weigher};
 use crate::metrics::Metrics;
-use crate::types::{
-    Alert, Answer, Indicator, Investigation, InvestigationId, InvestigationState, Mint, Risk, Severity, Timestamp,
-};
+use crate::types::{Alert, Answer, Investigation, InvestigationId, InvestigationState, Mint, Severity, Timestamp};
 use futures_util::stream::{AbortHandle, Abortable, BoxStream, SelectAll};
 use futures_util::{StreamExt, stream};
 use std::collections::BTreeMap;
@@ -44,6 +42,8 @@ pub struct Case {
     pub alert: Arc<Alert>,
     /// What is known; `None` where the alert names nobody.
     pub investigation: Option<Arc<Investigation>>,
+    /// What its risk came from.
+    pub weighed: Option<Arc<Weighed>>,
     /// Whether a case about the same alert went before.
     pub revised: bool,
 }
@@ -139,12 +139,14 @@ impl<S: Sources> Investigations<S> {
             return vec![Case {
                 alert,
                 investigation: None,
+                weighed: None,
                 revised: false,
             }];
         };
         let now = (self.now)();
         let known = self.sources.known(ip);
         let (country, network) = self.sources.place(ip);
+        let weighed = Arc::new(self.weigh(&local, &known, now));
         let mut investigation = Investigation {
             id: self.mint.investigation(now),
             alert: alert.id,
@@ -153,7 +155,7 @@ impl<S: Sources> Investigations<S> {
             updated_at: now,
             state: InvestigationState::Complete,
             severity: alert.severity,
-            risk: self.weigh(&local, &known, now),
+            risk: weighed.risk.clone(),
             answers: known,
             revisions: 0,
             country,
@@ -180,6 +182,7 @@ impl<S: Sources> Investigations<S> {
         cases.push(Case {
             alert,
             investigation: Some(Arc::new(investigation)),
+            weighed: Some(weighed),
             revised: false,
         });
         cases
@@ -252,15 +255,16 @@ impl<S: Sources> Investigations<S> {
     fn revise(&mut self, id: InvestigationId) -> Option<Case> {
         let open = self.open.get(&id)?;
         let now = (self.now)();
-        let risk = self.weigh(&open.local, &open.investigation.answers, now);
+        let weighed = Arc::new(self.weigh(&open.local, &open.investigation.answers, now));
         let open = self.open.get_mut(&id)?;
         open.news = false;
-        open.investigation.risk = risk;
+        open.investigation.risk = weighed.risk.clone();
         open.investigation.revisions += 1;
         open.investigation.updated_at = now;
         Some(Case {
             alert: Arc::clone(&open.alert),
             investigation: Some(Arc::new(open.investigation.clone())),
+            weighed: Some(weighed),
             revised: true,
         })
     }
@@ -276,21 +280,9 @@ impl<S: Sources> Investigations<S> {
         case
     }
 
-    fn weigh(&self, local: &[Local], answers: &[Answer], now: Timestamp) -> Risk {
-        weigh(local, answers, &self.weigher, &self.thresholds, now)
+    fn weigh(&self, local: &[Local], answers: &[Answer], now: Timestamp) -> Weighed {
+        Weighed::new(local, answers, &self.weigher, &self.thresholds, now)
     }
-}
-
-/// What was seen here and what was answered, added up.
-pub(super) fn weigh(
-    local: &[Local],
-    answers: &[Answer],
-    weigher: &Weigher,
-    thresholds: &SeverityThresholds,
-    now: Timestamp,
-) -> Risk {
-    let indicators: Vec<&Indicator> = answers.iter().filter_map(|a| a.indicator.as_ref()).collect();
-    risk(local, &indicators, weigher, thresholds, now)
 }
 
 /// Takes an answer in; what memory said stands until the same source says something newer. Whether anything changed.

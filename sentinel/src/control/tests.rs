@@ -3,6 +3,8 @@
 use super::*;
 use crate::bus::Bus;
 use crate::config::{Config, Mode};
+use crate::investigate::{Local, Weigher};
+use crate::proof::Bundle;
 use crate::respond::Deps;
 use crate::respond::tests::rig::{Rig, alert, net};
 use crate::store::{ActionFilter, Store};
@@ -17,6 +19,7 @@ fn case(alert: Arc<Alert>) -> Case {
     Case {
         investigation: alert.source.map(|_| Arc::new(investigation(&alert, Severity::High, 0))),
         alert,
+        weighed: None,
         revised: false,
     }
 }
@@ -68,6 +71,7 @@ impl House {
                 metrics,
                 clock,
                 peers: watch::channel(Arc::default()).1,
+                severity_thresholds: Config::default().severity_thresholds,
                 hits: watch::channel(Arc::default()).0,
                 protected: watch::channel(Arc::default()).0,
                 health: health_in,
@@ -277,6 +281,37 @@ async fn at_start_nothing_is_blocked_before_all_is_allowed_nor_what_is_protected
 }
 
 #[tokio::test]
+async fn what_a_decision_followed_from_is_kept_with_it() {
+    let mut house = House::open(Mode::Production).await;
+    let now = house.desk.now();
+    let seen = Alert {
+        at: now,
+        evidence_at: time::boot_now(),
+        score: 0.9,
+        severity: Severity::High,
+        ..alert("192.0.2.1")
+    };
+    let thresholds = Config::default().risk_thresholds;
+    let weighed = Weighed::new(&[Local::of(&seen)], &[], &Weigher::new(), &thresholds, now);
+    let mut investigation = investigation(&seen, Severity::High, 0);
+    investigation.risk = weighed.risk.clone();
+    let case = Case {
+        alert: Arc::new(seen),
+        investigation: Some(Arc::new(investigation)),
+        weighed: Some(Arc::new(weighed)),
+        revised: false,
+    };
+    house.desk.cases(vec![case]).await;
+    let decision = house.store.active_decisions().await.unwrap().remove(0);
+    let row = house.store.proof(decision.id).await.unwrap().expect("a proof");
+    let text = Bundle::of(&row).unwrap().to_string();
+    let steps = Bundle::read(&text).unwrap().verify(Some(&decision), None);
+    assert!(steps.iter().all(|step| step.ok), "{steps:?}");
+    let wish = house.add("192.0.2.9/32", 60).await.unwrap();
+    assert_eq!(house.store.proof(wish.id).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn who_was_logged_in_is_never_blocked_and_who_logs_in_while_blocked_is_not_let_off() {
     let mut house = House::open(Mode::Production).await;
     let sessions = async |house: &mut House, peers: &[&str]| {
@@ -373,6 +408,7 @@ async fn what_is_learnt_later_is_carried_out_read_back_and_told() {
     let learnt = |level, corroborated_by| Case {
         alert: Arc::clone(&seen),
         investigation: Some(Arc::new(investigation(&seen, level, corroborated_by))),
+        weighed: None,
         revised: true,
     };
     house.desk.cases(vec![case(Arc::clone(&seen))]).await;
@@ -408,6 +444,7 @@ async fn what_is_learnt_later_is_carried_out_read_back_and_told() {
     let lifted = Case {
         investigation: Some(Arc::new(investigation(&scan, Severity::Low, 0))),
         alert: scan,
+        weighed: None,
         revised: true,
     };
     let told = lifted.investigation.as_ref().map(|found| found.id);
@@ -439,6 +476,7 @@ async fn a_first_word_and_its_revision_in_one_batch_are_one_action() {
     let better = Case {
         investigation: Some(Arc::new(investigation(&seen, Severity::High, 2))),
         alert: Arc::clone(&seen),
+        weighed: None,
         revised: true,
     };
     house.desk.cases(vec![case(seen), better]).await;

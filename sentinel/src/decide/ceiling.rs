@@ -40,6 +40,18 @@ impl Ceiling {
         Ok(())
     }
 
+    /// How many began within the last minute.
+    pub(super) fn begun(&self, now: Timestamp) -> usize {
+        self.begun.iter().filter(|begun| begun.after(MINUTE) > now).count()
+    }
+
+    /// As if so many had just begun.
+    pub(super) fn with(begun: usize, now: Timestamp) -> Self {
+        Self {
+            begun: std::iter::repeat_n(now, begun).collect(),
+        }
+    }
+
     /// One began.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.begun.push_back(now);

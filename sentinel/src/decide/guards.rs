@@ -24,6 +24,11 @@ impl Guards {
         Self { protected: all }
     }
 
+    /// Guards for exactly these: those of another judge.
+    pub(super) const fn given(protected: Vec<Protected>) -> Self {
+        Self { protected }
+    }
+
     /// Everything protected, the built-in first.
     pub fn protected(&self) -> &[Protected] {
         &self.protected

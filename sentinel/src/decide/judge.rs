@@ -66,7 +66,9 @@ pub struct Judge {
     /// What each of the alerts behind a decision asks for by itself: it is as grave as the gravest of them.
     pub(super) support: BTreeMap<DecisionId, Vec<(AlertId, ActionKind)>>,
     pub(super) offenders: Offenders,
-    ceiling: Ceiling,
+    pub(super) ceiling: Ceiling,
+    /// Decisions of detectors that are in force and not on these books.
+    pub(super) elsewhere: usize,
     /// Who behaved well lately.
     pub(super) peers: Arc<Peers>,
     /// Prefixes that were refused, and when.
@@ -113,6 +115,7 @@ impl Judge {
             support: BTreeMap::new(),
             offenders: Offenders::default(),
             ceiling: Ceiling::default(),
+            elsewhere: 0,
             peers: Arc::default(),
             refused: VecDeque::new(),
         }
@@ -128,8 +131,8 @@ impl Judge {
 
     /// Whether a detector may begin one more decision.
     pub(super) fn may_begin(&mut self, now: Timestamp) -> Result<(), Veto> {
-        self.ceiling
-            .allows(self.config.policy.ceiling, self.ledger.detectors(), now)
+        let active = self.ledger.detectors() + self.elsewhere;
+        self.ceiling.allows(self.config.policy.ceiling, active, now)
     }
 
     /// What an alert leads to, given the risk of its source.
@@ -259,7 +262,7 @@ impl Judge {
     }
 
     /// Remembers that an alert led to a deed, or was content with one.
-    fn acted_on(&mut self, alert: AlertId) {
+    pub(super) fn acted_on(&mut self, alert: AlertId) {
         if self.acted.insert(alert) {
             self.acted_order.push_back(alert);
         }
@@ -505,7 +508,7 @@ impl Judge {
     }
 
     /// The latest release that concerns a target: its own, or that of a prefix around it.
-    fn released(&self, target: IpNet) -> Option<Timestamp> {
+    pub(super) fn released(&self, target: IpNet) -> Option<Timestamp> {
         supernets(target).filter_map(|net| self.holds.get(&net).copied()).max()
     }
 

@@ -10,6 +10,7 @@
 mod ceiling;
 mod guards;
 mod judge;
+mod judged;
 mod ledger;
 mod measure;
 mod offenders;
@@ -19,5 +20,6 @@ mod widen;
 
 pub use guards::Guards;
 pub use judge::{HOLD, Judge};
+pub use judged::{Before, Ground, Judged};
 pub use offenders::OFFENDERS;
 pub use revise::{Found, Revision};

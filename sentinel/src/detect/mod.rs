@@ -151,6 +151,21 @@ pub fn severity(score: f64, thresholds: &SeverityThresholds) -> Option<Severity>
     }
 }
 
+/// The severity of an alert by its score, its detector and the class of its evidence; `None` where it is worth none.
+pub fn severity_of(alert: &Alert, thresholds: &SeverityThresholds) -> Option<Severity> {
+    graded(alert.detector, alert.class, alert.score, thresholds)
+}
+
+fn graded(detector: Name, class: EvidenceClass, score: f64, thresholds: &SeverityThresholds) -> Option<Severity> {
+    // A return is told however it is weighed: what the kernel put in force again is renewed on that word.
+    let least = (detector == Name::Probation).then_some(Severity::Low);
+    let severity = severity(score, thresholds).or(least)?;
+    Some(match class {
+        EvidenceClass::Statistical => severity.min(Severity::Medium),
+        EvidenceClass::Behaviour => severity,
+    })
+}
+
 /// All detectors that are switched on.
 #[derive(Debug)]
 pub struct Detectors {
@@ -476,12 +491,7 @@ impl Speaker {
     /// Makes an alert of a finding, if its severity is worth one.
     fn utter(&mut self, detector: Name, mut finding: Finding) -> Option<Alert> {
         let score = score(finding.ratio);
-        // A return is told however it is weighed: what the kernel put in force again is renewed on that word.
-        let least = (detector == Name::Probation).then_some(Severity::Low);
-        let mut severity = severity(score, &self.voice.thresholds()).or(least)?;
-        if finding.class == EvidenceClass::Statistical {
-            severity = severity.min(Severity::Medium);
-        }
+        let severity = graded(detector, finding.class, score, &self.voice.thresholds())?;
         self.voice.said(voice::topic(detector, &finding), finding.at, severity);
         finding.targets.truncate(MAX_TARGETS);
         let at = self.clock.wall(finding.at);

@@ -459,6 +459,7 @@ fn explanation(model: &Model, scorer: &Scorer, record: &FeatureRecord, probabili
         probability,
         base: taken.base,
         shares,
+        vector: record.vector.0.to_vec(),
         summary: taken.summary,
         method: if exact { "shapley" } else { "path" }.to_owned(),
         counterfactual: if exact {

@@ -23,11 +23,12 @@
 use super::Local;
 use crate::config::SeverityThresholds;
 use crate::types::{Detector, EvidenceClass, Indicator, IntelVerdict, Risk, RiskPart, Severity, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How much a source's word counts, and which well it draws from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Weigh {
     /// 0 to 1.
     pub weight: f64,

@@ -2,6 +2,7 @@
 
 use crate::flow::Bounded;
 use crate::types::{Alert, Detector, EvidenceClass, Ktime};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ const SOURCES: usize = 16_384;
 const MEMORY: Duration = Duration::from_mins(10);
 
 /// One detector's word about one source.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Local {
     /// Who.
     pub detector: Detector,

@@ -9,6 +9,8 @@ mod fusion;
 mod local;
 #[cfg(test)]
 mod tests;
+mod weighed;
 
 pub use fusion::{Weigh, Weigher, risk};
 pub use local::{Local, Recent};
+pub use weighed::Weighed;

@@ -1,6 +1,6 @@
 //! What the responder is told to do.
 
-use crate::types::{Alert, CommandError, Decision, Investigation, Ktime};
+use crate::types::{Alert, CommandError, Decision, Investigation, Ktime, ProofRow};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -43,6 +43,8 @@ pub enum Order {
     Note(Arc<Alert>),
     /// Remember what was found out.
     Learn(Arc<Investigation>),
+    /// Remember what the next decision followed from.
+    Prove(Box<ProofRow>),
     /// Carry out a decision; also the way a vetoed or log-only decision is remembered.
     Apply {
         /// The decision.

@@ -94,6 +94,7 @@ impl<E: Enforcer> Responder<E> {
         for (order, intent) in orders.into_iter().zip(intents) {
             match order {
                 Order::Note(alert) => tidings.tell_alert(alert, &refused),
+                Order::Prove(_) => {}
                 Order::Learn(investigation) => tidings.events.push(Event::Investigation(investigation)),
                 Order::Apply {
                     decision,
@@ -131,6 +132,10 @@ impl<E: Enforcer> Responder<E> {
                 Order::Note(alert) => {
                     self.metrics.alert(alert);
                     before.alert(alert);
+                    None
+                }
+                Order::Prove(row) => {
+                    before.records.push(Record::Proof(row.clone()));
                     None
                 }
                 Order::Learn(investigation) => {

@@ -1,6 +1,6 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Counters, Record, audit::Head, intel};
+use super::{Counters, Record, audit::Head, intel, proof};
 use crate::types::{Action, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
@@ -21,6 +21,7 @@ pub(super) fn insert(
         Record::IntelAnswer(kept) => intel::keep_answer(connection, kept),
         Record::IntelQuota(row) => intel::keep_quota(connection, row),
         Record::IntelTrim { now, rows } => intel::trim(connection, counters, *now, *rows),
+        Record::Proof(row) => proof::keep(connection, row),
         Record::Audit {
             at,
             actor,

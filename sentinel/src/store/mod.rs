@@ -11,6 +11,7 @@ mod error;
 mod filter;
 mod insert;
 mod intel;
+mod proof;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -24,7 +25,7 @@ pub use writer::Writer;
 
 use crate::types::{
     Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Investigation, InvestigationId, KeptAnswer,
-    QuotaRow, Timestamp,
+    ProofRow, QuotaRow, Timestamp,
 };
 use ipnet::IpNet;
 use read::Readers;
@@ -65,6 +66,8 @@ pub enum Record {
         /// Answers that may stay.
         rows: u64,
     },
+    /// What a decision followed from, in place of an earlier one of the same decision.
+    Proof(Box<ProofRow>),
     /// Appended to the hash chain by the writer.
     Audit {
         /// When.
@@ -306,6 +309,14 @@ impl Store {
     /// As [`Store::active_decisions`].
     pub async fn watched_decisions(&self) -> Result<Vec<Decision>, StoreError> {
         self.readers.with(read::watched).await
+    }
+
+    /// What a decision followed from, where that was kept.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn proof(&self, id: DecisionId) -> Result<Option<ProofRow>, StoreError> {
+        self.readers.with(move |c| proof::find(c, id)).await
     }
 
     /// A page of actions.

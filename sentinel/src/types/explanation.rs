@@ -20,6 +20,9 @@ pub struct Explanation {
     pub method: String,
     /// What each feature adds, and the second opinion, the largest first.
     pub shares: Vec<Share>,
+    /// The flow's vector whole, in the order of the features' schema.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vector: Vec<f64>,
     /// One sentence: score, threshold, family.
     pub summary: String,
     /// The smallest change found that would have given a softer verdict, in a sentence.

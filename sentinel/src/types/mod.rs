@@ -17,6 +17,7 @@ mod investigation;
 mod learning;
 mod net;
 mod peers;
+mod proof;
 mod protected;
 mod secret;
 mod stats;
@@ -45,6 +46,7 @@ pub use investigation::{Answer, Investigation, InvestigationState, Risk, RiskPar
 pub use learning::{DriftTold, LearnError, LearnRequest, LearnWish, Learning, LearningLevel, RealisedLevel};
 pub use net::canonical;
 pub use peers::Peers;
+pub use proof::ProofRow;
 pub use protected::{Hits, Protected};
 pub use secret::Secret;
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};

@@ -32,6 +32,18 @@ pub(super) const ROOMS: &[Room] = &[
     room("investigate", &["config", "flow", "types"]),
     room("journal", &["detect", "features", "files", "model", "types"]),
     room("decide", &["config", "types"]),
+    room(
+        "proof",
+        &[
+            "config",
+            "decide",
+            "detect",
+            "features",
+            "investigate",
+            "model",
+            "types",
+        ],
+    ),
     room("respond", &["bus", "metrics", "store", "types"]),
     room(
         "control",
@@ -49,6 +61,7 @@ pub(super) const ROOMS: &[Room] = &[
             "kernel",
             "metrics",
             "model",
+            "proof",
             "respond",
             "time",
             "train",
@@ -80,11 +93,12 @@ pub(super) const ROOMS: &[Room] = &[
     room("bus", &["types"]),
     room("export", &["types"]),
     room("metrics", &["types"]),
-    room("api", &["bus", "config", "metrics", "store", "time", "types"]),
+    room("api", &["bus", "config", "metrics", "proof", "store", "time", "types"]),
     room(
         "cli",
         &[
-            "app", "config", "dataset", "intel", "kernel", "model", "replay", "store", "time", "tls", "train", "types",
+            "app", "config", "dataset", "intel", "kernel", "model", "proof", "replay", "store", "time", "tls", "train",
+            "types",
         ],
     ),
 ];

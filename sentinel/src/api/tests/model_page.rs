@@ -15,6 +15,7 @@ fn explanation() -> Explanation {
         sentence: sentence.into(),
     };
     Explanation {
+        vector: Vec::new(),
         model: "cd".repeat(32),
         score: 0.9,
         threshold: 0.4,

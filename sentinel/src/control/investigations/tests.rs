@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Config;
 use crate::investigate::Weigh;
-use crate::types::{AlertId, Detector, EvidenceClass, Family, IntelVerdict, Ktime};
+use crate::types::{AlertId, Detector, EvidenceClass, Family, Indicator, IntelVerdict, Ktime};
 use InvestigationState::{Complete, NoAnswer, Open};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::{Instant, sleep};
