@@ -1,19 +1,22 @@
 //! The wiring diagram: builds every room, opens every channel, spawns every task, owns shutdown.
 
+mod gate;
+
 use crate::api::{AppState, Doors};
 use crate::bus::Bus;
-use crate::config::{BUILT_IN, Config, Mode};
+use crate::config::{BUILT_IN, Config, Hook, Mode};
+use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
-    Analysis, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations, LearnRoom, Losses, World,
+    Analysis, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations, IsolationDeps, Isolations, LearnRoom,
+    Losses, Witness, World,
 };
 use crate::decide::{Judge, OFFENDERS};
-use crate::detect::{Detectors, KernelLimits};
+use crate::detect::Detectors;
 use crate::flow::FlowTable;
 use crate::host::{Endpoint, HostRoom};
 use crate::intel::feeds::{FeedDeps, FeedRoom};
 use crate::intel::geo::Geo;
 use crate::intel::{Intel, IntelSource, clients, endpoints};
-use crate::kernel::{Kernel, KernelError};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::respond::{Deps, Responder};
@@ -21,12 +24,13 @@ use crate::sensor::XdpSensor;
 use crate::store::{ActionFilter, PAGE_MAX, Store};
 use crate::time;
 use crate::train::file::read_model;
-use crate::types::{Action, ActionStatus, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
+use crate::types::{Action, ActionKind, ActionStatus, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
 use anyhow::Context;
+use gate::{Closing, Gate};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -66,6 +70,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let remembered = remembered(&store).await?;
     let loose = loose(&store, &remembered).await?;
     let watched = store.watched_decisions().await?;
+    let stop = store.stop().await?;
+    let before = store.settings().await?;
+    let allowed = store.allowlist().await?;
+    let tallies = store.tallies(remembered.iter().map(|(d, _)| d.id).collect()).await?;
     let asked = endpoints(&config.intel).into_iter();
     let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
     let (host, facts) = HostRoom::open(asked).await?;
@@ -73,15 +81,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
     let doors = Doors::take(config.api.listen, &config.api.socket).await?;
-    let mut kernel = Kernel::load(&config.kernel, config.mode)?;
-
-    point_at_honeypot(&mut kernel, &config)?;
+    // A stop holds over restarts, from the first packet on.
+    let enforces = if stop.is_some() { Mode::Simulation } else { config.mode };
+    let (enforcer, mut gate) = Gate::open(&config, enforces)?;
 
     let (health_tx, health) = watch::channel(Arc::new(Health::default()));
     let (stats_tx, stats) = watch::channel(Arc::new(Stats::default()));
     let (hits_tx, hits) = watch::channel(Arc::default());
     let (peers_tx, peers) = watch::channel(Arc::default());
     let (protected_tx, protected) = watch::channel(Arc::default());
+    let (acting_tx, acting) = watch::channel(Arc::default());
+    let (shadows_tx, shadows) = watch::channel(Arc::default());
+    let (bystanders_tx, bystanders) = mpsc::channel(WISHES);
     let (commands_tx, commands) = mpsc::channel(COMMANDS);
     let (learning_tx, wishes) = mpsc::channel(WISHES);
     let (asks_tx, asks) = mpsc::channel(WISHES);
@@ -90,7 +101,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     metrics.watch_health(health.clone());
 
     let responder = Responder::new(
-        kernel.blocks(),
+        enforcer,
         Deps {
             store: store.clone(),
             bus: bus.clone(),
@@ -102,6 +113,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut judge = Judge::new(&config.response, config.mode, Mint::Random);
     let memory = config.response.policy.repeat.memory;
     judge.recall(store.offenders(started.before(memory), OFFENDERS).await?);
+    let engine = &config.containers.engine;
+    let engine = engine
+        .as_ref()
+        .map(|socket| Arc::new(Engine::new(socket, config.containers.timeout)));
+    let protection = Protection::new(&config.containers.protect, OwnIds::find());
+    let roster = engine.map(|engine| (Arc::clone(&engine), Roster::new(engine, protection.clone())));
+    let (to_isolate_tx, to_isolate) = watch::channel(Arc::default());
     let mut desk = Desk::new(
         judge,
         responder,
@@ -115,6 +133,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             hits: hits_tx,
             protected: protected_tx,
             health: health_tx.clone(),
+            containers: roster.as_ref().map(|(_, (_, known))| known.clone()),
+            to_isolate: to_isolate_tx,
+            acting: acting_tx,
+            shadows: shadows_tx,
+            bystanders,
         },
     );
     let write_metrics = Arc::clone(&metrics);
@@ -124,11 +147,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .spawn(move || writer.observe(observe_write).run())?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
     desk.expect(&remembered);
+    desk.note_settings(&config, before).await;
+    desk.stopped_before(stop);
+    desk.allowed_before(allowed);
+    desk.tallied_before(tallies);
     desk.protect().await;
     desk.restore(remembered, loose, watched).await;
-    kernel.attach_present(&interfaces)?;
+    if let Gate::Programs(kernel) = &mut gate {
+        kernel.attach_present(&interfaces)?;
+    }
     desk.attached().await;
 
+    let isolation_bus = bus.clone();
     let state = AppState {
         store: store.clone(),
         commands: commands_tx,
@@ -139,23 +169,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         health,
         hits,
         protected: protected.clone(),
+        acting,
         config: Arc::clone(&config),
         metrics: Arc::clone(&metrics),
         started,
     };
 
-    let (ring_tx, ring_rx) = mpsc::channel(RING_BATCHES);
     let (records_tx, records_rx) = mpsc::channel(RECORD_BATCHES);
     let (notices_tx, notices_rx) = mpsc::channel(NOTICES);
     let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
     let (cases_tx, cases_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
-    let given = kernel.settings()?;
-    let mut detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(KernelLimits {
-        reflex: given.reflex,
-        syn_flood_half_open: given.syn_flood_half_open,
-    });
+    let mut detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(gate.limits()?);
     let judging = judging_model(&config)?;
     if let Some(judging) = &judging {
         detectors = detectors
@@ -171,7 +197,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let feed_deps = FeedDeps {
         protected: protected.clone(),
-        kernel: Some(Arc::new(kernel.lists())),
+        kernel: gate.lists(),
         store: Some(store.clone()),
         simulate: config.mode == Mode::Simulation,
         health: health_tx.clone(),
@@ -179,8 +205,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let (feed_room, feeds) = FeedRoom::new(&config.intel, feed_deps)?;
     detectors = detectors.with_lists(&config, Box::new(feeds.clone()));
-    let ring = kernel.ring();
-    let ring_losses = kernel.ring_lost();
+    let ring_losses = gate.ring_lost();
     let counted = store.clone();
     let losses = move || -> Losses {
         BTreeMap::from([
@@ -207,27 +232,38 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         geo: geo.clone(),
     };
 
-    let sweep = kernel.sweep();
-    let counters = kernel.counters();
-    let kernel = Arc::new(Mutex::new(kernel));
-    let guard = Guard {
-        kernel: Arc::clone(&kernel),
-        configured: config.kernel.interfaces.clone(),
-        facts: links,
-        gauges: Arc::clone(&gauges),
-    };
-
     let mut rooms = Rooms {
         set: JoinSet::new(),
         cancel: cancel.clone(),
     };
-    rooms.spawn("guard", guard.run(interfaces.clone(), cancel.clone()));
-    rooms.spawn("ring", ring.run(ring_tx, cancel.clone()));
-    rooms.spawn(
-        "sensor",
-        XdpSensor::new(sweep.with_idle(config.flow.idle_timeout), Arc::clone(&metrics))
-            .run(ring_rx, records_tx, notices_tx),
-    );
+    let counters = gate.counters();
+    let blind = matches!(gate, Gate::Sets(..));
+    let gate = match gate {
+        Gate::Programs(mut kernel) => {
+            let (ring_tx, ring_rx) = mpsc::channel(RING_BATCHES);
+            rooms.spawn("ring", kernel.ring().run(ring_tx, cancel.clone()));
+            let sweep = kernel.sweep().with_idle(config.flow.idle_timeout);
+            let sensor = XdpSensor::new(sweep, Arc::clone(&metrics));
+            rooms.spawn("sensor", sensor.run(ring_rx, records_tx, notices_tx));
+            let kernel = Arc::new(Mutex::new(*kernel));
+            let guard = Guard {
+                kernel: Arc::clone(&kernel),
+                configured: config.kernel.interfaces.clone(),
+                facts: links,
+                gauges: Arc::clone(&gauges),
+            };
+            rooms.spawn("guard", guard.run(interfaces.clone(), cancel.clone()));
+            Closing::Programs(kernel)
+        }
+        Gate::Sets(_, lease) => {
+            let cancel = cancel.clone();
+            rooms.spawn("no sensor", async move {
+                cancel.cancelled().await;
+                drop((records_tx, notices_tx));
+            });
+            Closing::Sets(lease)
+        }
+    };
     rooms.spawn(
         "analysis",
         Analysis::new(
@@ -238,6 +274,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             health_tx.clone(),
             peers_tx,
         )
+        .with_witness(Witness::new(shadows, bystanders_tx))
         .run(records_rx, notices_rx, asks, alerts_tx),
     );
     if let Some(learning) = learning {
@@ -260,12 +297,29 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     rooms.spawn("geoip", geo.run(health_tx.clone(), cancel.clone()));
     rooms.spawn("intel", upkeep.run());
     rooms.spawn("investigations", investigations.run(alerts_rx, cases_tx));
+    if roster.is_none() {
+        tell_left_behind(&store, &health_tx).await?;
+    }
+    if let Some((engine, (roster, known))) = roster {
+        let deps = IsolationDeps {
+            store: store.clone(),
+            bus: isolation_bus,
+            metrics: Arc::clone(&metrics),
+            health: health_tx.clone(),
+            clock,
+        };
+        let quarantine = config.containers.quarantine_network.clone();
+        let isolations = Isolations::new(engine, protection, quarantine, to_isolate, known, deps);
+        rooms.spawn("containers", roster.run(cancel.clone()));
+        rooms.spawn("isolations", isolations.run(cancel.clone()));
+    }
     rooms.spawn("desk", desk.run(cases_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
         "counting",
         Counting {
             counters,
+            blind,
             gauges,
             losses: Box::new(losses),
             stats: stats_tx,
@@ -286,22 +340,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         "watching"
     );
+    if blind {
+        tracing::warn!(
+            "`kernel.hook: nftables`: no packet is seen, so nothing is detected and no feed is blocked; decisions made by hand \
+             are carried out"
+        );
+    }
     if config.mode == Mode::Simulation {
         tracing::info!("simulation: every decision is counted, no packet is dropped");
     }
 
     let outcome = rooms.until_over().await;
-    kernel.lock().unwrap_or_else(PoisonError::into_inner).detach();
-    if config.kernel.pin {
-        tracing::info!(pins = %config.kernel.pin_path.display(), "the pinned programs stay; blocks lapse on time");
-    } else {
-        tracing::info!("detached; nothing of sentinel is left in the kernel");
-    }
+    let left = gate.close(&config);
     store.close();
     if writer.join().is_err() {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
-    outcome
+    outcome.and(left)
 }
 
 /// What judges flows.
@@ -350,26 +405,16 @@ pub(crate) fn judging_model(config: &Config) -> anyhow::Result<Option<Judging>> 
     Ok(Some(Judging { model, trained, lost }))
 }
 
-/// Tells the kernel programs where redirected sources go. A kernel that cannot redirect drops instead, and every outcome
-/// says so.
-fn point_at_honeypot(kernel: &mut Kernel, config: &Config) -> anyhow::Result<()> {
-    let honeypot = config.response.honeypot;
-    let v4 = honeypot.v4.map(|decoy| (decoy.address, decoy.port));
-    let v6 = honeypot.v6.map(|decoy| (decoy.address, decoy.port));
-    match kernel.set_honeypot(v4, v6) {
-        Err(error @ KernelError::Honeypot { .. }) => {
-            tracing::error!(%error, "redirected sources are dropped instead");
-            Ok(())
-        }
-        outcome => Ok(outcome?),
-    }
-}
-
-/// The decisions that were in force when the agent last ran, each with its latest action.
+/// The decisions that were in force when the agent last ran, each with its latest action in the kernel.
 pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
     let decisions = store.active_decisions().await?;
     let mut latest: HashMap<DecisionId, Action> = HashMap::new();
-    for action in store.actions_of(decisions.iter().map(|d| d.id).collect()).await? {
+    let actions = store.actions_of(decisions.iter().map(|d| d.id).collect()).await?;
+    // What isolates is remembered by the room that does.
+    for action in actions
+        .into_iter()
+        .filter(|action| action.kind != ActionKind::IsolateContainer)
+    {
         let newer = latest
             .get(&action.decision)
             .is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
@@ -386,7 +431,7 @@ pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, O
         .collect())
 }
 
-/// Actions told to be in force whose decisions are not: what a failed removal or a crash left.
+/// Actions in the kernel told to be in force whose decisions are not: what a failed removal or a crash left.
 pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>)]) -> anyhow::Result<Vec<Action>> {
     let active: HashSet<DecisionId> = remembered.iter().map(|(decision, _)| decision.id).collect();
     let mut loose = Vec::new();
@@ -401,7 +446,7 @@ pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>
             loose.extend(
                 page.items
                     .into_iter()
-                    .filter(|action| !active.contains(&action.decision)),
+                    .filter(|action| action.kind != ActionKind::IsolateContainer && !active.contains(&action.decision)),
             );
             filter.window.cursor = page.next_cursor;
             if filter.window.cursor.is_none() {
@@ -412,9 +457,25 @@ pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>
     Ok(loose)
 }
 
+/// Containers cut off by an earlier run are nobody's while no engine is configured: that is said, loudly.
+async fn tell_left_behind(store: &Store, health: &watch::Sender<Arc<Health>>) -> anyhow::Result<()> {
+    let cut_off = store.isolations().await?;
+    let cut_off = cut_off.iter().filter(|(_, undo)| undo.is_some()).count();
+    if cut_off > 0 {
+        let cause =
+            format!("{cut_off} containers were cut off by an earlier run and are not put back without an engine");
+        let mend =
+            "set `containers.engine` again and restart; or reconnect them with `docker network connect`".to_owned();
+        tracing::error!(cause, mend, "left behind");
+        let condition = Condition::Degraded { cause, mend };
+        health.send_if_modified(|board| Health::note(board, Component::Containers, condition));
+    }
+    Ok(())
+}
+
 /// The interfaces to watch: those configured, or that of the default route.
 fn interfaces(config: &Config, default: Option<&str>) -> anyhow::Result<Vec<String>> {
-    if !config.kernel.interfaces.is_empty() {
+    if !config.kernel.interfaces.is_empty() || config.kernel.hook == Hook::Nftables {
         return Ok(config.kernel.interfaces.clone());
     }
     let name = default.context("no default route, so no interface to watch: name one in `kernel.interfaces`")?;

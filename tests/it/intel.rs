@@ -181,7 +181,7 @@ fn what_sources_say_lengthens_lifts_is_explained_and_kept_and_no_key_is_ever_tol
     }
     house.cli(&["verify", "bundle", &file]);
     let text = std::fs::read_to_string(&file).expect("the bundle");
-    std::fs::write(&file, text.replace("\"high\": 0.8", "\"high\": 0.99")).expect("another bundle");
+    std::fs::write(&file, text.replace("\"production\"", "\"simulation\"")).expect("another bundle");
     let refused = house.agent.cli(&["verify", "bundle", &file]).expect("runs");
     assert_eq!(refused.code, 1, "{}", refused.output);
     assert!(refused.output.contains("otherwise"), "{}", refused.output);

@@ -7,11 +7,13 @@
 
 pub mod agent;
 pub mod child;
+pub mod engine;
 pub mod http;
 pub mod interrupt;
 pub mod lab;
 pub mod metrics;
 pub mod net;
+pub mod proxy;
 mod scratch;
 pub mod tools;
 pub mod wait;

@@ -30,7 +30,7 @@ pub const TOOLS: &[Tool] = &[
     tool("ssh-keygen", "openssh-client"),
     tool("curl", "curl"),
     tool("ping", "iputils-ping"),
-    tool("busybox", "busybox"),
+    tool("busybox", "busybox-static"),
     tool("bpftool", "bpftool"),
     tool("nft", "nftables"),
     tool("setpriv", "util-linux"),
@@ -72,6 +72,17 @@ pub const BROWSER: Tool = tool("chromium", "chromium");
 
 /// What the tests of the shared cache start.
 pub const REDIS: Tool = tool("redis-server", "redis-server");
+
+/// What the tests of containers start: an engine and what it runs. Their image is busybox, which must need no libraries.
+pub const ENGINE: &[Tool] = &[
+    tool("dockerd", "docker.io"),
+    tool("docker", "docker.io"),
+    tool("containerd", "containerd"),
+    tool("runc", "runc"),
+    tool("iptables", "iptables"),
+    tool("unshare", "util-linux"),
+    tool("tar", "tar"),
+];
 
 /// What puts captures on a wire for the kernel's tests.
 pub const REPLAY: Tool = tool("tcpreplay", "tcpreplay");

@@ -24,6 +24,11 @@ const ASSETS: &[(&str, &str, &str)] = &[
         "text/javascript; charset=utf-8",
         include_str!("web/model.js"),
     ),
+    (
+        "operate.js",
+        "text/javascript; charset=utf-8",
+        include_str!("web/operate.js"),
+    ),
     ("risk.js", "text/javascript; charset=utf-8", include_str!("web/risk.js")),
     ("rows.js", "text/javascript; charset=utf-8", include_str!("web/rows.js")),
     ("style.css", "text/css; charset=utf-8", include_str!("web/style.css")),

@@ -9,7 +9,7 @@ use super::{Shared, now};
 use crate::config::parse_size;
 use crate::store::Record;
 use crate::types::{
-    ActionId, ActionKind, ActionStatus, Command, CommandError, Decision, DecisionId, Hits, NewDecision, Rate, Selector,
+    Action, ActionId, ActionKind, ActionStatus, Command, Decision, DecisionId, Hits, NewDecision, Rate, Selector,
 };
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
@@ -21,6 +21,9 @@ use tokio::sync::oneshot;
 
 /// How long the answer of the room that decides is awaited.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same where very many may be taken back.
+const LONG: Duration = Duration::from_secs(25);
 
 /// Longest reason kept, characters.
 const REASON: usize = 500;
@@ -55,7 +58,8 @@ pub(super) async fn add(
     .await;
     let decision = result?;
     let place = format!("/decisions/{}", decision.id);
-    let body = Json(DecisionDto::new(decision, Hits::default()));
+    let acting = api.acting.borrow().clone();
+    let body = Json(DecisionDto::new(decision, Hits::default(), &acting));
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], body).into_response())
 }
 
@@ -64,10 +68,11 @@ fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision,
         "block" | "block_ip" => ActionKind::BlockIp,
         "rate_limit" => ActionKind::RateLimit,
         "redirect" | "redirect_to_honeypot" => ActionKind::RedirectToHoneypot,
+        "isolate" | "isolate_container" => ActionKind::IsolateContainer,
         other => {
             let other = super::query::short(other);
             return Err(Problem::invalid(format!(
-                "type `{other}` is not known; `block`, `rate_limit` and `redirect` are"
+                "type `{other}` is not known; `block`, `rate_limit`, `redirect` and `isolate` are"
             )));
         }
     };
@@ -82,12 +87,6 @@ fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision,
             "the duration is longer than `response.max_duration` allows ({hours} h)"
         )));
     }
-    let reason = body.reason.trim();
-    if reason.chars().count() > REASON {
-        return Err(Problem::invalid(format!(
-            "the reason is longer than {REASON} characters"
-        )));
-    }
     Ok(NewDecision {
         rate: rate(body, action, &response.rate_limit).map_err(Problem::invalid)?,
         egress: body.egress,
@@ -95,9 +94,20 @@ fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision,
         target: target(&body.target).map_err(Problem::invalid)?,
         action,
         duration: length,
-        reason: if reason.is_empty() { "no reason given" } else { reason }.to_owned(),
+        reason: reason(&body.reason)?,
         actor: actor.to_owned(),
     })
+}
+
+/// An operator's words, as they are kept.
+pub(super) fn reason(text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    if text.chars().count() > REASON {
+        return Err(Problem::invalid(format!(
+            "the reason is longer than {REASON} characters"
+        )));
+    }
+    Ok(if text.is_empty() { "no reason given" } else { text }.to_owned())
 }
 
 /// What a rate limit is to let through: what is said, and of the rest no limit; with neither packets nor bytes the
@@ -164,6 +174,7 @@ pub(super) async fn delete_many(
     let net = params.take("target", "an address or prefix", |text| target(text).ok())?;
     let all = params.take("all", "`true`", |text| text.parse().ok().filter(|all| *all))?;
     let forget = forget(&mut params)?;
+    let first = params.take("first", "a number", |text| text.parse().ok())?;
     params.finish()?;
     let (subject, which) = match (net, all) {
         (Some(net), None) => (net.to_string(), Selector::Target(net)),
@@ -174,7 +185,9 @@ pub(super) async fn delete_many(
             ));
         }
     };
-    take_back(&api, actor, "api.decision.delete", subject, which, forget).await
+    let mut taken = take_back(&api, actor, "api.decision.delete", subject, which, forget).await?;
+    taken.0.deleted.truncate(first.unwrap_or(usize::MAX));
+    Ok(taken)
 }
 
 pub(super) async fn revert(
@@ -183,20 +196,16 @@ pub(super) async fn revert(
     Path(text): Path<String>,
 ) -> Result<Json<DeletedDto>, Problem> {
     let id: ActionId = id(&text, "action")?;
-    let Some(action) = api.store.action(id).await? else {
-        return Err(Problem::not_found("there is no action of this name"));
+    let action = match in_force(&api, id).await {
+        Ok(action) => action,
+        refused @ Err(_) => {
+            audit(&api, &actor, "api.action.revert", &id.to_string(), &refused, |_| {
+                String::new()
+            })
+            .await;
+            refused?
+        }
     };
-    if !matches!(
-        action.status,
-        ActionStatus::Intent | ActionStatus::Enforced | ActionStatus::Simulated
-    ) {
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "not-in-force",
-            "Nothing to revert",
-            format!("the action is over: {}", action.outcome),
-        ));
-    }
     take_back(
         &api,
         actor,
@@ -208,6 +217,25 @@ pub(super) async fn revert(
     .await
 }
 
+/// An action that can be undone.
+async fn in_force(api: &Shared, id: ActionId) -> Result<Action, Problem> {
+    let Some(action) = api.store.action(id).await? else {
+        return Err(Problem::not_found("there is no action of this name"));
+    };
+    if matches!(
+        action.status,
+        ActionStatus::Intent | ActionStatus::Enforced | ActionStatus::Simulated
+    ) {
+        return Ok(action);
+    }
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "not-in-force",
+        "Nothing to revert",
+        format!("the action is over: {}", action.outcome),
+    ))
+}
+
 async fn take_back(
     api: &Shared,
     actor: String,
@@ -217,7 +245,7 @@ async fn take_back(
     forget: bool,
 ) -> Result<Json<DeletedDto>, Problem> {
     let asker = actor.clone();
-    let result = ask(api, |reply| Command::Delete {
+    let result = ask_for(api, LONG, |reply| Command::Delete {
         which,
         forget,
         actor: asker,
@@ -226,25 +254,43 @@ async fn take_back(
     .await;
     let told = |deleted: &Vec<Decision>| format!("{} decisions taken back", deleted.len());
     audit(api, &actor, verb, &subject, &result, told).await;
-    Ok(Json(DeletedDto { deleted: result? }))
+    let deleted = result?;
+    let total = deleted.len();
+    Ok(Json(DeletedDto { deleted, total }))
 }
 
 /// Sends a command and awaits the answer, both for a bounded time.
-async fn ask<T>(
+pub(super) async fn ask<T, E>(
     api: &Shared,
-    command: impl FnOnce(oneshot::Sender<Result<T, CommandError>>) -> Command,
-) -> Result<T, Problem> {
+    command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+) -> Result<T, Problem>
+where
+    Problem: From<E>,
+{
+    ask_for(api, PATIENCE, command).await
+}
+
+/// The same with a patience of its own.
+pub(super) async fn ask_for<T, E>(
+    api: &Shared,
+    patience: Duration,
+    command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+) -> Result<T, Problem>
+where
+    Problem: From<E>,
+{
     let (reply, answer) = oneshot::channel();
     let asked = async {
         api.commands.send(command(reply)).await.ok()?;
         answer.await.ok()
     };
-    match tokio::time::timeout(PATIENCE, asked).await {
+    match tokio::time::timeout(patience, asked).await {
         Ok(Some(result)) => Ok(result?),
         Ok(None) => Err(Problem::unavailable("the agent is shutting down")),
-        Err(_) => Err(Problem::unavailable(
-            "the agent did not answer within 10 s; what was asked for may still be carried out, look at /decisions",
-        )),
+        Err(_) => Err(Problem::unavailable(format!(
+            "the agent did not answer within {} s; what was asked for may still be carried out, look at /decisions",
+            patience.as_secs()
+        ))),
     }
 }
 
@@ -257,6 +303,18 @@ pub(super) async fn audit<T>(
     result: &Result<T, Problem>,
     told: impl FnOnce(&T) -> String,
 ) {
+    audited(api, actor, verb, subject, result, told).await;
+}
+
+/// The same; returns whether the line, and whatever was to be kept before it, is durable.
+pub(super) async fn audited<T>(
+    api: &Shared,
+    actor: &str,
+    verb: &str,
+    subject: &str,
+    result: &Result<T, Problem>,
+    told: impl FnOnce(&T) -> String,
+) -> bool {
     let detail = match result {
         Ok(value) => told(value),
         Err(problem) => format!("refused with {}: {}", problem.status().as_u16(), problem.detail()),
@@ -268,7 +326,11 @@ pub(super) async fn audit<T>(
         subject: subject.to_owned(),
         detail,
     };
-    if let Err(error) = api.store.commit(vec![record]).await {
-        tracing::warn!(%error, "an operator's action is not yet in the audit");
+    match api.store.commit(vec![record]).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "an operator's action is not yet in the audit");
+            false
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use crate::config::{Config, Mode};
 use crate::store::Page;
-use crate::types::{Component, Condition, Decision, Event, Health, Hits, Live, MapUse, Protected, Stats, Timestamp};
+use crate::types::{
+    Acting, ActionKind, Component, Condition, Decision, DecisionStatus, Event, Health, Hits, Live, MapUse, Protected,
+    Stats, Stop, Timestamp,
+};
 use sentinel_common::stat::Counter;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -37,11 +40,17 @@ pub(super) struct DecisionDto {
     pub(super) would_hit_bytes: u64,
     pub(super) first_hit: Option<Timestamp>,
     pub(super) last_hit: Option<Timestamp>,
+    /// The stop that holds it back, where one does: its entry only counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) held_back: Option<Stop>,
 }
 
 impl DecisionDto {
-    pub(super) fn new(decision: Decision, hits: Hits) -> Self {
+    pub(super) fn new(decision: Decision, hits: Hits, acting: &Acting) -> Self {
+        let acts =
+            decision.status == DecisionStatus::Active && !decision.simulated && decision.action != ActionKind::LogOnly;
         Self {
+            held_back: acting.stopped.clone().filter(|_| acts),
             decision,
             hits: hits.packets,
             hit_bytes: hits.bytes,
@@ -100,7 +109,10 @@ fn block() -> String {
 /// What was taken back.
 #[derive(Debug, Serialize)]
 pub(super) struct DeletedDto {
+    /// All of them, or with `first=N` so many of them.
     pub(super) deleted: Vec<Decision>,
+    /// How many there are.
+    pub(super) total: usize,
 }
 
 /// `GET /protected`.
@@ -117,16 +129,19 @@ pub(super) struct HealthDto {
     mode: &'static str,
     version: &'static str,
     uptime_seconds: u64,
+    /// Whether a person stopped all acting.
+    acting: Acting,
     components: BTreeMap<Component, Condition>,
 }
 
 impl HealthDto {
-    pub(super) fn new(health: &Health, config: &Config, started: Timestamp, now: Timestamp) -> Self {
+    pub(super) fn new(health: &Health, acting: Acting, config: &Config, started: Timestamp, now: Timestamp) -> Self {
         Self {
             status: if health.degraded() { "degraded" } else { "ok" },
             mode: mode(config),
             version: VERSION,
             uptime_seconds: seconds(started, now),
+            acting,
             components: health.components.clone(),
         }
     }
@@ -142,6 +157,8 @@ pub(super) struct StatsDto {
     uptime_seconds: u64,
     mode: &'static str,
     version: &'static str,
+    /// Whether a person stopped all acting.
+    acting: Acting,
     /// Sums over the interfaces, by counter.
     totals: BTreeMap<&'static str, u64>,
     interfaces: Vec<InterfaceDto>,
@@ -174,7 +191,7 @@ struct LostDto {
 }
 
 impl StatsDto {
-    pub(super) fn new(stats: &Stats, config: &Config, started: Timestamp, now: Timestamp) -> Self {
+    pub(super) fn new(stats: &Stats, acting: Acting, config: &Config, started: Timestamp, now: Timestamp) -> Self {
         let labelled = |read: &dyn Fn(Counter) -> u64| Counter::ALL.iter().map(|c| (c.label(), read(*c))).collect();
         Self {
             at: stats.at,
@@ -182,6 +199,7 @@ impl StatsDto {
             uptime_seconds: seconds(started, now),
             mode: mode(config),
             version: VERSION,
+            acting,
             totals: labelled(&|c| stats.total(c)),
             interfaces: stats
                 .interfaces
@@ -259,7 +277,11 @@ pub(super) enum MessageDto {
 }
 
 /// An event of the bus as JSON text: `seq`, `type`, `data`.
-pub(super) fn event(live: &Live, hits: &HashMap<crate::types::DecisionId, Hits>) -> serde_json::Result<String> {
+pub(super) fn event(
+    live: &Live,
+    hits: &HashMap<crate::types::DecisionId, Hits>,
+    acting: &Acting,
+) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct EventDto<'a, T> {
         seq: u64,
@@ -274,7 +296,7 @@ pub(super) fn event(live: &Live, hits: &HashMap<crate::types::DecisionId, Hits>)
         Event::Action(data) => serde_json::to_string(&EventDto { seq, kind, data }),
         Event::Decision(decision) => {
             let counted = hits.get(&decision.id).copied().unwrap_or_default();
-            let data = &DecisionDto::new((**decision).clone(), counted);
+            let data = &DecisionDto::new((**decision).clone(), counted, acting);
             serde_json::to_string(&EventDto { seq, kind, data })
         }
     }

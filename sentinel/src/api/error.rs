@@ -1,7 +1,7 @@
 //! Problem documents (RFC 9457): what clients are told when something was wrong.
 
 use crate::store::StoreError;
-use crate::types::CommandError;
+use crate::types::{BadLine, CommandError};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -45,6 +45,15 @@ pub enum ApiError {
     },
 }
 
+/// Lines of a list that are refused.
+#[derive(Debug, Serialize)]
+struct BadLines {
+    /// The first of them.
+    lines: Vec<BadLine>,
+    /// How many there are.
+    lines_total: u64,
+}
+
 /// An answer that says what was wrong and what to do.
 #[derive(Debug, Serialize)]
 pub(super) struct Problem {
@@ -57,6 +66,9 @@ pub(super) struct Problem {
     /// The guard that refused, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     guard: Option<String>,
+    /// Lines of a list that are refused.
+    #[serde(flatten)]
+    bad: Option<Box<BadLines>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
@@ -72,6 +84,17 @@ impl Problem {
             status,
             detail: detail.into(),
             guard: None,
+            bad: None,
+        }
+    }
+
+    pub(super) fn with_lines(self, lines: Vec<BadLine>, total: u64) -> Self {
+        Self {
+            bad: Some(Box::new(BadLines {
+                lines,
+                lines_total: total,
+            })),
+            ..self
         }
     }
 
@@ -121,7 +144,11 @@ impl Problem {
                 "Method not allowed",
                 "this path takes other methods; see the `allow` header",
             ),
-            StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The request is too large", "send at most 64 KiB"),
+            StatusCode::PAYLOAD_TOO_LARGE => (
+                "too-large",
+                "The request is too large",
+                "send at most 64 KiB, or a list of at most 32 MiB to /decisions/import",
+            ),
             StatusCode::REQUEST_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE => {
                 ("timeout", "No answer in time", "the agent is busy; try again")
             }

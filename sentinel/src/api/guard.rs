@@ -61,7 +61,7 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem>
     if !method.is_safe() || headers.contains_key(header::UPGRADE) || !followed_link(uri, headers) {
         same_origin(headers, host)?;
     }
-    if method == Method::POST && !is_json(headers) {
+    if method == Method::POST && !is_json(headers) && !(uri.path() == "/decisions/import" && is(headers, "text/csv")) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "media-type",
@@ -105,9 +105,14 @@ fn text<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h str
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
+    is(headers, "application/json")
+}
+
+/// Whether the body is said to be of a type; of those asked for none can be sent by a page of another origin unasked.
+fn is(headers: &HeaderMap, media: &str) -> bool {
     text(headers, &header::CONTENT_TYPE)
         .and_then(|value| value.split(';').next())
-        .is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json"))
+        .is_some_and(|said| said.trim().eq_ignore_ascii_case(media))
 }
 
 /// Whether a `Host` value (name or address, port or none) is this machine's loopback.

@@ -25,7 +25,16 @@ pub(super) struct CheckDto {
 }
 
 pub(super) async fn status(State(api): State<Shared>) -> Result<Json<IntelReport>, Problem> {
-    Ok(Json(ask(&api, Enquiry::Status).await?))
+    let mut report = ask(&api, Enquiry::Status).await?;
+    // A stop holds lists back as it does entries, whatever they were loaded as.
+    if api.acting.borrow().stopped.is_some() {
+        for feed in &mut report.feeds {
+            if let Some(kernel) = &mut feed.kernel {
+                kernel.simulated = true;
+            }
+        }
+    }
+    Ok(Json(report))
 }
 
 /// Asks the sources about an address; it may spend their quota, which is why it is no `GET`.

@@ -9,7 +9,7 @@ use crate::store::{
     ActionFilter, AlertFilter, AuditEntry, AuditFilter, AuditVerdict, DecisionFilter, InvestigationFilter,
 };
 use crate::types::{
-    Action, ActionId, ActionStatus, Alert, AlertId, Decision, DecisionId, Hits, Investigation, InvestigationId,
+    Acting, Action, ActionId, ActionStatus, Alert, AlertId, Decision, DecisionId, Hits, Investigation, InvestigationId,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -73,13 +73,17 @@ pub(super) async fn decisions(State(api): State<Shared>, mut params: Params) -> 
         watched: params
             .take("watched", "`true`", |text| text.parse().ok().filter(|w| *w))?
             .unwrap_or(false),
+        simulated: params
+            .take("simulated", "`true`", |text| text.parse().ok().filter(|s| *s))?
+            .unwrap_or(false),
     };
     params.finish()?;
     let page = api.store.decisions(filter).await?;
     let mut counted = counted(&api, &page.items).await?;
+    let acting = api.acting.borrow().clone();
     Ok(Json(PageDto::of(page, |decision| {
         let hits = counted.remove(&decision.id).unwrap_or_default();
-        DecisionDto::new(decision, hits)
+        DecisionDto::new(decision, hits, &acting)
     })))
 }
 
@@ -87,7 +91,8 @@ pub(super) async fn decision(State(api): State<Shared>, Path(text): Path<String>
     let id: DecisionId = id(&text, "decision")?;
     let decision = found(api.store.decision(id).await?, "decision")?;
     let hits = counted(&api, std::slice::from_ref(&decision)).await?.remove(&id);
-    Ok(Json(DecisionDto::new(decision, hits.unwrap_or_default())))
+    let acting = api.acting.borrow().clone();
+    Ok(Json(DecisionDto::new(decision, hits.unwrap_or_default(), &acting)))
 }
 
 /// What a decision followed from: a bundle that `sentinel verify` comes to again.
@@ -100,7 +105,7 @@ pub(super) async fn proof(State(api): State<Shared>, Path(text): Path<String>) -
 }
 
 /// Live counters where the kernel has an entry, the last ones of the stored action where it no longer has.
-async fn counted(api: &Shared, decisions: &[Decision]) -> Result<HashMap<DecisionId, Hits>, Problem> {
+pub(super) async fn counted(api: &Shared, decisions: &[Decision]) -> Result<HashMap<DecisionId, Hits>, Problem> {
     let live = api.hits.borrow().clone();
     let (mut known, mut ended) = (HashMap::new(), Vec::new());
     for decision in decisions {
@@ -125,24 +130,35 @@ pub(super) async fn actions(State(api): State<Shared>, mut params: Params) -> An
         status: params.take("status", "the name of a status such as `enforced`", word)?,
     };
     params.finish()?;
-    let hits = api.hits.borrow().clone();
-    Ok(Json(PageDto::of(api.store.actions(filter).await?, |action| {
-        counting(action, &hits)
-    })))
+    let page = api.store.actions(filter).await?;
+    let (hits, acting) = (api.hits.borrow().clone(), api.acting.borrow().clone());
+    Ok(Json(PageDto::of(page, |action| counting(action, &hits, &acting))))
 }
 
 pub(super) async fn action(State(api): State<Shared>, Path(text): Path<String>) -> Answer<Action> {
     let id: ActionId = id(&text, "action")?;
     let action = found(api.store.action(id).await?, "action")?;
-    Ok(Json(counting(action, &api.hits.borrow())))
+    let acting = api.acting.borrow().clone();
+    Ok(Json(counting(action, &api.hits.borrow(), &acting)))
 }
 
-/// An action that is in force, with what the kernel has counted by now.
-fn counting(mut action: Action, hits: &HashMap<DecisionId, Hits>) -> Action {
-    let in_force = matches!(action.status, ActionStatus::Enforced | ActionStatus::Simulated);
+/// An action that is in force, with what the kernel has counted by now; one that a stop holds back is told so, though its
+/// record may be on its way still.
+fn counting(mut action: Action, hits: &HashMap<DecisionId, Hits>, acting: &Acting) -> Action {
+    let in_kernel = action.kind == action.kind.in_kernel();
+    let in_force = in_kernel && matches!(action.status, ActionStatus::Enforced | ActionStatus::Simulated);
     if let Some(live) = hits.get(&action.decision).filter(|_| in_force) {
         action.hits = live.packets;
         action.would_hits = live.would_packets;
+    }
+    if let Some(stop) = acting
+        .stopped
+        .as_ref()
+        .filter(|_| action.status == ActionStatus::Enforced)
+    {
+        action.status = ActionStatus::Simulated;
+        action.outcome = format!("held back since {}: {stop}", stop.at);
+        action.outcome_at = Some(stop.at);
     }
     action
 }

@@ -4,6 +4,8 @@
 //! Invariant: nothing is shown that is not durable; no page of another origin can make us act; every operator's action is audited.
 //! Deliberately elsewhere: deciding (`decide`), keeping (`store`), logins (a later room of this one).
 
+mod acting;
+mod allowlist;
 mod assets;
 mod bind;
 mod commands;
@@ -11,11 +13,13 @@ mod dto;
 mod error;
 mod guard;
 mod history;
+mod import;
 mod intel;
 mod learn;
 mod lists;
 mod query;
 mod router;
+mod simulation;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -28,7 +32,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
-use crate::types::{Command, DecisionId, Enquiry, Health, Hits, LearnRequest, Protected, Stats, Timestamp};
+use crate::types::{Acting, Command, DecisionId, Enquiry, Health, Hits, LearnRequest, Protected, Stats, Timestamp};
 use guard::Door;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -65,6 +69,8 @@ pub struct AppState {
     pub hits: watch::Receiver<Arc<HashMap<DecisionId, Hits>>>,
     /// What may never be touched.
     pub protected: watch::Receiver<Arc<Vec<Protected>>>,
+    /// Whether anything is carried out.
+    pub acting: watch::Receiver<Arc<Acting>>,
     /// The configuration in use.
     pub config: Arc<Config>,
     /// For `/metrics`, and for what the API itself counts.
@@ -80,6 +86,8 @@ struct Api {
     cancel: CancellationToken,
     /// Places for streams.
     clients: Arc<Semaphore>,
+    /// The turn of the one import that is read at a time.
+    imports: Semaphore,
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
     history: history::History,
@@ -101,6 +109,7 @@ impl Api {
             state,
             cancel,
             clients: Arc::new(Semaphore::new(stream::CLIENTS)),
+            imports: Semaphore::new(1),
             sockets: TaskTracker::new(),
             history: history::History::default(),
         })

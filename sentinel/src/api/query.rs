@@ -90,7 +90,7 @@ impl Params {
     }
 }
 
-fn since(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn since(text: &str, now: Timestamp) -> Option<Timestamp> {
     match duration(text) {
         Ok(back) => Some(Timestamp(now.0.saturating_sub(back.as_nanos() as i64))),
         Err(_) => text.parse().ok(),

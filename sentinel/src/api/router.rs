@@ -2,8 +2,8 @@
 
 use super::error::{PROBLEM_JSON, Problem};
 use super::guard::{Door, guard};
-use super::{Shared, assets, commands, intel, learn, lists, status, stream};
-use axum::extract::Request;
+use super::{Shared, acting, allowlist, assets, commands, import, intel, learn, lists, simulation, status, stream};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, map_request, map_response};
 use axum::response::{IntoResponse, Response};
@@ -30,14 +30,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The whole API behind one door.
 pub(super) fn router(api: Shared, door: Door) -> Router {
     let mut router = routes()
+        .layer(RequestBodyLimitLayer::new(BODY))
+        .layer(timeout(PATIENCE))
+        .merge(
+            lists_of_others()
+                .layer(DefaultBodyLimit::disable())
+                .layer(RequestBodyLimitLayer::new(import::BODY))
+                .layer(timeout(import::PATIENCE)),
+        )
         .with_state(api)
         .layer(CompressionLayer::new())
-        .layer(RequestBodyLimitLayer::new(BODY))
         .layer(from_fn(guard))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            PATIENCE,
-        ))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(map_response(as_problem))
         .layer(Extension(door));
@@ -55,6 +58,15 @@ pub(super) fn router(api: Shared, door: Door) -> Router {
         )
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(map_request(own_request_id))
+}
+
+fn timeout(patience: Duration) -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, patience)
+}
+
+/// What takes more than other requests: more bytes, more time.
+fn lists_of_others() -> Router<Shared> {
+    Router::new().route("/decisions/import", post(import::import))
 }
 
 fn routes() -> Router<Shared> {
@@ -86,6 +98,13 @@ fn routes() -> Router<Shared> {
         .route("/audit", get(lists::audit))
         .route("/audit/verify", get(lists::verify_audit))
         .route("/protected", get(lists::protected))
+        .route("/acting", get(acting::status).post(acting::wish))
+        .route(
+            "/allowlist",
+            get(allowlist::list).post(allowlist::add).delete(allowlist::remove),
+        )
+        .route("/simulation", get(simulation::report))
+        .route("/allowlist/check", get(allowlist::check))
         .route("/intel", get(intel::status))
         .route("/intel/check", post(intel::check))
         .route("/learn", get(learn::status))

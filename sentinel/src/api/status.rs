@@ -4,8 +4,9 @@ use super::dto::{HealthDto, HistoryDto, StatsDto};
 use super::error::Problem;
 use super::router::Expected;
 use super::{Shared, now};
+use crate::config::Hook;
 use crate::metrics::CONTENT_TYPE;
-use crate::types::{Component, Condition};
+use crate::types::{Acting, Component, Condition};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -21,11 +22,13 @@ pub(super) async fn live() -> Response {
     Json(json!({ "status": "live" })).into_response()
 }
 
-/// 503 until the kernel programs are attached somewhere.
+/// 503 until the kernel programs are attached somewhere, where they are what acts.
 pub(super) async fn ready(State(api): State<Shared>) -> Response {
     let kernel = api.health.borrow().components.get(&Component::Kernel).cloned();
     let attached = api.stats.borrow().interfaces.iter().any(|i| i.xdp_mode != "none");
-    if attached || matches!(kernel, Some(Condition::Ok { .. })) {
+    // There are none to wait for, and the table stood before the API did.
+    let without = api.config.kernel.hook == Hook::Nftables;
+    if attached || without || matches!(kernel, Some(Condition::Ok { .. })) {
         return Json(json!({ "status": "ready" })).into_response();
     }
     let problem = Problem::unavailable(match kernel {
@@ -52,11 +55,13 @@ pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, Probl
 
 impl super::Api {
     pub(super) fn health_now(&self) -> HealthDto {
-        HealthDto::new(&self.health.borrow(), &self.config, self.started, now())
+        let acting = Acting::clone(&self.acting.borrow());
+        HealthDto::new(&self.health.borrow(), acting, &self.config, self.started, now())
     }
 
     pub(super) fn stats_now(&self) -> StatsDto {
         let stats = self.stats.borrow().clone();
-        StatsDto::new(&stats, &self.config, self.started, now())
+        let acting = Acting::clone(&self.acting.borrow());
+        StatsDto::new(&stats, acting, &self.config, self.started, now())
     }
 }

@@ -136,7 +136,8 @@ impl Reader {
                 event = live.recv() => match event {
                     Ok(event) if self.wanted.has(event.event.kind()) => {
                         let hits = self.api.hits.borrow().clone();
-                        let text = dto::event(&event, &hits).map_err(|_| Gone)?;
+                        let acting = self.api.acting.borrow().clone();
+                        let text = dto::event(&event, &hits, &acting).map_err(|_| Gone)?;
                         self.send(Message::Text(text.into())).await?;
                     }
                     Ok(_) => {}

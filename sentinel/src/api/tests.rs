@@ -3,9 +3,10 @@
 use super::*;
 use crate::store::{Record, Writer};
 use crate::types::{
-    Action, ActionKind, ActionStatus, Alert, Checked, CommandError, Component, Decision, DecisionStatus, Detector,
-    Enquiry, Event, Evidence, EvidenceClass, Family, FeedStatus, IntelReport, IntelStatus, InterfaceStats, Ktime,
-    LearnError, LearnWish, Learning, MapUse, Mint, NewDecision, Origin, Rate, Selector, Service, Severity, Terms, Veto,
+    Action, ActionKind, ActionStatus, Alert, AllowDone, BadLine, Checked, CommandError, Component, Decision,
+    DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass, Family, FeedStatus, ImportError, Imported,
+    IntelReport, IntelStatus, InterfaceStats, Ktime, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision,
+    Origin, Rate, Selector, Service, Severity, Stop, Terms, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +22,8 @@ use tower::ServiceExt;
 mod browser;
 mod http;
 mod model_page;
+mod operate;
+mod operate_page;
 mod page;
 mod risk_page;
 mod server;
@@ -116,11 +119,12 @@ impl House {
         let (enquiries, questions) = mpsc::channel(8);
         tokio::spawn(know(questions));
         let bus = Bus::default();
-        tokio::spawn(decide(inbox, store.clone(), bus.clone()));
         let (stats, stats_out) = watch::channel(Arc::default());
         let (health, health_out) = watch::channel(Arc::default());
         let (hits, hits_out) = watch::channel(Arc::default());
         let (protected, protected_out) = watch::channel(Arc::default());
+        let (acting, acting_out) = watch::channel(Arc::default());
+        tokio::spawn(decide(inbox, store.clone(), bus.clone(), acting, protected.clone()));
         let state = AppState {
             store,
             commands,
@@ -131,6 +135,7 @@ impl House {
             health: health_out,
             hits: hits_out,
             protected: protected_out,
+            acting: acting_out,
             config: Arc::default(),
             metrics: Arc::default(),
             started: now(),
@@ -208,7 +213,13 @@ impl Drop for House {
 }
 
 /// Plays the room that decides: refuses 192.0.2.0/24, stores and publishes what it takes or takes back.
-async fn decide(mut inbox: mpsc::Receiver<Command>, store: Store, bus: Bus) {
+async fn decide(
+    mut inbox: mpsc::Receiver<Command>,
+    store: Store,
+    bus: Bus,
+    acting: watch::Sender<Arc<Acting>>,
+    protected: watch::Sender<Arc<Vec<Protected>>>,
+) {
     let mut mint = Mint::Random;
     while let Some(command) = inbox.recv().await {
         match command {
@@ -251,6 +262,79 @@ async fn decide(mut inbox: mpsc::Receiver<Command>, store: Store, bus: Bus) {
                     Ok(deleted)
                 };
                 let _ = reply.send(found);
+            }
+            Command::Act {
+                on,
+                actor,
+                reason,
+                reply,
+            } => {
+                let stopped = (!on).then(|| Stop {
+                    at: now(),
+                    actor,
+                    reason,
+                });
+                store.commit(vec![Record::Acting(stopped.clone())]).await.unwrap();
+                acting.send_replace(Arc::new(Acting { stopped }));
+                let _ = reply.send(Ok(Acting::clone(&acting.borrow())));
+            }
+            Command::Allow(entry, reply) => {
+                let there = store.allowlist().await.unwrap();
+                let changed = there.iter().any(|known| known.target == entry.target);
+                store
+                    .commit(vec![Record::Allow(Arc::new(entry.clone()))])
+                    .await
+                    .unwrap();
+                protected.send_modify(|list| {
+                    Arc::make_mut(list).push(Protected {
+                        target: entry.target,
+                        guard: "allowlist".into(),
+                        reason: entry.reason(),
+                    });
+                });
+                let _ = reply.send(Ok(AllowDone {
+                    entry,
+                    changed,
+                    ended: Vec::new(),
+                }));
+            }
+            Command::Disallow { target, reply, .. } => {
+                let there = store.allowlist().await.unwrap();
+                let found = there.into_iter().find(|known| known.target == target);
+                store.commit(vec![Record::Disallow(target)]).await.unwrap();
+                protected.send_modify(|list| Arc::make_mut(list).retain(|p| p.target != target));
+                let _ = reply.send(found.ok_or(CommandError::NotFound));
+            }
+            Command::Import(import, reply) => {
+                let guarded: ipnet::IpNet = "192.0.2.0/24".parse().unwrap();
+                let mut bad = import.unread;
+                let (refused, good): (Vec<_>, Vec<_>) = import
+                    .wishes
+                    .into_iter()
+                    .partition(|one| guarded.contains(&one.wish.target));
+                bad.extend(refused.into_iter().map(|one| BadLine {
+                    line: one.line,
+                    problem: "it is the default gateway's".into(),
+                    guard: Some("gateway".into()),
+                }));
+                bad.sort();
+                let total = bad.len() as u64;
+                let answer = if bad.is_empty() || import.skip_bad {
+                    for one in &good {
+                        let decision = Arc::new(taken(&mut mint, &one.wish));
+                        store.commit(vec![Record::Decision(decision)]).await.unwrap();
+                    }
+                    Ok(Imported {
+                        imported: good.len() as u64,
+                        skipped: total,
+                        bad,
+                        simulated: true,
+                        ..Imported::default()
+                    })
+                } else {
+                    Err(ImportError::Bad { lines: bad, total })
+                };
+                let _ = reply.send(answer);
             }
         }
     }

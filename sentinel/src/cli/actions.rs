@@ -66,14 +66,19 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
         }
         Command::Revert(args) => {
             let client = Source::live(&config)?;
+            let mut all = vec![("all", "true".to_owned())];
+            if output.format() != Format::Json {
+                all.push(("first", "0".to_owned()));
+            }
             let answer = match args.id {
                 Some(id) => client.call(Method::POST, &format!("/actions/{id}/revert"), &[], None)?,
-                None => client.call(Method::DELETE, "/decisions", &[("all", "true".into())], None)?,
+                None => client.call(Method::DELETE, "/decisions", &all, None)?,
             };
             if output.format() == Format::Json {
                 output.json(&answer);
             } else if let Some(gone) = answer["deleted"].as_array() {
-                output.line(&format!("{} undone.", gone.len()));
+                let total = answer["total"].as_u64().unwrap_or(gone.len() as u64);
+                output.line(&format!("{total} undone."));
             } else {
                 let what = answer["target"]
                     .as_str()

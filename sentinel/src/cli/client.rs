@@ -1,7 +1,7 @@
 //! The command line's way to the agent: HTTP over its unix socket.
 
 use super::exit::Failure;
-use super::output::escape;
+use super::output::{escape, escape_line};
 use super::pages;
 use anyhow::{Context, anyhow};
 use reqwest::{Method, StatusCode};
@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// The agent answers from memory or a local database; longer than this it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest that a list of many decisions may take.
+const LIST_PATIENCE: Duration = Duration::from_mins(6);
 
 /// A running agent.
 pub(super) struct Client {
@@ -61,15 +64,33 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
         // The host is required by HTTP and ignored: the connection goes to the socket.
-        let mut request = self
+        let request = self
             .http
             .request(method, format!("http://localhost{path}"))
             .query(query)
             // Asked for even where there is no body, so that no web page can send such a request unasked.
             .header("content-type", "application/json");
-        if let Some(body) = body {
-            request = request.json(body);
-        }
+        self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+    }
+
+    /// Sends a list somebody keeps, as it is.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(super) fn send_list(&self, path: &str, query: &[(&str, String)], list: Vec<u8>) -> Result<Value, Failure> {
+        let request = self
+            .http
+            .post(format!("http://localhost{path}"))
+            .query(query)
+            .header("content-type", "text/csv")
+            .timeout(LIST_PATIENCE);
+        self.send(request.body(list))
+    }
+
+    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
         let (status, text) = self
             .runtime
             .block_on(async {
@@ -92,6 +113,7 @@ impl Client {
             Some(guard) => escape(&format!("refused by guard `{guard}`: {words}")),
             None => escape(words),
         };
+        let words = told_lines(words, &problem);
         Err(match status {
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(words),
             _ => anyhow!("{words} ({status})").into(),
@@ -111,6 +133,31 @@ impl Client {
             Ok((batch, page["next_cursor"].as_str().map(str::to_owned)))
         })
     }
+}
+
+/// The words, and a line for each line of a list that is refused.
+fn told_lines(mut words: String, problem: &Value) -> String {
+    use std::fmt::Write as _;
+    let lines = problem["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for line in lines {
+        let guard = line["guard"]
+            .as_str()
+            .map(|guard| format!("refused by guard `{guard}`: "));
+        let text = format!(
+            "{}{}",
+            guard.unwrap_or_default(),
+            line["problem"].as_str().unwrap_or_default()
+        );
+        let _ = write!(words, "\n  line {}: {}", line["line"], escape_line(&text));
+    }
+    let more = problem["lines_total"]
+        .as_u64()
+        .unwrap_or(0)
+        .saturating_sub(lines.len() as u64);
+    if more > 0 {
+        let _ = write!(words, "\n  and {more} more");
+    }
+    words
 }
 
 /// Reads the items of a list as what they are.

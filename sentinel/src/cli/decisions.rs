@@ -1,5 +1,7 @@
 //! `sentinel decisions`: what is blocked, and blocking and unblocking by hand.
 
+mod import;
+
 use super::client::typed;
 use super::exit::Failure;
 use super::output::{Format, Output, escape_line};
@@ -7,7 +9,7 @@ use super::source::Source;
 use super::table::Table;
 use super::{Global, duration, now, remaining};
 use crate::config::parse_size;
-use crate::types::{ActionKind, Decision, DecisionStatus, Timestamp};
+use crate::types::{ActionKind, Decision, DecisionStatus, Stop, Timestamp};
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use reqwest::Method;
@@ -16,14 +18,19 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Of everything that was taken back so much is told.
+const TOLD: usize = 100;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// What is in force, or with --all what ever was
     List(List),
-    /// Blocks, limits or redirects an address or a prefix
+    /// Blocks, limits or redirects an address or a prefix, or isolates a container
     Add(Add),
     /// Takes decisions back
     Delete(Delete),
+    /// Takes many decisions out of a list: all of them, or none
+    Import(import::Import),
 }
 
 #[derive(Args, Debug)]
@@ -137,6 +144,8 @@ enum Kind {
     RateLimit,
     /// Send its packets to the honeypot.
     Redirect,
+    /// Disconnect the container that has the address from its networks, and block the address.
+    Isolate,
 }
 
 impl Kind {
@@ -146,6 +155,7 @@ impl Kind {
             Self::Block => "block",
             Self::RateLimit => "rate_limit",
             Self::Redirect => "redirect",
+            Self::Isolate => "isolate",
         }
     }
 }
@@ -185,6 +195,9 @@ struct Shown {
     hits: u64,
     #[serde(default)]
     would_hits: u64,
+    /// The stop that holds it back.
+    #[serde(default)]
+    held_back: Option<Stop>,
 }
 
 pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
@@ -197,11 +210,15 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
             let made = Source::live(&config)?.call(Method::POST, "/decisions", &[], Some(&wish))?;
             added(&output, made)
         }
+        Command::Import(args) => import::run(&Source::live(&config)?, args, &output),
         Command::Delete(args) => {
             let client = Source::live(&config)?;
             let which = &args.which;
             let mut query = match (which.range.or(which.ip.map(IpNet::from)), which.all) {
                 (Some(target), _) => vec![("target", target.to_string())],
+                (None, true) if output.format() == Format::Human => {
+                    vec![("all", "true".to_owned()), ("first", TOLD.to_string())]
+                }
                 (None, true) => vec![("all", "true".to_owned())],
                 (None, false) => Vec::new(),
             };
@@ -248,8 +265,10 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
         "Simulated",
         "Id",
     ]);
+    let mut stopped = None;
     for shown in typed::<Shown>(&items)? {
         let decision = shown.decision;
+        stopped = stopped.or_else(|| shown.held_back.clone());
         let (until, left) = match (decision.expires_at, decision.terms.watch_until) {
             (Some(end), _) if decision.status == DecisionStatus::Active => (end.to_string(), remaining(now, end)),
             (_, Some(end)) if args.watched => (end.to_string(), remaining(now, end)),
@@ -261,10 +280,14 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
         table.row([
             target(&decision.target),
             action(&decision),
-            word(decision.status),
+            if shown.held_back.is_some() {
+                "held back".to_owned()
+            } else {
+                word(decision.status)
+            },
             until,
             left,
-            if decision.simulated {
+            if decision.simulated || shown.held_back.is_some() {
                 shown.would_hits
             } else {
                 shown.hits
@@ -284,6 +307,11 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
     } else {
         output.table(&table);
     }
+    if let Some(stop) = stopped.filter(|_| output.format() == Format::Human) {
+        output.line(&escape_line(&format!(
+            "Nothing is carried out: {stop}. `sentinel resume-acting` goes on."
+        )));
+    }
     Ok(())
 }
 
@@ -292,12 +320,24 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         output.json(&made);
         return Ok(());
     }
-    let decision: Decision = serde_json::from_value(made)?;
+    let shown: Shown = serde_json::from_value(made)?;
+    let decision = shown.decision;
+    if let Some(stop) = shown.held_back {
+        let text = format!(
+            "{} is held back, and its packets pass: {stop}; decision {}",
+            target(&decision.target),
+            decision.id
+        );
+        output.line(&escape_line(&text));
+        return Ok(());
+    }
     let verb = match (decision.action, decision.simulated) {
         (ActionKind::RateLimit, false) => "is limited",
         (ActionKind::RateLimit, true) => "would be limited (simulation)",
         (ActionKind::RedirectToHoneypot, false) => "is redirected to the honeypot",
         (ActionKind::RedirectToHoneypot, true) => "would be redirected to the honeypot (simulation)",
+        (ActionKind::IsolateContainer, false) => "is blocked and its container being isolated",
+        (ActionKind::IsolateContainer, true) => "would be blocked and its container isolated (simulation)",
         (_, false) if decision.terms.egress => "is blocked in both directions",
         (_, false) => "is blocked",
         (_, true) => "would be blocked (simulation)",
@@ -340,6 +380,10 @@ fn deleted(output: &Output, gone: &Value) {
     }
     if items.is_empty() {
         output.line("No active decision matched.");
+    }
+    let more = gone["total"].as_u64().unwrap_or(0).saturating_sub(items.len() as u64);
+    if more > 0 {
+        output.line(&format!("and {more} more."));
     }
 }
 

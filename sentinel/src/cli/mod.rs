@@ -4,9 +4,11 @@
 //! Invariant: whatever came from the network is printed with its control characters escaped. Deliberately elsewhere:
 //! everything the commands do; this room asks the agent over its unix socket, or reads the database when none runs.
 
+mod acting;
 mod actions;
 mod alerts;
 mod allowlist;
+mod audit;
 mod check;
 mod client;
 mod decisions;
@@ -23,6 +25,7 @@ mod output;
 mod pages;
 mod replay;
 mod run;
+mod simulation;
 mod source;
 mod stored;
 mod table;
@@ -134,6 +137,16 @@ enum Command {
     /// What is never touched
     #[command(subcommand)]
     Allowlist(allowlist::Command),
+    /// Everything becomes simulation at once, until resume-acting
+    StopActing(acting::Acting),
+    /// What stop-acting held back is in force again
+    ResumeActing(acting::Acting),
+    /// What production would have done
+    #[command(subcommand)]
+    Simulation(simulation::Command),
+    /// Who did what, and whether that record is whole
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// The thresholds of this network, from its own benign flows
     #[command(subcommand)]
     Learn(learn::Command),
@@ -197,6 +210,10 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Alerts(command) => alerts::run(global, command),
         Command::Actions(command) => actions::run(global, command),
         Command::Allowlist(command) => allowlist::run(global, command),
+        Command::StopActing(args) => acting::run(global, args, false),
+        Command::ResumeActing(args) => acting::run(global, args, true),
+        Command::Simulation(command) => simulation::run(global, command),
+        Command::Audit(command) => audit::run(global, command),
         Command::Learn(command) => learn::run(global, *command),
         Command::Intel(command) => intel::run(global, *command),
         Command::Explain(command) => explain::run(global, command),

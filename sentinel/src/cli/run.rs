@@ -3,13 +3,18 @@
 use super::Global;
 use super::exit::Failure;
 use crate::app;
+use crate::config::Hook;
 use crate::kernel::{KernelError, probe};
 use anyhow::Error;
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let config = global.load()?;
-    let missing = probe::missing_capabilities();
+    let missing = if config.kernel.hook == Hook::Nftables {
+        probe::missing_for_nftables()
+    } else {
+        probe::missing_capabilities()
+    };
     if !missing.is_empty() {
         // Asked before anything is opened, so that nothing is left half-made.
         let missing = missing.join(", ");

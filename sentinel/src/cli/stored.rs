@@ -3,7 +3,9 @@
 use super::exit::Failure;
 use super::pages;
 use crate::proof::Bundle;
-use crate::store::{ActionFilter, AlertFilter, DecisionFilter, InvestigationFilter, Page, Store, StoreError, Window};
+use crate::store::{
+    ActionFilter, AlertFilter, AuditFilter, DecisionFilter, InvestigationFilter, Page, Store, StoreError, Window,
+};
 use crate::types::{AlertId, DecisionId, InvestigationId};
 use anyhow::{Context, anyhow};
 use ipnet::IpNet;
@@ -75,6 +77,7 @@ impl Stored {
                         ip,
                         active,
                         watched,
+                        simulated: false,
                     }))
                 })
             }
@@ -99,11 +102,19 @@ impl Stored {
                 };
                 self.runtime.block_on(self.store.actions(filter))
             }),
+            "/audit" => listed(limit, |want, cursor| {
+                let window = window(want, cursor);
+                self.runtime.block_on(self.store.audit(AuditFilter { window }))
+            }),
             _ => Err(anyhow!("the database has no list {path}").into()),
         }
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
+        if path == "/audit/verify" {
+            let verdict = self.runtime.block_on(self.store.verify_audit())?;
+            return Ok(serde_json::to_value(verdict)?);
+        }
         let (list, id) = path
             .trim_start_matches('/')
             .split_once('/')

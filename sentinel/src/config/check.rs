@@ -4,7 +4,7 @@ use super::intel::{CUSTOM_FEEDS_MAX, IntelConfig};
 use super::keys::{Draft, INTERFACES};
 use super::load::Origins;
 use super::problem::{Place, Problem};
-use super::resolved::{Config, Mode, SeverityThresholds, Switch};
+use super::resolved::{Config, Hook, Mode, SeverityThresholds, Switch};
 use super::value::show_duration;
 use sentinel_common::names::ALLOW_CAPACITY;
 use std::os::unix::ffi::OsStrExt;
@@ -36,6 +36,13 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
     let risk = ["risk_thresholds.high", "risk_thresholds.medium"];
     ordered(config.risk_thresholds, risk, &mut say);
     intel(&config.intel, &mut say);
+    if config.kernel.pin && config.kernel.hook == Hook::Nftables {
+        say(
+            "kernel.pin",
+            "is `true`, and with `kernel.hook: nftables` there are no programs to keep".into(),
+            "set `kernel.pin: false`; an agent that is killed leaves its sets to the next one, each element with its end",
+        );
+    }
     let ring = config.kernel.ring_bytes;
     if !ring.is_power_of_two() {
         let near = super::value::show_size(u64::from(ring).next_power_of_two());
@@ -73,6 +80,7 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
         }
     }
     response(config, &mut say);
+    containers(config, &mut say);
     let flood = &config.detect.syn_flood;
     if flood.half_open_all < flood.half_open {
         say(
@@ -206,6 +214,29 @@ fn intel(config: &IntelConfig, say: &mut impl FnMut(&'static str, String, &str))
                 &format!("set {variable} or `key_file`, or write `auto`"),
             );
         }
+    }
+}
+
+/// What is said about containers without an engine that knows them.
+fn containers(config: &Config, say: &mut impl FnMut(&'static str, String, &str)) {
+    let containers = &config.containers;
+    if containers.engine.is_none() && containers.quarantine_network.is_some() {
+        say(
+            "containers.quarantine_network",
+            "is set, and without `containers.engine` nothing is isolated".into(),
+            "set `containers.engine: unix:///var/run/docker.sock` as well, or leave both empty",
+        );
+    }
+    let long = containers
+        .engine
+        .as_ref()
+        .filter(|path| path.as_os_str().as_bytes().len() > SOCKET_PATH);
+    if long.is_some() {
+        say(
+            "containers.engine",
+            format!("is longer than the {SOCKET_PATH} bytes a socket's path can have"),
+            "choose a shorter path",
+        );
     }
 }
 

@@ -85,7 +85,7 @@ const KEYS: &[Key] = &[
     ),
     key(
         "kernel.hook",
-        "Where packets are judged on their way in: `xdp`; `tc`; `auto` for tc where XDP is taken or cannot be had",
+        "Where packets are judged on their way in: `xdp`; `tc`; `auto` for tc where XDP is taken or cannot be had; `nftables` where BPF cannot be loaded: decisions are carried out, packets are not seen",
         |d| Slot::Hook(&mut d.config.kernel.hook),
     ),
     key(
@@ -506,6 +506,26 @@ const KEYS: &[Key] = &[
         "response.probation.reapply",
         "For how long a return puts the action in force again at once; 0s for an alert only",
         |d| Slot::Time(&mut d.config.response.reapply, secs(0)..=secs(DAY)),
+    ),
+    key(
+        "containers.engine",
+        "Socket of the Docker Engine, such as `unix:///var/run/docker.sock`; empty: containers are not known",
+        |d| Slot::Socket(&mut d.config.containers.engine),
+    ),
+    key(
+        "containers.quarantine_network",
+        "Network an isolated container is moved to; empty: it is disconnected from all",
+        |d| Slot::Network(&mut d.config.containers.quarantine_network),
+    ),
+    key(
+        "containers.protect",
+        "Containers that are never isolated: `NAME`, `label:KEY` or `label:KEY=VALUE`",
+        |d| Slot::Containers(&mut d.config.containers.protect),
+    ),
+    key(
+        "containers.timeout",
+        "How long each request to the engine may take",
+        |d| Slot::Time(&mut d.config.containers.timeout, millis(100)..=secs(60)),
     ),
     key("store.path", "Database file", |d| Slot::Path(&mut d.config.store.path)),
     key(

@@ -70,7 +70,8 @@ impl Reaction {
             Self::LogOnly => ActionKind::LogOnly,
             Self::RateLimit => ActionKind::RateLimit,
             Self::RedirectToHoneypot => ActionKind::RedirectToHoneypot,
-            Self::BlockIp | Self::IsolateContainer => ActionKind::BlockIp,
+            Self::BlockIp => ActionKind::BlockIp,
+            Self::IsolateContainer => ActionKind::IsolateContainer,
         }
     }
 }

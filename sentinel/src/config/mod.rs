@@ -6,6 +6,9 @@
 
 mod behaviour;
 mod check;
+mod containers;
+mod decoy;
+mod dump;
 mod intel;
 mod keys;
 mod load;
@@ -25,6 +28,7 @@ pub use behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
+pub use dump::{changes, effective};
 pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,
@@ -36,8 +40,8 @@ pub use policy::{
 };
 pub use problem::{Place, Problem};
 pub use resolved::{
-    ApiConfig, BUILT_IN, BaselineConfig, BruteForceConfig, Config, Decoy, DetectConfig, FlowConfig, HoneypotConfig,
-    Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
+    ApiConfig, BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,
+    HoneypotConfig, Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
     SeverityThresholds, StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };
 pub use schema::schema;

@@ -33,15 +33,21 @@ pub enum Hook {
     Auto,
     /// tc ingress: later on the packet's way, beside whatever XDP programs there are.
     Tc,
+    /// No BPF at all: sets of nftables carry decisions out, and nothing is seen of packets.
+    Nftables,
 }
 
 impl Hook {
+    /// All of them, in the order they are told.
+    pub const ALL: [Self; 4] = [Self::Xdp, Self::Auto, Self::Tc, Self::Nftables];
+
     /// The name used in the file.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
             Self::Auto => "auto",
             Self::Tc => "tc",
+            Self::Nftables => "nftables",
         }
     }
 }
@@ -67,6 +73,8 @@ pub struct Config {
     pub risk_thresholds: SeverityThresholds,
     /// From severity to action.
     pub response: ResponseConfig,
+    /// The container engine.
+    pub containers: ContainersConfig,
     /// Database.
     pub store: StoreConfig,
     /// HTTP.
@@ -353,6 +361,19 @@ pub struct ResponseConfig {
     pub policy: PolicyConfig,
 }
 
+/// `containers:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainersConfig {
+    /// Socket of the engine (`unix:///var/run/docker.sock` in the file); none: containers are not known.
+    pub engine: Option<PathBuf>,
+    /// The network an isolated container is moved to; none: it is only disconnected.
+    pub quarantine_network: Option<String>,
+    /// Containers that are never isolated: `NAME`, `label:KEY`, `label:KEY=VALUE`.
+    pub protect: Vec<String>,
+    /// How long each request may take.
+    pub timeout: Duration,
+}
+
 /// `response.honeypot:`, where redirected sources end up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoneypotConfig {
@@ -534,6 +555,12 @@ impl Default for Config {
                 probation: secs(3600),
                 reapply: Duration::ZERO,
                 policy: PolicyConfig::default(),
+            },
+            containers: ContainersConfig {
+                engine: None,
+                quarantine_network: None,
+                protect: Vec::new(),
+                timeout: Duration::from_secs(5),
             },
             store: StoreConfig {
                 path: "data/sentinel.db".into(),

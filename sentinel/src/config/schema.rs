@@ -1,10 +1,11 @@
 //! The JSON Schema of `settings.yml`, for editors, from the one table of keys.
 
+use super::decoy::show_decoy;
 use super::intel::CUSTOM_FEEDS_MAX;
 use super::keys::{self, Draft};
 use super::matrix::Reaction;
 use super::resolved::Switch;
-use super::value::{Slot, show_decoy, show_duration, show_size};
+use super::value::{Slot, show_duration, show_size};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -62,7 +63,7 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::Decoy4(value) => json!({ "type": "string", "default": show_decoy(**value) }),
         Slot::Decoy6(value) => json!({ "type": "string", "default": show_decoy(**value) }),
         Slot::Mode(_) => json!({ "enum": ["simulation", "production"], "default": "simulation" }),
-        Slot::Hook(value) => json!({ "enum": ["xdp", "auto", "tc"], "default": value.as_str() }),
+        Slot::Hook(value) => json!({ "enum": ["xdp", "auto", "tc", "nftables"], "default": value.as_str() }),
         Slot::Reaction(value) => json!({ "enum": Reaction::ALL.map(|(name, _)| name), "default": value.as_str() }),
         Slot::Path(value) => json!({ "type": "string", "minLength": 1, "default": **value }),
         Slot::Listen(value) => json!({ "type": "string", "default": value.to_string() }),
@@ -98,6 +99,16 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         }),
         Slot::File(value) => json!({ "type": "string", "default": value.as_deref().unwrap_or(Path::new("")) }),
         Slot::Url(value) => json!({ "type": "string", "pattern": "^https?://", "default": **value }),
+        Slot::Socket(value) => {
+            let text = value
+                .as_ref()
+                .map_or(String::new(), |path| format!("unix://{}", path.display()));
+            json!({ "type": "string", "pattern": "^(unix:///.+)?$", "default": text })
+        }
+        Slot::Network(value) => json!({ "type": "string", "default": value.as_deref().unwrap_or_default() }),
+        Slot::Containers(value) => {
+            json!({ "type": "array", "items": { "type": "string", "minLength": 1 }, "default": **value })
+        }
         Slot::Cache(_) => json!({ "type": "string", "pattern": "^(memory|rediss?://.+)$", "default": "memory" }),
         Slot::Names(value, known) => {
             json!({ "type": "array", "items": { "enum": known }, "default": **value })

@@ -194,6 +194,10 @@ fn rules_between_keys() {
         &["`response.corroborated_duration`: 60d is longer than `response.max_duration` 30d"],
     );
     check_says(
+        "kernel: {hook: nftables, pin: true}",
+        &["`kernel.pin`", "set `kernel.pin: false`"],
+    );
+    check_says(
         "risk_thresholds: {medium: 0.9}",
         &["`risk_thresholds.high`: 0.8 is below `medium` 0.9"],
     );

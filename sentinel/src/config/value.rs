@@ -1,5 +1,7 @@
 //! Text into durations, sizes, prefixes and the rest, within bounds; and back.
 
+use super::containers;
+use super::decoy::{DECOY4, DECOY6, decoy};
 use super::intel::{CacheBackend, CustomFeed};
 use super::matrix::Reaction;
 use super::resolved::{Decoy, Hook, Mode, Switch};
@@ -57,6 +59,12 @@ pub(super) enum Slot<'a> {
     Switch(&'a mut Switch),
     /// The path of a file, or nothing.
     File(&'a mut Option<PathBuf>),
+    /// `unix:///PATH`, or nothing.
+    Socket(&'a mut Option<PathBuf>),
+    /// Name of a container network, or nothing.
+    Network(&'a mut Option<String>),
+    /// Names and labels of containers.
+    Containers(&'a mut Vec<String>),
     /// Scheme, host and port.
     Url(&'a mut String),
     /// `memory` or the URL of a Redis.
@@ -103,6 +111,7 @@ impl Slot<'_> {
                 | Self::Names(..)
                 | Self::FeedNames(_)
                 | Self::Feeds(_)
+                | Self::Containers(_)
         )
     }
 
@@ -215,10 +224,7 @@ impl Slot<'_> {
                 )?;
             }
             Self::Hook(to) => {
-                **to = choose(
-                    text,
-                    &[Hook::Xdp, Hook::Auto, Hook::Tc].map(|hook| (hook.as_str(), hook)),
-                )?;
+                **to = choose(text, &Hook::ALL.map(|hook| (hook.as_str(), hook)))?;
             }
             Self::Reaction(to) => **to = choose(text, &Reaction::ALL)?,
             Self::Path(to) => {
@@ -253,6 +259,9 @@ impl Slot<'_> {
                 }
                 **to = (!text.is_empty()).then(|| PathBuf::from(text));
             }
+            Self::Socket(to) => **to = containers::socket(text)?,
+            Self::Network(to) => **to = containers::network(text)?,
+            Self::Containers(_) => return Err(wrong(containers::LIST.into())),
             Self::Url(to) => **to = base_url(text)?,
             Self::Cache(to) => **to = cache(text)?,
             Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
@@ -291,6 +300,7 @@ impl Slot<'_> {
             }),
             Self::FeedNames(to) => each(items, to, faults, |text| feed_name(text).map(str::to_owned)),
             Self::Feeds(to) => each(items, to, faults, custom_feed),
+            Self::Containers(to) => each(items, to, faults, containers::protected),
             Self::Ports(to) | Self::AllOrPorts(to) => each(items, to, faults, |text| {
                 whole(text, &(1..=65_535)).map(|port| port as u16)
             }),
@@ -321,7 +331,7 @@ impl Slot<'_> {
                 )
             }
             Self::Mode(_) => "`simulation` or `production`".into(),
-            Self::Hook(_) => "`xdp`, `auto` or `tc`".into(),
+            Self::Hook(_) => "`xdp`, `auto`, `tc` or `nftables`".into(),
             Self::Decoy4(_) => format!("{DECOY4}, or nothing for none"),
             Self::Decoy6(_) => format!("{DECOY6}, or nothing for none"),
             Self::Reaction(_) => Reaction::ALL.map(|(name, _)| format!("`{name}`")).join(" or "),
@@ -333,6 +343,9 @@ impl Slot<'_> {
             Self::AllOrPorts(_) => "`all` or a list of ports from 1 to 65535".into(),
             Self::Switch(_) => "`auto`, `true` or `false`".into(),
             Self::File(_) => "the path of a file, or nothing for none".into(),
+            Self::Socket(_) => "a socket such as `unix:///var/run/docker.sock`, or nothing for none".into(),
+            Self::Network(_) => "the name of a container network, or nothing for none".into(),
+            Self::Containers(_) => containers::LIST.into(),
             Self::Url(_) => "a URL such as `https://api.example.com`".into(),
             Self::Cache(_) => "`memory` or a URL such as `redis://127.0.0.1:6379/0`".into(),
             Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),
@@ -503,55 +516,6 @@ fn time(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Fault>
         format!("{} is out of range", quote(text)),
         format!("write a duration from {low} to {high}"),
     ))
-}
-
-const DECOY4: &str = "a port such as `:2222` or an address and a port such as `192.0.2.7:2222`";
-const DECOY6: &str = "a port such as `:2222` or an address and a port such as `[2001:db8::7]:2222`";
-
-/// `:PORT` or `ADDRESS:PORT`; nothing at all for none.
-fn decoy<A: Copy + Into<IpAddr>>(text: &str, read: impl Fn(&str) -> Option<A>) -> Result<Option<Decoy<A>>, Fault> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let wrong = || {
-        let wants = if size_of::<A>() == size_of::<Ipv4Addr>() {
-            DECOY4
-        } else {
-            DECOY6
-        };
-        fault(format!("{} is no decoy", quote(text)), format!("write {wants}"))
-    };
-    let (address, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
-    if address.is_empty() {
-        return Ok(Some(Decoy { address: None, port }));
-    }
-    let address = read(address).ok_or_else(wrong)?;
-    let ip: IpAddr = address.into();
-    // What comes from outside for such an address Linux drops, so nobody would ever reach the decoy.
-    if ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || matches!(ip, IpAddr::V4(v4) if v4.is_broadcast())
-    {
-        return Err(fault(
-            format!("{ip} cannot be reached from outside"),
-            format!("let the decoy listen on an address of this host, or on all of them and write `:{port}`"),
-        ));
-    }
-    Ok(Some(Decoy {
-        address: Some(address),
-        port,
-    }))
-}
-
-/// How a decoy is written.
-pub(super) fn show_decoy<A: Copy + Into<IpAddr>>(decoy: Option<Decoy<A>>) -> String {
-    match decoy {
-        None => String::new(),
-        Some(Decoy { address: None, port }) => format!(":{port}"),
-        Some(Decoy {
-            address: Some(address),
-            port,
-        }) => SocketAddr::new(address.into(), port).to_string(),
-    }
 }
 
 fn prefix(text: &str) -> Result<IpNet, Fault> {

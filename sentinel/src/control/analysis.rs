@@ -1,5 +1,6 @@
 //! Records in, alerts out: the flow table and the detectors, driven by one task.
 
+use super::Witness;
 use super::learning::{self, Ask};
 use crate::detect::{Detectors, Notice};
 use crate::flow::{FlowTable, Observation};
@@ -45,6 +46,7 @@ pub struct Analysis {
     judged: [u64; 3],
     listed: [u64; 2],
     model: Option<Arc<Model>>,
+    witness: Option<Witness>,
 }
 
 impl Analysis {
@@ -69,6 +71,16 @@ impl Analysis {
             judged: [0; 3],
             listed: [0; 2],
             model: None,
+            witness: None,
+        }
+    }
+
+    /// Has established sessions of whom simulated decisions are about noted.
+    #[must_use]
+    pub fn with_witness(self, witness: Witness) -> Self {
+        Self {
+            witness: Some(witness),
+            ..self
         }
     }
 
@@ -124,6 +136,9 @@ impl Analysis {
         for record in batch {
             let started = Instant::now();
             if let Some(observation) = self.table.apply(record) {
+                if let Some(witness) = &mut self.witness {
+                    witness.see(&observation);
+                }
                 alerts.extend(self.detectors.record(record, &observation));
             }
             self.metrics.flow_score_seconds.observe(started.elapsed().as_secs_f64());
@@ -138,6 +153,9 @@ impl Analysis {
         let mut alerts: Vec<Alert> = timeouts.iter().flat_map(|o| self.detectors.observe(o)).collect();
         alerts.extend(self.detectors.tick(now));
         self.count_losses();
+        if let Some(witness) = &mut self.witness {
+            self.metrics.dropped("simulation", "bystanders_full", witness.tell(now));
+        }
         self.count_judged();
         self.count_listed();
         if now.since(self.peers_at) >= PEERS {

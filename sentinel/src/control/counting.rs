@@ -1,9 +1,9 @@
 //! Counters in, a snapshot out: once a second, for dashboard, `/stats`, metrics and health.
 
 use super::Gauges;
-use crate::kernel::Counters;
+use crate::kernel::KernelError;
 use crate::time;
-use crate::types::{Component, Condition, Health, Stats};
+use crate::types::{Component, Condition, Health, InterfaceStats, MapUse, Stats};
 use sentinel_common::stat::Counter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,15 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Items dropped in user space so far, by (stage, reason).
 pub type Losses = BTreeMap<(&'static str, &'static str), u64>;
 
+/// Interfaces with their counters, and how full each list is.
+pub type Reading = (Vec<InterfaceStats>, BTreeMap<String, MapUse>);
+
 /// The room.
 pub struct Counting {
-    /// Kernel counters.
-    pub counters: Counters,
+    /// Reads the kernel's counters.
+    pub counters: Box<dyn Fn() -> Result<Reading, KernelError> + Send>,
+    /// Whether there are no programs in the kernel, but sets of nftables.
+    pub blind: bool,
     /// Table sizes.
     pub gauges: Arc<Gauges>,
     /// Reads what was dropped in user space.
@@ -45,8 +50,12 @@ impl Counting {
             match self.snapshot() {
                 Ok(stats) => {
                     let lost = stats.total(Counter::EventLost) + stats.lost.values().sum::<u64>();
-                    self.report(Component::Kernel, kernel_condition(&stats));
-                    self.report(Component::Ring, ring_condition(lost - lost_before));
+                    if self.blind {
+                        self.report(Component::Kernel, blind_condition());
+                    } else {
+                        self.report(Component::Kernel, kernel_condition(&stats));
+                        self.report(Component::Ring, ring_condition(lost - lost_before));
+                    }
                     lost_before = lost;
                     self.stats.send_replace(Arc::new(stats));
                 }
@@ -61,8 +70,8 @@ impl Counting {
         }
     }
 
-    fn snapshot(&self) -> Result<Stats, crate::kernel::KernelError> {
-        let (interfaces, maps) = self.counters.read()?;
+    fn snapshot(&self) -> Result<Stats, KernelError> {
+        let (interfaces, maps) = (self.counters)()?;
         Ok(Stats {
             at: time::wall_now(),
             interfaces,
@@ -77,6 +86,16 @@ impl Counting {
     fn report(&self, part: Component, condition: Condition) {
         self.health
             .send_if_modified(|health| Health::note(health, part, condition));
+    }
+}
+
+/// Decisions are carried out, and nobody looks at packets.
+fn blind_condition() -> Condition {
+    Condition::Degraded {
+        cause: "`kernel.hook: nftables`: no packet is seen, so nothing is detected and no feed is blocked; decisions made by \
+                hand are carried out"
+            .into(),
+        mend: "set `kernel.hook: xdp` or `auto` where BPF can be loaded (`sentinel doctor` tells)".into(),
     }
 }
 

@@ -1,19 +1,30 @@
 //! Alerts and commands in, deeds out: the judge and the responder, driven by one task.
 
-use super::Case;
+mod acting;
+mod allowlist;
+mod containers;
+mod import;
+mod peers;
+mod proof;
+mod settings;
+mod shadow;
+
+use super::{Case, Shadows};
 use crate::config::SeverityThresholds;
-use crate::decide::{Before, Found, Guards, Judge, Judged, Revision};
+use crate::decide::{Found, Guards, Judge, Revision};
 use crate::host::{HostFacts, protected};
-use crate::investigate::Weighed;
 use crate::metrics::Metrics;
-use crate::proof::{self, Proof};
 use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
-    Action, Alert, Clock, Command, CommandError, Component, Condition, Decision, DecisionId, DecisionStatus, Detector,
-    Health, Investigation, Origin, Peers, ProofRow, Protected, Selector, Timestamp,
+    Acting, Action, Alert, Bystander, Clock, Command, CommandError, Component, Condition, ContainerSet, Decision,
+    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Selector, Stop, Timestamp,
+    ToIsolate,
 };
+use allowlist::Allowlist;
+use import::Imports;
 use ipnet::IpNet;
+use shadow::Tallies;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -60,6 +71,16 @@ pub struct DeskDeps {
     pub protected: watch::Sender<Arc<Vec<Protected>>>,
     /// Published health.
     pub health: watch::Sender<Arc<Health>>,
+    /// Containers by address; `None` where no engine is configured.
+    pub containers: Option<watch::Receiver<Arc<ContainerSet>>>,
+    /// Published containers to cut off: what is in force and asks for it.
+    pub to_isolate: watch::Sender<Arc<ToIsolate>>,
+    /// Published: whether anything is carried out.
+    pub acting: watch::Sender<Arc<Acting>>,
+    /// Published: whom decisions are about that only count.
+    pub shadows: watch::Sender<Arc<Shadows>>,
+    /// Who had sessions under them.
+    pub bystanders: mpsc::Receiver<Vec<Bystander>>,
 }
 
 /// The room.
@@ -76,6 +97,12 @@ pub struct Desk<E> {
     ground: Option<(Arc<str>, [u8; 32])>,
     responder: Responder<E>,
     deps: DeskDeps,
+    stopped: Option<Stop>,
+    /// Outcomes are still to be told anew.
+    retelling: bool,
+    allowlist: Allowlist,
+    imports: Imports,
+    tallies: Tallies,
 }
 
 impl<E: Enforcer> Desk<E> {
@@ -90,6 +117,11 @@ impl<E: Enforcer> Desk<E> {
             ground: None,
             responder,
             deps,
+            stopped: None,
+            retelling: false,
+            allowlist: Allowlist::default(),
+            imports: Imports::default(),
+            tallies: Tallies::default(),
         }
     }
 
@@ -98,12 +130,6 @@ impl<E: Enforcer> Desk<E> {
     /// until a restart, which takes stored ends as the new clock reads them.
     fn now(&self) -> Timestamp {
         self.deps.clock.wall(time::boot_now())
-    }
-
-    /// Names who was under a detector's decision when the agent last ran: see [`Desk::protect`].
-    pub fn expect(&mut self, remembered: &[(Decision, Option<Action>)]) {
-        let accused = remembered.iter().map(|(decision, _)| decision);
-        self.accused = accused.filter(|d| accuses(d)).map(|d| d.target).collect();
     }
 
     /// Takes the current host facts to heart: guards, the kernel's allow maps, and decisions that now offend them.
@@ -116,11 +142,10 @@ impl<E: Enforcer> Desk<E> {
             sessions: self.trusted(&facts.sessions),
             ..HostFacts::clone(&facts)
         });
-        let list = protected(&facts, &self.deps.allowlist);
+        let mut list = protected(&facts, &self.deps.allowlist);
+        list.extend(self.allowlist.protected());
         self.guards = Guards::new(list);
-        self.ground = proof::written(&self.judge.ground(&self.guards))
-            .ok()
-            .map(|(text, digest)| (text.into(), digest));
+        self.take_ground();
         if let Err(error) = self.responder.protect(self.guards.protected()) {
             tracing::error!(%error, "the kernel's allow map is not complete");
         }
@@ -131,28 +156,6 @@ impl<E: Enforcer> Desk<E> {
         self.deps
             .protected
             .send_replace(Arc::new(self.guards.protected().to_vec()));
-    }
-
-    /// The sessions that protect their peers.
-    fn trusted(&mut self, sessions: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        let suspect = |ip: IpAddr| {
-            let target = IpNet::from(ip);
-            let before = self.accused.iter().any(|net| net.contains(&target));
-            before || self.judge.covering(target).any(accuses)
-        };
-        let known = &self.sessions;
-        let trusted = sessions.iter().filter(|ip| known.contains(*ip) || !suspect(**ip));
-        let trusted: BTreeSet<IpAddr> = trusted.copied().collect();
-        let doubted: Vec<&IpAddr> = sessions.difference(&trusted).collect();
-        if !doubted.is_empty() && !self.doubted {
-            tracing::warn!(
-                ?doubted,
-                "logged in while a detector's decision is in force on it: not protected by that"
-            );
-        }
-        self.doubted = !doubted.is_empty();
-        self.sessions.clone_from(&trusted);
-        trusted
     }
 
     async fn recheck(&mut self, now: Timestamp) {
@@ -205,7 +208,7 @@ impl<E: Enforcer> Desk<E> {
 
     /// Tells of what was put back, now that the kernel programs are attached and it is known what they can carry out.
     pub async fn attached(&mut self) {
-        self.responder.reword(self.now()).await;
+        while self.responder.reword(self.now()).await {}
         self.note_respond();
     }
 
@@ -230,10 +233,15 @@ impl<E: Enforcer> Desk<E> {
                     Err(_) => facts = false,
                 },
                 // The timers come before the queues: a storm of alerts must not hide how things stand.
-                _ = expiry.tick() => self.expire().await,
+                _ = expiry.tick() => self.tick().await,
                 _ = publish.tick() => self.look_around().await,
-                _ = check.tick() => self.self_check(),
+                _ = check.tick() => {
+                    // What lapsed by now is not missing.
+                    self.expire().await;
+                    self.self_check();
+                }
                 () = self.responder.settle() => self.note_respond(),
+                Some(sources) = self.deps.bystanders.recv() => self.responder.note_bystanders(sources).await,
                 Some(command) = commands.recv() => {
                     self.command(command).await;
                     awaited = true;
@@ -245,7 +253,12 @@ impl<E: Enforcer> Desk<E> {
                     }
                     self.cases(std::mem::take(&mut batch)).await;
                     awaited = true;
+                    // Takes turns with a storm of alerts.
+                    if self.imports.due() {
+                        self.import_part().await;
+                    }
                 }
+                () = self.imports.ready() => self.import_part().await,
                 _ = first_drop.tick(), if awaited => awaited = self.responder.watch_first_drops(time::boot_now()),
             }
         }
@@ -253,6 +266,7 @@ impl<E: Enforcer> Desk<E> {
 
     async fn cases(&mut self, cases: Vec<Case>) {
         self.meet_peers();
+        self.see_containers();
         // A return is told by the kernel, which knows of an end before its tick here.
         self.expire().await;
         let now = self.now();
@@ -305,41 +319,6 @@ impl<E: Enforcer> Desk<E> {
         }
     }
 
-    /// What a decision followed from. Lines in the log need no proof, and what led to a return on probation is the end of
-    /// an earlier decision.
-    fn prove(&self, case: &Case, before: Before, order: &Order, now: Timestamp) -> Option<Order> {
-        let outcome = match order {
-            Order::Apply { decision, .. } => decision,
-            Order::Withdraw { decisions, .. } => decisions.first()?,
-            _ => return None,
-        };
-        if outcome.status == DecisionStatus::Logged || case.alert.detector == Detector::Probation {
-            return None;
-        }
-        let weighed = Weighed::clone(case.weighed.as_ref()?);
-        let (ground, sha256) = self.ground.clone()?;
-        let proof = Proof {
-            version: proof::VERSION,
-            severity_thresholds: self.deps.severity_thresholds,
-            judged: Judged {
-                at: now,
-                alert: self.dated(&case.alert).into_owned(),
-                risk: weighed.risk.clone(),
-                revised: case.revised,
-                before,
-                outcome: outcome.clone(),
-            },
-            weighed,
-        };
-        Some(Order::Prove(Box::new(ProofRow {
-            decision: outcome.id,
-            at: now,
-            sha256,
-            ground,
-            proof: serde_json::to_string(&proof).ok()?,
-        })))
-    }
-
     /// What is changed now that more is known.
     fn revision(&mut self, case: &Case, now: Timestamp) -> Option<Order> {
         let found = case.investigation.as_ref()?;
@@ -381,16 +360,9 @@ impl<E: Enforcer> Desk<E> {
         Cow::Owned(Alert { at, ..alert.clone() })
     }
 
-    /// Takes in who behaved well lately, where that changed.
-    fn meet_peers(&mut self) {
-        if self.deps.peers.has_changed().unwrap_or(false) {
-            let peers = Arc::clone(&self.deps.peers.borrow_and_update());
-            self.judge.set_peers(peers);
-        }
-    }
-
     async fn command(&mut self, command: Command) {
         self.meet_peers();
+        self.see_containers();
         let now = self.now();
         match command {
             Command::Add(wish, reply) => match self.judge.operator(&wish, &self.guards, now) {
@@ -429,6 +401,9 @@ impl<E: Enforcer> Desk<E> {
                         return;
                     }
                 };
+                if which == Selector::All {
+                    self.imports.cancel();
+                }
                 let decisions = self.judge.delete(&which, forget, now);
                 if decisions.is_empty() && !forgotten.is_empty() {
                     let _ = reply.send(Ok(forgotten));
@@ -444,6 +419,7 @@ impl<E: Enforcer> Desk<E> {
                     let _ = reply.send(nothing);
                     return;
                 }
+                self.last_tallies(&decisions).await;
                 let order = Order::Withdraw {
                     decisions,
                     cause: Cause::Operator,
@@ -452,6 +428,32 @@ impl<E: Enforcer> Desk<E> {
                 };
                 self.carry_out(vec![order], now).await;
             }
+            Command::Import(import, reply) => self.import(import, reply),
+            Command::Act {
+                on,
+                actor,
+                reason,
+                reply,
+            } => {
+                let outcome = self.act(on, actor, reason).await;
+                let _ = reply.send(outcome);
+            }
+            Command::Allow(entry, reply) => {
+                let outcome = self.allow(entry).await;
+                let _ = reply.send(outcome);
+            }
+            Command::Disallow { target, actor, reply } => {
+                let outcome = self.disallow(target, &actor).await;
+                let _ = reply.send(outcome);
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        self.expire().await;
+        self.expire_allowed(self.now()).await;
+        if self.retelling {
+            self.retelling = self.responder.reword(self.now()).await;
         }
     }
 
@@ -462,6 +464,7 @@ impl<E: Enforcer> Desk<E> {
     }
 
     async fn withdraw(&mut self, mut decisions: Vec<Decision>, cause: Cause, now: Timestamp) {
+        self.last_tallies(&decisions).await;
         while !decisions.is_empty() {
             let rest = decisions.split_off(decisions.len().min(WITHDRAWN));
             let order = Order::Withdraw {
@@ -475,6 +478,7 @@ impl<E: Enforcer> Desk<E> {
     }
 
     async fn carry_out(&mut self, orders: Vec<Order>, now: Timestamp) {
+        self.tallies.stale = true;
         for id in self.responder.carry_out(orders, now).await {
             self.judge.fail(id);
         }
@@ -496,11 +500,13 @@ impl<E: Enforcer> Desk<E> {
         // The hook may have changed: an interface came back, or a program was taken off.
         self.responder.reword(self.now()).await;
         self.publish_hits(HITS);
+        self.keep_tallies().await;
         self.count_active();
         self.note_respond();
     }
 
     fn count_active(&self) {
+        self.tell_isolations();
         self.deps.metrics.set_active(self.responder.in_force());
         self.deps.metrics.decisions_watched.set(self.responder.watches() as i64);
     }
@@ -552,11 +558,6 @@ impl<E: Enforcer> Desk<E> {
             .health
             .send_if_modified(|health| Health::note(health, part, condition));
     }
-}
-
-/// Whether a decision says that whoever is at the address attacked.
-fn accuses(decision: &Decision) -> bool {
-    decision.origin == Origin::Detector && !decision.of_the_unproven()
 }
 
 /// What the judge needs of an investigation.

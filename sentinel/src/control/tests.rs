@@ -3,13 +3,13 @@
 use super::*;
 use crate::bus::Bus;
 use crate::config::{Config, Mode};
-use crate::investigate::{Local, Weigher};
+use crate::investigate::{Local, Weighed, Weigher};
 use crate::proof::Bundle;
 use crate::respond::Deps;
 use crate::respond::tests::rig::{Rig, alert, net};
 use crate::store::{ActionFilter, Store};
 use crate::types::testing::investigation;
-use crate::types::{ActionStatus, Mint, NewDecision, Severity};
+use crate::types::{ActionKind, ActionStatus, Mint, NewDecision, Severity};
 use proptest::prelude::*;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
@@ -75,8 +75,15 @@ impl House {
                 hits: watch::channel(Arc::default()).0,
                 protected: watch::channel(Arc::default()).0,
                 health: health_in,
+                containers: None,
+                to_isolate: watch::channel(Arc::default()).0,
+                acting: watch::channel(Arc::default()).0,
+                shadows: watch::channel(Arc::default()).0,
+                bystanders: mpsc::channel(1).1,
             },
         );
+        desk.stopped_before(store.stop().await.unwrap());
+        desk.allowed_before(store.allowlist().await.unwrap());
         desk.expect(&remembered);
         desk.protect().await;
         desk.restore(remembered, loose, probations).await;
@@ -113,7 +120,7 @@ impl House {
         let (reply, answer) = oneshot::channel();
         let wish = NewDecision {
             target: net(target),
-            action: crate::types::ActionKind::BlockIp,
+            action: ActionKind::BlockIp,
             rate: None,
             egress: None,
             collateral: None,
@@ -765,3 +772,6 @@ async fn who_becomes_protected_is_no_longer_watched() {
     house.all_agree().await;
     assert!(house.rig.blocks().is_empty());
 }
+
+#[path = "tests/operate.rs"]
+mod operate;

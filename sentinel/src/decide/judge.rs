@@ -7,8 +7,8 @@ use super::offenders::{Offenders, lengthened};
 use super::{Found, Guards};
 use crate::config::{Mode, Reaction, ResponseConfig};
 use crate::types::{
-    ActionKind, Alert, AlertId, Basis, CheckVerdict, Decision, DecisionId, DecisionStatus, Detector, Mint, Origin,
-    Peers, Rate, Risk, Terms, Timestamp, Veto, canonical,
+    ActionKind, Alert, AlertId, Basis, CheckVerdict, ContainerSet, Decision, DecisionId, DecisionStatus, Detector,
+    Mint, Origin, Peers, Rate, Risk, Terms, Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +54,8 @@ fn first_word(reason: &str) -> &str {
 pub struct Judge {
     pub(super) config: ResponseConfig,
     pub(super) mode: Mode,
+    /// A person stopped all acting: what is decided meanwhile is simulated.
+    pub(super) stopped: bool,
     pub(super) mint: Mint,
     pub(super) ledger: Ledger,
     /// Released target to the moment of release.
@@ -73,6 +75,8 @@ pub struct Judge {
     pub(super) peers: Arc<Peers>,
     /// Prefixes that were refused, and when.
     pub(super) refused: VecDeque<(IpNet, Timestamp)>,
+    /// What is known of containers; `None` where no engine is configured.
+    pub(super) containers: Option<Arc<ContainerSet>>,
 }
 
 /// Independent groups of sources outside that make evidence more than local.
@@ -105,6 +109,7 @@ impl Judge {
         Self {
             config: config.clone(),
             mode,
+            stopped: false,
             mint,
             ledger: Ledger::default(),
             holds: BTreeMap::new(),
@@ -118,6 +123,7 @@ impl Judge {
             elsewhere: 0,
             peers: Arc::default(),
             refused: VecDeque::new(),
+            containers: None,
         }
     }
 
@@ -159,7 +165,7 @@ impl Judge {
             action: wanted.action(),
             terms: Terms::default(),
             expires_at: None,
-            simulated: self.mode == Mode::Simulation,
+            simulated: self.simulates(),
             origin: Origin::Detector,
             actor: alert.detector.as_str().to_owned(),
             reason: reason(alert, risk),
@@ -250,10 +256,7 @@ impl Judge {
     /// The action by which a reaction is carried out on a target, and why where it is another than was asked for.
     pub(super) fn carried(&self, wanted: Reaction, target: &IpNet) -> (ActionKind, Option<&'static str>) {
         match wanted {
-            Reaction::IsolateContainer => (
-                ActionKind::BlockIp,
-                Some("blocked, because no container engine is configured"),
-            ),
+            Reaction::IsolateContainer => self.isolated(target),
             Reaction::RedirectToHoneypot if !self.config.honeypot.serves(target) => {
                 (ActionKind::BlockIp, Some("blocked, because its family has no honeypot"))
             }
@@ -299,6 +302,7 @@ impl Judge {
             self.ceiling.begin(decision.at);
         }
         if let Some(standing) = self.ledger.on(&target) {
+            decision.simulated &= !self.held_back(standing);
             decision.id = standing.id;
             decision.at = standing.at;
             decision.expires_at = standing.expires_at.max(Some(end));
@@ -347,7 +351,7 @@ impl Judge {
         let mut decision = Decision {
             id: self.mint.decision(now),
             at: now,
-            simulated: former.simulated || self.mode == Mode::Simulation,
+            simulated: former.simulated || self.simulates(),
             reason: format!("{RETURNED}{}{BEFORE}{}", former.id, first_word(&former.reason)),
             alert: Some(alert.id),
             status: DecisionStatus::Logged,
@@ -375,7 +379,7 @@ impl Judge {
     pub(super) fn terms(&self, action: ActionKind, rate: Option<Rate>, egress: Option<bool>) -> Terms {
         Terms {
             rate: (action == ActionKind::RateLimit).then(|| rate.unwrap_or(self.config.rate_limit)),
-            egress: action == ActionKind::BlockIp && egress.unwrap_or(self.config.block_egress),
+            egress: action.in_kernel() == ActionKind::BlockIp && egress.unwrap_or(self.config.block_egress),
             watch_until: None,
             reapply_ms: 0,
         }

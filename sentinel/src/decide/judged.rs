@@ -1,6 +1,7 @@
 //! A judgement with everything it followed from, so that it can be come to again.
 
 use super::ceiling::Ceiling;
+use super::containers::Container;
 use super::{Found, Guards, Judge, Revision};
 use crate::config::{Mode, ResponseConfig};
 use crate::types::{ActionKind, Alert, AlertId, Decision, DecisionId, Mint, Protected, Risk, Timestamp, canonical};
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Ground {
     /// Simulation or production.
     pub mode: Mode,
+    /// A person had stopped all acting.
+    pub stopped: bool,
     /// The matrix, and how it is followed.
     pub response: ResponseConfig,
     /// What was protected.
@@ -35,6 +38,8 @@ pub struct Before {
     pub begun: usize,
     /// Decisions of detectors in force, anywhere.
     pub active: usize,
+    /// What was known of its container; `None` where no engine is configured.
+    pub container: Option<Container>,
 }
 
 /// A judgement.
@@ -59,6 +64,7 @@ impl Judge {
     pub fn ground(&self, guards: &Guards) -> Ground {
         Ground {
             mode: self.mode,
+            stopped: self.stopped,
             response: self.config.clone(),
             protected: guards.protected().to_vec(),
         }
@@ -80,12 +86,14 @@ impl Judge {
             acted: self.acted.contains(&alert.id),
             begun: self.ceiling.begun(now),
             active: self.ledger.detectors(),
+            container: self.container(&target),
         }
     }
 
     /// A judge whose books say this.
     fn with(ground: &Ground, target: IpNet, alert: AlertId, before: &Before, now: Timestamp) -> Self {
         let mut judge = Self::new(&ground.response, ground.mode, Mint::Counted(0));
+        judge.stopped = ground.stopped;
         for decision in &before.covering {
             judge.ledger.put(decision.clone());
         }
@@ -103,6 +111,7 @@ impl Judge {
             judge.acted_on(alert);
         }
         judge.ceiling = Ceiling::with(before.begun, now);
+        judge.know(&target, before.container);
         judge.elsewhere = before.active.saturating_sub(judge.ledger.detectors());
         judge
     }

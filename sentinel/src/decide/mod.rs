@@ -7,7 +7,9 @@
 //! overruled, and who was released by one is not blocked again at once. Deliberately elsewhere: carrying out (`respond`), remembering (`store`), the kernel's own look
 //! at the allowlist.
 
+mod bulk;
 mod ceiling;
+mod containers;
 mod guards;
 mod judge;
 mod judged;
@@ -16,8 +18,10 @@ mod measure;
 mod offenders;
 mod operator;
 mod revise;
+mod stop;
 mod widen;
 
+pub use containers::Container;
 pub use guards::Guards;
 pub use judge::{HOLD, Judge};
 pub use judged::{Before, Ground, Judged};

@@ -1,7 +1,6 @@
 //! What a person wishes.
 
 use super::{Guards, Judge};
-use crate::config::Mode;
 use crate::types::{
     ActionKind, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Timestamp, Veto, canonical,
 };
@@ -12,9 +11,22 @@ impl Judge {
     ///
     /// # Errors
     /// [`CommandError::Vetoed`] where a guard refuses; [`CommandError::Invalid`] for a duration of zero or beyond
-    /// `response.max_duration`, for parameters that do not belong together, or where nothing is asked for.
+    /// `response.max_duration`, for parameters that do not belong together, where nothing is asked for, or where no
+    /// container that is to be isolated has the address.
     pub fn operator(&mut self, wish: &NewDecision, guards: &Guards, now: Timestamp) -> Result<Decision, CommandError> {
         self.latest = self.latest.max(now);
+        self.acceptable(wish, guards)?;
+        let decision = self.wished(wish, now);
+        self.forget_hold(&decision.target);
+        self.ledger.put(decision.clone());
+        Ok(decision)
+    }
+
+    /// Whether an operator's wish can be had; changes nothing.
+    ///
+    /// # Errors
+    /// As [`Judge::operator`].
+    pub fn acceptable(&self, wish: &NewDecision, guards: &Guards) -> Result<(), CommandError> {
         if wish.action == ActionKind::LogOnly {
             let text = "`log_only` changes nothing; ask for `block`, `rate_limit` or `redirect`";
             return Err(CommandError::Invalid(text.to_owned()));
@@ -31,9 +43,18 @@ impl Judge {
                 self.config.max_duration.as_secs()
             )));
         }
+        self.permitted(canonical(wish.target), guards)
+            .map_err(CommandError::Vetoed)?;
+        if wish.action == ActionKind::IsolateContainer {
+            self.may_isolate(wish)?;
+        }
+        self.affordable(wish).map_err(CommandError::Vetoed)?;
+        Ok(())
+    }
+
+    /// The decision that an acceptable wish asks for, not in force yet.
+    pub(super) fn wished(&mut self, wish: &NewDecision, now: Timestamp) -> Decision {
         let target = canonical(wish.target);
-        self.permitted(target, guards).map_err(CommandError::Vetoed)?;
-        let collateral = self.affordable(wish).map_err(CommandError::Vetoed)?;
         let standing = self.ledger.on(&target);
         let mut decision = Decision {
             id: standing.map_or_else(|| self.mint.decision(now), |d| d.id),
@@ -42,7 +63,7 @@ impl Judge {
             action: wish.action,
             terms: self.terms(wish.action, wish.rate, wish.egress),
             expires_at: Some(now.after(wish.duration)),
-            simulated: self.mode == Mode::Simulation,
+            simulated: self.simulates() && !standing.is_some_and(|d| self.held_back(d)),
             origin: Origin::Operator,
             actor: wish.actor.clone(),
             reason: wish.reason.clone(),
@@ -51,36 +72,38 @@ impl Judge {
             risk: standing.and_then(|d| d.risk),
             basis: None,
             checks: Vec::new(),
-            collateral,
+            collateral: self.costs(wish),
             investigation: standing.and_then(|d| d.investigation),
             status: DecisionStatus::Active,
             veto: None,
             ended_at: None,
         };
         self.on_probation(&mut decision);
-        self.forget_hold(&target);
-        self.ledger.put(decision.clone());
-        Ok(decision)
+        decision
     }
 
-    /// Peers that behaved well lately and lose service by a decision about a prefix, where not more than may.
-    fn affordable(&self, wish: &NewDecision) -> Result<Option<u32>, Veto> {
+    /// Peers that behaved well lately and lose service by a wish about a prefix; `None` where nobody can.
+    fn costs(&self, wish: &NewDecision) -> Option<u32> {
         let target = canonical(wish.target);
-        if target.prefix_len() == target.max_prefix_len() || wish.action == ActionKind::RateLimit {
-            return Ok(None);
-        }
-        let collateral = self.peers.within(target);
+        let wide = target.prefix_len() < target.max_prefix_len() && wish.action != ActionKind::RateLimit;
+        wide.then(|| self.peers.within(target))
+    }
+
+    /// Whether a wish about a prefix costs no more peers their service than may lose it.
+    fn affordable(&self, wish: &NewDecision) -> Result<(), Veto> {
+        let collateral = self.costs(wish).unwrap_or(0);
         let budget = wish.collateral.unwrap_or(self.config.policy.widen.budget);
-        if collateral > budget {
-            return Err(Veto {
-                guard: "collateral".to_owned(),
-                reason: format!(
-                    "{collateral} peers in {target} that behaved well within a day would lose service, and {budget} may; \
-                     name a smaller prefix, or accept it with `--collateral {collateral}`"
-                ),
-            });
+        if collateral <= budget {
+            return Ok(());
         }
-        Ok(Some(collateral))
+        Err(Veto {
+            guard: "collateral".to_owned(),
+            reason: format!(
+                "{collateral} peers in {} that behaved well within a day would lose service, and {budget} may; name a \
+                 smaller prefix, or accept it with `--collateral {collateral}`",
+                canonical(wish.target)
+            ),
+        })
     }
 
     /// Whether what is asked for belongs together.
@@ -101,7 +124,7 @@ impl Judge {
                 ));
             }
         }
-        if wish.egress == Some(true) && wish.action != ActionKind::BlockIp {
+        if wish.egress == Some(true) && wish.action.in_kernel() != ActionKind::BlockIp {
             return Err(format!(
                 "`egress` drops what goes out to the target, which belongs to `block`, not to `{}`",
                 wish.action.as_str()

@@ -135,7 +135,7 @@ pub enum KernelError {
     },
     /// The kernel knows nothing of a helper or program type that the programs need.
     #[error(
-        "this kernel is too old for `{program}`: it lacks {what}; boot one from Linux 5.10 on (`sentinel doctor` tells what this one offers)"
+        "this kernel is too old for `{program}`: it lacks {what}; boot one from Linux 5.10 on (`sentinel doctor` tells what this one offers), or set `kernel.hook: nftables`, which carries out decisions and sees no packets"
     )]
     TooOld {
         /// The program.
@@ -144,7 +144,9 @@ pub enum KernelError {
         what: String,
     },
     /// The kernel has no bpf(2).
-    #[error("this kernel has no bpf(2); boot one with CONFIG_BPF_SYSCALL (every distribution's has it)")]
+    #[error(
+        "this kernel has no bpf(2); boot one with CONFIG_BPF_SYSCALL (every distribution's has it), or set `kernel.hook: nftables`, which carries out decisions and sees no packets"
+    )]
     NoBpf,
     /// No XDP mode worked.
     #[error(

@@ -62,6 +62,13 @@ pub fn missing_capabilities() -> Vec<String> {
         .collect()
 }
 
+/// The same of what nftables need, where no program is loaded.
+pub fn missing_for_nftables() -> Vec<String> {
+    let cap = Capability::CAP_NET_ADMIN;
+    let has = caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false);
+    if has { Vec::new() } else { vec![cap.to_string()] }
+}
+
 /// The limit of locked memory, bytes; `None` for no limit. It bounds maps before Linux 5.11 only.
 pub fn memlock() -> Option<u64> {
     use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};

@@ -129,6 +129,18 @@ pub struct FeedFetchLabels {
     pub result: &'static str,
 }
 
+/// Labels of `sentinel_isolation_failures_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    step: &'static str,
+}
+
+/// Labels of `sentinel_isolation_restores_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RestoreLabels {
+    result: &'static str,
+}
+
 /// Labels of `sentinel_learning_journal_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct JournalLabels {
@@ -181,6 +193,8 @@ pub struct Metrics {
     pub actions_reverted: Family<CauseLabels, Counter>,
     /// `sentinel_enforcement_drift_entries`: block entries that differ from the active decisions.
     pub enforcement_drift: Gauge,
+    /// `sentinel_acting_stopped`: 1 while a person's stop holds everything back.
+    pub acting_stopped: Gauge,
     /// `sentinel_store_write_seconds`: one transaction, fsync included.
     pub store_write_seconds: Histogram,
     /// `sentinel_stream_clients`: open WebSockets.
@@ -203,6 +217,10 @@ pub struct Metrics {
     pub feed_entries: Family<FeedLabels, Gauge>,
     /// `sentinel_feed_fetches_total`: what came of asking for lists.
     pub feed_fetches: Family<FeedFetchLabels, Counter>,
+    /// `sentinel_isolations_active`: containers cut off, or being put back.
+    pub isolations_active: Gauge,
+    isolation_failures: Family<StepLabels, Counter>,
+    isolation_restores: Family<RestoreLabels, Counter>,
     /// `sentinel_learning_journal_total`: what became of learn mode's collection on disk.
     pub journal: Family<JournalLabels, Counter>,
 }
@@ -233,6 +251,7 @@ impl Metrics {
             guard_softened: Family::default(),
             actions_reverted: Family::default(),
             enforcement_drift: Gauge::default(),
+            acting_stopped: Gauge::default(),
             store_write_seconds: Histogram::new([1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 2.5]),
             stream_clients: Gauge::default(),
             model_flows: Family::default(),
@@ -244,6 +263,9 @@ impl Metrics {
             model_info: Family::default(),
             feed_entries: Family::default(),
             feed_fetches: Family::default(),
+            isolations_active: Gauge::default(),
+            isolation_failures: Family::default(),
+            isolation_restores: Family::default(),
             journal: Family::default(),
         };
         metrics.register();
@@ -305,6 +327,11 @@ impl Metrics {
             self.enforcement_drift.clone(),
         );
         r.register(
+            "acting_stopped",
+            "Whether a person stopped all acting",
+            self.acting_stopped.clone(),
+        );
+        r.register(
             "store_write_seconds",
             "Time of one database transaction, fsync included",
             self.store_write_seconds.clone(),
@@ -345,6 +372,21 @@ impl Metrics {
             "learning_journal",
             "What became of learn mode's collection on disk",
             self.journal.clone(),
+        );
+        r.register(
+            "isolations_active",
+            "Containers cut off from their networks, or being put back",
+            self.isolations_active.clone(),
+        );
+        r.register(
+            "isolation_failures",
+            "Tries to isolate or to restore a container that failed",
+            self.isolation_failures.clone(),
+        );
+        r.register(
+            "isolation_restores",
+            "Containers put back, by what was read back",
+            self.isolation_restores.clone(),
         );
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
@@ -421,6 +463,16 @@ impl Metrics {
     pub fn veto(&self, veto: &Veto) {
         let guard = veto.guard.clone();
         self.guard_vetoes.get_or_create(&GuardLabels { guard }).inc();
+    }
+
+    /// Counts a try to `isolate` or to `restore` a container that failed.
+    pub fn isolation_failed(&self, step: &'static str) {
+        self.isolation_failures.get_or_create(&StepLabels { step }).inc();
+    }
+
+    /// Counts a container put back: `exact`, `different`, or `gone` and so nothing to put back.
+    pub fn isolation_restored(&self, result: &'static str) {
+        self.isolation_restores.get_or_create(&RestoreLabels { result }).inc();
     }
 
     /// Counts an action undone.

@@ -5,12 +5,13 @@ use crate::config::{Config, Mode};
 use crate::decide::{Guards, Judge, Revision};
 use crate::investigate::{Local, Weigh, Weigher};
 use crate::types::{
-    Alert, AlertId, Answer, DecisionStatus, Detector, EvidenceClass, Family, Indicator, IntelVerdict, Ktime, Mint,
-    Protected, Selector, Severity, Standing, Timestamp,
+    Alert, AlertId, Answer, ContainerSet, DecisionStatus, Detector, EvidenceClass, Family, Indicator, IntelVerdict,
+    Ktime, Mint, Protected, Selector, Severity, Standing, Timestamp,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 const SEC: i64 = 1_000_000_000;
 
@@ -118,7 +119,13 @@ fn judged(judge: &mut Judge, alert: &Alert, bad: usize, revised: bool, now: Time
 fn judge() -> Judge {
     let mut config = Config::default().response;
     config.policy.ceiling.per_minute = 12;
-    Judge::new(&config, Mode::Production, Mint::Random)
+    let mut judge = Judge::new(&config, Mode::Production, Mint::Random);
+    let owner = ("192.0.2.3".parse().unwrap(), Vec::new());
+    judge.set_containers(Some(Arc::new(ContainerSet {
+        fault: None,
+        owners: [owner].into(),
+    })));
+    judge
 }
 
 /// Whether it verifies once it went through text, as on another machine.

@@ -267,6 +267,24 @@ impl Enforcer for ModelGate {
         Ok(self.allowed.remove(&target).is_some())
     }
 
+    fn set_acting(&mut self, on: bool) -> Result<(), EnforceError> {
+        self.enforce = on;
+        Ok(())
+    }
+
+    fn acting(&self) -> Result<bool, EnforceError> {
+        Ok(self.enforce)
+    }
+
+    fn room(&self, target: IpNet) -> Option<(&'static str, u64)> {
+        let (map, capacity, used) = if Self::is_host(&target) {
+            (MAP_BLOCK4, self.exact_capacity, self.exact.len())
+        } else {
+            (MAP_BLOCK_NET4, self.prefix_capacity, self.prefixes.len())
+        };
+        Some((map, u64::from(capacity).saturating_sub(used as u64)))
+    }
+
     fn list_allows(&self) -> Result<Vec<(IpNet, AllowEntry)>, EnforceError> {
         Ok(self.allowed.iter().map(|(t, e)| (*t, *e)).collect())
     }

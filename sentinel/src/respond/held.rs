@@ -94,7 +94,7 @@ pub(crate) fn entry_of(decision: &Decision, clock: Clock) -> BlockEntry {
             ActionKind::RateLimit => ACTION_LIMIT,
             ActionKind::RedirectToHoneypot => ACTION_REDIRECT,
             // What asks for nothing has no entry.
-            ActionKind::BlockIp | ActionKind::LogOnly => ACTION_DROP,
+            ActionKind::BlockIp | ActionKind::IsolateContainer | ActionKind::LogOnly => ACTION_DROP,
         },
         flags,
         prefix_len: decision.target.prefix_len(),

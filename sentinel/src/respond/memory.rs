@@ -42,6 +42,11 @@ impl Memory {
         }
     }
 
+    /// The store itself, for commits whose answer somebody else awaits.
+    pub(super) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
     /// Commits of which nobody knows yet whether they are durable.
     pub(super) fn late(&self) -> usize {
         self.late.len()

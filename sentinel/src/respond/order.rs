@@ -17,6 +17,8 @@ pub enum Cause {
     Superseded,
     /// What was found out about its target later spoke for it.
     Revised,
+    /// It belonged to an import that could not be carried out as a whole.
+    Undone,
 }
 
 impl Cause {
@@ -28,6 +30,7 @@ impl Cause {
             Self::Guard => "guard",
             Self::Superseded => "superseded",
             Self::Revised => "revised",
+            Self::Undone => "undone",
         }
     }
 }

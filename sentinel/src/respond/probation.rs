@@ -82,6 +82,9 @@ impl<E: Enforcer> Responder<E> {
     /// counters (hits, would-be hits). `None` where it is not to be watched, or could not be: then it is to be removed.
     pub(super) fn keep_watching(&mut self, decision: &Decision, now: Timestamp) -> Option<(u64, u64)> {
         decision.terms.watch_until.filter(|until| *until > now)?;
+        if !self.enforcer.watches() {
+            return None;
+        }
         let wanted = watch_entry(decision, self.clock);
         let there = self.enforcer.get_block(decision.target).ok()?;
         if there.is_some_and(|there| there.decision != wanted.decision) {
@@ -203,7 +206,7 @@ impl<E: Enforcer> Responder<E> {
                 .by_target
                 .get(&target)
                 .is_none_or(|other| other.ended_at <= decision.ended_at);
-            if due && free && !guarded && newest && canonical(target) == target {
+            if self.enforcer.watches() && due && free && !guarded && newest && canonical(target) == target {
                 let entry = watch_entry(&decision, self.clock);
                 match self.put_and_read(target, &entry) {
                     Ok(()) => {

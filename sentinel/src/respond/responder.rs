@@ -10,15 +10,18 @@ use crate::metrics::Metrics;
 use crate::store::{Record, Store};
 use crate::types::{
     Action, ActionId, ActionKind, ActionStatus, Clock, CommandError, Condition, Decision, DecisionId, DecisionStatus,
-    Event, Ktime, Mint, Timestamp, canonical,
+    Event, Ktime, Mint, Stop, Timestamp, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// More than so many ends, or events, at once are one line of the audit, and one of the log.
+const MANY: usize = 1024;
+
 /// How what was in force before a restart came into force.
-const AGAIN: &str = "again after a restart by";
+pub(super) const AGAIN: &str = "again after a restart by";
 
 /// What the responder works with.
 pub struct Deps {
@@ -49,6 +52,8 @@ pub struct Responder<E> {
     pub(super) watched: Watched,
     /// Actions of an earlier run whose decisions were not taken up yet.
     pub(super) earlier: HashMap<DecisionId, Action>,
+    /// Actions whose targets an import took over, while it may still be taken back.
+    pub(super) replaced: HashMap<DecisionId, Action>,
     /// What is never touched; asked once more before a write.
     pub(super) protected: Vec<IpNet>,
     pub(super) allow_fault: Option<String>,
@@ -59,6 +64,8 @@ pub struct Responder<E> {
     pub(super) fresh: Vec<IpNet>,
     pub(super) gone: Vec<DecisionId>,
     pub(super) cursor: Option<IpNet>,
+    /// Who stopped acting, where it is stopped.
+    pub(super) stopped: Option<Stop>,
 }
 
 impl<E: Enforcer> Responder<E> {
@@ -75,6 +82,7 @@ impl<E: Enforcer> Responder<E> {
             owed: BTreeMap::new(),
             watched: Watched::default(),
             earlier: HashMap::new(),
+            replaced: HashMap::new(),
             protected: Vec::new(),
             allow_fault: None,
             put_fault: None,
@@ -82,6 +90,7 @@ impl<E: Enforcer> Responder<E> {
             fresh: Vec::new(),
             gone: Vec::new(),
             cursor: None,
+            stopped: None,
         }
     }
 
@@ -89,6 +98,7 @@ impl<E: Enforcer> Responder<E> {
     pub async fn carry_out(&mut self, orders: Vec<Order>, now: Timestamp) -> Vec<DecisionId> {
         let (intents, before) = self.intents(&orders, now);
         let refused = self.memory.remember(before.records).await;
+        self.ahead(&orders, &refused);
 
         let mut tidings = Tidings::default();
         for (order, intent) in orders.into_iter().zip(intents) {
@@ -122,6 +132,37 @@ impl<E: Enforcer> Responder<E> {
         self.tell(tidings).await
     }
 
+    /// Tells the enforcer what a batch will put, where a target comes up in it once.
+    fn ahead(&mut self, orders: &[Order], refused: &Refused) {
+        let mut puts: BTreeMap<IpNet, Option<&Decision>> = BTreeMap::new();
+        for order in orders {
+            match order {
+                Order::Apply { decision, .. } if acts(decision) && !refused.decisions.contains(&decision.id) => {
+                    let other = puts.insert(decision.target, Some(decision)).is_some();
+                    if other {
+                        puts.insert(decision.target, None);
+                    }
+                }
+                Order::Withdraw { decisions, .. } => {
+                    puts.extend(decisions.iter().map(|decision| (decision.target, None)));
+                }
+                _ => {}
+            }
+        }
+        let puts: Vec<&Decision> = puts.into_values().flatten().collect();
+        if puts.len() > 1 {
+            self.put_ahead(puts.into_iter());
+        }
+    }
+
+    pub(super) fn put_ahead<'a>(&mut self, decisions: impl Iterator<Item = &'a Decision>) {
+        let may = decisions.filter(|decision| self.refusal(decision).is_none());
+        let entries: Vec<_> = may
+            .map(|decision| (decision.target, entry_of(decision, self.clock)))
+            .collect();
+        self.enforcer.put_ahead(&entries);
+    }
+
     /// The write-ahead half: everything that is about to be done, as it stands before it is done.
     fn intents(&mut self, orders: &[Order], now: Timestamp) -> (Vec<Option<Action>>, Tidings) {
         let mut before = Tidings::default();
@@ -150,8 +191,7 @@ impl<E: Enforcer> Responder<E> {
                     }
                     self.metrics.decision(decision);
                     before.decision(decision);
-                    let acts = decision.status == DecisionStatus::Active && decision.action != ActionKind::LogOnly;
-                    let intent = acts.then(|| self.intent(decision, &mut minted, now));
+                    let intent = acts(decision).then(|| self.intent(decision, &mut minted, now));
                     if let Some(action) = &intent {
                         before.action(action);
                     }
@@ -165,6 +205,17 @@ impl<E: Enforcer> Responder<E> {
                     actor,
                     ..
                 } => {
+                    if decisions.len() > MANY {
+                        let subject = format!("{} decisions", decisions.len());
+                        before.audit(
+                            now,
+                            actor,
+                            cause.as_str(),
+                            subject,
+                            "each as its record says".to_owned(),
+                        );
+                        return None;
+                    }
                     for decision in decisions {
                         let (subject, detail) = (decision.target.to_string(), decision.id.to_string());
                         before.audit(now, actor, cause.as_str(), subject, detail);
@@ -178,7 +229,7 @@ impl<E: Enforcer> Responder<E> {
 
     /// The action that stands for a decision: a new one, or the one already held (or minted in the same batch) when a
     /// decision is extended.
-    fn intent(
+    pub(super) fn intent(
         &mut self,
         decision: &Decision,
         minted: &mut HashMap<DecisionId, (ActionId, Timestamp)>,
@@ -197,7 +248,7 @@ impl<E: Enforcer> Responder<E> {
         Action {
             id,
             decision: decision.id,
-            kind: decision.action,
+            kind: decision.action.in_kernel(),
             target: decision.target,
             status: ActionStatus::Intent,
             intent_at,
@@ -237,7 +288,7 @@ impl<E: Enforcer> Responder<E> {
 
     /// Writes a decision's entry, reads it back, holds it and tells of it; or gives it up. What is put back at a start is
     /// told by [`Responder::reword`], since only when the programs are attached it is known what they can carry out.
-    fn install(
+    pub(super) fn install(
         &mut self,
         decision: Decision,
         mut action: Action,
@@ -249,13 +300,8 @@ impl<E: Enforcer> Responder<E> {
         if let Err(cause) = self.write(&decision, tidings) {
             return self.give_up(decision, action, cause, now, tidings);
         }
-        let status = if decision.simulated {
-            ActionStatus::Simulated
-        } else {
-            ActionStatus::Enforced
-        };
-        action.kind = decision.action;
-        action.status = status;
+        action.kind = decision.action.in_kernel();
+        action.status = status_of(&decision);
         self.unwatch(&decision.target, tidings);
         let mut held = Held {
             decision: decision.clone(),
@@ -268,7 +314,7 @@ impl<E: Enforcer> Responder<E> {
             held.instead = self
                 .enforcer
                 .shortfall(decision.target, &entry_of(&decision, self.clock));
-            tell_outcome(&mut held, &self.enforcer.name(), now, tidings);
+            tell_outcome(&mut held, &self.enforcer.name(), self.stopped.as_ref(), now, tidings);
         }
         // One of the same batch may have failed before.
         tidings.failed.retain(|failed| *failed != decision.id);
@@ -289,21 +335,25 @@ impl<E: Enforcer> Responder<E> {
         Ok(decision)
     }
 
-    /// The write itself, with the checks that must hold whoever decided; why it was not done, in words.
-    fn write(&mut self, decision: &Decision, tidings: &mut Tidings) -> Result<(), String> {
+    /// The checks that must hold whoever decided; why it is not to be done, in words.
+    fn refusal(&self, decision: &Decision) -> Option<String> {
         let target = decision.target;
         if decision.expires_at.is_none() {
-            return Err("an action without an end is never written".to_owned());
+            return Some("an action without an end is never written".to_owned());
         }
         if canonical(target) != target {
-            return Err(format!("{target} is not spelled as the kernel's maps spell it"));
+            return Some(format!("{target} is not spelled as the kernel's maps spell it"));
         }
-        if let Some(net) = self
-            .protected
-            .iter()
-            .find(|p| p.contains(&target) || target.contains(*p))
-        {
-            return Err(format!("{target} overlaps {net}, which is protected"));
+        let mut protected = self.protected.iter();
+        let net = protected.find(|p| p.contains(&target) || target.contains(*p))?;
+        Some(format!("{target} overlaps {net}, which is protected"))
+    }
+
+    /// The write itself; why it was not done, in words.
+    fn write(&mut self, decision: &Decision, tidings: &mut Tidings) -> Result<(), String> {
+        let target = decision.target;
+        if let Some(cause) = self.refusal(decision) {
+            return Err(cause);
         }
         let entry = entry_of(decision, self.clock);
         let mut written = self.put_and_read(target, &entry);
@@ -371,8 +421,14 @@ impl<E: Enforcer> Responder<E> {
     /// Makes the tidings durable, then tells whoever listens or waits.
     pub(super) async fn tell(&mut self, tidings: Tidings) -> Vec<DecisionId> {
         self.memory.remember(tidings.records).await;
+        let many = tidings.events.len() > MANY;
+        if many {
+            tracing::info!(events = tidings.events.len(), "decisions and actions in bulk");
+        }
         for event in tidings.events {
-            log(&event);
+            if !many {
+                log(&event);
+            }
             self.bus.publish(event);
         }
         for (reply, outcome) in tidings.applied {
@@ -382,60 +438,6 @@ impl<E: Enforcer> Responder<E> {
             let _ = reply.send(outcome);
         }
         tidings.failed
-    }
-
-    /// Takes up the actions of an earlier run, so that whatever becomes of their decisions is told of them.
-    pub fn recall(&mut self, actions: HashMap<DecisionId, Action>) {
-        self.earlier = actions;
-    }
-
-    /// Puts back what was in force before a restart: written and read back like anything new, and told by the next
-    /// [`Responder::reword`]. Returns the decisions that could not be enforced.
-    pub async fn restore(&mut self, decisions: Vec<Decision>, now: Timestamp) -> Vec<DecisionId> {
-        let mut tidings = Tidings::default();
-        for decision in decisions {
-            let mut action = match self.earlier.remove(&decision.id) {
-                Some(action) => action,
-                None => self.intent(&decision, &mut HashMap::new(), now),
-            };
-            action.expires_at = decision.expires_at;
-            // Whether it is simulated may have changed with the mode.
-            tidings.records.push(Record::Decision(Arc::new(decision.clone())));
-            if let Err(error) = self.install(decision, action, None, AGAIN, now, &mut tidings) {
-                tracing::error!(%error, "a decision of the earlier run was not restored");
-            }
-        }
-        self.tell(tidings).await
-    }
-
-    /// Tells of what was put back at the start, and corrects what was told of actions that the hook carries out otherwise
-    /// by now: a redirection where only tc is left, what goes out of an interface that is not seen. Call when the programs
-    /// are attached, and now and then.
-    pub async fn reword(&mut self, now: Timestamp) {
-        let mut tidings = Tidings::default();
-        // Whoever asks for the same of the same family meets the same.
-        let mut known: HashMap<_, Option<String>> = HashMap::new();
-        for held in self.held.values_mut() {
-            let decision = &held.decision;
-            let redirects = decision.action == ActionKind::RedirectToHoneypot;
-            if held.told && !redirects && !decision.terms.egress {
-                continue;
-            }
-            let v4 = decision.target.addr().is_ipv4();
-            let class = (v4, decision.action, decision.terms.egress, decision.simulated);
-            let instead = known.entry(class).or_insert_with(|| {
-                self.enforcer
-                    .shortfall(decision.target, &entry_of(decision, self.clock))
-            });
-            if !held.told || held.instead != *instead {
-                held.instead.clone_from(instead);
-                held.told = true;
-                tell_outcome(held, &self.enforcer.name(), now, &mut tidings);
-            }
-        }
-        if !tidings.records.is_empty() {
-            self.tell(tidings).await;
-        }
     }
 
     /// Waits until a commit that was late is answered; never returns when none is.
@@ -506,15 +508,55 @@ impl<E: Enforcer> Responder<E> {
     }
 }
 
+/// How far an action in force got.
+const fn status_of(decision: &Decision) -> ActionStatus {
+    if decision.simulated {
+        ActionStatus::Simulated
+    } else {
+        ActionStatus::Enforced
+    }
+}
+
+/// Whether a decision asks for an entry.
+fn acts(decision: &Decision) -> bool {
+    decision.status == DecisionStatus::Active && decision.action != ActionKind::LogOnly
+}
+
 /// Says what became of an action in force.
-fn tell_outcome(held: &mut Held, enforcer: &str, now: Timestamp, tidings: &mut Tidings) {
-    let by = format!("{} {enforcer}", held.how);
-    let action = &mut held.action;
-    action.outcome_at = Some(now);
-    action.outcome = outcome(&held.decision, &by, held.instead.clone());
+pub(super) fn tell_outcome(
+    held: &mut Held,
+    enforcer: &str,
+    stopped: Option<&Stop>,
+    now: Timestamp,
+    tidings: &mut Tidings,
+) {
+    describe(held, enforcer, stopped, now);
+    let action = &held.action;
     let (subject, verb) = (held.decision.target.to_string(), action_verb(action.status));
     tidings.audit(now, "sentinel", verb, subject, action.outcome.clone());
     tidings.action(action);
+}
+
+/// Writes into an action in force what became of it.
+pub(super) fn describe(held: &mut Held, enforcer: &str, stopped: Option<&Stop>, now: Timestamp) {
+    let by = format!("{} {enforcer}", held.how);
+    let action = &mut held.action;
+    action.outcome_at = Some(now);
+    (action.status, action.outcome) = match stopped.filter(|_| !held.decision.simulated) {
+        Some(stop) => (ActionStatus::Simulated, held_back(stop)),
+        None => (
+            status_of(&held.decision),
+            outcome(&held.decision, &by, held.instead.clone()),
+        ),
+    };
+}
+
+/// What is told of what a stop holds back.
+fn held_back(stop: &Stop) -> String {
+    format!(
+        "held back since {}: {stop}; its entry stands and only counts, read back",
+        stop.at
+    )
 }
 
 /// An entry that was owed to be removed is no longer there as such.

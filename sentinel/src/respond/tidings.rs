@@ -16,6 +16,8 @@ pub(super) struct Tidings {
     pub(super) applied: Vec<Reply<Decision>>,
     pub(super) withdrawn: Vec<Reply<Vec<Decision>>>,
     pub(super) failed: Vec<DecisionId>,
+    /// One line stands for all of it, and is kept by whoever began it.
+    pub(super) unaudited: bool,
 }
 
 impl Tidings {
@@ -36,6 +38,9 @@ impl Tidings {
     }
 
     pub(super) fn audit(&mut self, at: Timestamp, actor: &str, verb: &str, subject: String, detail: String) {
+        if self.unaudited {
+            return;
+        }
         self.records.push(Record::Audit {
             at,
             actor: actor.to_owned(),

@@ -21,6 +21,16 @@ impl<E: Enforcer> Responder<E> {
     ) -> Result<Vec<Decision>, CommandError> {
         let mut failures = Vec::new();
         let mut decisions = decisions;
+        let watches = self.enforcer.watches();
+        let goes = |decision: &&Decision| {
+            let held = self.held.get(&decision.target);
+            let watched = watches && decision.terms.watch_until.is_some();
+            !watched && held.is_none_or(|held| held.decision.id == decision.id)
+        };
+        let gone: Vec<IpNet> = decisions.iter().filter(goes).map(|decision| decision.target).collect();
+        if gone.len() > 1 {
+            self.enforcer.delete_ahead(&gone);
+        }
         for decision in &mut decisions {
             let held = self.held.get(&decision.target);
             let another = held.is_some_and(|held| held.decision.id != decision.id);

@@ -71,6 +71,7 @@ impl<E: Enforcer> Responder<E> {
             .wanted()
             .filter(|(target, wanted)| !present.get(target).is_some_and(|entry| entry.same_order(wanted)))
             .collect();
+        self.enforcer.put_ahead(&wanted);
         for (target, entry) in wanted {
             drift += 1;
             let repaired = self.put_and_read(target, &entry);
@@ -112,7 +113,8 @@ impl<E: Enforcer> Responder<E> {
             let patient = now.since(since) < PATIENCE;
             let again = match self.enforcer.get_block(awaited.target) {
                 Ok(Some(entry)) if entry.decision == *awaited.decision.0.as_bytes() => {
-                    if entry.hits > 0 {
+                    // nftables counts and keeps no time.
+                    if entry.hits > 0 && entry.first_hit_ns > 0 {
                         let took = Ktime(entry.first_hit_ns).since(awaited.evidence_at);
                         self.metrics.detect_to_drop_seconds.observe(took.as_secs_f64());
                     }

@@ -19,6 +19,8 @@ fn is_plenty(record: &Record) -> bool {
             | Record::IntelAnswer(_)
             | Record::IntelQuota(_)
             | Record::IntelTrim { .. }
+            | Record::Tally(_)
+            | Record::Bystander(_)
     )
 }
 

@@ -73,6 +73,8 @@ pub struct DecisionFilter {
     pub active: Option<bool>,
     /// Only those that are over and whose targets are on probation.
     pub watched: bool,
+    /// Only those that were or are simulated and asked for more than a line in the log.
+    pub simulated: bool,
 }
 
 /// Narrows the list of actions.
@@ -256,6 +258,9 @@ impl Query for DecisionFilter {
         }
         if self.watched {
             clauses.and(WATCHED, []);
+        }
+        if self.simulated {
+            clauses.and("json ->> '$.simulated' = 1 AND status NOT IN ('vetoed', 'logged')", []);
         }
         Ok(())
     }

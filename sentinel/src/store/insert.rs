@@ -1,7 +1,7 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Counters, Record, audit::Head, intel, proof};
-use crate::types::{Action, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
+use super::{Counters, Record, audit::Head, intel, operate, proof};
+use crate::types::{Action, ActionId, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
 use std::net::IpAddr;
@@ -18,10 +18,17 @@ pub(super) fn insert(
         Record::Investigation(investigation) => upsert_investigation(connection, investigation),
         Record::Decision(decision) => upsert_decision(connection, decision),
         Record::Action(action) => upsert_action(connection, action),
+        Record::Undo { action, json } => upsert_undo(connection, *action, json),
         Record::IntelAnswer(kept) => intel::keep_answer(connection, kept),
         Record::IntelQuota(row) => intel::keep_quota(connection, row),
         Record::IntelTrim { now, rows } => intel::trim(connection, counters, *now, *rows),
         Record::Proof(row) => proof::keep(connection, row),
+        Record::Acting(stop) => operate::keep_stop(connection, stop.as_ref()),
+        Record::Settings(text) => operate::keep(connection, operate::SETTINGS, text),
+        Record::Allow(entry) => operate::allow(connection, entry),
+        Record::Disallow(target) => operate::disallow(connection, *target),
+        Record::Tally(tally) => operate::keep_tally(connection, tally),
+        Record::Bystander(source) => operate::keep_bystander(connection, source),
         Record::Audit {
             at,
             actor,
@@ -134,6 +141,15 @@ fn upsert_action(connection: &Connection, action: &Action) -> rusqlite::Result<(
             word(&action.status)?,
             json(action)?,
         ])?;
+    Ok(())
+}
+
+fn upsert_undo(connection: &Connection, action: ActionId, json: &str) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO undos (action, json) VALUES (?1, ?2) ON CONFLICT (action) DO UPDATE SET json = excluded.json",
+        )?
+        .execute(params![action.0.as_bytes(), json])?;
     Ok(())
 }
 

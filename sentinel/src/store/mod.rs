@@ -11,6 +11,7 @@ mod error;
 mod filter;
 mod insert;
 mod intel;
+mod operate;
 mod proof;
 mod read;
 mod schema;
@@ -24,8 +25,8 @@ pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, Investi
 pub use writer::Writer;
 
 use crate::types::{
-    Action, ActionId, Alert, AlertId, Condition, Decision, DecisionId, Investigation, InvestigationId, KeptAnswer,
-    ProofRow, QuotaRow, Timestamp,
+    Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Investigation,
+    InvestigationId, KeptAnswer, ProofRow, QuotaRow, Stop, Tally as ShadowTally, Timestamp,
 };
 use ipnet::IpNet;
 use read::Readers;
@@ -54,6 +55,13 @@ pub enum Record {
     Decision(Arc<Decision>),
     /// Inserted, or updated by its identifier.
     Action(Arc<Action>),
+    /// What must be put back when an action is undone, in place of an earlier word on it; opaque to the store.
+    Undo {
+        /// The action.
+        action: ActionId,
+        /// As the room that undoes it wrote it.
+        json: String,
+    },
     /// An answer of a source, in place of an older one of the same source about the same address.
     IntelAnswer(Arc<KeptAnswer>),
     /// What was spent of a quota: within a period it only grows, and a period never goes back.
@@ -68,6 +76,18 @@ pub enum Record {
     },
     /// What a decision followed from, in place of an earlier one of the same decision.
     Proof(Box<ProofRow>),
+    /// Whether acting is stopped, in place of what was kept.
+    Acting(Option<Stop>),
+    /// The settings of this start, as text, in place of those of the start before.
+    Settings(String),
+    /// Put on the allowlist, in place of an entry of the same target.
+    Allow(Arc<Allowed>),
+    /// Taken off the allowlist.
+    Disallow(IpNet),
+    /// What a decision's entry has met, in place of what was kept.
+    Tally(Arc<ShadowTally>),
+    /// Sessions under a simulated decision, added to what was kept of the same source.
+    Bystander(Arc<Bystander>),
     /// Appended to the hash chain by the writer.
     Audit {
         /// When.
@@ -338,6 +358,22 @@ impl Store {
         self.readers.with(move |c| read::actions_of(c, &decisions)).await
     }
 
+    /// Every isolation of a container that is not told to be over, with what must be put back, the oldest first.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn isolations(&self) -> Result<Vec<(Action, Option<String>)>, StoreError> {
+        self.readers.with(read::isolations).await
+    }
+
+    /// What must be put back when an action is undone.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn undo(&self, action: ActionId) -> Result<Option<String>, StoreError> {
+        self.readers.with(move |c| read::undo(c, action)).await
+    }
+
     /// One action.
     ///
     /// # Errors
@@ -368,6 +404,54 @@ impl Store {
     /// As [`Store::active_decisions`].
     pub async fn intel_quota(&self, source: &'static str) -> Result<Vec<QuotaRow>, StoreError> {
         self.readers.with(move |c| intel::quota(c, source)).await
+    }
+
+    /// Who stopped acting, if it is stopped.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn stop(&self) -> Result<Option<Stop>, StoreError> {
+        self.readers.with(operate::stop).await
+    }
+
+    /// The settings of the latest start, as they were kept.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn settings(&self) -> Result<Option<String>, StoreError> {
+        self.readers.with(operate::settings).await
+    }
+
+    /// Whom operators put on the allowlist, by target; those that ran out while no agent ran among them.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn allowlist(&self) -> Result<Vec<Allowed>, StoreError> {
+        self.readers.with(operate::allowlist).await
+    }
+
+    /// What the entries of these decisions have met, as it was last kept.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn tallies(&self, decisions: Vec<DecisionId>) -> Result<Vec<ShadowTally>, StoreError> {
+        self.readers.with(move |c| operate::tallies(c, &decisions)).await
+    }
+
+    /// What entries of decisions have met, of those that met anything since then; the latest first.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn tallies_since(&self, since: Timestamp, limit: usize) -> Result<Vec<ShadowTally>, StoreError> {
+        self.readers.with(move |c| operate::moved(c, since, limit)).await
+    }
+
+    /// Sources with established sessions under these decisions, as they were last kept.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn bystanders(&self, decisions: Vec<DecisionId>) -> Result<Vec<Bystander>, StoreError> {
+        self.readers.with(move |c| operate::bystanders(c, &decisions)).await
     }
 
     /// Recomputes the whole hash chain.

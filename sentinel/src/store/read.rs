@@ -201,3 +201,24 @@ pub(super) fn actions_of(
     };
     all().map_err(StoreError::Read)
 }
+
+/// Isolations of containers that are not told to be over, oldest first, with what must be put back.
+pub(super) fn isolations(connection: &Connection) -> Result<Vec<(crate::types::Action, Option<String>)>, StoreError> {
+    let all = || {
+        let mut statement = connection.prepare_cached(
+            "SELECT a.seq, a.json, u.json FROM actions a LEFT JOIN undos u ON u.action = a.id
+             WHERE a.kind = 'isolate_container' AND a.status IN ('intent', 'enforced', 'simulated') ORDER BY a.seq",
+        )?;
+        let rows = statement.query_map([], |row| Ok((super::ActionFilter::item(row)?, row.get(2)?)))?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    all().map_err(StoreError::Read)
+}
+
+/// What must be put back when an action is undone.
+pub(super) fn undo(connection: &Connection, action: crate::types::ActionId) -> Result<Option<String>, StoreError> {
+    connection
+        .prepare_cached("SELECT json FROM undos WHERE action = ?1")
+        .and_then(|mut statement| statement.query_row([action.0.as_bytes()], |row| row.get(0)).optional())
+        .map_err(StoreError::Read)
+}

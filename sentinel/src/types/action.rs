@@ -16,11 +16,19 @@ pub enum ActionKind {
     RedirectToHoneypot,
     /// Drop its packets in the kernel.
     BlockIp,
+    /// The same, and disconnect the container that has the address from its networks.
+    IsolateContainer,
 }
 
 impl ActionKind {
     /// Every kind, the mildest first: what is in force is never replaced by a milder kind on its own.
-    pub const ALL: [Self; 4] = [Self::LogOnly, Self::RateLimit, Self::RedirectToHoneypot, Self::BlockIp];
+    pub const ALL: [Self; 5] = [
+        Self::LogOnly,
+        Self::RateLimit,
+        Self::RedirectToHoneypot,
+        Self::BlockIp,
+        Self::IsolateContainer,
+    ];
 
     /// The name used in configuration, metrics and API.
     pub const fn as_str(self) -> &'static str {
@@ -29,6 +37,16 @@ impl ActionKind {
             Self::RateLimit => "rate_limit",
             Self::RedirectToHoneypot => "redirect_to_honeypot",
             Self::BlockIp => "block_ip",
+            Self::IsolateContainer => "isolate_container",
+        }
+    }
+
+    /// What of a decision is carried out in the kernel: an isolation has its second half elsewhere, as an action of its own.
+    #[must_use]
+    pub const fn in_kernel(self) -> Self {
+        match self {
+            Self::IsolateContainer => Self::BlockIp,
+            kind => kind,
         }
     }
 }
@@ -39,7 +57,7 @@ impl ActionKind {
 pub enum ActionStatus {
     /// Written down, not yet done.
     Intent,
-    /// Done, and read back from the kernel.
+    /// Done, and read back from the kernel or the container engine.
     Enforced,
     /// Written to the kernel as a shadow entry that only counts, and read back.
     Simulated,

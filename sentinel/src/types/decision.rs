@@ -1,6 +1,9 @@
 //! What is to be done about an address, on whose word and until when.
 
-use super::{ActionKind, AlertId, DecisionId, InvestigationId, Rate, Severity, Terms, Timestamp};
+use super::{
+    Acting, ActionKind, AlertId, AllowDone, Allowed, DecisionId, Import, ImportError, Imported, InvestigationId, Rate,
+    Severity, Terms, Timestamp,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -193,6 +196,30 @@ pub enum Command {
         actor: String,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Vec<Decision>, CommandError>>,
+    },
+    /// Take many decisions, all or none; answered once all of them are stored and read back.
+    Import(Import, oneshot::Sender<Result<Imported, ImportError>>),
+    /// Stop carrying anything out, or go on; answered with how it is, once the kernel was read back.
+    Act {
+        /// Go on.
+        on: bool,
+        /// Who asks.
+        actor: String,
+        /// Why.
+        reason: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Acting, CommandError>>,
+    },
+    /// Put somebody on the allowlist; answered once the kernel was read back and what it covers has ended.
+    Allow(Allowed, oneshot::Sender<Result<AllowDone, CommandError>>),
+    /// Take somebody off the allowlist.
+    Disallow {
+        /// Exactly this entry.
+        target: IpNet,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Allowed, CommandError>>,
     },
 }
 

@@ -26,6 +26,10 @@ pub enum Component {
     Feeds,
     /// The operator's databases of countries and networks.
     Geoip,
+    /// The container engine, and the containers cut off through it.
+    Containers,
+    /// Whether decisions are carried out, or a person stopped that.
+    Acting,
 }
 
 impl Component {
@@ -41,6 +45,8 @@ impl Component {
             Self::Model => "model",
             Self::Feeds => "feeds",
             Self::Geoip => "geoip",
+            Self::Containers => "containers",
+            Self::Acting => "acting",
         }
     }
 }

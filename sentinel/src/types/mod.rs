@@ -2,8 +2,11 @@
 //!
 //! In: nothing. Out: what the rooms hand each other. Deliberately elsewhere: how any of it is found, judged or stored.
 
+mod acting;
 mod action;
 mod alert;
+mod allowlist;
+mod container;
 mod decision;
 mod enquiry;
 mod event;
@@ -11,6 +14,7 @@ mod explanation;
 mod feed;
 mod health;
 mod ids;
+mod import;
 mod indicator;
 mod intel;
 mod investigation;
@@ -20,14 +24,18 @@ mod peers;
 mod proof;
 mod protected;
 mod secret;
+mod shadow;
 mod stats;
 mod terms;
 #[cfg(test)]
 pub(crate) mod testing;
 mod time;
 
+pub use acting::{Acting, Stop};
 pub use action::{Action, ActionKind, ActionStatus};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};
+pub use allowlist::{AllowDone, Allowed};
+pub use container::{ContainerSet, Isolate, Owner, ToIsolate};
 pub use decision::{
     Basis, Check, CheckVerdict, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto,
 };
@@ -37,6 +45,7 @@ pub use explanation::{Explanation, Share};
 pub use feed::{FeedInKernel, FeedStatus, GeoStatus};
 pub use health::{Component, Condition, Health};
 pub use ids::{ActionId, AlertId, DecisionId, InvestigationId, Mint};
+pub use import::{BadLine, Import, ImportError, Imported, Listed};
 pub use indicator::{INDICATOR_PARTS, INDICATOR_TEXT, Indicator, IntelVerdict};
 pub use intel::{
     BreakerState, BreakerStatus, CacheStatus, IntelStatus, KeptAnswer, LastError, QuotaRow, QuotaStatus, RedisStatus,
@@ -49,6 +58,7 @@ pub use peers::Peers;
 pub use proof::ProofRow;
 pub use protected::{Hits, Protected};
 pub use secret::Secret;
+pub use shadow::{Bystander, Tally};
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
 pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
 pub use time::{Clock, Ktime, Timestamp};

@@ -27,6 +27,7 @@ mod redirect;
 mod reflex;
 mod shapes;
 mod short;
+mod stop;
 mod torn;
 mod upgrade;
 mod verdicts;

@@ -392,8 +392,8 @@ async fn wrong_requests_get_problems_that_name_the_mend() {
         (json!({ "target": "evil.example" }), "neither an address nor a prefix"),
         (json!({ "target": "10.1.2.3/8" }), "`10.0.0.0/8`"),
         (
-            json!({ "target": "203.0.113.9", "type": "isolate" }),
-            "`rate_limit` and `redirect` are",
+            json!({ "target": "203.0.113.9", "type": "banish" }),
+            "`redirect` and `isolate` are",
         ),
         (
             json!({ "target": "203.0.113.9", "packets": 5 }),

@@ -3,6 +3,7 @@
 import * as chart from "./chart.js";
 import { $, bits, compact, count, fill, make, meter, say, span, target, words } from "./format.js";
 import { keep as keepModel } from "./model.js";
+import { keep as keepOperate, show as showAllowed, showActing, stop } from "./operate.js";
 import { List, alertRow, blockRow, deed } from "./rows.js";
 
 /** Drawn at most four times a second, however much happens. */
@@ -37,6 +38,7 @@ function outcome(alert) {
   if (decision.status === "failed") return ["Failed", "failed"];
   const kind = decision.simulated ? "simulated" : "enforced";
   const { noun, done } = deed(decision);
+  if (decision.status === "active" && stop() && !decision.simulated) return [`${noun} held back`, "simulated"];
   if (decision.status === "active") return [decision.simulated ? `${noun} simulated` : done, kind];
   if (decision.status === "lifted") return [`${noun} lifted`, "over"];
   return [decision.status === "expired" ? `${noun} expired` : "Released", "over"];
@@ -91,6 +93,7 @@ async function load() {
     state.cursors = { alerts: newest.next_cursor, blocks: active.next_cursor };
     state.loaded = true;
     showProtected(kept.items);
+    showAllowed(call);
     watch();
   } catch (error) {
     state.lost ??= Date.now();
@@ -175,6 +178,7 @@ function hear(message) {
       break;
     case "stats":
       count_up(message.data);
+      if (state.health) state.health.acting = message.data.acting;
       break;
     case "alert":
       if (!alerts.items.has(message.data.id)) state.totals.alerts += 1;
@@ -293,16 +297,18 @@ const MODES = {
 };
 
 /** What the form's button says, by what is asked for. */
-const ASKED = { block: "Block", rate_limit: "Limit", redirect: "Redirect" };
+const ASKED = { block: "Block", rate_limit: "Limit", redirect: "Redirect", isolate: "Isolate" };
 
 function showTop() {
   const mode = state.health?.mode ?? state.stats?.mode;
   if (mode) {
     const [name, meaning] = MODES[mode];
-    $("mode").dataset.mode = mode;
-    say($("mode").firstElementChild, name);
-    say($("mode").lastElementChild, meaning);
-    say($("f-submit"), `${ASKED[$("f-type").value]}${mode === "simulation" ? " (simulated)" : ""}`);
+    showActing(state.health ?? state.stats, mode);
+    const halted = stop();
+    $("mode").dataset.mode = halted ? "stopped" : mode;
+    say($("mode").firstElementChild, halted ? "Stopped" : name);
+    say($("mode").lastElementChild, halted ? `Nothing is carried out, only counted: ${halted.actor} stopped it (${halted.reason}).` : meaning);
+    say($("f-submit"), `${ASKED[$("f-type").value]}${mode === "simulation" || halted ? " (simulated)" : ""}`);
   }
   const stale = !state.lost && state.heard && Date.now() - state.heard > 5_000;
   const status = state.lost ? "lost" : stale ? "stale" : state.health ? state.health.status : "loading";
@@ -331,7 +337,7 @@ function showNotices() {
 
 function showStats(stats) {
   const { totals } = stats;
-  const simulated = stats.mode === "simulation";
+  const simulated = stats.mode === "simulation" || stop() !== null;
   const rates = state.rates;
   say($("t-passed"), rates ? compact(rates.passed) : "–");
   say($("t-dropped-name"), simulated ? "Would drop" : "Dropped");
@@ -454,7 +460,8 @@ $("block-form").addEventListener("submit", async (event) => {
     take(decision);
     said.dataset.kind = "good";
     const done = deed(decision).done.toLowerCase();
-    say(said, `${target(decision.target)} is ${done}${decision.simulated ? " in simulation: its packets are counted, and pass" : ""}.`);
+    const counted = decision.simulated || decision.held_back;
+    say(said, `${target(decision.target)} is ${done}${counted ? " in simulation: its packets are counted, and pass" : ""}.`);
     $("f-target").value = $("f-reason").value = "";
   } catch (error) {
     said.dataset.kind = "bad";
@@ -480,6 +487,7 @@ $("alerts-more").addEventListener("click", () => more(alerts, "/alerts?", "alert
 $("blocks-more").addEventListener("click", () => more(blocks, "/decisions?active=true&", "blocks").catch(() => (state.lost ??= Date.now())));
 
 keepModel(call, clock);
+keepOperate(call, load);
 connect();
 // Countdowns and "ago" go on between messages.
 setInterval(soon, 1_000);

@@ -1,6 +1,7 @@
 // Lists that move only when nobody is reading them: a row under the pointer or with the focus holds still.
 
 import { $, ago, count, fill, make, measured, meter, moment, say, share, span, target, words } from "./format.js";
+import { stop } from "./operate.js";
 import { investigated } from "./risk.js";
 
 const SHAPES = { high: "▲", medium: "◆", low: "●" };
@@ -167,6 +168,7 @@ const DEEDS = {
   block_ip: { noun: "Block", done: "Blocked", undo: "Unblock", counted: "dropped", would: "would have been dropped" },
   rate_limit: { noun: "Limit", done: "Limited", undo: "Lift", counted: "over the limit dropped", would: "over the limit would have been dropped" },
   redirect_to_honeypot: { noun: "Redirection", done: "Redirected", undo: "Release", counted: "sent to the honeypot", would: "would have gone to the honeypot" },
+  isolate_container: { noun: "Block and isolation", done: "Blocked, its container to be isolated", undo: "Release", counted: "dropped", would: "would have been dropped" },
 };
 
 /** What a decision does, in words. */
@@ -242,10 +244,11 @@ export const blockRow = (clock, unblock) => (first) => {
       decision = latest;
       const now = clock();
       element.classList.toggle("gone", latest.status !== "active");
-      say(chip, latest.simulated ? "Simulated" : "Enforced");
-      chip.dataset.kind = latest.simulated ? "simulated" : "enforced";
-      const dropped = latest.simulated ? latest.would_hits : latest.hits;
-      say(hits, `${count(dropped)} packets ${latest.simulated ? would : counted}`);
+      const counts = latest.simulated || stop() !== null;
+      say(chip, latest.simulated ? "Simulated" : counts ? "Held back" : "Enforced");
+      chip.dataset.kind = counts ? "simulated" : "enforced";
+      const dropped = counts ? latest.would_hits : latest.hits;
+      say(hits, `${count(dropped)} packets ${counts ? would : counted}`);
       hits.dataset.live = latest.last_hit && now - Date.parse(latest.last_hit) < 3_000 ? "yes" : "no";
       say(since, `since ${new Date(latest.at).toLocaleTimeString()} ${who}`);
       since.title = moment(latest.at);

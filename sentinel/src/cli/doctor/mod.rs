@@ -4,16 +4,19 @@
 //! Invariant: nothing is loaded, attached, created or left bound. Deliberately elsewhere: the health of an agent that
 //! runs (`GET /health`).
 
+mod containers;
 mod cookies;
 mod honeypot;
 mod host;
 mod interfaces;
+mod nft;
 mod places;
 
 use super::Global;
 use super::exit::Failure;
 use super::output::{Format, escape_line};
 use super::table::Table;
+use crate::config::Hook;
 use serde::Serialize;
 
 /// How an answer is to be taken.
@@ -82,13 +85,20 @@ impl Finding {
 /// Asks everything; fails when one of the answers does.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let output = global.output();
-    let mut findings = host::findings();
-    match global.load() {
+    let loaded = global.load();
+    let without = matches!(&loaded, Ok(config) if config.kernel.hook == Hook::Nftables);
+    let mut findings = if without { nft::findings() } else { host::findings() };
+    match loaded {
+        Ok(config) if without => {
+            findings.push(Finding::pass("configuration", "valid"));
+            findings.extend(places::findings(&config));
+        }
         Ok(config) => {
             findings.push(Finding::pass("configuration", "valid"));
             findings.extend(places::findings(&config));
             findings.extend(cookies::findings(&config));
             findings.extend(honeypot::findings(&config));
+            findings.extend(containers::findings(&config));
         }
         Err(Failure::Config(problems)) => {
             let mends = problems

@@ -1,7 +1,7 @@
 //! The places the configuration names: database, port, socket; interfaces and pins in a file of their own.
 
 use super::{Finding, interfaces};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Hook, Mode};
 use crate::store::Store;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
@@ -10,7 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    let mut out = interfaces::findings(config);
+    let mut out = match config.kernel.hook {
+        Hook::Nftables => Vec::new(),
+        _ => interfaces::findings(config),
+    };
     let agent = UnixStream::connect(&config.api.socket).is_ok();
     out.push(database(&config.store.path));
     out.push(if agent {

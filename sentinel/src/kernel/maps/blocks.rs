@@ -20,6 +20,7 @@ use sentinel_common::entry::{ACTION_REDIRECT, AllowEntry, BlockEntry, FLAG_EGRES
 use sentinel_common::exact::{buckets, room};
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY};
 use sentinel_common::names as n;
+use sentinel_common::settings::{SETTING_ENFORCE, Settings};
 use std::sync::{Arc, PoisonError};
 
 /// The maps, and which cells of the hints they need.
@@ -179,6 +180,13 @@ fn exact<const N: usize>(
     Ok(table)
 }
 
+fn settings(error: &KernelError) -> EnforceError {
+    EnforceError::Kernel {
+        map: n::MAP_SETTINGS,
+        cause: error.to_string(),
+    }
+}
+
 /// The new order, with what the kernel noted on the old one.
 fn merged(new: BlockEntry, target: IpNet, old: Option<BlockEntry>) -> BlockEntry {
     BlockEntry {
@@ -278,6 +286,33 @@ impl Enforcer for BlockMaps {
         let mut all = self.shared.tables().allowed()?;
         all.retain(|(target, _)| self.hinted(*target, HINT_ALLOW));
         Ok(all)
+    }
+
+    /// A bit of the settings, which every packet that meets an entry, a list or a limit asks for.
+    fn set_acting(&mut self, on: bool) -> Result<(), EnforceError> {
+        let change = |settings: &mut Settings| {
+            settings.flags = if on {
+                settings.flags | SETTING_ENFORCE
+            } else {
+                settings.flags & !SETTING_ENFORCE
+            };
+        };
+        self.shared.settings.change(change).map_err(|error| settings(&error))
+    }
+
+    fn acting(&self) -> Result<bool, EnforceError> {
+        let found = self.shared.settings.get().map_err(|error| settings(&error))?;
+        Ok(found.flags & SETTING_ENFORCE != 0)
+    }
+
+    fn room(&self, target: IpNet) -> Option<(&'static str, u64)> {
+        let tables = self.shared.tables();
+        Some(match target {
+            IpNet::V4(net) if net.prefix_len() == 32 => tables.block4.room(),
+            IpNet::V6(net) if net.prefix_len() == 128 => tables.block6.room(),
+            IpNet::V4(_) => tables.net4.room(),
+            IpNet::V6(_) => tables.net6.room(),
+        })
     }
 
     fn shortfall(&self, target: IpNet, entry: &BlockEntry) -> Option<String> {

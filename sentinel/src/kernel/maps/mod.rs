@@ -40,6 +40,7 @@ pub(super) struct Shared {
     tables: Mutex<Tables>,
     lists: Mutex<Lists>,
     hints: Hints,
+    settings: Arc<SettingsMap>,
     /// Flow slots in use on the latest whole pass of the sweep.
     pub(super) flows: AtomicU64,
     flow_capacity: u32,
@@ -77,6 +78,7 @@ impl Shared {
             tables: Mutex::new(tables),
             lists: Mutex::new(lists),
             hints,
+            settings: Arc::clone(settings),
             flows: AtomicU64::new(0),
             flow_capacity: flow_slots,
             reach: Mutex::new(Reach {

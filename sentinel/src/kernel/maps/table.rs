@@ -171,6 +171,11 @@ impl<M: Store> Table<M> {
         self.used
     }
 
+    /// Its name, and how many more it can hold.
+    pub(super) fn room(&self) -> (&'static str, u64) {
+        (self.name, u64::from(self.capacity).saturating_sub(self.used))
+    }
+
     pub(super) fn usage(&self) -> (String, MapUse) {
         let usage = MapUse {
             entries: self.used,

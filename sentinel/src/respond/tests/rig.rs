@@ -124,6 +124,18 @@ impl Enforcer for Rig {
         self.call("allows", "")?.gate.list_allows()
     }
 
+    fn set_acting(&mut self, on: bool) -> Result<(), EnforceError> {
+        self.call("switch", &on.to_string())?.gate.set_acting(on)
+    }
+
+    fn acting(&self) -> Result<bool, EnforceError> {
+        self.call("acting", "")?.gate.acting()
+    }
+
+    fn room(&self, target: IpNet) -> Option<(&'static str, u64)> {
+        self.inside().gate.room(target)
+    }
+
     fn shortfall(&self, _: IpNet, _: &BlockEntry) -> Option<String> {
         self.inside().shortfall.map(str::to_owned)
     }
