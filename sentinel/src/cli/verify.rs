@@ -55,7 +55,12 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
             if let Some(out) = out {
                 std::fs::write(out, &text).with_context(|| format!("{} cannot be written", out.display()))?;
             }
-            let model = judge(&config, model.as_deref())?;
+            let judged = bundle.pointer("/proof/judged/alert/explanation").is_some();
+            let model = if judged {
+                judge(&config, model.as_deref())?
+            } else {
+                None
+            };
             tell(global, &text, Some(&stored), model.as_ref())
         }
         Command::Bundle { file, model } => {

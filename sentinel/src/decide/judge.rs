@@ -284,7 +284,10 @@ impl Judge {
             let strong = d.action >= decision.action || (d.target == target && d.origin == Origin::Operator);
             strong && (decision.simulated || !d.simulated) && d.expires_at.is_none_or(|e| e.after(SLACK) >= end)
         };
-        if self.ledger.covering(target).any(as_good) {
+        // What may be forged prolongs nothing graver, not even by its five minutes.
+        let graver = |d: &Decision| d.action > decision.action && (decision.simulated || !d.simulated);
+        let forged = decision.of_the_unproven() && self.ledger.covering(target).any(graver);
+        if forged || self.ledger.covering(target).any(as_good) {
             return None;
         }
         decision.expires_at = Some(end);

@@ -11,6 +11,8 @@
 mod features;
 mod flows;
 mod gate;
+#[cfg(test)]
+mod hostile;
 mod pace;
 mod pipeline;
 mod summary;

@@ -178,7 +178,7 @@ function terms({ rate, egress }) {
   if (egress) return "in both directions";
   if (!rate) return "";
   const parts = [];
-  if (rate.packets) parts.push(`${count(rate.packets)} packets/s`);
+  if (rate.packets) parts.push(`${count(rate.packets)} ${rate.openings ? "openings" : "packets"}/s`);
   if (rate.bytes) parts.push(rate.bytes % 1024 ? `${count(rate.bytes)} B/s` : `${count(rate.bytes / 1024)} KiB/s`);
   return `to ${parts.join(", ")}${rate.each ? ", each address by itself" : ""}`;
 }

@@ -114,7 +114,13 @@ fn who_proves_its_address_later_is_blocked_under_the_same_name() {
     );
     assert_eq!(again.expires_at, Some(at(1 + 4 * 3600)));
     assert!(again.terms.watch_until.is_some());
-    // What may be forged neither shortens nor softens it.
+    // What may be forged neither shortens nor softens it, and does not prolong it in its last minute.
+    let late = 1 + 4 * 3600 - 60;
+    let forged = Alert {
+        at: at(late),
+        ..by(Detector::PortScan, None)
+    };
+    assert_eq!(judge.judge_local(&forged, &guards(), at(late)), None);
     assert_eq!(judge.judge_local(&by(Detector::PortScan, None), &guards(), at(2)), None);
 }
 
