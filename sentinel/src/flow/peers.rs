@@ -41,18 +41,15 @@ impl History {
 
     /// Takes in what became of a flow, for both its ends.
     pub fn note(&mut self, o: &Observation) {
-        let proves = if o.from_inside {
-            o.completed || o.remote_proven
-        } else {
-            o.remote_proven
-        };
-        if !o.tcp() || !proves {
+        if !o.tcp() {
             return;
         }
         let talked = o.fate_now && o.fate == Fate::Talked;
+        if o.remote_proven {
+            let far = if o.from_inside { o.target.ip } else { o.source };
+            self.proven(far, o.at, talked);
+        }
         // Of a connection that an inside host opened, both ends have shown that they receive.
-        let far = if o.from_inside { o.target.ip } else { o.source };
-        self.proven(far, o.at, talked);
         if o.from_inside && o.completed {
             self.proven(o.source, o.at, talked);
         }

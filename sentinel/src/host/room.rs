@@ -68,9 +68,10 @@ impl HostRoom {
             () = &mut self.connection => return Err(HostError::Closed),
             fresh = read(&self.handle) => fresh?,
         };
+        let sessions = self.sessions.look().await;
         let fresh = Arc::new(HostFacts {
             operators: self.operators.clone(),
-            sessions: self.sessions.look(Instant::now()),
+            sessions,
             endpoints: self.endpoints.addresses(),
             ..fresh
         });

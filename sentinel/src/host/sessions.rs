@@ -31,9 +31,11 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Looks who is logged in; everybody who is or was a moment ago.
-    pub(super) fn look(&mut self, now: Instant) -> BTreeSet<IpAddr> {
-        self.take(current(), now)
+    /// Looks who is logged in; everybody who is or was a moment ago. Where there are many processes that takes its time,
+    /// beside everything else.
+    pub(super) async fn look(&mut self) -> BTreeSet<IpAddr> {
+        let current = tokio::task::spawn_blocking(current).await.unwrap_or_default();
+        self.take(current, Instant::now())
     }
 
     fn take(&mut self, current: BTreeSet<IpAddr>, now: Instant) -> BTreeSet<IpAddr> {
