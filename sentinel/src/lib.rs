@@ -21,6 +21,7 @@ pub mod journal;
 pub mod kernel;
 pub mod metrics;
 pub mod model;
+pub mod netlink;
 pub mod nft;
 pub mod proof;
 pub mod replay;

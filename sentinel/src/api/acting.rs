@@ -1,6 +1,6 @@
 //! The global stop: how it is, stopping and going on.
 
-use super::commands::{Body, ask, audited, reason};
+use super::commands::{Body, ask, audit, reason};
 use super::dto::mode;
 use super::error::Problem;
 use super::guard::Actor;
@@ -80,7 +80,7 @@ pub(super) async fn wish(
     };
     let told = |acting: &Acting| ActingDto::new(&api, acting).says;
     // The audit's line comes after the stop on the way to the disk: when that is durable, so is this.
-    let durable = audited(&api, &actor, verb, "all actions", &result, told).await;
+    let durable = audit(&api, &actor, verb, "all actions", &result, told).await;
     let acting = result?;
     if !durable {
         let done = if on { "resumed" } else { "stopped" };

@@ -294,20 +294,9 @@ where
     }
 }
 
-/// The door's own line: who asked through the API, and what the answer was, also when it was no.
+/// The door's own line: who asked through the API, and what the answer was, also when it was no. Returns whether the line,
+/// and whatever was to be kept before it, is durable.
 pub(super) async fn audit<T>(
-    api: &Shared,
-    actor: &str,
-    verb: &str,
-    subject: &str,
-    result: &Result<T, Problem>,
-    told: impl FnOnce(&T) -> String,
-) {
-    audited(api, actor, verb, subject, result, told).await;
-}
-
-/// The same; returns whether the line, and whatever was to be kept before it, is durable.
-pub(super) async fn audited<T>(
     api: &Shared,
     actor: &str,
     verb: &str,

@@ -53,7 +53,7 @@ pub(super) const fn millis(n: u64) -> Duration {
 pub(super) const HOUR: u64 = 3_600;
 pub(super) const DAY: u64 = 24 * HOUR;
 /// Longest any block may be asked to last, in days.
-const MAX_BLOCK_DAYS: u64 = 366;
+pub(super) const MAX_BLOCK_DAYS: u64 = 366;
 pub(super) const MIB: u64 = 1 << 20;
 /// Largest threshold or rate of packets.
 const COUNT: u64 = 1_000_000_000;

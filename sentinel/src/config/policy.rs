@@ -1,6 +1,6 @@
 //! How far the judge goes: per detector, for the unproven, for those who come back, for whole prefixes, and in all.
 
-use super::keys::{DAY, Key, key, millis, secs};
+use super::keys::{DAY, Key, MAX_BLOCK_DAYS, key, millis, secs};
 use super::matrix::Reaction;
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, Detector, PACKETS_MAX, Rate};
@@ -152,7 +152,7 @@ macro_rules! detectors {
                 concat!("For how long, on the word of ", stringify!($name), "; 0s for as long as the action lasts by itself"),
                 |d| Slot::Time(
                     &mut d.config.response.policy.detectors.$name.duration,
-                    Duration::ZERO..=secs(366 * DAY),
+                    Duration::ZERO..=secs(MAX_BLOCK_DAYS * DAY),
                 ),
             ),
         ]),*];
@@ -189,7 +189,7 @@ pub(super) const KEYS: &[Key] = &[
         |d| {
             Slot::Time(
                 &mut d.config.response.rate_limit_duration,
-                millis(100)..=secs(366 * DAY),
+                millis(100)..=secs(MAX_BLOCK_DAYS * DAY),
             )
         },
     ),
@@ -238,7 +238,10 @@ pub(super) const KEYS: &[Key] = &[
         |d| Slot::Real(&mut d.config.response.policy.repeat.factor, 1.0..=100.0),
     ),
     key("response.repeat.memory", "How long a return is remembered", |d| {
-        Slot::Time(&mut d.config.response.policy.repeat.memory, secs(0)..=secs(366 * DAY))
+        Slot::Time(
+            &mut d.config.response.policy.repeat.memory,
+            secs(0)..=secs(MAX_BLOCK_DAYS * DAY),
+        )
     }),
     key(
         "response.widen.v4_sources",

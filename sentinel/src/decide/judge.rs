@@ -235,12 +235,10 @@ impl Judge {
 
     /// How long it lasts this time: longer for who came back. An address that may be forged has no history.
     fn again(&self, target: &IpNet, measure: &mut Measure, now: Timestamp) -> Duration {
-        let repeat = &self.config.policy.repeat;
-        let times = self.offenders.times(target, now, repeat.memory);
+        let (times, length) = self.returning(target, measure.length, now);
         if times == 0 || measure.rate.is_some() {
             return measure.length;
         }
-        let length = lengthened(measure.length, repeat.factor, times, self.config.max_duration);
         measure.check(
             "repeat",
             CheckVerdict::Passed,
@@ -251,6 +249,14 @@ impl Judge {
             ),
         );
         length
+    }
+
+    /// How often decisions about a target ran out lately, and how long one lasts then that lasts `first` the first time.
+    fn returning(&self, target: &IpNet, first: Duration, now: Timestamp) -> (u32, Duration) {
+        let repeat = &self.config.policy.repeat;
+        let times = self.offenders.times(target, now, repeat.memory);
+        let length = lengthened(first, repeat.factor, times, self.config.max_duration);
+        (times, length)
     }
 
     /// The action by which a reaction is carried out on a target, and why where it is another than was asked for.
@@ -342,14 +348,12 @@ impl Judge {
         let length = if let (Origin::Operator, Some(end)) = (former.origin, former.expires_at) {
             Duration::from_nanos((end.0 - former.at.0).max(0) as u64)
         } else {
-            let repeat = &self.config.policy.repeat;
-            let times = self.offenders.times(&former.target, now, repeat.memory);
             let first = if former.action == ActionKind::RateLimit {
                 self.config.rate_limit_duration
             } else {
                 self.config.duration
             };
-            lengthened(first, repeat.factor, times, self.config.max_duration)
+            self.returning(&former.target, first, now).1
         };
         let mut decision = Decision {
             id: self.mint.decision(now),

@@ -32,18 +32,28 @@ fn peers_of(mut pid: u32) -> BTreeSet<IpAddr> {
     found
 }
 
-/// The peers an environment names: variables end with a zero byte, the address is the first word.
-fn named(environment: &[u8]) -> impl Iterator<Item = IpAddr> {
+/// The variables of an environment as `/proc/PID/environ` has them: each ends with a zero byte.
+pub(super) fn variables(environment: &[u8]) -> impl Iterator<Item = &str> {
     environment
         .split(|byte| *byte == 0)
         .filter_map(|variable| std::str::from_utf8(variable).ok())
+}
+
+/// An address as sshd names it: without its scope, and IPv4 as such.
+pub(super) fn address(word: &str) -> Option<IpAddr> {
+    let ip: IpAddr = word.split('%').next()?.parse().ok()?;
+    Some(ip.to_canonical())
+}
+
+/// The peers an environment names: variables end with a zero byte, the address is the first word.
+fn named(environment: &[u8]) -> impl Iterator<Item = IpAddr> {
+    variables(environment)
         .filter_map(|variable| {
             variable
                 .strip_prefix("SSH_CONNECTION=")
                 .or_else(|| variable.strip_prefix("SSH_CLIENT="))
         })
-        .filter_map(|value| value.split(' ').next()?.split('%').next()?.parse::<IpAddr>().ok())
-        .map(|ip| ip.to_canonical())
+        .filter_map(|value| address(value.split(' ').next()?))
 }
 
 /// The parent, from `/proc/PID/stat`: two words behind the name, which may hold spaces and parentheses itself.

@@ -6,6 +6,7 @@
 //! and not the environment. Without the right to read other users' environments (`CAP_SYS_PTRACE`, or root) only one's
 //! own sessions are seen.
 
+use super::operator::{address, variables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -73,14 +74,13 @@ fn current() -> BTreeSet<IpAddr> {
 
 /// The connections an environment names.
 fn connections(environment: &[u8]) -> impl Iterator<Item = Connection> {
-    environment
-        .split(|byte| *byte == 0)
-        .filter_map(|variable| std::str::from_utf8(variable).ok()?.strip_prefix("SSH_CONNECTION="))
+    variables(environment)
+        .filter_map(|variable| variable.strip_prefix("SSH_CONNECTION="))
         .filter_map(|value| {
             let mut words = value.split(' ');
             let mut end = || {
-                let ip: IpAddr = words.next()?.split('%').next()?.parse().ok()?;
-                Some(SocketAddr::new(ip.to_canonical(), words.next()?.parse().ok()?))
+                let ip = address(words.next()?)?;
+                Some(SocketAddr::new(ip, words.next()?.parse().ok()?))
             };
             Some((end()?, end()?))
         })

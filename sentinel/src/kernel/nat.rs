@@ -3,7 +3,8 @@
 //! Asked is what there is, not what it says: rules have sets, maps and matches of which nobody outside the kernel can
 //! say for which ports they hold.
 
-use super::netlink::{Message, attributes, exchange_with, word};
+use super::netlink::{Message, exchange_with};
+use crate::netlink::{attributes, word};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;

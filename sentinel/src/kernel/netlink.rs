@@ -1,5 +1,6 @@
 //! One question to netlink(7) and its answer, synchronously: mostly to rtnetlink, for what is asked while attaching.
 
+use crate::netlink::{half, word};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -73,33 +74,6 @@ fn take(mut rest: &[u8], messages: &mut Vec<Message>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The attributes behind `skip` bytes of a fixed header: their types, without flags, and contents.
-pub(super) fn attributes(body: &[u8], skip: usize) -> Vec<(u16, &[u8])> {
-    let mut found = Vec::new();
-    let mut rest = body.get(skip..).unwrap_or_default();
-    while rest.len() >= 4 {
-        let len = usize::from(half(rest, 0));
-        if len < 4 {
-            break;
-        }
-        found.push((half(rest, 2) & 0x3fff, rest.get(4..len).unwrap_or_default()));
-        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-    }
-    found
-}
-
-/// A 32-bit word in host order; 0 where there is none.
-pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
-    let four = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-    four.map_or(0, u32::from_ne_bytes)
-}
-
-/// A 16-bit word in host order; 0 where there is none.
-fn half(bytes: &[u8], at: usize) -> u16 {
-    let two = bytes.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
-    two.map_or(0, u16::from_ne_bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +104,5 @@ mod tests {
         let refused = message(libc::NLMSG_ERROR as u16, &(-libc::EPERM).to_ne_bytes());
         let error = take(&refused, &mut Vec::new()).expect_err("refused");
         assert_eq!(error.raw_os_error(), Some(libc::EPERM));
-        assert!(attributes(&[8, 0, 1, 0x80, 7, 0, 0, 0, 9, 0], 0) == [(1, &[7u8, 0, 0, 0][..])]);
-        assert_eq!(attributes(&[0; 16], 0), []);
     }
 }

@@ -1,7 +1,8 @@
 //! Who else's programs hang from an interface, and whose they are.
 
-use super::netlink::{HEADER, attributes, exchange, word};
+use super::netlink::{HEADER, exchange};
 use super::{interface, probe};
+use crate::netlink::{attributes, word};
 use aya::programs::tc::TcAttachType;
 use aya::programs::{SchedClassifier, loaded_programs};
 use std::fmt;

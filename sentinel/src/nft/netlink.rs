@@ -5,6 +5,7 @@
 
 use super::NftError;
 use super::script::TABLE;
+use crate::netlink::{attributes, half, word};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBuf, ReceiveTimeout};
@@ -93,7 +94,7 @@ impl Netlink {
         // NFTA_TABLE_USERDATA, whose comment is of type 0.
         let found = messages
             .iter()
-            .flat_map(|body| attributes(body.get(GENERIC..).unwrap_or_default()))
+            .flat_map(|body| attributes(body, GENERIC))
             .find(|(kind, _)| *kind == 6);
         Ok(Some(found.map_or_else(String::new, |(_, data)| user_text(data))))
     }
@@ -102,7 +103,7 @@ impl Netlink {
     pub(super) fn sets(&self) -> Result<Vec<String>, NftError> {
         let answer = self.ask(GET_SET, &[attribute(1, TABLE_NAME)], true)?;
         let name = |body: &Vec<u8>| {
-            let all = attributes(body.get(GENERIC..).unwrap_or_default());
+            let all = attributes(body, GENERIC);
             let of = |wanted| all.iter().find(|(kind, _)| *kind == wanted).map(|(_, data)| text(data));
             (of(1).as_deref() == Some(TABLE)).then(|| of(2)).flatten()
         };
@@ -234,21 +235,21 @@ impl Answer {
 
 /// The elements in a message.
 pub(super) fn elements(body: &[u8]) -> Vec<Element> {
-    let list = attributes(body.get(GENERIC..).unwrap_or_default());
+    let list = attributes(body, GENERIC);
     let list = list
         .into_iter()
         .find(|(kind, _)| *kind == 3)
         .map_or(&[][..], |(_, data)| data);
-    attributes(list).into_iter().map(|(_, data)| element(data)).collect()
+    attributes(list, 0).into_iter().map(|(_, data)| element(data)).collect()
 }
 
 fn element(data: &[u8]) -> Element {
     let mut element = Element::default();
-    for (kind, data) in attributes(data) {
+    for (kind, data) in attributes(data, 0) {
         match kind {
             // NFTA_SET_ELEM_KEY, which holds an NFTA_DATA_VALUE.
             1 => {
-                element.key = attributes(data)
+                element.key = attributes(data, 0)
                     .into_iter()
                     .next()
                     .map_or_else(Vec::new, |(_, key)| key.to_vec());
@@ -260,7 +261,7 @@ fn element(data: &[u8]) -> Element {
             // NFTA_SET_ELEM_EXPR: one expression.
             7 => counter(data, &mut element),
             // NFTA_SET_ELEM_EXPRESSIONS: several.
-            11 => attributes(data)
+            11 => attributes(data, 0)
                 .into_iter()
                 .for_each(|(_, one)| counter(one, &mut element)),
             _ => {}
@@ -271,12 +272,12 @@ fn element(data: &[u8]) -> Element {
 
 /// Notes what an expression has counted, where it is one that counts.
 fn counter(data: &[u8], element: &mut Element) {
-    let parts = attributes(data);
+    let parts = attributes(data, 0);
     let of = |wanted| parts.iter().find(|(kind, _)| *kind == wanted).map(|(_, data)| *data);
     if of(1).map(text).as_deref() != Some("counter") {
         return;
     }
-    for (kind, data) in of(2).map(attributes).unwrap_or_default() {
+    for (kind, data) in of(2).map(|data| attributes(data, 0)).unwrap_or_default() {
         match kind {
             1 => element.bytes = long(data),
             2 => element.packets = long(data),
@@ -297,20 +298,6 @@ fn user_text(mut data: &[u8]) -> String {
         data = rest;
     }
     String::new()
-}
-
-/// The attributes of a message: types without flags, and contents.
-fn attributes(mut rest: &[u8]) -> Vec<(u16, &[u8])> {
-    let mut found = Vec::new();
-    while rest.len() >= 4 {
-        let len = usize::from(half(rest, 0));
-        if len < 4 {
-            break;
-        }
-        found.push((half(rest, 2) & 0x3fff, rest.get(4..len).unwrap_or_default()));
-        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-    }
-    found
 }
 
 fn attribute(kind: u16, data: &[u8]) -> Vec<u8> {
@@ -335,16 +322,6 @@ fn text(data: &[u8]) -> String {
 
 fn long(data: &[u8]) -> u64 {
     data.try_into().map_or(0, u64::from_be_bytes)
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    let four = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-    four.map_or(0, u32::from_ne_bytes)
-}
-
-fn half(bytes: &[u8], at: usize) -> u16 {
-    let two = bytes.get(at..at + 2).and_then(|bytes| bytes.try_into().ok());
-    two.map_or(0, u16::from_ne_bytes)
 }
 
 fn said(errno: Errno) -> NftError {

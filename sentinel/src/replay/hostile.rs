@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use sentinel_common::addr::Addr;
 use sentinel_common::entry::{AllowEntry, NEVER_NS};
 use sentinel_common::flow::PROTO_TCP;
+use sentinel_common::hash::SplitMix64;
 use sentinel_common::packet::{PacketMeta, TCP_SYN};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,20 +40,12 @@ const OWNERS: [&str; 12] = [
 ];
 const GUARDS: [&str; 5] = ["own_address", "gateway", "resolver", "operator_session", "endpoint"];
 
-/// `SplitMix64`.
-struct Rng(u64);
+/// What happens, drawn by lot; the same in every run.
+struct Rng(SplitMix64);
 
 impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.0.draw() % n
     }
 
     fn one<T: Copy>(&mut self, from: &[T]) -> T {
@@ -101,7 +94,7 @@ impl Scene {
         config.policy.widen.v6_nets = 2;
         config.policy.widen.budget = (seed % 3) as u32;
         let mut scene = Self {
-            rng: Rng(seed),
+            rng: Rng(SplitMix64(seed)),
             judge: Judge::new(&config, Mode::Production, Mint::Counted(0)),
             gate: ModelGate::new(4096, 4096, true),
             protected: Vec::new(),
@@ -158,7 +151,7 @@ impl Scene {
             Detector::Feed,
         ]);
         let alert = Alert {
-            id: AlertId(uuid::Uuid::from_u128(self.rng.next().into())),
+            id: AlertId(uuid::Uuid::from_u128(self.rng.0.draw().into())),
             at: self.at(),
             evidence_at: Ktime(0),
             source: Some(self.rng.address()),

@@ -19,10 +19,11 @@ pub(super) const ROOMS: &[Room] = &[
     room("time", &["types"]),
     room("files", &[]),
     room("tls", &[]),
+    room("netlink", &[]),
     room("config", &["types"]),
     // `respond` and `intel` own the traits that the kernel's maps implement.
-    room("kernel", &["config", "intel", "respond", "types"]),
-    room("nft", &["config", "respond", "time", "types"]),
+    room("kernel", &["config", "intel", "netlink", "respond", "types"]),
+    room("nft", &["config", "netlink", "respond", "time", "types"]),
     room("host", &["types"]),
     room("sensor", &["detect", "kernel", "metrics", "time"]),
     room("flow", &["config", "types"]),
