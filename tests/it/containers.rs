@@ -353,7 +353,14 @@ fn an_engine_that_is_down_delays_no_block_and_is_asked_again() {
         stage.action(&decision, "isolate_container").expect("an action")["status"],
         "enforced"
     );
-    assert!(stage.wish("172.17.0.9").contains("it is not known who has"));
+    // The room that knows the containers finds out by itself, not when the one that isolates does.
+    wait::until("the command line to say that it is not known", SOON, || {
+        Ok(stage
+            .wish("172.17.0.9")
+            .contains("it is not known who has")
+            .then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
     stage.engine.launch().expect("again");
     let action = stage.awaits(&decision, "reverted");
     let said = action["outcome"].as_str().unwrap_or_default();

@@ -69,8 +69,11 @@ impl Roster {
                                     }
                                 }
                             }
-                            // The connection is over, and the next try says whether the engine is.
-                            Ok(Some(Err(_)) | None) => break,
+                            // The connection is over; the answer says whether the engine is.
+                            Ok(Some(Err(_)) | None) => {
+                                self.ask().await;
+                                break;
+                            }
                         }
                     }
                 }
