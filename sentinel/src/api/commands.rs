@@ -8,9 +8,7 @@ use super::query::{Params, duration, target};
 use super::{Shared, now};
 use crate::config::parse_size;
 use crate::store::Record;
-use crate::types::{
-    Action, ActionId, ActionKind, ActionStatus, Command, Decision, DecisionId, Hits, NewDecision, Rate, Selector,
-};
+use crate::types::{Action, ActionId, ActionKind, Command, Decision, DecisionId, Hits, NewDecision, Rate, Selector};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
@@ -64,18 +62,13 @@ pub(super) async fn add(
 }
 
 fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision, Problem> {
-    let action = match body.kind.as_str() {
-        "block" | "block_ip" => ActionKind::BlockIp,
-        "rate_limit" => ActionKind::RateLimit,
-        "redirect" | "redirect_to_honeypot" => ActionKind::RedirectToHoneypot,
-        "isolate" | "isolate_container" => ActionKind::IsolateContainer,
-        other => {
-            let other = super::query::short(other);
-            return Err(Problem::invalid(format!(
-                "type `{other}` is not known; `block`, `rate_limit`, `redirect` and `isolate` are"
-            )));
-        }
-    };
+    let action = ActionKind::meant(&body.kind).ok_or_else(|| {
+        let words: Vec<_> = ActionKind::askable()
+            .filter_map(|kind| Some(format!("`{}`", kind.profile().words.first()?)))
+            .collect();
+        let (other, words) = (super::query::short(&body.kind), words.join(", "));
+        Problem::invalid(format!("type `{other}` is not known; {words} are"))
+    })?;
     let response = &api.config.response;
     let length = match body.duration.as_deref() {
         None => response.duration,
@@ -123,7 +116,7 @@ fn rate(body: &NewDecisionDto, action: ActionKind, configured: &Rate) -> Result<
     let Some((name, _)) = said.into_iter().find(|(_, said)| *said) else {
         return Ok(None);
     };
-    if action != ActionKind::RateLimit {
+    if !action.profile().rated {
         return Err(format!("`{name}` belongs to type `rate_limit`, not to `{}`", body.kind));
     }
     let bytes = match &body.bytes {
@@ -222,10 +215,7 @@ async fn in_force(api: &Shared, id: ActionId) -> Result<Action, Problem> {
     let Some(action) = api.store.action(id).await? else {
         return Err(Problem::not_found("there is no action of this name"));
     };
-    if matches!(
-        action.status,
-        ActionStatus::Intent | ActionStatus::Enforced | ActionStatus::Simulated
-    ) {
+    if action.status.stands() {
         return Ok(action);
     }
     Err(Problem::new(

@@ -10,7 +10,8 @@ use super::table::Table;
 use super::{Global, duration, now, remaining};
 use crate::config::parse_size;
 use crate::types::{ActionKind, Decision, DecisionStatus, Stop, Timestamp};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use reqwest::Method;
 use serde::Deserialize;
@@ -57,8 +58,8 @@ pub(super) struct Add {
     #[command(flatten)]
     target: Target,
     /// What to do
-    #[arg(short, long = "type", value_enum, default_value_t = Kind::Block)]
-    kind: Kind,
+    #[arg(short, long = "type", value_parser = kinds(), default_value = "block")]
+    kind: String,
     /// For how long, such as 4h [default: response.duration of the settings]
     #[arg(short, long, value_parser = duration)]
     duration: Option<Duration>,
@@ -95,7 +96,7 @@ impl Add {
         let duration = self.duration.unwrap_or(standard);
         let mut wish = json!({
             "target": target,
-            "type": self.kind.as_str(),
+            "type": self.kind,
             "duration": format!("{}ms", duration.as_millis()),
             "reason": self.reason,
         });
@@ -135,29 +136,13 @@ struct Target {
     range: Option<IpNet>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Kind {
-    /// Drop its packets in the kernel.
-    Block,
-    /// Drop what exceeds a rate.
-    RateLimit,
-    /// Send its packets to the honeypot.
-    Redirect,
-    /// Disconnect the container that has the address from its networks, and block the address.
-    Isolate,
-}
-
-impl Kind {
-    /// The name the API knows.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Block => "block",
-            Self::RateLimit => "rate_limit",
-            Self::Redirect => "redirect",
-            Self::Isolate => "isolate",
-        }
-    }
+/// What can be asked for, by the first word of each.
+fn kinds() -> PossibleValuesParser {
+    let value = |kind: ActionKind| {
+        let profile = kind.profile();
+        Some(PossibleValue::new(*profile.words.first()?).help(profile.help))
+    };
+    PossibleValuesParser::new(ActionKind::askable().filter_map(value))
 }
 
 #[derive(Args, Debug)]
@@ -331,20 +316,15 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         output.line(&escape_line(&text));
         return Ok(());
     }
-    let verb = match (decision.action, decision.simulated) {
-        (ActionKind::RateLimit, false) => "is limited",
-        (ActionKind::RateLimit, true) => "would be limited (simulation)",
-        (ActionKind::RedirectToHoneypot, false) => "is redirected to the honeypot",
-        (ActionKind::RedirectToHoneypot, true) => "would be redirected to the honeypot (simulation)",
-        (ActionKind::IsolateContainer, false) => "is blocked and its container being isolated",
-        (ActionKind::IsolateContainer, true) => "would be blocked and its container isolated (simulation)",
-        (_, false) if decision.terms.egress => "is blocked in both directions",
-        (_, false) => "is blocked",
-        (_, true) => "would be blocked (simulation)",
+    let [is, would_be] = decision.action.profile().told;
+    let verb = match decision.simulated {
+        false if decision.terms.egress => format!("{is} in both directions"),
+        false => is.to_owned(),
+        true => format!("{would_be} (simulation)"),
     };
     let verb = match decision.terms.rate {
         Some(rate) => format!("{verb} to {rate}"),
-        None => verb.to_owned(),
+        None => verb,
     };
     let until = decision
         .expires_at

@@ -49,7 +49,7 @@ fn show(slot: &Slot<'_>) -> String {
             Mode::Production => "production".to_owned(),
         },
         Slot::Hook(value) => value.as_str().to_owned(),
-        Slot::Reaction(value) => value.as_str().to_owned(),
+        Slot::Action(value) => value.as_str().to_owned(),
         Slot::Path(value) => value.display().to_string(),
         Slot::Listen(value) => value.to_string(),
         Slot::Prefixes(value) => list(value, "none"),

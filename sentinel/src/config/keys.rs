@@ -388,47 +388,47 @@ const KEYS: &[Key] = &[
     key(
         "decision_matrix.high.risk.high",
         "What an alert of severity high about a source of high risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[2][2]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[2][2]),
     ),
     key(
         "decision_matrix.high.risk.medium",
         "What an alert of severity high about a source of medium risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[2][1]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[2][1]),
     ),
     key(
         "decision_matrix.high.risk.low",
         "What an alert of severity high about a source of low risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[2][0]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[2][0]),
     ),
     key(
         "decision_matrix.medium.risk.high",
         "What an alert of severity medium about a source of high risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[1][2]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[1][2]),
     ),
     key(
         "decision_matrix.medium.risk.medium",
         "What an alert of severity medium about a source of medium risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[1][1]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[1][1]),
     ),
     key(
         "decision_matrix.medium.risk.low",
         "What an alert of severity medium about a source of low risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[1][0]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[1][0]),
     ),
     key(
         "decision_matrix.low.risk.high",
         "What an alert of severity low about a source of high risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[0][2]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[0][2]),
     ),
     key(
         "decision_matrix.low.risk.medium",
         "What an alert of severity low about a source of medium risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[0][1]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[0][1]),
     ),
     key(
         "decision_matrix.low.risk.low",
         "What an alert of severity low about a source of low risk leads to",
-        |d| Slot::Reaction(&mut d.config.response.matrix.0[0][0]),
+        |d| Slot::Action(&mut d.config.response.matrix.0[0][0]),
     ),
     key("response.duration", "How long a block lasts", |d| {
         Slot::Time(

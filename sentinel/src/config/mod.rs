@@ -34,7 +34,7 @@ pub use intel::{
     SourcesConfig,
 };
 pub use load::{ENV_PREFIX, default_files, load};
-pub use matrix::{Matrix, Reaction};
+pub use matrix::Matrix;
 pub use policy::{
     CeilingConfig, DetectorPolicy, DetectorsPolicy, PolicyConfig, RepeatConfig, UnprovenConfig, WidenConfig,
 };

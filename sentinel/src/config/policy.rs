@@ -1,9 +1,8 @@
 //! How far the judge goes: per detector, for the unproven, for those who come back, for whole prefixes, and in all.
 
 use super::keys::{DAY, Key, MAX_BLOCK_DAYS, key, millis, secs};
-use super::matrix::Reaction;
 use super::value::Slot;
-use crate::types::{BURST_MAX_MS, BURST_MIN_MS, Detector, PACKETS_MAX, Rate};
+use crate::types::{ActionKind, BURST_MAX_MS, BURST_MIN_MS, Detector, PACKETS_MAX, Rate};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -72,7 +71,7 @@ pub struct CeilingConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectorPolicy {
     /// The gravest that is done.
-    pub most: Reaction,
+    pub most: ActionKind,
     /// For how long; zero for as long as the action lasts by itself.
     pub duration: Duration,
 }
@@ -135,7 +134,7 @@ macro_rules! detectors {
         impl Default for DetectorsPolicy {
             fn default() -> Self {
                 Self {
-                    $($name: DetectorPolicy { most: Reaction::$most, duration: Duration::ZERO },)*
+                    $($name: DetectorPolicy { most: ActionKind::$most, duration: Duration::ZERO },)*
                 }
             }
         }
@@ -145,7 +144,7 @@ macro_rules! detectors {
             key(
                 concat!("response.detectors.", stringify!($name), ".most"),
                 concat!("The gravest that is done on the word of ", stringify!($name)),
-                |d| Slot::Reaction(&mut d.config.response.policy.detectors.$name.most),
+                |d| Slot::Action(&mut d.config.response.policy.detectors.$name.most),
             ),
             key(
                 concat!("response.detectors.", stringify!($name), ".duration"),

@@ -3,9 +3,9 @@
 use super::decoy::show_decoy;
 use super::intel::CUSTOM_FEEDS_MAX;
 use super::keys::{self, Draft};
-use super::matrix::Reaction;
 use super::resolved::Switch;
 use super::value::{Slot, show_duration, show_size};
+use crate::types::ActionKind;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
@@ -64,7 +64,7 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::Decoy6(value) => json!({ "type": "string", "default": show_decoy(**value) }),
         Slot::Mode(_) => json!({ "enum": ["simulation", "production"], "default": "simulation" }),
         Slot::Hook(value) => json!({ "enum": ["xdp", "auto", "tc", "nftables"], "default": value.as_str() }),
-        Slot::Reaction(value) => json!({ "enum": Reaction::ALL.map(|(name, _)| name), "default": value.as_str() }),
+        Slot::Action(value) => json!({ "enum": ActionKind::ALL.map(ActionKind::as_str), "default": value.as_str() }),
         Slot::Path(value) => json!({ "type": "string", "minLength": 1, "default": **value }),
         Slot::Listen(value) => json!({ "type": "string", "default": value.to_string() }),
         Slot::Prefixes(value) => {

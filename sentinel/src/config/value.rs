@@ -3,10 +3,10 @@
 use super::containers;
 use super::decoy::{DECOY4, DECOY6, decoy};
 use super::intel::{CacheBackend, CustomFeed};
-use super::matrix::Reaction;
 use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
 use super::url::{FEED, base_url, cache, custom_feed, feed_name};
+use crate::types::ActionKind;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -42,7 +42,7 @@ pub(super) enum Slot<'a> {
     /// `xdp`, `auto` or `tc`.
     Hook(&'a mut Hook),
     /// A cell of the decision matrix.
-    Reaction(&'a mut Reaction),
+    Action(&'a mut ActionKind),
     /// A path.
     Path(&'a mut PathBuf),
     /// Address and port.
@@ -226,7 +226,7 @@ impl Slot<'_> {
             Self::Hook(to) => {
                 **to = choose(text, &Hook::ALL.map(|hook| (hook.as_str(), hook)))?;
             }
-            Self::Reaction(to) => **to = choose(text, &Reaction::ALL)?,
+            Self::Action(to) => **to = choose(text, &ActionKind::ALL.map(|kind| (kind.as_str(), kind)))?,
             Self::Path(to) => {
                 if text.is_empty() || text.contains('\0') {
                     return Err(fault(
@@ -334,7 +334,7 @@ impl Slot<'_> {
             Self::Hook(_) => "`xdp`, `auto`, `tc` or `nftables`".into(),
             Self::Decoy4(_) => format!("{DECOY4}, or nothing for none"),
             Self::Decoy6(_) => format!("{DECOY6}, or nothing for none"),
-            Self::Reaction(_) => Reaction::ALL.map(|(name, _)| format!("`{name}`")).join(" or "),
+            Self::Action(_) => ActionKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(" or "),
             Self::Path(_) => "the path of a file".into(),
             Self::Listen(_) => "a loopback address with a port".into(),
             Self::Prefixes(_) => "a list of addresses and prefixes".into(),

@@ -45,7 +45,7 @@ const HITS: usize = 4096;
 /// Decisions in force up to which the gauge is brought up to date with every deed.
 const COUNTED_AT_ONCE: usize = 4096;
 /// Decisions taken back together.
-const WITHDRAWN: usize = 1024;
+const WITHDRAWN: usize = 8192;
 /// How far the two spellings of an alert's time may differ before the boot clock's is taken.
 const STEPPED: Duration = Duration::from_secs(1);
 /// Alerts judged together.

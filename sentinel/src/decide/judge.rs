@@ -5,10 +5,10 @@ use super::ledger::{Ledger, supernets};
 use super::measure::Measure;
 use super::offenders::{Offenders, lengthened};
 use super::{Found, Guards};
-use crate::config::{Mode, Reaction, ResponseConfig};
+use crate::config::{Mode, ResponseConfig};
 use crate::types::{
     ActionKind, Alert, AlertId, Basis, CheckVerdict, ContainerSet, Decision, DecisionId, DecisionStatus, Detector,
-    Mint, Origin, Peers, Rate, Risk, Terms, Timestamp, Veto, canonical,
+    Mint, Needs, Origin, Peers, Rate, Risk, Terms, Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -162,7 +162,7 @@ impl Judge {
             id: self.mint.decision(now),
             at: now,
             target,
-            action: wanted.action(),
+            action: wanted,
             terms: Terms::default(),
             expires_at: None,
             simulated: self.simulates(),
@@ -180,7 +180,7 @@ impl Judge {
             veto: None,
             ended_at: None,
         };
-        if wanted == Reaction::LogOnly {
+        if wanted == ActionKind::LogOnly {
             decision.checks = measure.checks;
             return Some(decision);
         }
@@ -260,13 +260,13 @@ impl Judge {
     }
 
     /// The action by which a reaction is carried out on a target, and why where it is another than was asked for.
-    pub(super) fn carried(&self, wanted: Reaction, target: &IpNet) -> (ActionKind, Option<&'static str>) {
-        match wanted {
-            Reaction::IsolateContainer => self.isolated(target),
-            Reaction::RedirectToHoneypot if !self.config.honeypot.serves(target) => {
+    pub(super) fn carried(&self, wanted: ActionKind, target: &IpNet) -> (ActionKind, Option<&'static str>) {
+        match wanted.profile().needs {
+            Needs::Container => self.isolated(target),
+            Needs::Honeypot if !self.config.honeypot.serves(target) => {
                 (ActionKind::BlockIp, Some("blocked, because its family has no honeypot"))
             }
-            wanted => (wanted.action(), None),
+            Needs::Honeypot | Needs::Nothing => (wanted, None),
         }
     }
 
@@ -348,7 +348,7 @@ impl Judge {
         let length = if let (Origin::Operator, Some(end)) = (former.origin, former.expires_at) {
             Duration::from_nanos((end.0 - former.at.0).max(0) as u64)
         } else {
-            let first = if former.action == ActionKind::RateLimit {
+            let first = if former.action.profile().rated {
                 self.config.rate_limit_duration
             } else {
                 self.config.duration
@@ -385,8 +385,8 @@ impl Judge {
     /// What an action is carried out with; what the wish leaves open is as configured.
     pub(super) fn terms(&self, action: ActionKind, rate: Option<Rate>, egress: Option<bool>) -> Terms {
         Terms {
-            rate: (action == ActionKind::RateLimit).then(|| rate.unwrap_or(self.config.rate_limit)),
-            egress: action.in_kernel() == ActionKind::BlockIp && egress.unwrap_or(self.config.block_egress),
+            rate: (action.profile().rated).then(|| rate.unwrap_or(self.config.rate_limit)),
+            egress: action.profile().egress && egress.unwrap_or(self.config.block_egress),
             watch_until: None,
             reapply_ms: 0,
         }

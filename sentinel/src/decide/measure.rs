@@ -2,15 +2,14 @@
 
 use super::Judge;
 use super::judge::CORROBORATED;
-use crate::config::Reaction;
-use crate::types::{Alert, Check, CheckVerdict, Detector, EvidenceClass, Rate, Risk, Severity};
+use crate::types::{ActionKind, Alert, Check, CheckVerdict, Detector, EvidenceClass, Rate, Risk, Severity};
 use std::time::Duration;
 
 /// What is to be done, and which bound had what to say of it.
 #[derive(Clone, Debug)]
 pub(super) struct Measure {
     /// What.
-    pub(super) reaction: Reaction,
+    pub(super) reaction: ActionKind,
     /// A rate other than the configured one.
     pub(super) rate: Option<Rate>,
     /// For how long.
@@ -24,7 +23,7 @@ impl Measure {
         self.check(guard, CheckVerdict::Passed, reason);
     }
 
-    fn soften(&mut self, guard: &str, reaction: Reaction, reason: impl Into<String>) {
+    fn soften(&mut self, guard: &str, reaction: ActionKind, reason: impl Into<String>) {
         self.reaction = reaction;
         self.check(guard, CheckVerdict::Softened, reason);
     }
@@ -94,13 +93,13 @@ impl Judge {
     /// Thin evidence starts softly.
     fn by_confidence(&self, risk: &Risk, measure: &mut Measure) {
         let least = self.config.policy.confidence;
-        if measure.reaction <= Reaction::RateLimit {
+        if measure.reaction <= ActionKind::RateLimit {
             return;
         }
         if risk.confidence < least {
             measure.soften(
                 "confidence",
-                Reaction::RateLimit,
+                ActionKind::RateLimit,
                 format!(
                     "only limited, because the risk is sure to {:.2}, below the {least:.2} of `response.confidence`",
                     risk.confidence
@@ -114,7 +113,7 @@ impl Judge {
     /// An address that may be forged is not blocked on what was seen here alone: what opens connections from it is
     /// limited, for a short time, which its owner hardly feels.
     fn by_proof(&self, alert: &Alert, risk: &Risk, measure: &mut Measure) {
-        if measure.reaction < Reaction::RateLimit {
+        if measure.reaction < ActionKind::RateLimit {
             return;
         }
         if !alert.detector.forgeable() {
@@ -146,17 +145,17 @@ impl Judge {
         } else {
             return measure.passed("return_path", "the address completed a handshake within the hour");
         };
-        measure.soften(guard, Reaction::RateLimit, words);
+        measure.soften(guard, ActionKind::RateLimit, words);
         measure.rate = Some(unproven.rate);
         measure.length = measure.length.min(unproven.duration);
     }
 
     /// How long a decision by a detector lasts, the first time.
-    pub(super) fn length(&self, detector: Detector, reaction: Reaction, risk: &Risk) -> Duration {
+    pub(super) fn length(&self, detector: Detector, reaction: ActionKind, risk: &Risk) -> Duration {
         let own = self.config.policy.detectors.of(detector).duration;
         let length = if !own.is_zero() {
             own
-        } else if reaction == Reaction::RateLimit {
+        } else if reaction == ActionKind::RateLimit {
             self.config.rate_limit_duration
         } else if risk.corroborated_by >= CORROBORATED && risk.level == Severity::High {
             self.config.corroborated_duration.max(self.config.duration)
@@ -169,7 +168,7 @@ impl Judge {
 
 /// Statistical evidence acts only where two independent sources outside agree.
 fn by_class(alert: &Alert, risk: &Risk, measure: &mut Measure) {
-    if alert.class == EvidenceClass::Behaviour || measure.reaction == Reaction::LogOnly {
+    if alert.class == EvidenceClass::Behaviour || measure.reaction == ActionKind::LogOnly {
         return;
     }
     if risk.corroborated_by >= CORROBORATED {
@@ -183,7 +182,7 @@ fn by_class(alert: &Alert, risk: &Risk, measure: &mut Measure) {
     } else {
         measure.soften(
             "evidence_class",
-            Reaction::LogOnly,
+            ActionKind::LogOnly,
             "only logged, because an oddity acts only where two independent sources outside agree",
         );
     }

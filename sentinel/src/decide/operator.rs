@@ -2,7 +2,8 @@
 
 use super::{Guards, Judge};
 use crate::types::{
-    ActionKind, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Timestamp, Veto, canonical,
+    ActionKind, CommandError, Decision, DecisionStatus, Needs, NewDecision, Origin, Selector, Timestamp, Veto,
+    canonical,
 };
 
 impl Judge {
@@ -45,7 +46,7 @@ impl Judge {
         }
         self.permitted(canonical(wish.target), guards)
             .map_err(CommandError::Vetoed)?;
-        if wish.action == ActionKind::IsolateContainer {
+        if wish.action.profile().needs == Needs::Container {
             self.may_isolate(wish)?;
         }
         self.affordable(wish).map_err(CommandError::Vetoed)?;
@@ -85,7 +86,7 @@ impl Judge {
     /// Peers that behaved well lately and lose service by a wish about a prefix; `None` where nobody can.
     fn costs(&self, wish: &NewDecision) -> Option<u32> {
         let target = canonical(wish.target);
-        let wide = target.prefix_len() < target.max_prefix_len() && wish.action != ActionKind::RateLimit;
+        let wide = target.prefix_len() < target.max_prefix_len() && !wish.action.profile().rated;
         wide.then(|| self.peers.within(target))
     }
 
@@ -110,7 +111,7 @@ impl Judge {
     fn makes_sense(&self, wish: &NewDecision) -> Result<(), String> {
         let target = canonical(wish.target);
         if let Some(rate) = &wish.rate {
-            if wish.action != ActionKind::RateLimit {
+            if !wish.action.profile().rated {
                 return Err(format!(
                     "a rate belongs to `rate_limit`, not to `{}`",
                     wish.action.as_str()
@@ -124,13 +125,13 @@ impl Judge {
                 ));
             }
         }
-        if wish.egress == Some(true) && wish.action.in_kernel() != ActionKind::BlockIp {
+        if wish.egress == Some(true) && !wish.action.profile().egress {
             return Err(format!(
                 "`egress` drops what goes out to the target, which belongs to `block`, not to `{}`",
                 wish.action.as_str()
             ));
         }
-        if wish.action == ActionKind::RedirectToHoneypot && !self.config.honeypot.serves(&target) {
+        if wish.action.profile().needs == Needs::Honeypot && !self.config.honeypot.serves(&target) {
             let family = if target.addr().is_ipv4() { "v4" } else { "v6" };
             return Err(format!(
                 "there is no honeypot for {target}; name one in `response.honeypot.{family}` of the settings and restart"

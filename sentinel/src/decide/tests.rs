@@ -1,7 +1,7 @@
 //! The judge against a model, and against whatever anybody may ask of it.
 
 use super::*;
-use crate::config::{Config, Matrix, Reaction};
+use crate::config::{Config, Matrix};
 use crate::decide::Revision;
 use crate::types::testing::risk;
 use crate::types::{AlertId, Detector, Family, Ktime, Severity};
@@ -312,7 +312,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Each severity answered with another action, and the milder one where the risk is low.
 fn graded_matrix() -> Matrix {
-    use Reaction::{BlockIp, LogOnly, RateLimit, RedirectToHoneypot};
+    use ActionKind::{BlockIp, LogOnly, RateLimit, RedirectToHoneypot};
     Matrix([
         [LogOnly, RateLimit, RateLimit],
         [LogOnly, RedirectToHoneypot, RedirectToHoneypot],
@@ -447,7 +447,7 @@ fn configured(change: impl FnOnce(&mut ResponseConfig)) -> Judge {
 #[test]
 fn severity_leads_to_the_configured_action_with_its_terms() {
     let mut judge = configured(|c| {
-        c.matrix.0[0][0] = Reaction::RateLimit;
+        c.matrix.0[0][0] = ActionKind::RateLimit;
         c.block_egress = true;
         c.honeypot.v4 = Some(crate::config::Decoy {
             address: None,
@@ -483,7 +483,7 @@ fn severity_leads_to_the_configured_action_with_its_terms() {
 
 #[test]
 fn evidence_makes_it_graver_never_milder_and_overrules_no_person() {
-    let mut judge = configured(|c| c.matrix.0[0][0] = Reaction::RateLimit);
+    let mut judge = configured(|c| c.matrix.0[0][0] = ActionKind::RateLimit);
     let mut decide =
         |severity, seconds| judge.judge_local(&alert("192.0.2.1", severity, seconds), &guards(), at(seconds));
     let limited = decide(Severity::Low, 0).unwrap();

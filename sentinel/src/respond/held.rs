@@ -1,11 +1,8 @@
 //! What is in force right now, and what it has met.
 
-use crate::types::{Action, ActionKind, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime, Rate};
+use crate::types::{Action, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime, Rate};
 use ipnet::IpNet;
-use sentinel_common::entry::{
-    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, BlockEntry, FLAG_EACH, FLAG_EGRESS, FLAG_OPENINGS, FLAG_SHADOW,
-    NEVER_NS,
-};
+use sentinel_common::entry::{ACTION_WATCH, BlockEntry, FLAG_EACH, FLAG_EGRESS, FLAG_OPENINGS, FLAG_SHADOW, NEVER_NS};
 use std::collections::HashMap;
 
 /// The counters of a kernel entry.
@@ -77,7 +74,7 @@ pub(super) struct Awaited {
 /// The kernel entry a decision stands for.
 pub(crate) fn entry_of(decision: &Decision, clock: Clock) -> BlockEntry {
     let terms = &decision.terms;
-    let rate = terms.rate.filter(|_| decision.action == ActionKind::RateLimit);
+    let rate = terms.rate.filter(|_| decision.action.profile().rated);
     let mut flags = 0;
     for (flag, set) in [
         (FLAG_SHADOW, decision.simulated),
@@ -90,12 +87,8 @@ pub(crate) fn entry_of(decision: &Decision, clock: Clock) -> BlockEntry {
     BlockEntry {
         expires_ns: decision.expires_at.map_or(NEVER_NS, |at| clock.boot(at).0),
         decision: *decision.id.0.as_bytes(),
-        action: match decision.action {
-            ActionKind::RateLimit => ACTION_LIMIT,
-            ActionKind::RedirectToHoneypot => ACTION_REDIRECT,
-            // What asks for nothing has no entry.
-            ActionKind::BlockIp | ActionKind::IsolateContainer | ActionKind::LogOnly => ACTION_DROP,
-        },
+        // What asks for nothing is never put.
+        action: decision.action.profile().entry.unwrap_or(ACTION_WATCH),
         flags,
         prefix_len: decision.target.prefix_len(),
         burst_ms: rate.map_or(0, |rate| rate.burst_ms),
@@ -109,17 +102,13 @@ pub(crate) fn entry_of(decision: &Decision, clock: Clock) -> BlockEntry {
 
 /// What was done, for people: `by` says how and by whom, `instead` what was done in its place and why.
 pub(super) fn outcome(decision: &Decision, by: &str, instead: Option<String>) -> String {
-    let done = match (decision.simulated, decision.action) {
-        (true, ActionKind::RateLimit) => "simulated: counted, not limited,".to_owned(),
-        (true, ActionKind::RedirectToHoneypot) => "simulated: counted, not redirected,".to_owned(),
-        (true, _) => "simulated: counted, not dropped,".to_owned(),
-        (false, ActionKind::RateLimit) => match decision.terms.rate {
-            Some(rate) => format!("limits to {rate},"),
-            None => "limits".to_owned(),
-        },
-        (false, ActionKind::RedirectToHoneypot) if instead.is_none() => "redirects to the honeypot,".to_owned(),
-        (false, _) if decision.terms.egress && instead.is_none() => "enforced in both directions".to_owned(),
-        (false, _) => "enforced".to_owned(),
+    let profile = decision.action.profile();
+    let done = if decision.simulated {
+        format!("simulated: counted, {},", profile.spared)
+    } else if instead.is_none() || profile.rated {
+        (profile.done)(&decision.terms)
+    } else {
+        "enforced".to_owned()
     };
     match instead {
         None => format!("{done} {by}, read back"),

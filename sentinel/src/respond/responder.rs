@@ -419,7 +419,9 @@ impl<E: Enforcer> Responder<E> {
     }
 
     /// Makes the tidings durable, then tells whoever listens or waits.
-    pub(super) async fn tell(&mut self, tidings: Tidings) -> Vec<DecisionId> {
+    pub(super) async fn tell(&mut self, mut tidings: Tidings) -> Vec<DecisionId> {
+        let ended = tidings.ended.into_iter().map(|ended| Record::Ended(Arc::new(ended)));
+        tidings.records.extend(ended);
         self.memory.remember(tidings.records).await;
         let many = tidings.events.len() > MANY;
         if many {

@@ -2,7 +2,10 @@
 
 use super::memory::Refused;
 use crate::store::Record;
-use crate::types::{Action, ActionStatus, Alert, CommandError, Decision, DecisionId, DecisionStatus, Event, Timestamp};
+use crate::types::{
+    Action, ActionStatus, Alert, CommandError, Decision, DecisionId, DecisionStatus, Ended, EndedOne, Ending, Event,
+    Timestamp,
+};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -16,6 +19,8 @@ pub(super) struct Tidings {
     pub(super) applied: Vec<Reply<Decision>>,
     pub(super) withdrawn: Vec<Reply<Vec<Decision>>>,
     pub(super) failed: Vec<DecisionId>,
+    /// What ended together.
+    pub(super) ended: Vec<Ended>,
     /// One line stands for all of it, and is kept by whoever began it.
     pub(super) unaudited: bool,
 }
@@ -35,6 +40,28 @@ impl Tidings {
         let action = Arc::new(action.clone());
         self.records.push(Record::Action(Arc::clone(&action)));
         self.events.push(Event::Action(action));
+    }
+
+    /// Tells of a decision and its action that ended as many others did: their records are one.
+    pub(super) fn ended(&mut self, decision: &Decision, action: Option<Action>, ending: Ending) {
+        let one = EndedOne {
+            decision: decision.id,
+            watch_until: ending.watch_until,
+            hits: ending.hits,
+            would_hits: ending.would_hits,
+        };
+        let same = |ended: &&mut Ended| (ended.at, ended.status, &ended.by) == (ending.at, ending.status, &ending.by);
+        match self.ended.last_mut().filter(same) {
+            Some(ended) => ended.each.push(one),
+            None => self.ended.push(Ended {
+                at: ending.at,
+                status: ending.status,
+                by: ending.by,
+                each: vec![one],
+            }),
+        }
+        self.events.extend(action.map(|action| Event::Action(Arc::new(action))));
+        self.events.push(Event::Decision(Arc::new(decision.clone())));
     }
 
     pub(super) fn audit(&mut self, at: Timestamp, actor: &str, verb: &str, subject: String, detail: String) {

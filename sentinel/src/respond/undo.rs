@@ -4,11 +4,14 @@ use super::held::{Held, Owed};
 use super::responder::end_owed;
 use super::tidings::Tidings;
 use super::{Cause, EnforceError, Enforcer, Responder};
-use crate::types::{Action, ActionStatus, CommandError, Decision, DecisionStatus, Timestamp};
+use crate::types::{Action, ActionStatus, CommandError, Decision, DecisionStatus, Ending, Timestamp, ended_as};
 use ipnet::IpNet;
 
 /// Removals tried again at a time.
 const RETRIES: usize = 256;
+
+/// More than so many decisions that end at once are kept as one record.
+const TOGETHER: usize = 64;
 
 impl<E: Enforcer> Responder<E> {
     pub(super) fn withdraw(
@@ -31,6 +34,7 @@ impl<E: Enforcer> Responder<E> {
         if gone.len() > 1 {
             self.enforcer.delete_ahead(&gone);
         }
+        let together = decisions.len() > TOGETHER && matches!(cause, Cause::Expired | Cause::Operator);
         for decision in &mut decisions {
             let held = self.held.get(&decision.target);
             let another = held.is_some_and(|held| held.decision.id != decision.id);
@@ -40,51 +44,53 @@ impl<E: Enforcer> Responder<E> {
                 self.held.remove(&decision.target).map(|held| held.action)
             };
             self.gone.push(decision.id);
-            let ended = if cause == Cause::Expired {
-                ActionStatus::Expired
-            } else {
-                ActionStatus::Reverted
-            };
-            let mut settled = format!("{} by {actor}; entry gone, read back", cause.as_str());
             let watching = matches!(cause, Cause::Expired | Cause::Operator) && !another;
             let kept = watching.then(|| self.keep_watching(decision, now)).flatten();
-            let removed = if let Some(last) = kept {
-                let until = decision.terms.watch_until.unwrap_or(now);
-                settled = format!(
-                    "{} by {actor}; no longer in force, the entry only watches for a return until {until}, read back",
-                    cause.as_str()
-                );
-                Ok(last)
-            } else {
+            if kept.is_none() {
                 decision.terms.watch_until = None;
+            }
+            let removed = match kept {
+                Some(last) => Ok(last),
                 // What another decision put there stays.
-                if another {
-                    Ok((0, 0))
-                } else {
-                    self.remove(decision.target)
-                }
+                None if another => Ok((0, 0)),
+                None => self.remove(decision.target),
             };
-            match (removed, action) {
-                (Ok(last), Some(mut action)) => {
-                    action.status = ended;
-                    action.outcome = settled;
-                    action.outcome_at = Some(now);
-                    (action.hits, action.would_hits) = last;
-                    tidings.action(&action);
-                    self.metrics.reverted(cause.as_str());
+            let mut ending = Ending {
+                at: now,
+                status: decision.status,
+                by: format!("{} by {actor}", cause.as_str()),
+                watch_until: decision.terms.watch_until,
+                hits: 0,
+                would_hits: 0,
+            };
+            match removed {
+                Ok((hits, would_hits)) => {
+                    (ending.hits, ending.would_hits) = (hits, would_hits);
+                    let action = action.map(|mut action| {
+                        ending.end_action(&mut action);
+                        self.metrics.reverted(cause.as_str());
+                        action
+                    });
+                    if together && !another {
+                        tidings.ended(decision, action, ending);
+                        continue;
+                    }
+                    if let Some(action) = action {
+                        tidings.action(&action);
+                    }
                 }
-                (Ok(_), None) => {}
-                (Err(error), action) => {
+                Err(error) => {
                     failures.push(format!("{}: {error}; it is tried again", decision.target));
                     let outcome =
                         format!("removal failed: {error}; it is tried again, and the kernel lets it lapse by itself");
                     let subject = decision.target.to_string();
                     tidings.audit(now, "sentinel", "removal_failed", subject, outcome.clone());
                     if let Some(mut action) = action {
+                        let settled = ending.words();
                         action.outcome = outcome;
                         action.outcome_at = Some(now);
                         tidings.action(&action);
-                        self.owe(&action, ended, settled);
+                        self.owe(&action, ended_as(decision.status), settled);
                     }
                 }
             }

@@ -1,19 +1,16 @@
 //! What a list is narrowed to, and the SQL it becomes.
 
+use super::ends;
 use super::insert::{range, word};
 use super::{AuditEntry, StoreError};
 use crate::types::{
-    Action, ActionStatus, Alert, AlertId, Decision, DecisionId, DecisionStatus, Detector, Investigation, Severity,
-    Timestamp,
+    Action, ActionStatus, Alert, AlertId, Decision, DecisionId, Detector, Investigation, Severity, Timestamp,
 };
 use ipnet::IpNet;
 use rusqlite::types::Value;
 
 /// Most items one page holds.
 pub const PAGE_MAX: usize = 1000;
-
-/// Decisions that are over and whose targets are on probation. The words are those of the index.
-pub(super) const WATCHED: &str = "watch_until IS NOT NULL";
 
 /// Which part of a list: newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,6 +241,7 @@ impl Query for InvestigationFilter {
 impl Query for DecisionFilter {
     type Item = Decision;
     const TABLE: &'static str = "decisions";
+    const COLUMNS: &'static str = ends::OF_DECISION;
 
     fn window(&self) -> &Window {
         &self.window
@@ -252,12 +250,12 @@ impl Query for DecisionFilter {
     fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
         clauses.overlaps(self.ip);
         match self.active {
-            Some(true) => clauses.and("status = 'active'", []),
-            Some(false) => clauses.and("status <> ?", [Value::Text(word(&DecisionStatus::Active)?)]),
+            Some(true) => clauses.and(ends::ACTIVE, []),
+            Some(false) => clauses.and(ends::OVER, []),
             None => {}
         }
         if self.watched {
-            clauses.and(WATCHED, []);
+            clauses.and(ends::WATCHED, []);
         }
         if self.simulated {
             clauses.and("json ->> '$.simulated' = 1 AND status NOT IN ('vetoed', 'logged')", []);
@@ -266,13 +264,18 @@ impl Query for DecisionFilter {
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Decision> {
-        from_json(row, 1)
+        let mut decision = from_json(row, 1)?;
+        if let Some(ending) = ends::beside(row)? {
+            ending.end(&mut decision);
+        }
+        Ok(decision)
     }
 }
 
 impl Query for ActionFilter {
     type Item = Action;
     const TABLE: &'static str = "actions";
+    const COLUMNS: &'static str = ends::OF_ACTION;
 
     fn window(&self) -> &Window {
         &self.window
@@ -284,13 +287,17 @@ impl Query for ActionFilter {
             clauses.and("decision = ?", [Value::Blob(id.0.as_bytes().to_vec())]);
         }
         if let Some(status) = self.status {
-            clauses.any_of("status", &[status])?;
+            clauses.and(&ends::action_is(status), [Value::Text(word(&status)?)]);
         }
         Ok(())
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Action> {
-        from_json(row, 1)
+        let mut action = from_json(row, 1)?;
+        if let Some(ending) = ends::beside(row)? {
+            ending.end_action(&mut action);
+        }
+        Ok(action)
     }
 }
 

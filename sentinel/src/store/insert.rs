@@ -1,6 +1,6 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Counters, Record, audit::Head, intel, operate, proof};
+use super::{Counters, Record, audit::Head, ends, intel, operate, proof};
 use crate::types::{Action, ActionId, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
@@ -16,8 +16,15 @@ pub(super) fn insert(
     match record {
         Record::Alert(alert) => insert_alert(connection, alert),
         Record::Investigation(investigation) => upsert_investigation(connection, investigation),
-        Record::Decision(decision) => upsert_decision(connection, decision),
-        Record::Action(action) => upsert_action(connection, action),
+        Record::Decision(decision) => {
+            ends::work_in(connection, decision.id)?;
+            upsert_decision(connection, decision)
+        }
+        Record::Action(action) => {
+            ends::work_in(connection, action.decision)?;
+            upsert_action(connection, action)
+        }
+        Record::Ended(ended) => ends::keep(connection, ended),
         Record::Undo { action, json } => upsert_undo(connection, *action, json),
         Record::IntelAnswer(kept) => intel::keep_answer(connection, kept),
         Record::IntelQuota(row) => intel::keep_quota(connection, row),
@@ -89,7 +96,7 @@ pub(super) fn end_open(connection: &Connection) -> rusqlite::Result<usize> {
     )
 }
 
-fn upsert_decision(connection: &Connection, decision: &Decision) -> rusqlite::Result<()> {
+pub(super) fn upsert_decision(connection: &Connection, decision: &Decision) -> rusqlite::Result<()> {
     let (low, high) = range(decision.target);
     connection
         .prepare_cached(
@@ -122,7 +129,7 @@ fn watch_until(decision: &Decision) -> Option<i64> {
     decision.terms.watch_until.filter(|_| over).map(|at| at.0)
 }
 
-fn upsert_action(connection: &Connection, action: &Action) -> rusqlite::Result<()> {
+pub(super) fn upsert_action(connection: &Connection, action: &Action) -> rusqlite::Result<()> {
     let (low, high) = range(action.target);
     connection
         .prepare_cached(

@@ -7,6 +7,7 @@
 mod audit;
 mod backlog;
 mod ballast;
+mod ends;
 mod error;
 mod filter;
 mod insert;
@@ -25,7 +26,7 @@ pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, Investi
 pub use writer::Writer;
 
 use crate::types::{
-    Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Investigation,
+    Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Ended, Investigation,
     InvestigationId, KeptAnswer, ProofRow, QuotaRow, Stop, Tally as ShadowTally, Timestamp,
 };
 use ipnet::IpNet;
@@ -55,6 +56,8 @@ pub enum Record {
     Decision(Arc<Decision>),
     /// Inserted, or updated by its identifier.
     Action(Arc<Action>),
+    /// How decisions that are stored ended together, with their actions in the kernel.
+    Ended(Arc<Ended>),
     /// What must be put back when an action is undone, in place of an earlier word on it; opaque to the store.
     Undo {
         /// The action.
@@ -181,6 +184,8 @@ impl Store {
             ballast,
             observer: None,
             retry_at: None,
+            // What an end together left to be worked in at the last end.
+            fold_at: Some(std::time::Instant::now()),
             _lock: lock,
         };
         Ok((store, writer))

@@ -1,7 +1,7 @@
 //! Reading: a few read-only connections, lent out one call at a time on blocking threads.
 
 use super::filter::{Clauses, PAGE_MAX, Page, Query, cursor, parse_cursor};
-use super::{StoreError, schema};
+use super::{StoreError, ends, schema};
 use crate::types::Timestamp;
 use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension};
@@ -137,18 +137,20 @@ pub(super) fn by_id<Q: Query>(connection: &Connection, id: uuid::Uuid) -> Result
 
 /// Every decision in force, oldest first.
 pub(super) fn active(connection: &Connection) -> Result<Vec<crate::types::Decision>, StoreError> {
-    decisions(connection, "status = 'active'")
+    decisions(connection, ends::ACTIVE)
 }
 
 /// Every decision that is over and on probation, oldest first.
 pub(super) fn watched(connection: &Connection) -> Result<Vec<crate::types::Decision>, StoreError> {
-    decisions(connection, super::filter::WATCHED)
+    decisions(connection, ends::WATCHED)
 }
 
 fn decisions(connection: &Connection, which: &str) -> Result<Vec<crate::types::Decision>, StoreError> {
     let all = || {
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT seq, json FROM decisions WHERE {which} ORDER BY seq"))?;
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT seq, {} FROM decisions WHERE {which} ORDER BY seq",
+            ends::OF_DECISION
+        ))?;
         let rows = statement.query_map([], super::DecisionFilter::item)?;
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };
@@ -156,14 +158,19 @@ fn decisions(connection: &Connection, which: &str) -> Result<Vec<crate::types::D
 }
 
 /// Whose decisions by detectors ran out; what was taken back later begins anew.
-const OFFENDERS: &str = "
-    SELECT json_extract(json, '$.target'), count(*), max(expires_at) FROM decisions AS d
-    WHERE status = 'expired' AND origin = 'detector' AND expires_at > ?1
-      AND coalesce(json_extract(json, '$.rate.openings'), 0) = 0
-      AND NOT EXISTS (
-        SELECT 1 FROM decisions AS later
-        WHERE later.low = d.low AND later.high = d.high AND later.status = 'deleted' AND later.seq > d.seq)
-    GROUP BY low, high ORDER BY max(expires_at) DESC LIMIT ?2";
+fn whose_ran_out() -> String {
+    let expired = ends::decision_is("d", "expired");
+    let deleted = ends::decision_is("later", "deleted");
+    format!(
+        "SELECT json_extract(json, '$.target'), count(*), max(expires_at) FROM decisions AS d
+         WHERE {expired} AND origin = 'detector' AND expires_at > ?1
+           AND coalesce(json_extract(json, '$.rate.openings'), 0) = 0
+           AND NOT EXISTS (
+             SELECT 1 FROM decisions AS later
+             WHERE later.low = d.low AND later.high = d.high AND {deleted} AND later.seq > d.seq)
+         GROUP BY low, high ORDER BY max(expires_at) DESC LIMIT ?2"
+    )
+}
 
 pub(super) fn offenders(
     connection: &Connection,
@@ -171,7 +178,7 @@ pub(super) fn offenders(
     limit: usize,
 ) -> Result<Vec<(IpNet, u32, Timestamp)>, StoreError> {
     let all = || {
-        let mut statement = connection.prepare_cached(OFFENDERS)?;
+        let mut statement = connection.prepare_cached(&whose_ran_out())?;
         let rows = statement.query_map(rusqlite::params![since.0, limit as i64], |row| {
             let target: String = row.get(0)?;
             Ok((target, row.get(1)?, Timestamp(row.get(2)?)))
@@ -190,8 +197,10 @@ pub(super) fn actions_of(
     decisions: &[crate::types::DecisionId],
 ) -> Result<Vec<crate::types::Action>, StoreError> {
     let all = || {
-        let mut statement =
-            connection.prepare_cached("SELECT seq, json FROM actions WHERE decision = ?1 ORDER BY seq")?;
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT seq, {} FROM actions WHERE decision = ?1 ORDER BY seq",
+            ends::OF_ACTION
+        ))?;
         let mut actions = Vec::new();
         for id in decisions {
             let rows = statement.query_map([id.0.as_bytes()], super::ActionFilter::item)?;
@@ -206,10 +215,10 @@ pub(super) fn actions_of(
 pub(super) fn isolations(connection: &Connection) -> Result<Vec<(crate::types::Action, Option<String>)>, StoreError> {
     let all = || {
         let mut statement = connection.prepare_cached(
-            "SELECT a.seq, a.json, u.json FROM actions a LEFT JOIN undos u ON u.action = a.id
+            "SELECT a.seq, a.json, NULL, u.json FROM actions a LEFT JOIN undos u ON u.action = a.id
              WHERE a.kind = 'isolate_container' AND a.status IN ('intent', 'enforced', 'simulated') ORDER BY a.seq",
         )?;
-        let rows = statement.query_map([], |row| Ok((super::ActionFilter::item(row)?, row.get(2)?)))?;
+        let rows = statement.query_map([], |row| Ok((super::ActionFilter::item(row)?, row.get(3)?)))?;
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };
     all().map_err(StoreError::Read)

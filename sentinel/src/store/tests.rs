@@ -1,5 +1,6 @@
 //! The store against real files: reopened, killed, filled up, damaged and tampered with.
 
+mod ends;
 mod intel;
 mod links;
 
@@ -613,7 +614,7 @@ fn refuses_what_it_cannot_use_and_changes_nothing() {
         .unwrap();
     refuse(
         &std::fs::read(&newer).unwrap(),
-        &["99", "up to 6", "move the file away"],
+        &["99", "up to 7", "move the file away"],
     );
 
     let foreign = directory.path().join("foreign.db");

@@ -5,7 +5,7 @@ use super::backlog::{BACKLOG, Backlog};
 use super::ballast::Ballast;
 use super::error::{is_about_the_record, is_full};
 use super::insert::insert;
-use super::{Counters, Record, StoreError};
+use super::{Counters, Record, StoreError, ends};
 use crate::types::Condition;
 use rusqlite::{Connection, TransactionBehavior};
 use std::fmt;
@@ -52,6 +52,8 @@ pub struct Writer {
     pub(super) observer: Option<Observer>,
     /// When to try again; set while degraded.
     pub(super) retry_at: Option<Instant>,
+    /// When to go on working ends in that were kept together; set while there may be any.
+    pub(super) fold_at: Option<Instant>,
     /// Held for its lock: one agent per database.
     pub(super) _lock: File,
 }
@@ -76,10 +78,12 @@ impl Writer {
     pub fn run(mut self) {
         let mut open = true;
         while open {
-            let order = match self.retry_at {
+            // Nothing is worked in while the disk refuses.
+            let order = match self.retry_at.or(self.fold_at) {
                 None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.orders.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
+            let idle = matches!(order, Err(RecvTimeoutError::Timeout));
             match order {
                 Ok(Order::Commit(first)) => {
                     let (batches, more) = self.gather(first);
@@ -91,6 +95,9 @@ impl Writer {
             }
             if self.retry_at.is_some_and(|at| at <= Instant::now()) {
                 self.retry();
+            }
+            if idle && self.retry_at.is_none() && self.fold_at.is_some_and(|at| at <= Instant::now()) {
+                self.fold();
             }
         }
         self.end();
@@ -162,6 +169,9 @@ impl Writer {
                 Ok(()) => {
                     savepoint.commit()?;
                     refusals.push(None);
+                    if batch.records.iter().any(|record| matches!(record, Record::Ended(_))) {
+                        self.fold_at = Some(Instant::now());
+                    }
                 }
                 Err(error) if is_about_the_record(&error) => {
                     head = before;
@@ -233,6 +243,7 @@ impl Writer {
                     self.counters.written.fetch_add(n as u64 - rejected, Relaxed);
                     self.counters.rejected.fetch_add(rejected, Relaxed);
                     self.counters.backlog.store(self.backlog.len() as u64, Relaxed);
+                    self.fold_at.get_or_insert_with(Instant::now);
                 }
                 Err(error) => return self.degrade(&error.to_string(), mend(&error)),
             }
@@ -268,6 +279,26 @@ impl Writer {
         transaction.commit()?;
         self.head = head;
         Ok(rejected)
+    }
+
+    /// Works some of what ended together into its rows; nobody waits for that.
+    fn fold(&mut self) {
+        let mut more = || -> rusqlite::Result<bool> {
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let more = ends::fold(&transaction, ends::FOLD)?;
+            transaction.commit()?;
+            Ok(more)
+        };
+        self.fold_at = match more() {
+            Ok(true) => Some(Instant::now()),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::warn!(%error, "what ended together is not in its own rows yet; readers see it all the same");
+                Some(Instant::now() + RETRY)
+            }
+        };
     }
 
     fn degrade(&mut self, cause: &str, mend: &str) {

@@ -8,6 +8,7 @@ mod alert;
 mod allowlist;
 mod container;
 mod decision;
+mod ending;
 mod enquiry;
 mod event;
 mod explanation;
@@ -32,13 +33,14 @@ pub(crate) mod testing;
 mod time;
 
 pub use acting::{Acting, Stop};
-pub use action::{Action, ActionKind, ActionStatus};
+pub use action::{Action, ActionKind, ActionStatus, Needs};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};
 pub use allowlist::{AllowDone, Allowed};
 pub use container::{ContainerSet, Isolate, Owner, ToIsolate};
 pub use decision::{
     Basis, Check, CheckVerdict, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto,
 };
+pub use ending::{Ended, EndedOne, Ending, ended_as};
 pub use enquiry::{Checked, Enquiry, IntelReport};
 pub use event::{Event, Live};
 pub use explanation::{Explanation, Share};

@@ -2,7 +2,7 @@
 
 use crate::api::commands::reason;
 use crate::api::query::{duration, short, target};
-use crate::types::{ActionKind, BadLine, Listed, NewDecision};
+use crate::types::{ActionKind, BadLine, Listed, Needs, NewDecision};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -64,14 +64,9 @@ impl Field {
 
 const KNOWN: &str = "`value`, `type`, `duration`, `reason` and `scope` are known";
 
-/// The action a word stands for; `ban` is what CrowdSec calls a block.
+/// The action a word stands for. Containers are isolated one by one.
 pub(super) fn kind(word: &str) -> Option<ActionKind> {
-    match word.to_ascii_lowercase().as_str() {
-        "block" | "block_ip" | "ban" => Some(ActionKind::BlockIp),
-        "rate_limit" | "throttle" => Some(ActionKind::RateLimit),
-        "redirect" | "redirect_to_honeypot" => Some(ActionKind::RedirectToHoneypot),
-        _ => None,
-    }
+    ActionKind::meant(&word.to_ascii_lowercase()).filter(|kind| kind.profile().needs != Needs::Container)
 }
 
 type Lines = (Vec<Listed>, Vec<BadLine>);

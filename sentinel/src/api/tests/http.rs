@@ -393,7 +393,7 @@ async fn wrong_requests_get_problems_that_name_the_mend() {
         (json!({ "target": "10.1.2.3/8" }), "`10.0.0.0/8`"),
         (
             json!({ "target": "203.0.113.9", "type": "banish" }),
-            "`redirect` and `isolate` are",
+            "`block`, `isolate` are",
         ),
         (
             json!({ "target": "203.0.113.9", "packets": 5 }),

@@ -3,7 +3,7 @@
 use super::super::client::Client;
 use super::super::exit::Failure;
 use super::super::output::{Format, Output, escape_line};
-use super::{Kind, duration};
+use super::{duration, kinds};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::io::Read;
@@ -31,8 +31,8 @@ pub(in crate::cli) struct Import {
     #[arg(short, long)]
     reason: Option<String>,
     /// For lines that say no type
-    #[arg(short, long = "type", value_enum)]
-    kind: Option<Kind>,
+    #[arg(short, long = "type", value_parser = kinds())]
+    kind: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -73,8 +73,8 @@ pub(super) fn run(client: &Client, args: &Import, output: &Output) -> Result<(),
     if let Some(duration) = args.duration {
         query.push(("duration", format!("{}ms", duration.as_millis())));
     }
-    if let Some(kind) = args.kind {
-        query.push(("type", kind.as_str().to_owned()));
+    if let Some(kind) = &args.kind {
+        query.push(("type", kind.clone()));
     }
     if let Some(reason) = &args.reason {
         query.push(("reason", reason.clone()));

@@ -137,7 +137,7 @@ fn thin_evidence_starts_softly_and_a_policy_caps_a_detector() {
     );
 
     let mut judge = configured(|c| {
-        c.policy.detectors.brute_force.most = Reaction::RateLimit;
+        c.policy.detectors.brute_force.most = ActionKind::RateLimit;
         c.policy.detectors.brute_force.duration = Duration::from_secs(90);
     });
     let capped = judge

@@ -302,3 +302,63 @@ async fn at_the_end_late_commits_get_one_more_chance() {
     assert_eq!(bench.trouble(), "");
     assert_eq!(bench.stored(&decision).await, decision);
 }
+
+#[tokio::test]
+async fn many_that_end_at_once_end_as_each_by_itself_would() {
+    let mut told = Vec::new();
+    for together in [true, false] {
+        let mut bench = Bench::new();
+        let mut decisions: Vec<_> = (0..100).map(|n| block(&format!("192.0.2.{n}/32"))).collect();
+        let mut mint = Mint::Counted(0);
+        for (n, decision) in decisions.iter_mut().enumerate() {
+            decision.id = mint.decision(at(1));
+            bench.responder.carry_out(vec![order(decision)], at(1)).await;
+            decision.status = DecisionStatus::Deleted;
+            decision.ended_at = Some(at(2));
+            // Every third stays to watch.
+            decision.terms.watch_until = n.is_multiple_of(3).then(|| at(60));
+        }
+        let (reply, answer) = oneshot::channel();
+        let orders: Vec<_> = if together {
+            vec![Order::Withdraw {
+                decisions: decisions.clone(),
+                cause: Cause::Operator,
+                actor: "ann".into(),
+                reply: Some(reply),
+            }]
+        } else {
+            let alone = |decision: &Decision| Order::Withdraw {
+                decisions: vec![decision.clone()],
+                cause: Cause::Operator,
+                actor: "ann".into(),
+                reply: None,
+            };
+            decisions.iter().map(alone).collect()
+        };
+        bench.events();
+        bench.responder.carry_out(orders, at(2)).await;
+        if together {
+            assert_eq!(answer.await.unwrap().unwrap(), decisions);
+        }
+        let events: Vec<_> = bench.events().iter().map(Event::kind).collect();
+        let mut actions = bench.actions().await;
+        for action in &mut actions {
+            action.id = ActionId(uuid::Uuid::nil());
+        }
+        let mut stored = Vec::new();
+        for decision in &decisions {
+            stored.push(bench.stored(decision).await);
+        }
+        assert_eq!(stored, decisions);
+        assert_eq!(bench.rig.blocks().len(), 34, "those that watch");
+        let metrics = bench.metrics.encode().unwrap();
+        let reverted = metrics
+            .lines()
+            .find(|line| line.starts_with("sentinel_actions_reverted_total{"))
+            .map(str::to_owned);
+        assert!(reverted.is_some());
+        told.push((events.len(), actions, reverted));
+    }
+    assert!(told[0].1.iter().all(|action| action.status == ActionStatus::Reverted));
+    assert_eq!(told[0], told[1]);
+}

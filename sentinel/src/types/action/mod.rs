@@ -1,55 +1,12 @@
 //! What was actually done, step by step: intent, outcome, undo.
 
+mod kind;
+
+pub use kind::{ActionKind, Needs};
+
 use super::{ActionId, DecisionId, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-
-/// What can be done about a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActionKind {
-    /// Nothing but the record.
-    LogOnly,
-    /// Drop what exceeds a rate, in the kernel.
-    RateLimit,
-    /// Send its packets to a decoy, in the kernel.
-    RedirectToHoneypot,
-    /// Drop its packets in the kernel.
-    BlockIp,
-    /// The same, and disconnect the container that has the address from its networks.
-    IsolateContainer,
-}
-
-impl ActionKind {
-    /// Every kind, the mildest first: what is in force is never replaced by a milder kind on its own.
-    pub const ALL: [Self; 5] = [
-        Self::LogOnly,
-        Self::RateLimit,
-        Self::RedirectToHoneypot,
-        Self::BlockIp,
-        Self::IsolateContainer,
-    ];
-
-    /// The name used in configuration, metrics and API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LogOnly => "log_only",
-            Self::RateLimit => "rate_limit",
-            Self::RedirectToHoneypot => "redirect_to_honeypot",
-            Self::BlockIp => "block_ip",
-            Self::IsolateContainer => "isolate_container",
-        }
-    }
-
-    /// What of a decision is carried out in the kernel: an isolation has its second half elsewhere, as an action of its own.
-    #[must_use]
-    pub const fn in_kernel(self) -> Self {
-        match self {
-            Self::IsolateContainer => Self::BlockIp,
-            kind => kind,
-        }
-    }
-}
 
 /// How far an action got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,6 +24,14 @@ pub enum ActionStatus {
     Reverted,
     /// Its time ran out, and the entry is gone.
     Expired,
+}
+
+impl ActionStatus {
+    /// Whether something of it is, or may be, in force.
+    #[must_use]
+    pub const fn stands(self) -> bool {
+        matches!(self, Self::Intent | Self::Enforced | Self::Simulated)
+    }
 }
 
 /// One action of one decision.

@@ -1,0 +1,16 @@
+//! Drop its packets, and disconnect the container that has the address from its networks (`control/isolation.rs`).
+
+use super::{ActionKind, Needs, Profile, block_ip};
+
+pub(super) const PROFILE: Profile = Profile {
+    name: "isolate_container",
+    words: &["isolate"],
+    help: "Disconnect the container that has the address from its networks, and block the address",
+    in_kernel: Some(ActionKind::BlockIp),
+    needs: Needs::Container,
+    told: [
+        "is blocked and its container being isolated",
+        "would be blocked and its container isolated",
+    ],
+    ..block_ip::PROFILE
+};
