@@ -34,9 +34,17 @@ fn a_full_disk_is_said_and_enforcement_goes_on() {
     // Many decisions: more than what the journal still has room for.
     let ping = format!("ping -c 1 -W 0.2 {}", protected.v4);
     let refused = add(&other.v4.to_string()).expect("answer");
+    let mut unkept = 0;
     for n in 2..60 {
-        let _ = add(&format!("203.0.113.{n}"));
+        let told = add(&format!("203.0.113.{n}")).expect("answer");
+        match told.status {
+            201 => assert_eq!(unkept, 0, "kept, while earlier ones are not: {}", told.text),
+            503 => assert!(told.text.contains("the disk has not kept it yet"), "{}", told.text),
+            other => panic!("{other}: {}", told.text),
+        }
+        unkept += u32::from(told.status == 503);
     }
+    assert!(unkept > 0, "all of them are told as kept by a full disk");
     assert_ne!(
         other.run(&ping, SOON).expect("ping").code,
         0,

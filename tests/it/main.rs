@@ -11,6 +11,7 @@ mod disk;
 mod expiry;
 mod guards;
 mod intel;
+mod kills;
 mod learning;
 mod life;
 mod lifecycle;

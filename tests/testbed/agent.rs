@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -80,18 +80,46 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn launch(&mut self) -> Result<()> {
-        ensure!(self.child.is_none(), "it is running already");
-        self.child = Some(Child::spawn(self.run_command(&[]))?);
+        self.begin(&[])?;
         let ready = wait::until("the agent to be ready", START, || {
             if let Some(status) = self.running()?.ended()? {
                 bail!("the agent ended with {status}");
             }
-            let answer = http::request(&self.socket(), "GET", "/health/ready", None);
-            Ok(answer.ok().filter(|answer| answer.status == 200))
+            Ok(self.ready().then_some(()))
         });
-        ready
-            .map(|_| ())
-            .map_err(|error| error.context(format!("log of the agent:\n{}", self.log())))
+        ready.map_err(|error| error.context(format!("log of the agent:\n{}", self.log())))
+    }
+
+    /// Starts it and waits for nothing; `prefix` goes before it.
+    ///
+    /// # Errors
+    /// When it runs already, or cannot be started.
+    pub fn begin(&mut self, prefix: &[&str]) -> Result<()> {
+        ensure!(self.child.is_none(), "it is running already");
+        self.child = Some(Child::spawn(self.run_command(prefix))?);
+        Ok(())
+    }
+
+    /// Whether it says that it is ready.
+    pub fn ready(&self) -> bool {
+        let answer = http::request(&self.socket(), "GET", "/health/ready", None);
+        answer.is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.running()?.ended()
+    }
+
+    /// Sends it a signal by name.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&mut self, signal: &str) -> Result<()> {
+        self.running()?.signal(signal)
     }
 
     /// `sentinel run` in the protected host's namespace, with resolvers of that network; `prefix` goes before it.

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod net;
 pub mod proxy;
 mod scratch;
+pub mod strike;
 pub mod tools;
 pub mod wait;
 

@@ -84,6 +84,9 @@ pub const ENGINE: &[Tool] = &[
     tool("tar", "tar"),
 ];
 
+/// What the tests of sudden ends strike a running agent with, at a system call of their choice.
+pub const STRIKE: Tool = tool("strace", "strace");
+
 /// What puts captures on a wire for the kernel's tests.
 pub const REPLAY: Tool = tool("tcpreplay", "tcpreplay");
 

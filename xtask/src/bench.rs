@@ -7,7 +7,7 @@ use std::path::Path;
 use testbed::tools::{FIREWALLS, REDIS};
 
 /// The suites there are.
-pub(crate) const SUITES: [&str; 6] = ["detect", "intel", "kernel", "lists", "pipeline", "respond"];
+pub(crate) const SUITES: [&str; 7] = ["detect", "intel", "kernel", "lists", "outside", "pipeline", "respond"];
 
 /// One figure, as `--json` writes it.
 #[derive(Debug, Deserialize, Serialize)]
@@ -45,11 +45,11 @@ pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> R
         }
         shell::step(&format!("benchmark {suite}"));
         let out = scratch.join(format!("{suite}.json"));
-        if suite != "respond" {
+        if !matches!(suite, "outside" | "respond") {
             figures.extend(figures_of(&out, || cargo_bench(suite, &out))?);
         }
         match suite {
-            "respond" => figures.extend(figures_of(&out, || lab::respond(consent, &out))?),
+            "outside" | "respond" => figures.extend(figures_of(&out, || lab::respond(consent, suite, &out))?),
             "pipeline" => {
                 figures.extend(figures_of(&out, || lab::live(consent, "pipeline", &out))?);
                 figures.extend(figures_of(&out, || lab::live(consent, "flood", &out))?);

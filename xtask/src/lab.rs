@@ -10,6 +10,9 @@ use std::process::Command;
 /// Attacks the suite `respond` times.
 const RESPOND_ROUNDS: u32 = 60;
 
+/// Attacks the suite `outside` times, with answers in memory and without each.
+const OUTSIDE_ROUNDS: u8 = 120;
+
 /// What runs as root.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Inside {
@@ -60,6 +63,15 @@ pub(crate) enum Inside {
         /// How many attacks.
         rounds: u32,
     },
+    /// The same while the world outside is slow.
+    Outside {
+        /// The built binary.
+        agent: PathBuf,
+        /// Where the figures go.
+        json: PathBuf,
+        /// How many attacks.
+        rounds: u8,
+    },
 }
 
 pub(crate) fn run(consent: Consent, once: bool, json: Option<&Path>) -> Result<()> {
@@ -94,16 +106,17 @@ pub(crate) fn record(consent: Consent, dir: &Path, minutes: u64, seed: Option<u6
     Err(command.exec()).context("the lab cannot be started")
 }
 
-/// The suite `respond`; the agent is built already.
-pub(crate) fn respond(consent: Consent, json: &Path) -> Result<()> {
+/// The suites `respond` and `outside`; the agent is built already.
+pub(crate) fn respond(consent: Consent, suite: &str, json: &Path) -> Result<()> {
     setup::tools(consent, &[])?;
     let agent = shell::target()?.join("release/sentinel");
-    shell::run(&mut elevated(&[
-        "respond".as_ref(),
-        &agent,
-        json,
-        RESPOND_ROUNDS.to_string().as_ref(),
-    ])?)
+    let rounds = if suite == "outside" {
+        u32::from(OUTSIDE_ROUNDS)
+    } else {
+        RESPOND_ROUNDS
+    };
+    let rounds = rounds.to_string();
+    shell::run(&mut elevated(&[suite.as_ref(), &agent, json, rounds.as_ref()])?)
 }
 
 /// A live part of the suite `pipeline` (`pipeline`, `flood`); the agent is built already.
@@ -143,5 +156,6 @@ pub(crate) fn inside(inside: &Inside) -> Result<()> {
         Inside::Pipeline { agent, json } => testbed::lab::pipeline(agent, json),
         Inside::Flood { agent, json } => testbed::lab::flood(agent, json),
         Inside::Respond { agent, json, rounds } => testbed::lab::respond(agent, json, *rounds),
+        Inside::Outside { agent, json, rounds } => testbed::lab::outside(agent, json, *rounds),
     }
 }

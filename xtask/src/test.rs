@@ -4,7 +4,7 @@ use crate::{Consent, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use testbed::tools::{BROWSER, ENGINE, REDIS, REPLAY};
+use testbed::tools::{BROWSER, ENGINE, REDIS, REPLAY, STRIKE};
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
@@ -37,7 +37,7 @@ fn quick_tests() -> Result<Vec<String>> {
 }
 
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
-    setup::tools(consent, &[&[BROWSER, REDIS, REPLAY], ENGINE].concat())?;
+    setup::tools(consent, &[&[BROWSER, REDIS, REPLAY, STRIKE], ENGINE].concat())?;
     let skipped = suite(consent)?;
     Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
 }
@@ -94,7 +94,7 @@ fn as_root(tests: &mut Command) -> Result<()> {
         "CARGO_TARGET_{}_RUNNER",
         shell::host()?.to_uppercase().replace('-', "_")
     );
-    let kept = "RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR,PARITY_PACKETS,PARITY_SEED,SENTINEL_CAPTURES";
+    let kept = "RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR,PARITY_PACKETS,PARITY_SEED,SENTINEL_CAPTURES,AGENT_KILLS,AGENT_KILL_SEED";
     tests.env(runner, format!("sudo --preserve-env={kept} --"));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The global stop: how it is, stopping and going on.
 
-use super::commands::{Body, ask, audit, reason};
+use super::commands::{Body, ask, audit, kept, reason};
 use super::dto::mode;
 use super::error::Problem;
 use super::guard::Actor;
@@ -79,15 +79,9 @@ pub(super) async fn wish(
         Err(problem) => Err(problem),
     };
     let told = |acting: &Acting| ActingDto::new(&api, acting).says;
-    // The audit's line comes after the stop on the way to the disk: when that is durable, so is this.
     let durable = audit(&api, &actor, verb, "all actions", &result, told).await;
     let acting = result?;
-    if !durable {
-        let done = if on { "resumed" } else { "stopped" };
-        return Err(Problem::unavailable(format!(
-            "acting is {done}, read back from the kernel, but the disk has not kept it yet: a restart now would not \
-             know; look at /health"
-        )));
-    }
+    let done = if on { "resumed" } else { "stopped" };
+    kept(durable, &format!("acting is {done}, read back from the kernel"))?;
     Ok(Json(ActingDto::new(&api, &acting)))
 }

@@ -1,6 +1,6 @@
 //! Who is never touched: the settings' entries and the operators', and what stands behind an address.
 
-use super::commands::{Body, ask, audit, reason};
+use super::commands::{Body, ask, audit, kept, reason};
 use super::dto::DecisionDto;
 use super::error::Problem;
 use super::guard::Actor;
@@ -100,8 +100,9 @@ pub(super) async fn add(
         Err(problem) => Err(problem),
     };
     let told = |done: &AllowDone| format!("{}; {} decisions ended", done.entry.comment, done.ended.len());
-    audit(&api, &actor, "api.allowlist.add", &short(&body.target), &result, told).await;
+    let durable = audit(&api, &actor, "api.allowlist.add", &short(&body.target), &result, told).await;
     let done = result?;
+    kept(durable, "the entry is on the allowlist, read back from the kernel")?;
     let status = if done.changed {
         StatusCode::OK
     } else {
@@ -152,8 +153,11 @@ pub(super) async fn remove(
         problem
     });
     let told = |entry: &Allowed| entry.comment.clone();
-    audit(&api, &actor, "api.allowlist.remove", &target.to_string(), &result, told).await;
-    Ok(Json(result?.into()))
+    let subject = target.to_string();
+    let durable = audit(&api, &actor, "api.allowlist.remove", &subject, &result, told).await;
+    let entry = result?;
+    kept(durable, "the entry is off the allowlist, read back from the kernel")?;
+    Ok(Json(entry.into()))
 }
 
 /// `GET /allowlist/check`.

@@ -50,11 +50,12 @@ pub(super) async fn add(
         Ok(wish) => ask(&api, |reply| Command::Add(wish, reply)).await,
         Err(problem) => Err(problem),
     };
-    audit(&api, &actor, "api.decision.add", &subject, &result, |d| {
+    let durable = audit(&api, &actor, "api.decision.add", &subject, &result, |d| {
         format!("decision {}", d.id)
     })
     .await;
     let decision = result?;
+    kept(durable, "the decision stands, read back from the kernel")?;
     let place = format!("/decisions/{}", decision.id);
     let acting = api.acting.borrow().clone();
     let body = Json(DecisionDto::new(decision, Hits::default(), &acting));
@@ -243,9 +244,13 @@ async fn take_back(
     })
     .await;
     let told = |deleted: &Vec<Decision>| format!("{} decisions taken back", deleted.len());
-    audit(api, &actor, verb, &subject, &result, told).await;
+    let durable = audit(api, &actor, verb, &subject, &result, told).await;
     let deleted = result?;
     let total = deleted.len();
+    kept(
+        durable,
+        &format!("{total} decisions are taken back, read back from the kernel"),
+    )?;
     Ok(Json(DeletedDto { deleted, total }))
 }
 
@@ -282,6 +287,20 @@ where
             patience.as_secs()
         ))),
     }
+}
+
+/// Whether what was `done` may be told as such: only what is durable survives the agent. The audit's line comes after it
+/// on the way to the disk, so that it is durable when that is.
+///
+/// # Errors
+/// 503, which says that it is done and that a restart would not know.
+pub(super) fn kept(durable: bool, done: &str) -> Result<(), Problem> {
+    if durable {
+        return Ok(());
+    }
+    Err(Problem::unavailable(format!(
+        "{done}, but the disk has not kept it yet: a restart now would not know; look at /health"
+    )))
 }
 
 /// The door's own line: who asked through the API, and what the answer was, also when it was no. Returns whether the line,

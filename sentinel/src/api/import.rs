@@ -2,7 +2,7 @@
 
 mod parse;
 
-use super::commands::{audit, reason};
+use super::commands::{audit, kept, reason};
 use super::error::Problem;
 use super::guard::Actor;
 use super::query::{Params, duration};
@@ -43,8 +43,10 @@ pub(super) async fn import(
         )
     };
     let subject = format!("a list of {} bytes", body.len());
-    audit(&api, &actor, "api.decision.import", &subject, &result, told).await;
-    Ok(Json(result?))
+    let durable = audit(&api, &actor, "api.decision.import", &subject, &result, told).await;
+    let done = result?;
+    kept(durable, "the list is carried out, read back from the kernel")?;
+    Ok(Json(done))
 }
 
 async fn carry_out(api: &Shared, actor: &str, mut params: Params, body: &[u8]) -> Result<Imported, Problem> {

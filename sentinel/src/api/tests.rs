@@ -233,7 +233,7 @@ async fn decide(
                 } else {
                     let decision = taken(&mut mint, &wish);
                     let event = Arc::new(decision.clone());
-                    store.commit(vec![Record::Decision(Arc::clone(&event))]).await.unwrap();
+                    let _ = store.commit(vec![Record::Decision(Arc::clone(&event))]).await;
                     bus.publish(Event::Decision(event));
                     Ok(decision)
                 };
@@ -251,7 +251,7 @@ async fn decide(
                         decision.status = DecisionStatus::Deleted;
                         decision.ended_at = Some(now());
                         let event = Arc::new(decision.clone());
-                        store.commit(vec![Record::Decision(Arc::clone(&event))]).await.unwrap();
+                        let _ = store.commit(vec![Record::Decision(Arc::clone(&event))]).await;
                         bus.publish(Event::Decision(event));
                         deleted.push(decision);
                     }
@@ -274,17 +274,14 @@ async fn decide(
                     actor,
                     reason,
                 });
-                store.commit(vec![Record::Acting(stopped.clone())]).await.unwrap();
+                let _ = store.commit(vec![Record::Acting(stopped.clone())]).await;
                 acting.send_replace(Arc::new(Acting { stopped }));
                 let _ = reply.send(Ok(Acting::clone(&acting.borrow())));
             }
             Command::Allow(entry, reply) => {
                 let there = store.allowlist().await.unwrap();
                 let changed = there.iter().any(|known| known.target == entry.target);
-                store
-                    .commit(vec![Record::Allow(Arc::new(entry.clone()))])
-                    .await
-                    .unwrap();
+                let _ = store.commit(vec![Record::Allow(Arc::new(entry.clone()))]).await;
                 protected.send_modify(|list| {
                     Arc::make_mut(list).push(Protected {
                         target: entry.target,
@@ -301,7 +298,7 @@ async fn decide(
             Command::Disallow { target, reply, .. } => {
                 let there = store.allowlist().await.unwrap();
                 let found = there.into_iter().find(|known| known.target == target);
-                store.commit(vec![Record::Disallow(target)]).await.unwrap();
+                let _ = store.commit(vec![Record::Disallow(target)]).await;
                 protected.send_modify(|list| Arc::make_mut(list).retain(|p| p.target != target));
                 let _ = reply.send(found.ok_or(CommandError::NotFound));
             }
@@ -322,7 +319,7 @@ async fn decide(
                 let answer = if bad.is_empty() || import.skip_bad {
                     for one in &good {
                         let decision = Arc::new(taken(&mut mint, &one.wish));
-                        store.commit(vec![Record::Decision(decision)]).await.unwrap();
+                        let _ = store.commit(vec![Record::Decision(decision)]).await;
                     }
                     Ok(Imported {
                         imported: good.len() as u64,

@@ -11,6 +11,7 @@ use crate::store::{ActionFilter, Store};
 use crate::types::testing::investigation;
 use crate::types::{ActionKind, ActionStatus, Mint, NewDecision, Severity};
 use proptest::prelude::*;
+use sentinel_common::entry::BlockEntry;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 
@@ -400,6 +401,24 @@ async fn of_two_on_one_target_one_stays_after_a_restart() {
     house.store.commit(vec![record]).await.unwrap();
     let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
     assert_eq!(house.store.active_decisions().await.unwrap().len(), 1);
+    house.all_agree().await;
+}
+
+/// With pins the kernel is not empty at the start, and a disk that was full may know less than it has.
+#[tokio::test]
+async fn an_entry_whose_decision_never_reached_the_disk_is_gone_before_the_first_look() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("192.0.2.1/32", 60).await.unwrap();
+    let mut pinned = house.rig.clone();
+    let unkept = BlockEntry {
+        decision: [7; 16],
+        ..house.rig.entry("192.0.2.1/32").unwrap()
+    };
+    pinned.put_block(net("192.0.2.2/32"), &unkept).unwrap();
+    let mut house = house.restart(Mode::Production, Clock::default(), pinned).await;
+    house.desk.self_check();
+    assert_eq!(house.desk.deps.metrics.enforcement_drift.get(), 0);
+    assert!(house.rig.entry("192.0.2.2/32").is_none() && house.rig.entry("192.0.2.1/32").is_some());
     house.all_agree().await;
 }
 

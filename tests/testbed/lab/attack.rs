@@ -323,7 +323,7 @@ impl Attack {
 }
 
 /// A tool that is started again when it ends before it was blocked.
-struct Tool<'a> {
+pub(super) struct Tool<'a> {
     host: &'a Host,
     line: &'a str,
     child: Child,
@@ -335,7 +335,7 @@ impl<'a> Tool<'a> {
     /// Rounds after which a tool that ends at once is broken.
     const MAX_ROUNDS: u32 = 40;
 
-    fn start(host: &'a Host, line: &'a str) -> Result<Self> {
+    pub(super) fn start(host: &'a Host, line: &'a str) -> Result<Self> {
         Ok(Self {
             host,
             line,
@@ -351,7 +351,7 @@ impl<'a> Tool<'a> {
         Child::spawn(command)
     }
 
-    fn keep_going(&mut self) -> Result<()> {
+    pub(super) fn keep_going(&mut self) -> Result<()> {
         if self.child.ended()?.is_some() {
             anyhow::ensure!(
                 self.rounds < Self::MAX_ROUNDS,

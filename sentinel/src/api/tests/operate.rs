@@ -111,7 +111,53 @@ async fn a_stop_the_disk_does_not_keep_is_no_plain_yes() {
     let router = house.router(Door::Unix);
     house.state.store.close();
     let (status, told) = ask(&router, send("POST", "/acting", &json!({ "acting": false }))).await;
-    assert_eq!(status, 503, "{told}");
+    let said = told["detail"].as_str().unwrap_or_default();
+    assert!(
+        status == 503 && said.starts_with("acting is stopped, read back"),
+        "{status} {told}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_disk_does_not_keep_is_done_and_no_plain_yes() {
+    let mut house = House::new();
+    production(&mut house);
+    let router = house.router(Door::Unix);
+    let allow = |ip: &str| json!({ "target": ip, "comment": "x" });
+    let add = |ip: &str| json!({ "target": ip, "duration": "1h" });
+    assert_eq!(
+        ask(&router, send("POST", "/allowlist", &allow("203.0.113.9"))).await.0,
+        201
+    );
+    assert_eq!(
+        ask(&router, send("POST", "/decisions", &add("203.0.113.7"))).await.0,
+        201
+    );
+    house.state.store.close();
+    for (request, done) in [
+        (send("POST", "/decisions", &add("203.0.113.6")), "the decision stands"),
+        (
+            list("format=values", "text/csv", "203.0.113.8"),
+            "the list is carried out",
+        ),
+        (
+            send("DELETE", "/decisions?target=203.0.113.7", &Value::Null),
+            "1 decisions are taken back",
+        ),
+        (
+            send("POST", "/allowlist", &allow("203.0.113.10")),
+            "the entry is on the allowlist",
+        ),
+        (
+            send("DELETE", "/allowlist?target=203.0.113.9", &Value::Null),
+            "the entry is off the allowlist",
+        ),
+    ] {
+        let (status, told) = ask(&router, request).await;
+        let said = told["detail"].as_str().unwrap_or_default();
+        let fits = said.starts_with(done) && said.contains("the disk has not kept it yet");
+        assert!(status == 503 && fits, "{done}: {status} {told}");
+    }
 }
 
 #[tokio::test]
