@@ -1,5 +1,6 @@
 //! The wiring diagram: builds every room, opens every channel, spawns every task, owns shutdown.
 
+mod earlier;
 mod gate;
 
 use crate::api::{AppState, Doors};
@@ -7,8 +8,8 @@ use crate::bus::Bus;
 use crate::config::{BUILT_IN, Config, Hook, Mode};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
-    Analysis, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations, IsolationDeps, Isolations, LearnRoom,
-    Losses, Witness, World,
+    Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
+    IsolationDeps, Isolations, LearnRoom, Losses, Witness, World,
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
@@ -21,13 +22,14 @@ use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
-use crate::store::{ActionFilter, PAGE_MAX, Store};
+use crate::store::Store;
 use crate::time;
 use crate::train::file::read_model;
-use crate::types::{Action, ActionKind, ActionStatus, Component, Condition, Decision, DecisionId, Health, Mint, Stats};
+use crate::types::{Component, Condition, Health, Mint, Stats};
 use anyhow::Context;
+pub(crate) use earlier::{loose, remembered};
 use gate::{Closing, Gate};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -49,6 +51,8 @@ const ALERTS: usize = 1024;
 const COMMANDS: usize = 64;
 /// Wishes on their way to learn mode, and its questions on theirs to the analysis.
 const WISHES: usize = 16;
+/// What is told of who was heard reaches back so much further than the window of a provisional decision.
+const HEARD: Duration = Duration::from_secs(5);
 /// The model that came with the program.
 const SHIPPED: &[u8] = include_bytes!("../../config/models/default.model");
 /// How long an orderly shutdown may take.
@@ -120,6 +124,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let protection = Protection::new(&config.containers.protect, OwnIds::find());
     let roster = engine.map(|engine| (Arc::clone(&engine), Roster::new(engine, protection.clone())));
     let (to_isolate_tx, to_isolate) = watch::channel(Arc::default());
+    let (provisional_tx, provisional) = watch::channel(Arc::default());
+    let (heard_tx, heard) = watch::channel(Arc::default());
+    let (verdicts_tx, verdicts) = mpsc::channel(WISHES);
     let mut desk = Desk::new(
         judge,
         responder,
@@ -138,6 +145,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             acting: acting_tx,
             shadows: shadows_tx,
             bystanders,
+            provisional: provisional_tx,
+            verdicts,
         },
     );
     let write_metrics = Arc::clone(&metrics);
@@ -180,6 +189,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (alerts_tx, alerts_rx) = mpsc::channel(ALERTS);
     let (cases_tx, cases_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
+    let window = config.response.policy.confirm.window;
     let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
     let mut detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(gate.limits()?);
     let judging = judging_model(&config)?;
@@ -275,8 +285,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             peers_tx,
         )
         .with_witness(Witness::new(shadows, bystanders_tx))
+        .with_heard(heard_tx, window + HEARD)
         .run(records_rx, notices_rx, asks, alerts_tx),
     );
+    let confirm_deps = ConfirmDeps {
+        provisional,
+        heard,
+        verdicts: verdicts_tx,
+        clock,
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+    };
+    let confirmations = Confirmations::new(&config.probes, window, confirm_deps);
+    rooms.spawn("confirmations", confirmations.run(cancel.clone()));
     if let Some(learning) = learning {
         rooms.spawn("learning", learning.run(wishes, cancel.clone()));
     }
@@ -403,58 +424,6 @@ pub(crate) fn judging_model(config: &Config) -> anyhow::Result<Option<Judging>> 
         );
     }
     Ok(Some(Judging { model, trained, lost }))
-}
-
-/// The decisions that were in force when the agent last ran, each with its latest action in the kernel.
-pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
-    let decisions = store.active_decisions().await?;
-    let mut latest: HashMap<DecisionId, Action> = HashMap::new();
-    let actions = store.actions_of(decisions.iter().map(|d| d.id).collect()).await?;
-    // What isolates is remembered by the room that does.
-    for action in actions
-        .into_iter()
-        .filter(|action| action.kind != ActionKind::IsolateContainer)
-    {
-        let newer = latest
-            .get(&action.decision)
-            .is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
-        if newer {
-            latest.insert(action.decision, action);
-        }
-    }
-    Ok(decisions
-        .into_iter()
-        .map(|decision| {
-            let action = latest.remove(&decision.id);
-            (decision, action)
-        })
-        .collect())
-}
-
-/// Actions in the kernel told to be in force whose decisions are not: what a failed removal or a crash left.
-pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>)]) -> anyhow::Result<Vec<Action>> {
-    let active: HashSet<DecisionId> = remembered.iter().map(|(decision, _)| decision.id).collect();
-    let mut loose = Vec::new();
-    for status in [ActionStatus::Intent, ActionStatus::Enforced, ActionStatus::Simulated] {
-        let mut filter = ActionFilter {
-            status: Some(status),
-            ..ActionFilter::default()
-        };
-        filter.window.limit = PAGE_MAX;
-        loop {
-            let page = store.actions(filter.clone()).await?;
-            loose.extend(
-                page.items
-                    .into_iter()
-                    .filter(|action| action.kind != ActionKind::IsolateContainer && !active.contains(&action.decision)),
-            );
-            filter.window.cursor = page.next_cursor;
-            if filter.window.cursor.is_none() {
-                break;
-            }
-        }
-    }
-    Ok(loose)
 }
 
 /// Containers cut off by an earlier run are nobody's while no engine is configured: that is said, loudly.

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod model;
 pub mod netlink;
 pub mod nft;
+pub mod probe;
 pub mod proof;
 pub mod replay;
 pub mod respond;

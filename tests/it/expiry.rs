@@ -90,7 +90,7 @@ fn a_block_expires_on_time_with_the_agent_dead() {
 }
 
 /// The first answer in what `ping -D` printed came when the block ended.
-fn check_first_answer(printed: &str, ends: f64) {
+pub(crate) fn check_first_answer(printed: &str, ends: f64) {
     let answers = printed
         .lines()
         .filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
@@ -102,7 +102,7 @@ fn check_first_answer(printed: &str, ends: f64) {
     assert!(first <= ends + LATE_MS, "free {:.0} ms late", first - ends);
 }
 
-fn milliseconds(rfc3339: &str) -> f64 {
+pub(crate) fn milliseconds(rfc3339: &str) -> f64 {
     let at: jiff::Timestamp = rfc3339.parse().expect("a time");
     at.as_nanosecond() as f64 / 1e6
 }

@@ -6,6 +6,7 @@ mod actions;
 mod attacks;
 mod bad_input;
 mod benign;
+mod confirm;
 mod containers;
 mod disk;
 mod expiry;

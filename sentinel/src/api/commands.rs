@@ -140,6 +140,28 @@ fn rate(body: &NewDecisionDto, action: ActionKind, configured: &Rate) -> Result<
     Ok(Some(rate))
 }
 
+/// The operator says that a provisional decision does no harm.
+pub(super) async fn confirm(
+    State(api): State<Shared>,
+    Extension(Actor(actor)): Extension<Actor>,
+    Path(text): Path<String>,
+) -> Result<Json<DecisionDto>, Problem> {
+    let id: DecisionId = id(&text, "decision")?;
+    let asker = actor.clone();
+    let result = ask(&api, |reply| Command::Confirm {
+        id,
+        actor: asker,
+        reply,
+    })
+    .await;
+    audit(&api, &actor, "api.decision.confirm", &id.to_string(), &result, |d| {
+        format!("confirmed: {}", d.target)
+    })
+    .await;
+    let acting = api.acting.borrow().clone();
+    Ok(Json(DecisionDto::new(result?, Hits::default(), &acting)))
+}
+
 pub(super) async fn delete_one(
     State(api): State<Shared>,
     Extension(Actor(actor)): Extension<Actor>,

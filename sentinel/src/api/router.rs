@@ -89,6 +89,7 @@ fn routes() -> Router<Shared> {
             "/decisions/{id}",
             get(lists::decision).merge(delete(commands::delete_one)),
         )
+        .route("/decisions/{id}/confirm", post(commands::confirm))
         .route("/decisions/{id}/proof", get(lists::proof))
         .route("/investigations", get(lists::investigations))
         .route("/investigations/{id}", get(lists::investigation))

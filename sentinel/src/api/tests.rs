@@ -263,6 +263,16 @@ async fn decide(
                 };
                 let _ = reply.send(found);
             }
+            Command::Confirm { id, reply, .. } => {
+                let found = store.decision(id).await.unwrap();
+                let found = found.filter(|d| d.until_if_confirmed.is_some());
+                let confirmed = found.map(|d| Decision {
+                    expires_at: d.until_if_confirmed,
+                    until_if_confirmed: None,
+                    ..d
+                });
+                let _ = reply.send(confirmed.ok_or(CommandError::NotFound));
+            }
             Command::Act {
                 on,
                 actor,
@@ -350,6 +360,7 @@ fn taken(mint: &mut Mint, wish: &NewDecision) -> Decision {
             ..Terms::default()
         },
         expires_at: Some(at.after(wish.duration)),
+        until_if_confirmed: None,
         simulated: true,
         origin: Origin::Operator,
         actor: wish.actor.clone(),
@@ -406,6 +417,7 @@ fn decision(mint: &mut Mint, of: &Alert, at: Timestamp) -> Decision {
         action: ActionKind::BlockIp,
         terms: Terms::default(),
         expires_at: Some(at.after(Duration::from_hours(4))),
+        until_if_confirmed: None,
         simulated: false,
         origin: Origin::Detector,
         actor: of.detector.as_str().into(),

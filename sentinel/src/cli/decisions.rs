@@ -28,6 +28,11 @@ pub(super) enum Command {
     List(List),
     /// Blocks, limits or redirects an address or a prefix, or isolates a container
     Add(Add),
+    /// Confirms a provisional decision: it lasts to its full end
+    Confirm {
+        /// Its name, as `decisions list` shows it
+        id: uuid::Uuid,
+    },
     /// Takes decisions back
     Delete(Delete),
     /// Takes many decisions out of a list: all of them, or none
@@ -195,6 +200,11 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
             let made = Source::live(&config)?.call(Method::POST, "/decisions", &[], Some(&wish))?;
             added(&output, made)
         }
+        Command::Confirm { id } => {
+            let path = format!("/decisions/{id}/confirm");
+            let made = Source::live(&config)?.call(Method::POST, &path, &[], None)?;
+            added(&output, made)
+        }
         Command::Import(args) => import::run(&Source::live(&config)?, args, &output),
         Command::Delete(args) => {
             let client = Source::live(&config)?;
@@ -255,7 +265,10 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
         let decision = shown.decision;
         stopped = stopped.or_else(|| shown.held_back.clone());
         let (until, left) = match (decision.expires_at, decision.terms.watch_until) {
-            (Some(end), _) if decision.status == DecisionStatus::Active => (end.to_string(), remaining(now, end)),
+            (Some(end), _) if decision.status == DecisionStatus::Active => {
+                let then = provisional(&decision).map_or(String::new(), |full| format!(", {full} if confirmed"));
+                (format!("{end}{then}"), remaining(now, end))
+            }
             (_, Some(end)) if args.watched => (end.to_string(), remaining(now, end)),
             _ => (
                 decision.ended_at.map_or(String::new(), |end| end.to_string()),
@@ -267,6 +280,8 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
             action(&decision),
             if shown.held_back.is_some() {
                 "held back".to_owned()
+            } else if provisional(&decision).is_some() {
+                "provisional".to_owned()
             } else {
                 word(decision.status)
             },
@@ -336,7 +351,21 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         target(&decision.target),
         decision.id
     ));
+    if let Some(full) = provisional(&decision) {
+        output.line(&format!(
+            "It is provisional: over at {until} unless it is confirmed, by a health probe or `sentinel decisions confirm {}`; \
+             then in force until {full}.",
+            decision.id
+        ));
+    }
     Ok(())
+}
+
+/// Until when a decision lasts that is in force and not confirmed, if it is.
+pub(super) fn provisional(decision: &Decision) -> Option<Timestamp> {
+    decision
+        .until_if_confirmed
+        .filter(|_| decision.status == DecisionStatus::Active)
 }
 
 fn deleted(output: &Output, gone: &Value) {
@@ -389,6 +418,9 @@ pub(super) fn action(decision: &Decision) -> String {
 /// The reason, and the guard that refused.
 fn reason(decision: &Decision) -> String {
     match &decision.veto {
+        Some(veto) if decision.status == DecisionStatus::RolledBack => {
+            format!("{} (rolled back: {})", decision.reason, veto.reason)
+        }
         Some(veto) => format!("{} (refused by guard {}: {})", decision.reason, veto.guard, veto.reason),
         None => decision.reason.clone(),
     }

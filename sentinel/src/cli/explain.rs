@@ -2,12 +2,12 @@
 
 use super::Global;
 use super::client::typed;
-use super::decisions::{action, target, word};
+use super::decisions::{action, provisional, target, word};
 use super::exit::Failure;
 use super::output::{Format, Output, escape_line};
 use super::source::Source;
 use super::table::Table;
-use crate::types::{Alert, Answer, Basis, Decision, EvidenceClass, Explanation, Investigation};
+use crate::types::{Alert, Answer, Basis, Decision, DecisionStatus, EvidenceClass, Explanation, Investigation};
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -254,7 +254,13 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
         ),
     ];
     if let Some(end) = decision.expires_at {
-        lines.push(("until", end.to_string()));
+        lines.push((
+            "until",
+            match provisional(&decision) {
+                Some(full) => format!("in force until {end} unless confirmed; then until {full}"),
+                None => end.to_string(),
+            },
+        ));
     }
     if let Some(until) = decision.terms.watch_until {
         let reapply = match decision.terms.reapply_ms {
@@ -275,7 +281,12 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
         lines.push(("rests on", basis.into()));
     }
     if let Some(veto) = &decision.veto {
-        lines.push(("guard", format!("{} refused: {}", veto.guard, veto.reason)));
+        let did = if decision.status == DecisionStatus::RolledBack {
+            "rolled it back"
+        } else {
+            "refused"
+        };
+        lines.push(("guard", format!("{} {did}: {}", veto.guard, veto.reason)));
     }
     if let Some(collateral) = decision.collateral {
         lines.push(("costs", format!("{collateral} peers that behaved well lately")));

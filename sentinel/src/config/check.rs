@@ -3,6 +3,7 @@
 use super::intel::{CUSTOM_FEEDS_MAX, IntelConfig};
 use super::keys::{Draft, INTERFACES};
 use super::load::Origins;
+use super::probe::PROBES_MAX;
 use super::problem::{Place, Problem};
 use super::resolved::{Config, Hook, Mode, SeverityThresholds, Switch};
 use super::value::show_duration;
@@ -243,6 +244,9 @@ fn containers(config: &Config, say: &mut impl FnMut(&'static str, String, &str))
 /// Shortest time that a returned source may be held before the agent has decided.
 const REAPPLY: Duration = Duration::from_millis(100);
 
+/// Shortest window in which whoever must answer can be asked twice.
+const WINDOW: Duration = Duration::from_secs(3);
+
 /// What `response` says about its own actions.
 fn response(config: &Config, say: &mut impl FnMut(&'static str, String, &str)) {
     let response = &config.response;
@@ -273,6 +277,29 @@ fn response(config: &Config, say: &mut impl FnMut(&'static str, String, &str)) {
                 show_duration(response.reapply)
             ),
             "give `response.probation.duration` a length, or set `reapply: 0s`",
+        );
+    }
+    let window = response.policy.confirm.window;
+    if !window.is_zero() && window < WINDOW {
+        say(
+            "response.confirm.window",
+            format!("{} is too short to ask anybody", show_duration(window)),
+            "write 3s or longer, or 0s for no confirmation",
+        );
+    }
+    let probes = &config.probes;
+    if probes.len() > PROBES_MAX {
+        say(
+            "response.confirm.probes",
+            format!("names {} probes", probes.len()),
+            "name at most 8",
+        );
+    }
+    if let Some(twice) = (1..probes.len()).find(|&at| probes[..at].contains(&probes[at])) {
+        say(
+            "response.confirm.probes",
+            format!("names {} twice", probes[twice].text),
+            "name each once",
         );
     }
     if !response.reapply.is_zero() && response.reapply < REAPPLY {

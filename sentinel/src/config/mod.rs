@@ -14,6 +14,7 @@ mod keys;
 mod load;
 mod matrix;
 mod policy;
+mod probe;
 mod problem;
 mod resolved;
 mod schema;
@@ -36,8 +37,10 @@ pub use intel::{
 pub use load::{ENV_PREFIX, default_files, load};
 pub use matrix::Matrix;
 pub use policy::{
-    CeilingConfig, DetectorPolicy, DetectorsPolicy, PolicyConfig, RepeatConfig, UnprovenConfig, WidenConfig,
+    CeilingConfig, ConfirmConfig, DetectorPolicy, DetectorsPolicy, PolicyConfig, RepeatConfig, UnprovenConfig,
+    WidenConfig,
 };
+pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
 pub use resolved::{
     ApiConfig, BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,

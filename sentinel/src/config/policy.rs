@@ -1,6 +1,6 @@
 //! How far the judge goes: per detector, for the unproven, for those who come back, for whole prefixes, and in all.
 
-use super::keys::{DAY, Key, MAX_BLOCK_DAYS, key, millis, secs};
+use super::keys::{DAY, HOUR, Key, MAX_BLOCK_DAYS, key, millis, secs};
 use super::value::Slot;
 use crate::types::{ActionKind, BURST_MAX_MS, BURST_MIN_MS, Detector, PACKETS_MAX, Rate};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub struct PolicyConfig {
     pub repeat: RepeatConfig,
     /// `response.widen`.
     pub widen: WidenConfig,
+    /// `response.confirm`.
+    pub confirm: ConfirmConfig,
     /// `response.ceiling`.
     pub ceiling: CeilingConfig,
     /// `response.detectors`.
@@ -54,8 +56,21 @@ pub struct WidenConfig {
     pub v6_sources: u32,
     /// Such /64 of a /56 that make the /56 one; 0 for never.
     pub v6_nets: u32,
+    /// Confirmed /24 (IPv4) or /56 (IPv6) of a network of an autonomous system that make it one; 0 for never.
+    pub as_nets: u32,
+    /// Shortest IPv4 prefix length of such a network; of a wider one that much around the address.
+    pub as_widest_v4: u8,
+    /// The same for IPv6.
+    pub as_widest_v6: u8,
     /// Peers that behaved well lately and may lose service by a wide decision.
     pub budget: u32,
+}
+
+/// `response.confirm:`, how long a decision about a prefix lasts until it is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmConfig {
+    /// The kernel lets go of it after that unless it is confirmed; zero: it needs no confirmation.
+    pub window: Duration,
 }
 
 /// `response.ceiling:`, what detectors may do in all.
@@ -100,8 +115,12 @@ impl Default for PolicyConfig {
                 v4_sources: 16,
                 v6_sources: 4,
                 v6_nets: 8,
+                as_nets: 0,
+                as_widest_v4: 16,
+                as_widest_v6: 32,
                 budget: 0,
             },
+            confirm: ConfirmConfig { window: secs(30) },
             ceiling: CeilingConfig {
                 per_minute: 600,
                 active: 65_536,
@@ -258,9 +277,34 @@ pub(super) const KEYS: &[Key] = &[
         |d| Slot::U32(&mut d.config.response.policy.widen.v6_nets, 0..=256),
     ),
     key(
+        "response.widen.as_nets",
+        "Confirmed /24 (IPv4) or /56 (IPv6) of an autonomous system's network that make it one; 0 for never",
+        |d| Slot::U32(&mut d.config.response.policy.widen.as_nets, 0..=65_536),
+    ),
+    key(
+        "response.widen.as_widest_v4",
+        "Shortest IPv4 prefix length that such a network is blocked with",
+        |d| Slot::U8(&mut d.config.response.policy.widen.as_widest_v4, 16..=23),
+    ),
+    key(
+        "response.widen.as_widest_v6",
+        "Shortest IPv6 prefix length that such a network is blocked with",
+        |d| Slot::U8(&mut d.config.response.policy.widen.as_widest_v6, 32..=55),
+    ),
+    key(
         "response.widen.budget",
         "Peers that behaved well lately and may lose service by a decision about a prefix",
         |d| Slot::U32(&mut d.config.response.policy.widen.budget, 0..=1_000_000),
+    ),
+    key(
+        "response.confirm.window",
+        "After so long a decision about a prefix is over unless it was confirmed; 0s: it needs no confirmation",
+        |d| Slot::Time(&mut d.config.response.policy.confirm.window, secs(0)..=secs(HOUR)),
+    ),
+    key(
+        "response.confirm.probes",
+        "Who must still answer, of those who answered before, for it to be confirmed",
+        |d| Slot::Probes(&mut d.config.probes),
     ),
     key(
         "response.ceiling.per_minute",

@@ -7,6 +7,7 @@ use super::behaviour::{
 use super::intel::IntelConfig;
 use super::matrix::Matrix;
 use super::policy::PolicyConfig;
+use super::probe::Probe;
 use crate::types::Rate;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,8 @@ pub struct Config {
     pub risk_thresholds: SeverityThresholds,
     /// From severity to action.
     pub response: ResponseConfig,
+    /// `response.confirm.probes`: who must still answer for a decision about a prefix to be confirmed.
+    pub probes: Vec<Probe>,
     /// The container engine.
     pub containers: ContainersConfig,
     /// Database.
@@ -556,6 +559,7 @@ impl Default for Config {
                 reapply: Duration::ZERO,
                 policy: PolicyConfig::default(),
             },
+            probes: Vec::new(),
             containers: ContainersConfig {
                 engine: None,
                 quarantine_network: None,

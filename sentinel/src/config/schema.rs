@@ -3,6 +3,7 @@
 use super::decoy::show_decoy;
 use super::intel::CUSTOM_FEEDS_MAX;
 use super::keys::{self, Draft};
+use super::probe::PROBES_MAX;
 use super::resolved::Switch;
 use super::value::{Slot, show_duration, show_size};
 use crate::types::ActionKind;
@@ -109,6 +110,12 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::Containers(value) => {
             json!({ "type": "array", "items": { "type": "string", "minLength": 1 }, "default": **value })
         }
+        Slot::Probes(_) => json!({
+            "type": "array",
+            "items": { "type": "string", "pattern": "^(tcp|https?)://.+$" },
+            "maxItems": PROBES_MAX,
+            "default": [],
+        }),
         Slot::Cache(_) => json!({ "type": "string", "pattern": "^(memory|rediss?://.+)$", "default": "memory" }),
         Slot::Names(value, known) => {
             json!({ "type": "array", "items": { "enum": known }, "default": **value })

@@ -3,6 +3,7 @@
 use super::containers;
 use super::decoy::{DECOY4, DECOY6, decoy};
 use super::intel::{CacheBackend, CustomFeed};
+use super::probe::{self, Probe};
 use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
 use super::url::{FEED, base_url, cache, custom_feed, feed_name};
@@ -69,6 +70,8 @@ pub(super) enum Slot<'a> {
     Url(&'a mut String),
     /// `memory` or the URL of a Redis.
     Cache(&'a mut CacheBackend),
+    /// Who must answer.
+    Probes(&'a mut Vec<Probe>),
     /// Some of these names.
     Names(&'a mut Vec<String>, &'static [&'static str]),
     /// Names of feeds, built in or one's own.
@@ -112,6 +115,7 @@ impl Slot<'_> {
                 | Self::FeedNames(_)
                 | Self::Feeds(_)
                 | Self::Containers(_)
+                | Self::Probes(_)
         )
     }
 
@@ -262,6 +266,7 @@ impl Slot<'_> {
             Self::Socket(to) => **to = containers::socket(text)?,
             Self::Network(to) => **to = containers::network(text)?,
             Self::Containers(_) => return Err(wrong(containers::LIST.into())),
+            Self::Probes(_) => return Err(wrong(probe::LIST.into())),
             Self::Url(to) => **to = base_url(text)?,
             Self::Cache(to) => **to = cache(text)?,
             Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
@@ -301,6 +306,7 @@ impl Slot<'_> {
             Self::FeedNames(to) => each(items, to, faults, |text| feed_name(text).map(str::to_owned)),
             Self::Feeds(to) => each(items, to, faults, custom_feed),
             Self::Containers(to) => each(items, to, faults, containers::protected),
+            Self::Probes(to) => each(items, to, faults, probe::probe),
             Self::Ports(to) | Self::AllOrPorts(to) => each(items, to, faults, |text| {
                 whole(text, &(1..=65_535)).map(|port| port as u16)
             }),
@@ -346,6 +352,7 @@ impl Slot<'_> {
             Self::Socket(_) => "a socket such as `unix:///var/run/docker.sock`, or nothing for none".into(),
             Self::Network(_) => "the name of a container network, or nothing for none".into(),
             Self::Containers(_) => containers::LIST.into(),
+            Self::Probes(_) => probe::LIST.into(),
             Self::Url(_) => "a URL such as `https://api.example.com`".into(),
             Self::Cache(_) => "`memory` or a URL such as `redis://127.0.0.1:6379/0`".into(),
             Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),

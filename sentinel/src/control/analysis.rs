@@ -7,7 +7,7 @@ use crate::flow::{FlowTable, Observation};
 use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
 use crate::model::Model;
 use crate::time;
-use crate::types::{Alert, Component, Health, Ktime, Peers, hex};
+use crate::types::{Alert, Component, Health, Heard, Ktime, Peers, hex};
 use sentinel_common::event::FlowRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often it is told who behaved well lately.
 const PEERS: Duration = Duration::from_secs(5);
+
+/// How often it is told who was heard of.
+const HEARD: Duration = Duration::from_secs(1);
 
 /// Figures for `/stats`; written by the analysis and the guard, read by whoever counts.
 #[derive(Debug, Default)]
@@ -47,6 +50,9 @@ pub struct Analysis {
     listed: [u64; 2],
     model: Option<Arc<Model>>,
     witness: Option<Witness>,
+    heard: Option<(watch::Sender<Arc<Heard>>, Duration)>,
+    /// When it was last told who was heard of.
+    heard_at: Ktime,
 }
 
 impl Analysis {
@@ -72,6 +78,17 @@ impl Analysis {
             listed: [0; 2],
             model: None,
             witness: None,
+            heard: None,
+            heard_at: Ktime::default(),
+        }
+    }
+
+    /// Has it told who behaved well and was heard of within `horizon`.
+    #[must_use]
+    pub fn with_heard(self, heard: watch::Sender<Arc<Heard>>, horizon: Duration) -> Self {
+        Self {
+            heard: Some((heard, horizon)),
+            ..self
         }
     }
 
@@ -168,6 +185,12 @@ impl Analysis {
                 }
                 news
             });
+        }
+        if let Some((heard, horizon)) = &self.heard
+            && now.since(self.heard_at) >= HEARD
+        {
+            self.heard_at = now;
+            heard.send_replace(Arc::new(self.detectors.heard_peers(now, *horizon)));
         }
         if let Some(condition) = self.detectors.model_condition() {
             self.health

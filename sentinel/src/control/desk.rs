@@ -2,6 +2,7 @@
 
 mod acting;
 mod allowlist;
+mod confirm;
 mod containers;
 mod import;
 mod peers;
@@ -18,8 +19,8 @@ use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Acting, Action, Alert, Bystander, Clock, Command, CommandError, Component, Condition, ContainerSet, Decision,
-    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Selector, Stop, Timestamp,
-    ToIsolate,
+    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Selector, Stop,
+    Timestamp, ToIsolate, Verdict,
 };
 use allowlist::Allowlist;
 use import::Imports;
@@ -81,6 +82,10 @@ pub struct DeskDeps {
     pub shadows: watch::Sender<Arc<Shadows>>,
     /// Who had sessions under them.
     pub bystanders: mpsc::Receiver<Vec<Bystander>>,
+    /// Published: decisions that are to be confirmed.
+    pub provisional: watch::Sender<Arc<Vec<Provisional>>>,
+    /// What is to be said of them.
+    pub verdicts: mpsc::Receiver<Verdict>,
 }
 
 /// The room.
@@ -245,6 +250,7 @@ impl<E: Enforcer> Desk<E> {
                     self.self_check();
                 }
                 () = self.responder.settle() => self.note_respond(),
+                Some(verdict) = self.deps.verdicts.recv() => self.verdict(verdict).await,
                 Some(sources) = self.deps.bystanders.recv() => self.responder.note_bystanders(sources).await,
                 Some(command) = commands.recv() => {
                     self.command(command).await;
@@ -291,15 +297,16 @@ impl<E: Enforcer> Desk<E> {
                 orders.extend(self.prove(&case, before, &order, now));
                 orders.push(order);
             }
-            self.widen(&mut orders, now);
+            let network = case.investigation.as_ref().and_then(|found| found.network_prefix);
+            self.widen(&mut orders, network, now);
         }
         self.carry_out(orders, now).await;
     }
 
     /// What the latest decision means for the prefixes its target is of.
-    fn widen(&mut self, orders: &mut Vec<Order>, now: Timestamp) {
+    fn widen(&mut self, orders: &mut Vec<Order>, network: Option<IpNet>, now: Timestamp) {
         while let Some(Order::Apply { decision, .. }) = orders.last()
-            && let Some(wide) = self.judge.widen(decision, &self.guards, now)
+            && let Some(wide) = self.judge.widen(decision, network, &self.guards, now)
         {
             orders.push(Order::Apply {
                 decision: wide,
@@ -432,6 +439,7 @@ impl<E: Enforcer> Desk<E> {
                 };
                 self.carry_out(vec![order], now).await;
             }
+            Command::Confirm { id, actor, reply } => self.confirm(id, actor, reply).await,
             Command::Import(import, reply) => self.import(import, reply),
             Command::Act {
                 on,
@@ -456,6 +464,7 @@ impl<E: Enforcer> Desk<E> {
     async fn tick(&mut self) {
         self.expire().await;
         self.expire_allowed(self.now()).await;
+        self.settle_provisional().await;
         if self.retelling {
             self.retelling = self.responder.reword(self.now()).await;
         }
@@ -463,8 +472,13 @@ impl<E: Enforcer> Desk<E> {
 
     async fn expire(&mut self) {
         let now = self.now();
-        let decisions = self.judge.expire(now);
-        self.withdraw(decisions, Cause::Expired, now).await;
+        let (rolled_back, expired): (Vec<_>, Vec<_>) = self
+            .judge
+            .expire(now)
+            .into_iter()
+            .partition(|d| d.status == DecisionStatus::RolledBack);
+        self.withdraw(expired, Cause::Expired, now).await;
+        self.take_back(rolled_back, now).await;
     }
 
     async fn withdraw(&mut self, mut decisions: Vec<Decision>, cause: Cause, now: Timestamp) {
@@ -489,6 +503,7 @@ impl<E: Enforcer> Desk<E> {
         if self.responder.holds() <= COUNTED_AT_ONCE {
             self.count_active();
         }
+        self.tell_provisional();
         self.note_respond();
         self.publish_hits(0);
     }

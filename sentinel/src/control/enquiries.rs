@@ -89,7 +89,7 @@ impl Enquiries {
                 take(&mut answers, answer);
             }
         }
-        let (country, network) = self.world.place(ip);
+        let (country, network, _) = self.world.place(ip);
         Checked {
             ip,
             special: special.map(str::to_owned),

@@ -31,8 +31,8 @@ pub trait Sources: Send + Sync + 'static {
     fn known(&self, ip: IpAddr) -> Vec<Answer>;
     /// Asks; ends when all have answered or were given up. `believed` is the risk so far. Dropping it gives up.
     fn ask(&self, ip: IpAddr, severity: Severity, believed: f64) -> BoxStream<'static, Answer>;
-    /// Country and network of an address, where a database says so.
-    fn place(&self, ip: IpAddr) -> (Option<String>, Option<String>);
+    /// Country and network of an address, and its prefix in that network, where a database says so.
+    fn place(&self, ip: IpAddr) -> (Option<String>, Option<String>, Option<ipnet::IpNet>);
 }
 
 /// An alert with what is known of its source.
@@ -145,7 +145,7 @@ impl<S: Sources> Investigations<S> {
         };
         let now = (self.now)();
         let known = self.sources.known(ip);
-        let (country, network) = self.sources.place(ip);
+        let (country, network, network_prefix) = self.sources.place(ip);
         let weighed = Arc::new(self.weigh(&local, &known, now));
         let mut investigation = Investigation {
             id: self.mint.investigation(now),
@@ -160,6 +160,7 @@ impl<S: Sources> Investigations<S> {
             revisions: 0,
             country,
             network,
+            network_prefix,
         };
         let mut cases = Vec::new();
         investigation.state = if !self.sources.any() && investigation.answers.is_empty() {

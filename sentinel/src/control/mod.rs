@@ -7,6 +7,7 @@
 //! Deliberately elsewhere: every judgement (`flow`, `detect`, `decide`) and every deed (`respond`).
 
 mod analysis;
+mod confirm;
 mod counting;
 mod desk;
 mod enquiries;
@@ -18,6 +19,7 @@ mod witness;
 mod world;
 
 pub use analysis::{Analysis, Gauges};
+pub use confirm::{ConfirmDeps, Confirmations};
 pub use counting::{Counting, Losses, Reading};
 pub use desk::{Desk, DeskDeps};
 pub use enquiries::Enquiries;

@@ -81,6 +81,8 @@ impl House {
                 acting: watch::channel(Arc::default()).0,
                 shadows: watch::channel(Arc::default()).0,
                 bystanders: mpsc::channel(1).1,
+                provisional: watch::channel(Arc::default()).0,
+                verdicts: mpsc::channel(1).1,
             },
         );
         desk.stopped_before(store.stop().await.unwrap());
@@ -682,9 +684,11 @@ async fn let_expire(house: &mut House, seconds: u64) -> Timestamp {
 
 #[tokio::test]
 async fn who_returns_on_probation_is_blocked_again_on_the_word_of_the_former_decision() {
-    let response = |reapply| crate::config::ResponseConfig {
-        reapply: Duration::from_secs(reapply),
-        ..Config::default().response
+    let response = |reapply| {
+        let mut response = Config::default().response;
+        response.reapply = Duration::from_secs(reapply);
+        response.policy.confirm.window = Duration::ZERO;
+        response
     };
     for reapply in [0, 600] {
         let mut house = House::open(Mode::Production).await;
@@ -794,3 +798,6 @@ async fn who_becomes_protected_is_no_longer_watched() {
 
 #[path = "tests/operate.rs"]
 mod operate;
+
+#[path = "tests/confirm.rs"]
+mod confirm;

@@ -111,9 +111,9 @@ impl Sources for World {
         .boxed()
     }
 
-    fn place(&self, ip: IpAddr) -> (Option<String>, Option<String>) {
+    fn place(&self, ip: IpAddr) -> (Option<String>, Option<String>, Option<ipnet::IpNet>) {
         let place = self.geo.look_up(ip);
-        (place.country, place.network)
+        (place.country, place.network, place.network_prefix)
     }
 }
 

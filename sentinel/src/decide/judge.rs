@@ -4,6 +4,7 @@ use super::ceiling::Ceiling;
 use super::ledger::{Ledger, supernets};
 use super::measure::Measure;
 use super::offenders::{Offenders, lengthened};
+use super::widen::Refused;
 use super::{Found, Guards};
 use crate::config::{Mode, ResponseConfig};
 use crate::types::{
@@ -73,8 +74,8 @@ pub struct Judge {
     pub(super) elsewhere: usize,
     /// Who behaved well lately.
     pub(super) peers: Arc<Peers>,
-    /// Prefixes that were refused, and when.
-    pub(super) refused: VecDeque<(IpNet, Timestamp)>,
+    /// Prefixes that were refused or rolled back.
+    pub(super) refused: VecDeque<Refused>,
     /// What is known of containers; `None` where no engine is configured.
     pub(super) containers: Option<Arc<ContainerSet>>,
 }
@@ -165,6 +166,7 @@ impl Judge {
             action: wanted,
             terms: Terms::default(),
             expires_at: None,
+            until_if_confirmed: None,
             simulated: self.simulates(),
             origin: Origin::Detector,
             actor: alert.detector.as_str().to_owned(),
@@ -285,7 +287,7 @@ impl Judge {
     /// Puts an automatic decision in force until `end`, or longer where the one on its target lasts longer; `None` where
     /// one at least as good is in force.
     pub(super) fn enact(&mut self, mut decision: Decision, end: Timestamp) -> Option<Decision> {
-        let (target, wanted) = (decision.target, decision.action);
+        let (target, wanted, now) = (decision.target, decision.action, decision.at);
         let as_good = |d: &Decision| {
             let strong = d.action >= decision.action || (d.target == target && d.origin == Origin::Operator);
             strong && (decision.simulated || !d.simulated) && d.expires_at.is_none_or(|e| e.after(SLACK) >= end)
@@ -314,7 +316,7 @@ impl Judge {
             decision.simulated &= !self.held_back(standing);
             decision.id = standing.id;
             decision.at = standing.at;
-            decision.expires_at = standing.expires_at.max(Some(end));
+            decision.expires_at = standing.expires_at.max(standing.until_if_confirmed).max(Some(end));
             decision.severity = standing.severity.max(decision.severity);
             decision.risk = standing.risk.max(decision.risk);
             if standing.origin == Origin::Detector && standing.action > wanted {
@@ -333,6 +335,7 @@ impl Judge {
                 decision.actor.clone_from(&standing.actor);
             }
         }
+        self.provide(&mut decision, now);
         self.on_probation(&mut decision);
         self.ledger.put(decision.clone());
         Some(decision)
@@ -363,6 +366,7 @@ impl Judge {
             alert: Some(alert.id),
             status: DecisionStatus::Logged,
             expires_at: None,
+            until_if_confirmed: None,
             ended_at: None,
             veto: None,
             ..former.clone()
@@ -394,14 +398,16 @@ impl Judge {
 
     /// Sets what comes after a decision's end.
     pub(super) fn on_probation(&self, decision: &mut Decision) {
-        // Anybody can return in the name of an address that may be forged.
-        let on = !self.config.probation.is_zero() && !decision.of_the_unproven();
+        // Anybody can return in the name of an address that may be forged, and what was never confirmed comes back by no
+        // packet.
+        let unfit = decision.of_the_unproven() || decision.until_if_confirmed.is_some();
+        let on = !self.config.probation.is_zero() && !unfit;
         let end = decision.expires_at.filter(|_| on);
         decision.terms.watch_until = end.map(|end| end.after(self.config.probation));
         decision.terms.reapply_ms = if on { self.config.reapply.as_millis() as u64 } else { 0 };
     }
 
-    /// Ends what has run out by `now`, in the order of the ends.
+    /// Ends what has run out by `now`, in the order of the ends; what was provisional is rolled back.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Decision> {
         self.latest = self.latest.max(now);
         let mut ended = Vec::new();
@@ -409,6 +415,10 @@ impl Judge {
             let Some(mut decision) = self.take(id) else {
                 break;
             };
+            if let (Some(end), true) = (decision.expires_at, decision.until_if_confirmed.is_some()) {
+                ended.push(self.lapsed(decision, end));
+                continue;
+            }
             decision.status = DecisionStatus::Expired;
             decision.ended_at = decision.expires_at;
             self.ran_out(&decision);

@@ -11,6 +11,7 @@ pub(super) struct Ledger {
     targets: BTreeMap<DecisionId, IpNet>,
     ends: BTreeSet<(Timestamp, DecisionId)>,
     detectors: usize,
+    provisional: BTreeSet<DecisionId>,
 }
 
 impl Ledger {
@@ -24,11 +25,15 @@ impl Ledger {
             self.ends.insert((end, decision.id));
         }
         self.detectors += usize::from(decision.origin == Origin::Detector);
+        if decision.until_if_confirmed.is_some() {
+            self.provisional.insert(decision.id);
+        }
         self.targets.insert(decision.id, decision.target);
         self.by_target.insert(decision.target, decision);
     }
 
     pub(super) fn take(&mut self, id: DecisionId) -> Option<Decision> {
+        self.provisional.remove(&id);
         let target = self.targets.remove(&id)?;
         let decision = self.by_target.remove(&target)?;
         if let Some(end) = decision.expires_at {
@@ -70,6 +75,11 @@ impl Ledger {
     /// How many of them are detectors'.
     pub(super) const fn detectors(&self) -> usize {
         self.detectors
+    }
+
+    /// Those that are to be confirmed.
+    pub(super) fn provisional(&self) -> impl Iterator<Item = &Decision> {
+        self.provisional.iter().filter_map(|id| self.named(*id))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Decision> {

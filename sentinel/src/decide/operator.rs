@@ -8,7 +8,7 @@ use crate::types::{
 
 impl Judge {
     /// An operator's wish. On a target with a decision in force it takes that decision's place under its name, be it
-    /// longer or shorter, and ends any hold.
+    /// longer or shorter, and ends any hold. About a prefix it is provisional.
     ///
     /// # Errors
     /// [`CommandError::Vetoed`] where a guard refuses; [`CommandError::Invalid`] for a duration of zero or beyond
@@ -17,7 +17,9 @@ impl Judge {
     pub fn operator(&mut self, wish: &NewDecision, guards: &Guards, now: Timestamp) -> Result<Decision, CommandError> {
         self.latest = self.latest.max(now);
         self.acceptable(wish, guards)?;
-        let decision = self.wished(wish, now);
+        let mut decision = self.wished(wish, now);
+        self.provide(&mut decision, now);
+        self.on_probation(&mut decision);
         self.forget_hold(&decision.target);
         self.ledger.put(decision.clone());
         Ok(decision)
@@ -64,6 +66,7 @@ impl Judge {
             action: wish.action,
             terms: self.terms(wish.action, wish.rate, wish.egress),
             expires_at: Some(now.after(wish.duration)),
+            until_if_confirmed: None,
             simulated: self.simulates() && !standing.is_some_and(|d| self.held_back(d)),
             origin: Origin::Operator,
             actor: wish.actor.clone(),

@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 #[path = "tests/bounds.rs"]
 mod bounds;
+#[path = "tests/confirm.rs"]
+mod confirm;
 
 const SEC: i64 = 1_000_000_000;
 
@@ -145,6 +147,7 @@ fn a_repetition_extends_under_the_same_name_and_never_shortens() {
         .operator(&wish("192.0.2.0/24", 86_400), &guards(), at(61))
         .unwrap();
     assert_ne!(person.id, first.id);
+    judge.confirm(person.id, None, "it does no harm", at(61)).unwrap();
     assert_eq!(
         judge.judge_local(&alert("192.0.2.9", Severity::High, 62), &guards(), at(62)),
         None,
@@ -422,7 +425,11 @@ proptest! {
                 Step::Wait(seconds) => {
                     now = now.after(Duration::from_secs(seconds.into()));
                     let ended = judge.expire(now);
-                    prop_assert!(ended.iter().all(|d| d.status == DecisionStatus::Expired && d.ended_at <= Some(now)));
+                    for d in &ended {
+                        let provisional = d.until_if_confirmed.is_some();
+                        let status = if provisional { DecisionStatus::RolledBack } else { DecisionStatus::Expired };
+                        prop_assert!(d.status == status && d.ended_at <= Some(now));
+                    }
                     model.retain(|_, (_, end)| *end > now);
                 }
             }

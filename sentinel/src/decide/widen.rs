@@ -9,8 +9,19 @@ use std::time::Duration;
 
 /// For how long a prefix that was refused is not looked at again.
 const AGAIN: Duration = Duration::from_mins(10);
+/// The same of one that was rolled back, and of those around it.
+const SHUNNED: Duration = Duration::from_hours(1);
 /// Refused prefixes remembered; the first of them makes room.
 const REFUSED: usize = 1024;
+
+/// A prefix that is not widened to for a while.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    net: IpNet,
+    until: Timestamp,
+    /// Nor are those around it.
+    around: bool,
+}
 
 /// Of whose addresses there is a history: an address, or a prefix of addresses.
 struct Step {
@@ -22,6 +33,8 @@ struct Step {
     enough: u32,
     /// What they are.
     what: &'static str,
+    /// Whether those count that are not confirmed.
+    provisional: bool,
 }
 
 impl Judge {
@@ -31,20 +44,31 @@ impl Judge {
     }
 
     /// What follows from a decision that has just been taken for the prefix its target is of: a /24 once enough of its
-    /// addresses are under decisions, a /64, and then a /56. Refused where peers that behaved well would lose service
+    /// addresses are under decisions, a /64, and then a /56; from there to `network`, the prefix that a database has the
+    /// address in as one of an autonomous system, where the settings ask for it. Refused where peers that behaved well would lose service
     /// beyond the budget, or a guard objects. Addresses that may be forged do not count.
-    pub fn widen(&mut self, cause: &Decision, guards: &Guards, now: Timestamp) -> Option<Decision> {
+    pub fn widen(
+        &mut self,
+        cause: &Decision,
+        network: Option<IpNet>,
+        guards: &Guards,
+        now: Timestamp,
+    ) -> Option<Decision> {
         if cause.status != DecisionStatus::Active || !counts(cause) {
             return None;
         }
-        let step = self.step(&cause.target)?;
+        let step = self.step(&cause.target, network)?;
         // One around it that is as grave is enough.
         let around = |d: &Decision| d.action >= cause.action && (cause.simulated || !d.simulated);
         if self.ledger.covering(step.net).any(around) || self.refused_lately(&step.net, now) {
             return None;
         }
-        let like =
-            |d: &&Decision| d.target.prefix_len() == step.counted && counts(d) && (cause.simulated || !d.simulated);
+        let like = |d: &&Decision| {
+            d.target.prefix_len() == step.counted
+                && counts(d)
+                && (cause.simulated || !d.simulated)
+                && (step.provisional || d.until_if_confirmed.is_none())
+        };
         let under: Vec<IpNet> = self.ledger.within(step.net).filter(like).map(|d| d.target).collect();
         if under.len() < step.enough as usize {
             return None;
@@ -65,6 +89,7 @@ impl Judge {
                 cause.reason
             ),
             expires_at: None,
+            until_if_confirmed: None,
             collateral: Some(collateral),
             checks: Vec::new(),
             status: DecisionStatus::Logged,
@@ -105,13 +130,21 @@ impl Judge {
     }
 
     /// The next wider prefix, what is counted in it, and how many it takes.
-    fn step(&self, target: &IpNet) -> Option<Step> {
+    fn step(&self, target: &IpNet, network: Option<IpNet>) -> Option<Step> {
         let widen = &self.config.policy.widen;
         let wider = |ip: IpAddr, len: u8| IpNet::new(ip, len).ok().map(|net| net.trunc());
-        let (net, enough, what) = match (target, target.prefix_len()) {
-            (IpNet::V4(_), 32) => (wider(target.addr(), 24)?, widen.v4_sources, "addresses"),
-            (IpNet::V6(_), 128) => (wider(target.addr(), 64)?, widen.v6_sources, "addresses"),
-            (IpNet::V6(_), 64) => (wider(target.addr(), 56)?, widen.v6_nets, "/64 prefixes"),
+        let (net, enough, what, provisional) = match (target, target.prefix_len()) {
+            (IpNet::V4(_), 32) => (wider(target.addr(), 24)?, widen.v4_sources, "addresses", true),
+            (IpNet::V6(_), 128) => (wider(target.addr(), 64)?, widen.v6_sources, "addresses", true),
+            (IpNet::V6(_), 64) => (wider(target.addr(), 56)?, widen.v6_nets, "/64 prefixes", true),
+            (IpNet::V4(_), 24) => {
+                let net = in_network(target, network?, widen.as_widest_v4)?;
+                (net, widen.as_nets, "confirmed /24 prefixes", false)
+            }
+            (IpNet::V6(_), 56) => {
+                let net = in_network(target, network?, widen.as_widest_v6)?;
+                (net, widen.as_nets, "confirmed /56 prefixes", false)
+            }
             _ => return None,
         };
         (enough > 0).then_some(Step {
@@ -119,21 +152,41 @@ impl Judge {
             counted: target.prefix_len(),
             enough,
             what,
+            provisional,
         })
     }
 
     fn refused_lately(&self, net: &IpNet, now: Timestamp) -> bool {
-        let lately = |(refused, at): &(IpNet, Timestamp)| refused == net && at.after(AGAIN) > now;
-        self.refused.iter().any(lately)
+        let concerns = |refused: &Refused| refused.net == *net || refused.around && net.contains(&refused.net);
+        self.refused
+            .iter()
+            .any(|refused| refused.until > now && concerns(refused))
     }
 
     fn refuse(&mut self, net: IpNet, now: Timestamp) {
-        self.refused.retain(|(_, at)| at.after(AGAIN) > now);
+        self.keep_off(net, now.after(AGAIN), false, now);
+    }
+
+    /// A prefix was rolled back: neither it nor one that holds it is widened to for a while.
+    pub(super) fn shun(&mut self, net: IpNet, at: Timestamp) {
+        self.keep_off(net, at.after(SHUNNED), true, at);
+    }
+
+    fn keep_off(&mut self, net: IpNet, until: Timestamp, around: bool, now: Timestamp) {
+        self.refused.retain(|refused| refused.until > now);
         if self.refused.len() >= REFUSED {
             self.refused.pop_front();
         }
-        self.refused.push_back((net, now));
+        self.refused.push_back(Refused { net, until, around });
     }
+}
+
+/// The network around a target, no wider than `widest`; `None` where it is not wider than the target. What a database says
+/// is not believed further than that.
+fn in_network(target: &IpNet, network: IpNet, widest: u8) -> Option<IpNet> {
+    let len = network.prefix_len().max(widest);
+    let around = network.contains(target) && len < target.prefix_len();
+    around.then(|| IpNet::new(target.addr(), len).ok().map(|net| net.trunc()))?
 }
 
 /// Whether a decision says something about whoever is at the address: a detector's, and not of one that may be forged.

@@ -61,14 +61,15 @@ use crate::features::{FeatureLosses, Limits, Vector};
 use crate::flow::{History, Observation};
 use crate::model::Model;
 use crate::types::{
-    Alert, Clock, Condition, Detector as Name, Evidence, EvidenceClass, Explanation, Family, Ktime, Learning, Mint,
-    Peers, Service, Severity,
+    Alert, Clock, Condition, Detector as Name, Evidence, EvidenceClass, Explanation, Family, Heard, Ktime, Learning,
+    Mint, Peers, Service, Severity,
 };
 use listed::Listed;
 use sentinel_common::event::FlowRecord;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Services an alert lists at most.
 pub const MAX_TARGETS: usize = 8;
@@ -297,6 +298,11 @@ impl Detectors {
     /// Everybody who behaved well lately.
     pub fn good_peers(&self, now: Ktime) -> Peers {
         self.speaker.history.good(now)
+    }
+
+    /// Of those, who was heard of within `horizon`.
+    pub fn heard_peers(&self, now: Ktime, horizon: Duration) -> Heard {
+        self.speaker.history.heard(now, horizon)
     }
 
     /// Flows with a listed address so far: opened from inside, and from outside.
@@ -545,7 +551,7 @@ fn row(name: &str, value: f64, threshold: f64, unit: impl Into<String>) -> Evide
 }
 
 /// A window as people write it: `60s`, `500ms`.
-fn span(window: std::time::Duration) -> String {
+fn span(window: Duration) -> String {
     if window.subsec_nanos() == 0 {
         format!("{}s", window.as_secs())
     } else {

@@ -1,7 +1,7 @@
 //! How addresses behaved here: who proved that it receives what is sent to it, and who was a good peer.
 
 use super::{Bounded, Fate, Observation};
-use crate::types::{Detector, Ktime, Peers, Standing};
+use crate::types::{Detector, Heard, Ktime, Peers, Standing};
 use sentinel_common::addr::Addr;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,6 +20,8 @@ struct Peer {
     good: u32,
     good_since: Ktime,
     good_at: Ktime,
+    /// Its latest packet in a connection that proved it.
+    heard_at: Ktime,
     /// Nothing it does before counts as good again.
     bad_until: Ktime,
 }
@@ -46,8 +48,15 @@ impl History {
         }
         let talked = o.fate_now && o.fate == Fate::Talked;
         if o.remote_proven {
-            let far = if o.from_inside { o.target.ip } else { o.source };
-            self.proven(far, o.at, talked);
+            let (far, sent) = if o.from_inside {
+                (o.target.ip, o.reverse_delta)
+            } else {
+                (o.source, o.forward_delta)
+            };
+            let peer = self.proven(far, o.at, talked);
+            if sent.packets > 0 {
+                peer.heard_at = peer.heard_at.max(o.at);
+            }
         }
         // Of a connection that an inside host opened, both ends have shown that they receive.
         if o.from_inside && o.completed {
@@ -55,17 +64,17 @@ impl History {
         }
     }
 
-    fn proven(&mut self, ip: IpAddr, at: Ktime, talked: bool) {
+    fn proven(&mut self, ip: IpAddr, at: Ktime, talked: bool) -> &mut Peer {
         let peer = self.peers.touch_or(Addr::from(ip), Peer::default);
         peer.proven_at = peer.proven_at.max(at);
-        if !talked || at < peer.bad_until {
-            return;
+        if talked && at >= peer.bad_until {
+            if peer.good == 0 {
+                peer.good_since = at;
+            }
+            peer.good = peer.good.saturating_add(1);
+            peer.good_at = peer.good_at.max(at);
         }
-        if peer.good == 0 {
-            peer.good_since = at;
-        }
-        peer.good = peer.good.saturating_add(1);
-        peer.good_at = peer.good_at.max(at);
+        peer
     }
 
     /// An address was accused of behaviour past a limit. What could have been done in its name takes nothing from it.
@@ -99,13 +108,26 @@ impl History {
         }
     }
 
+    fn good_ones(&self, now: Ktime) -> impl Iterator<Item = (IpAddr, &Peer)> {
+        let good = move |peer: &Peer| peer.good > 0 && now.since(peer.good_at) < GOOD;
+        let all = self.peers.iter().filter(move |(_, peer)| good(peer));
+        all.map(|(ip, peer)| (IpAddr::from(*ip), peer))
+    }
+
     /// Everybody who behaved well lately.
     pub fn good(&self, now: Ktime) -> Peers {
-        let good = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.good > 0 && now.since(peer.good_at) < GOOD);
-        good.map(|(ip, _)| IpAddr::from(*ip)).collect()
+        self.good_ones(now).map(|(ip, _)| ip).collect()
+    }
+
+    /// Of those, who was heard of within `horizon`.
+    pub fn heard(&self, now: Ktime, horizon: Duration) -> Heard {
+        let of_late = self
+            .good_ones(now)
+            .filter(|(_, peer)| now.since(peer.heard_at) <= horizon);
+        Heard {
+            at: now,
+            peers: of_late.map(|(ip, peer)| (ip, peer.heard_at)).collect(),
+        }
     }
 
     /// Addresses known, and how many had to make room.

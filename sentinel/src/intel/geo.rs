@@ -5,6 +5,7 @@
 
 use crate::config::GeoipConfig;
 use crate::types::{Component, Condition, GeoStatus, Health, INDICATOR_TEXT, Timestamp};
+use ipnet::IpNet;
 use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions, path};
 use serde::de::IgnoredAny;
 use std::io::Read;
@@ -28,6 +29,8 @@ pub struct Whereabouts {
     pub country: Option<String>,
     /// Autonomous system, such as `AS64500 Example Net`.
     pub network: Option<String>,
+    /// The prefix that the database has the address in as one of it.
+    pub network_prefix: Option<IpNet>,
 }
 
 type Database = Reader<Vec<u8>>;
@@ -88,14 +91,14 @@ impl Geo {
     /// Where an address is, as far as the databases know. Never fails: what cannot be read is not known.
     pub fn look_up(&self, ip: IpAddr) -> Whereabouts {
         let ip = ip.to_canonical();
-        let ask = |book: &Option<Arc<Book>>, read: fn(&LookupResult<'_, Vec<u8>>) -> Option<String>| {
-            let open = book.as_ref()?.reader()?;
-            let found = open.lookup(ip).ok()?;
-            read(&found)
-        };
+        let network = ask(self.asn.as_ref(), ip, |found| {
+            Some((network(found)?, prefix(found, ip)))
+        });
+        let (network, network_prefix) = network.map_or((None, None), |(name, prefix)| (Some(name), prefix));
         Whereabouts {
-            country: ask(&self.country, country),
-            network: ask(&self.asn, network),
+            country: ask(self.country.as_ref(), ip, country),
+            network,
+            network_prefix,
         }
     }
 
@@ -233,6 +236,17 @@ fn whole(reader: &Database) -> Result<(), MaxMindDbError> {
     Ok(())
 }
 
+/// What a database says of an address.
+fn ask<T>(
+    book: Option<&Arc<Book>>,
+    ip: IpAddr,
+    read: impl FnOnce(&LookupResult<'_, Vec<u8>>) -> Option<T>,
+) -> Option<T> {
+    let open = book?.reader()?;
+    let found = open.lookup(ip).ok()?;
+    read(&found)
+}
+
 fn text(found: &LookupResult<'_, Vec<u8>>, path: &[maxminddb::PathElement<'_>]) -> Option<String> {
     let text: String = found.decode_path(path).ok().flatten()?;
     let text = bounded(&text);
@@ -262,6 +276,13 @@ fn network(found: &LookupResult<'_, Vec<u8>>) -> Option<String> {
         .or_else(|| text(found, &path!["asn"]))?;
     let name = text(found, &path!["autonomous_system_organization"]).or_else(|| text(found, &path!["as_name"]));
     Some(name.map_or(number.clone(), |name| format!("{number} {name}")))
+}
+
+/// The prefix of a record, where it is of the address's own family and holds it.
+fn prefix(found: &LookupResult<'_, Vec<u8>>, ip: IpAddr) -> Option<IpNet> {
+    let of = found.network().ok()?;
+    let net = IpNet::new(of.ip(), of.prefix()).ok()?.trunc();
+    net.contains(&ip).then_some(net)
 }
 
 /// A file's text: bounded, without control characters.

@@ -135,7 +135,7 @@ struct StepLabels {
     step: &'static str,
 }
 
-/// Labels of `sentinel_isolation_restores_total`.
+/// Labels of `sentinel_isolation_restores_total` and `sentinel_confirmations_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RestoreLabels {
     result: &'static str,
@@ -191,6 +191,8 @@ pub struct Metrics {
     pub guard_softened: Family<GuardLabels, Counter>,
     /// `sentinel_actions_reverted_total`.
     pub actions_reverted: Family<CauseLabels, Counter>,
+    /// `sentinel_confirmations_total`.
+    confirmations: Family<RestoreLabels, Counter>,
     /// `sentinel_enforcement_drift_entries`: block entries that differ from the active decisions.
     pub enforcement_drift: Gauge,
     /// `sentinel_acting_stopped`: 1 while a person's stop holds everything back.
@@ -250,6 +252,7 @@ impl Metrics {
             guard_vetoes: Family::default(),
             guard_softened: Family::default(),
             actions_reverted: Family::default(),
+            confirmations: Family::default(),
             enforcement_drift: Gauge::default(),
             acting_stopped: Gauge::default(),
             store_write_seconds: Histogram::new([1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.1, 0.5, 2.5]),
@@ -309,6 +312,11 @@ impl Metrics {
             "guard_softened",
             "Decisions that a guard or a bound made milder",
             self.guard_softened.clone(),
+        );
+        r.register(
+            "confirmations",
+            "What became of provisional decisions",
+            self.confirmations.clone(),
         );
         r.register("actions_reverted", "Actions undone", self.actions_reverted.clone());
         r.register(
@@ -473,6 +481,11 @@ impl Metrics {
     /// Counts a container put back: `exact`, `different`, or `gone` and so nothing to put back.
     pub fn isolation_restored(&self, result: &'static str) {
         self.isolation_restores.get_or_create(&RestoreLabels { result }).inc();
+    }
+
+    /// Counts what became of a provisional decision: `confirmed`, `by_hand`, or `rolled_back`.
+    pub fn confirmation(&self, result: &'static str) {
+        self.confirmations.get_or_create(&RestoreLabels { result }).inc();
     }
 
     /// Counts an action undone.

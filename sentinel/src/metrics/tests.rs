@@ -47,6 +47,7 @@ fn exposition() -> String {
         reason: "192.0.2.1 is the gateway".into(),
     });
     metrics.reverted("expired");
+    metrics.confirmation("rolled_back");
     metrics.set_active([]);
     let source = "abuseipdb";
     let result = "timeout";
@@ -83,6 +84,7 @@ fn names_are_those_of_the_interface() {
         "sentinel_flows_active 17",
         r#"sentinel_guard_vetoes_total{guard="gateway"} 1"#,
         r#"sentinel_actions_reverted_total{cause="expired"} 1"#,
+        r#"sentinel_confirmations_total{result="rolled_back"} 1"#,
         r#"sentinel_decisions_active{action="block_ip",origin="operator"} 0"#,
         "sentinel_enforcement_drift_entries 0",
         r#"sentinel_detect_to_drop_seconds_bucket{le="0.025"} 1"#,

@@ -205,7 +205,7 @@ fn what_was_changed_is_found() {
         ("/proof/judged/outcome/reason", json!("because")),
         ("/proof/judged/outcome/actor", json!("model")),
         ("/proof/judged/outcome/checks/0/reason", json!("nothing")),
-        ("/proof/version", json!(2)),
+        ("/proof/version", json!(VERSION + 1)),
     ] {
         let mut bad: Value = good.clone();
         let spot = bad.pointer_mut(place).unwrap_or_else(|| panic!("{place}"));

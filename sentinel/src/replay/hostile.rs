@@ -195,7 +195,7 @@ impl Scene {
             );
         }
         while let Some(decision) = next {
-            next = self.judge.widen(&decision, &self.guards, self.at());
+            next = self.judge.widen(&decision, None, &self.guards, self.at());
             self.carry_out(&decision);
         }
     }

@@ -92,7 +92,7 @@ impl Pipeline {
             guards: Guards::new(protected),
             recent: Recent::default(),
             risk_thresholds: config.risk_thresholds,
-            judge: Judge::new(&config.response, config.mode, Mint::Counted(0)),
+            judge: Judge::new(&whole(config).response, config.mode, Mint::Counted(0)),
             peers_at: Ktime::default(),
             clock,
             idle_timeout: config.flow.idle_timeout,
@@ -267,7 +267,7 @@ impl Pipeline {
         self.alerts.push(alert);
         let mut next = decision;
         while let Some(decision) = next {
-            next = self.judge.widen(&decision, &self.guards, now);
+            next = self.judge.widen(&decision, None, &self.guards, now);
             self.decided(decision);
         }
     }
@@ -382,10 +382,12 @@ impl Pipeline {
     }
 }
 
-/// A capture shows both directions, whatever the kernel would be told to watch.
+/// A capture shows both directions, whatever the kernel would be told to watch, and nobody in it can be probed: decisions
+/// about prefixes need no confirmation.
 fn whole(config: &Config) -> Config {
     let mut config = config.clone();
     config.kernel.egress = true;
+    config.response.policy.confirm.window = Duration::ZERO;
     config
 }
 

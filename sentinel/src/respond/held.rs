@@ -110,8 +110,12 @@ pub(super) fn outcome(decision: &Decision, by: &str, instead: Option<String>) ->
     } else {
         "enforced".to_owned()
     };
+    let provisional = match (decision.until_if_confirmed, decision.expires_at) {
+        (Some(_), Some(end)) => format!("; provisional: over at {end} unless it is confirmed"),
+        _ => String::new(),
+    };
     match instead {
-        None => format!("{done} {by}, read back"),
-        Some(instead) => format!("{done} {by}, read back; but {instead}"),
+        None => format!("{done} {by}, read back{provisional}"),
+        Some(instead) => format!("{done} {by}, read back; but {instead}{provisional}"),
     }
 }

@@ -17,6 +17,8 @@ pub enum Cause {
     Superseded,
     /// What was found out about its target later spoke for it.
     Revised,
+    /// It was provisional, and nothing confirmed it or something spoke against it.
+    RolledBack,
     /// It belonged to an import that could not be carried out as a whole.
     Undone,
 }
@@ -30,6 +32,7 @@ impl Cause {
             Self::Guard => "guard",
             Self::Superseded => "superseded",
             Self::Revised => "revised",
+            Self::RolledBack => "rolled_back",
             Self::Undone => "undone",
         }
     }
@@ -37,10 +40,6 @@ impl Cause {
 
 /// One order. Orders handed over together share one durable write before the deed and one after it.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a batch at a time, and most are the large kind"
-)]
 pub enum Order {
     /// Remember an alert that leads to nothing.
     Note(Arc<Alert>),
@@ -56,6 +55,17 @@ pub enum Order {
         alert: Option<Arc<Alert>>,
         /// Arrival of the packet that completed the evidence, to measure detection to first drop.
         evidence_at: Option<Ktime>,
+        /// Who waits for the outcome.
+        reply: Option<oneshot::Sender<Result<Decision, CommandError>>>,
+    },
+    /// Extend a provisional decision to its full end, which it has by now.
+    Confirm {
+        /// The decision.
+        decision: Decision,
+        /// Who confirms.
+        actor: String,
+        /// Why nothing speaks against it.
+        why: String,
         /// Who waits for the outcome.
         reply: Option<oneshot::Sender<Result<Decision, CommandError>>>,
     },

@@ -118,6 +118,10 @@ impl<E: Enforcer> Responder<E> {
                     let outcome = self.apply(decision, intent, evidence_at, &refused, now, &mut tidings);
                     tidings.applied.extend(reply.map(|reply| (reply, outcome)));
                 }
+                Order::Confirm { decision, reply, .. } => {
+                    let outcome = self.apply(decision, intent, None, &refused, now, &mut tidings);
+                    tidings.applied.extend(reply.map(|reply| (reply, outcome)));
+                }
                 Order::Withdraw {
                     decisions,
                     cause,
@@ -199,6 +203,18 @@ impl<E: Enforcer> Responder<E> {
                     before.audit(now, &decision.actor, verb, subject, decision.reason.clone());
                     intent
                 }
+                Order::Confirm {
+                    decision, actor, why, ..
+                } => {
+                    before.decision(decision);
+                    let intent = acts(decision).then(|| self.intent(decision, &mut minted, now));
+                    if let Some(action) = &intent {
+                        before.action(action);
+                    }
+                    let detail = format!("{}: {why}", decision.id);
+                    before.audit(now, actor, "confirmed", decision.target.to_string(), detail);
+                    intent
+                }
                 Order::Withdraw {
                     decisions,
                     cause,
@@ -217,8 +233,11 @@ impl<E: Enforcer> Responder<E> {
                         return None;
                     }
                     for decision in decisions {
-                        let (subject, detail) = (decision.target.to_string(), decision.id.to_string());
-                        before.audit(now, actor, cause.as_str(), subject, detail);
+                        let detail = match &decision.veto {
+                            Some(veto) => format!("{}: {}", decision.id, veto.reason),
+                            None => decision.id.to_string(),
+                        };
+                        before.audit(now, actor, cause.as_str(), decision.target.to_string(), detail);
                     }
                     None
                 }

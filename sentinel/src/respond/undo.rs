@@ -58,7 +58,10 @@ impl<E: Enforcer> Responder<E> {
             let mut ending = Ending {
                 at: now,
                 status: decision.status,
-                by: format!("{} by {actor}", cause.as_str()),
+                by: match &decision.veto {
+                    Some(veto) if cause == Cause::RolledBack => format!("rolled back by {actor}: {}", veto.reason),
+                    _ => format!("{} by {actor}", cause.as_str()),
+                },
                 watch_until: decision.terms.watch_until,
                 hits: 0,
                 would_hits: 0,

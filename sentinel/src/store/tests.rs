@@ -48,6 +48,7 @@ fn decision(mint: &mut Mint, second: i64, target: &str, status: DecisionStatus) 
         action: ActionKind::BlockIp,
         terms: Terms::default(),
         expires_at: Some(at.after(Duration::from_mins(1))),
+        until_if_confirmed: None,
         simulated: false,
         origin: Origin::Detector,
         actor: "port_scan".into(),

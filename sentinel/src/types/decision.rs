@@ -45,6 +45,8 @@ pub enum DecisionStatus {
     Deleted,
     /// What was found out about its target later spoke for it.
     Lifted,
+    /// It was about a prefix, and not confirmed: a health probe failed, or nobody could tell in time.
+    RolledBack,
     /// Could not be carried out; see the action's outcome.
     Failed,
 }
@@ -82,7 +84,7 @@ pub enum CheckVerdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// Its name: `matrix`, `evidence_class`, `detector_policy`, `confidence`, `return_path`, `good_history`, `protected`,
-    /// `ceiling`, `repeat`, `collateral`.
+    /// `ceiling`, `repeat`, `collateral`, `health_probe`.
     pub guard: String,
     /// What it said.
     pub verdict: CheckVerdict,
@@ -104,8 +106,11 @@ pub struct Decision {
     /// What with.
     #[serde(flatten)]
     pub terms: Terms,
-    /// When it ends; every action but `log_only` has an end.
+    /// When it ends, as the kernel has it; every action but `log_only` has an end.
     pub expires_at: Option<Timestamp>,
+    /// Provisional: when it ends once it is confirmed. Unconfirmed it is rolled back at `expires_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_if_confirmed: Option<Timestamp>,
     /// Counted but not enforced.
     pub simulated: bool,
     /// Who wanted it.
@@ -137,7 +142,7 @@ pub struct Decision {
     pub status: DecisionStatus,
     /// The guard that refused, if one did.
     pub veto: Option<Veto>,
-    /// When it ended, for `expired`, `deleted` and `failed`.
+    /// When it ended, for `expired`, `deleted`, `rolled_back` and `failed`.
     pub ended_at: Option<Timestamp>,
 }
 
@@ -146,6 +151,11 @@ impl Decision {
     /// nothing about whoever is at the address.
     pub fn of_the_unproven(&self) -> bool {
         self.origin == Origin::Detector && self.terms.rate.is_some_and(|rate| rate.openings)
+    }
+
+    /// Whether it is about more than one host.
+    pub fn is_wide(&self) -> bool {
+        self.target.prefix_len() < self.target.max_prefix_len()
     }
 }
 
@@ -196,6 +206,15 @@ pub enum Command {
         actor: String,
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Vec<Decision>, CommandError>>,
+    },
+    /// Confirm a provisional decision; answered once its full end was read back from the kernel.
+    Confirm {
+        /// Which one.
+        id: DecisionId,
+        /// Who asks.
+        actor: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Decision, CommandError>>,
     },
     /// Take many decisions, all or none; answered once all of them are stored and read back.
     Import(Import, oneshot::Sender<Result<Imported, ImportError>>),

@@ -30,6 +30,8 @@ pub enum Component {
     Containers,
     /// Whether decisions are carried out, or a person stopped that.
     Acting,
+    /// Who must answer for a decision about a prefix to be confirmed.
+    Probes,
 }
 
 impl Component {
@@ -47,6 +49,7 @@ impl Component {
             Self::Geoip => "geoip",
             Self::Containers => "containers",
             Self::Acting => "acting",
+            Self::Probes => "probes",
         }
     }
 }

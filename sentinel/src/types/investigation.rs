@@ -1,6 +1,7 @@
 //! What was found out about the source of an alert, and the risk it adds up to.
 
 use super::{AlertId, Indicator, InvestigationId, Severity, Timestamp};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -117,4 +118,7 @@ pub struct Investigation {
     /// Autonomous system, such as `AS64500 Example Net`, where a database was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// The prefix that the database has the address in as one of that network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_prefix: Option<IpNet>,
 }

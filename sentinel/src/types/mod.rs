@@ -6,6 +6,7 @@ mod acting;
 mod action;
 mod alert;
 mod allowlist;
+mod confirm;
 mod container;
 mod decision;
 mod ending;
@@ -36,6 +37,7 @@ pub use acting::{Acting, Stop};
 pub use action::{Action, ActionKind, ActionStatus, Needs};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};
 pub use allowlist::{AllowDone, Allowed};
+pub use confirm::{Provisional, Verdict};
 pub use container::{ContainerSet, Isolate, Owner, ToIsolate};
 pub use decision::{
     Basis, Check, CheckVerdict, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto,
@@ -56,7 +58,7 @@ pub use intel::{
 pub use investigation::{Answer, Investigation, InvestigationState, Risk, RiskPart};
 pub use learning::{DriftTold, LearnError, LearnRequest, LearnWish, Learning, LearningLevel, RealisedLevel};
 pub use net::canonical;
-pub use peers::Peers;
+pub use peers::{Heard, Peers};
 pub use proof::ProofRow;
 pub use protected::{Hits, Protected};
 pub use secret::Secret;

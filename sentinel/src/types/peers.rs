@@ -1,6 +1,6 @@
 //! Those who behaved well lately, and so would lose service by a decision about the prefix they are of.
 
-use super::canonical;
+use super::{Ktime, canonical};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -26,6 +26,23 @@ impl Peers {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Peers that behaved well lately and were heard of lately.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// As of when.
+    pub at: Ktime,
+    /// Each once, with the latest moment at which a packet of its was seen in a connection that proved its address.
+    pub peers: Vec<(IpAddr, Ktime)>,
+}
+
+impl Heard {
+    /// How many of them were heard of at or after `since`, those of a prefix left out.
+    pub fn since(&self, since: Ktime, but: &IpNet) -> u32 {
+        let heard = |(ip, at): &&(IpAddr, Ktime)| *at >= since && !but.contains(ip);
+        u32::try_from(self.peers.iter().filter(heard).count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -37,5 +37,6 @@ pub(crate) fn investigation(alert: &Alert, level: Severity, corroborated_by: u32
         revisions: 0,
         country: None,
         network: None,
+        network_prefix: None,
     }
 }

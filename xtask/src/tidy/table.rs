@@ -46,6 +46,7 @@ pub(super) const ROOMS: &[Room] = &[
             "types",
         ],
     ),
+    room("probe", &["config", "tls", "types"]),
     room("containers", &["time", "types"]),
     room("respond", &["bus", "metrics", "store", "types"]),
     room(
@@ -66,6 +67,7 @@ pub(super) const ROOMS: &[Room] = &[
             "kernel",
             "metrics",
             "model",
+            "probe",
             "proof",
             "respond",
             "store",

@@ -399,3 +399,49 @@ async fn the_report_tells_what_would_have_been_met_and_whom_it_would_have_touche
     assert_eq!(none["items"], json!([]));
     assert_eq!(ask(&router, get("/simulation?since=tomorrow")).await.0, 422);
 }
+
+#[tokio::test]
+async fn a_provisional_decision_shows_both_ends_and_a_person_confirms_it() {
+    let mut house = House::new();
+    production(&mut house);
+    let mut mint = Mint::Counted(0);
+    let alert = alert(&mut mint, T0);
+    let decision = Decision {
+        target: "198.51.100.0/24".parse().unwrap(),
+        expires_at: Some(T0.after(Duration::from_secs(30))),
+        until_if_confirmed: Some(T0.after(Duration::from_hours(4))),
+        ..decision(&mut mint, &alert, T0)
+    };
+    let path = format!("/decisions/{}", decision.id);
+    house.keep(vec![Record::Decision(Arc::new(decision.clone()))]).await;
+    let router = house.router(Door::Unix);
+    let (_, shown) = ask(&router, get(&path)).await;
+    let ends = |shown: &Value| ["expires_at", "until_if_confirmed"].map(|end| shown[end].clone());
+    let end = |at: Option<Timestamp>| json!(at.unwrap().to_string());
+    assert_eq!(
+        ends(&shown),
+        [end(decision.expires_at), end(decision.until_if_confirmed)]
+    );
+    let confirm = |path: &str| with(send("POST", path, &Value::Null), "x-sentinel-actor", "ann");
+    let (status, shown) = ask(&router, confirm(&format!("{path}/confirm"))).await;
+    assert_eq!(
+        (status, ends(&shown)),
+        (200, [end(decision.until_if_confirmed), Value::Null])
+    );
+    let nobody = format!("/decisions/{}/confirm", uuid::Uuid::nil());
+    for wrong in [nobody.as_str(), "/decisions/seven/confirm"] {
+        assert_eq!(ask(&router, confirm(wrong)).await.0, 404, "{wrong}");
+    }
+    let (_, audit) = ask(&router, get("/audit")).await;
+    let lines = audit["items"].as_array().unwrap();
+    let said = |detail: &str| {
+        let found = lines.iter().any(|line| {
+            line["verb"] == "api.decision.confirm"
+                && line["actor"] == "ann"
+                && line["detail"].as_str().unwrap().contains(detail)
+        });
+        assert!(found, "{detail}: {audit}");
+    };
+    said("confirmed: 198.51.100.0/24");
+    said("refused with 404");
+}

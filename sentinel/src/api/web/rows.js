@@ -245,7 +245,8 @@ export const blockRow = (clock, unblock) => (first) => {
       const now = clock();
       element.classList.toggle("gone", latest.status !== "active");
       const counts = latest.simulated || stop() !== null;
-      say(chip, latest.simulated ? "Simulated" : counts ? "Held back" : "Enforced");
+      const open = !counts && latest.until_if_confirmed;
+      say(chip, latest.simulated ? "Simulated" : counts ? "Held back" : open ? "Provisional" : "Enforced");
       chip.dataset.kind = counts ? "simulated" : "enforced";
       const dropped = counts ? latest.would_hits : latest.hits;
       say(hits, `${count(dropped)} packets ${counts ? would : counted}`);
@@ -254,9 +255,11 @@ export const blockRow = (clock, unblock) => (first) => {
       since.title = moment(latest.at);
       if (latest.expires_at) {
         const [from, to] = [Date.parse(latest.at), Date.parse(latest.expires_at)];
-        const text = to > now ? `${span(to - now)} left` : "expiring";
+        const unless = open ? " unless confirmed" : "";
+        const text = to > now ? `${span(to - now)} left${unless}` : "expiring";
         say(left, text);
-        left.title = `until ${moment(latest.expires_at)}`;
+        const then = open ? `${unless}, then until ${moment(open)}` : "";
+        left.title = `until ${moment(latest.expires_at)}${then}`;
         fill(bar, (to - now) / Math.max(1, to - from), text);
         bar.dataset.level = "fine";
       }

@@ -68,8 +68,8 @@ impl Sources for Script {
         .boxed()
     }
 
-    fn place(&self, _: IpAddr) -> (Option<String>, Option<String>) {
-        (Some("NL".to_owned()), None)
+    fn place(&self, _: IpAddr) -> (Option<String>, Option<String>, Option<ipnet::IpNet>) {
+        (Some("NL".to_owned()), None, None)
     }
 }
 

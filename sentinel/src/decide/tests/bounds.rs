@@ -202,7 +202,7 @@ fn many(judge: &mut Judge, prefix: &str, count: u32, standing: Option<Standing>)
         };
         let mut next = judge.judge_local(&alert, &guards(), at(0));
         while let Some(decision) = next {
-            next = judge.widen(&decision, &guards(), at(0));
+            next = judge.widen(&decision, None, &guards(), at(0));
             wide.extend(next.clone());
         }
     }
@@ -254,7 +254,7 @@ fn a_prefix_with_good_peers_is_refused_once_and_counted() {
     for n in 1..=30 {
         let alert = alert(&format!("198.51.100.{n}"), Severity::High, 0);
         let decision = judge.judge_local(&alert, &guards(), at(0)).unwrap();
-        wide.extend(judge.widen(&decision, &guards(), at(0)));
+        wide.extend(judge.widen(&decision, None, &guards(), at(0)));
     }
     assert_eq!(wide.len(), 1);
     let veto = wide[0].veto.clone().unwrap();
@@ -345,7 +345,7 @@ proptest! {
                     let wide = decision.target.prefix_len() < 32;
                     prop_assert!(!wide || decision.collateral == Some(0));
                 }
-                next = judge.widen(&decision, &guards(), at(now));
+                next = judge.widen(&decision, None, &guards(), at(now));
             }
             judge.expire(at(now));
             prop_assert!(judge.len() <= 40);

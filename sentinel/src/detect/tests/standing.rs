@@ -83,6 +83,37 @@ fn proof_and_goodness_are_forgotten_in_time() {
 }
 
 #[test]
+fn a_good_peer_is_heard_of_by_its_packets_and_not_by_ours() {
+    let mut wire = Wire::new();
+    wire.session((GOOD, 50_000), (HOST, 443), 300, 900);
+    wire.wait(ms(500));
+    let last = wire.now;
+    let heard = |wire: &Wire, within: u64| {
+        let told = wire
+            .detectors
+            .heard_peers(wire.now, std::time::Duration::from_secs(within));
+        assert_eq!(told.at, wire.now);
+        told.peers
+            .iter()
+            .filter(|(ip, _)| ip.to_string() == GOOD)
+            .map(|(_, at)| *at)
+            .max()
+    };
+    let first = heard(&wire, 10).expect("heard of");
+    assert!(first <= last);
+    wire.wait(ms(60_000));
+    assert_eq!(heard(&wire, 10), None, "long ago");
+    assert_eq!(heard(&wire, 120), Some(first));
+    // We call, and nobody answers.
+    wire.tcp((HOST, 50_001), (GOOD, 443), TCP_SYN, 0);
+    wire.wait(ms(500));
+    assert_eq!(heard(&wire, 10), None);
+    wire.session((GOOD, 50_002), (HOST, 443), 300, 900);
+    wire.wait(ms(500));
+    assert!(heard(&wire, 10).is_some());
+}
+
+#[test]
 fn forged_sources_push_nobody_out() {
     let mut wire = Wire::new();
     wire.session((GOOD, 50_000), (HOST, 443), 300, 900);

@@ -175,6 +175,11 @@ fn countries_and_networks_are_told_and_whatever_a_file_says_is_bounded() {
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(of(&geo, [198, 51, 100, 7]), (some("DE"), some("AS64500 Example Net")));
     assert_eq!(of(&geo, [203, 0, 113, 7]), (some("CH"), some("AS64501")));
+    let prefix = |ip: [u8; 4]| geo.look_up(ip.into()).network_prefix.map(|net| net.to_string());
+    assert_eq!(prefix([198, 51, 100, 7]), some("198.51.100.0/24"));
+    assert_eq!(prefix([192, 0, 2, 7]), some("192.0.2.0/25"));
+    assert_eq!(prefix([192, 0, 2, 200]), None, "no number");
+    assert_eq!(prefix([8, 8, 8, 8]), None);
     let (country, network) = of(&geo, [192, 0, 2, 7]);
     assert_eq!(country, some("FR"));
     assert_eq!(network.unwrap().len(), "AS64502 ".len() + INDICATOR_TEXT);
@@ -243,7 +248,7 @@ fn no_bytes_make_it_panic() {
         if let Ok(reader) = Reader::from_source(bent) {
             for ip in [[198, 51, 100, 7], [192, 0, 2, 200], [8, 8, 8, 8]] {
                 if let Ok(found) = reader.lookup(ip.into()) {
-                    let _ = (country(&found), network(&found));
+                    let _ = (country(&found), network(&found), prefix(&found, ip.into()));
                 }
             }
         }

@@ -255,6 +255,7 @@ pub(crate) fn block(target: &str) -> Decision {
         action: ActionKind::BlockIp,
         terms: Terms::default(),
         expires_at: Some(at(1000)),
+        until_if_confirmed: None,
         simulated: false,
         origin: Origin::Detector,
         actor: "port_scan".into(),

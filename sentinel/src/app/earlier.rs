@@ -1,0 +1,57 @@
+//! What an earlier run left in force.
+
+use crate::store::{ActionFilter, PAGE_MAX, Store};
+use crate::types::{Action, ActionKind, ActionStatus, Decision, DecisionId};
+use std::collections::{HashMap, HashSet};
+
+/// The decisions that were in force when the agent last ran, each with its latest action in the kernel.
+pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
+    let decisions = store.active_decisions().await?;
+    let mut latest: HashMap<DecisionId, Action> = HashMap::new();
+    let actions = store.actions_of(decisions.iter().map(|d| d.id).collect()).await?;
+    // What isolates is remembered by the room that does.
+    for action in actions
+        .into_iter()
+        .filter(|action| action.kind != ActionKind::IsolateContainer)
+    {
+        let newer = latest
+            .get(&action.decision)
+            .is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
+        if newer {
+            latest.insert(action.decision, action);
+        }
+    }
+    Ok(decisions
+        .into_iter()
+        .map(|decision| {
+            let action = latest.remove(&decision.id);
+            (decision, action)
+        })
+        .collect())
+}
+
+/// Actions in the kernel told to be in force whose decisions are not: what a failed removal or a crash left.
+pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>)]) -> anyhow::Result<Vec<Action>> {
+    let active: HashSet<DecisionId> = remembered.iter().map(|(decision, _)| decision.id).collect();
+    let mut loose = Vec::new();
+    for status in [ActionStatus::Intent, ActionStatus::Enforced, ActionStatus::Simulated] {
+        let mut filter = ActionFilter {
+            status: Some(status),
+            ..ActionFilter::default()
+        };
+        filter.window.limit = PAGE_MAX;
+        loop {
+            let page = store.actions(filter.clone()).await?;
+            loose.extend(
+                page.items
+                    .into_iter()
+                    .filter(|action| action.kind != ActionKind::IsolateContainer && !active.contains(&action.decision)),
+            );
+            filter.window.cursor = page.next_cursor;
+            if filter.window.cursor.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(loose)
+}
