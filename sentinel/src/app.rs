@@ -3,7 +3,8 @@
 mod earlier;
 mod gate;
 
-use crate::api::{AppState, Doors};
+use crate::api::{AppState, Doors, login_url};
+use crate::auth::{Auth, Secrets};
 use crate::bus::Bus;
 use crate::config::{BUILT_IN, Config, Hook, Mode};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
@@ -84,7 +85,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let links = facts.clone();
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
-    let doors = Doors::take(config.api.listen, &config.api.socket).await?;
+    let doors = Doors::take(&config.api).await?;
     // A stop holds over restarts, from the first packet on.
     let enforces = if stop.is_some() { Mode::Simulation } else { config.mode };
     let (enforcer, mut gate) = Gate::open(&config, enforces)?;
@@ -168,8 +169,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     desk.attached().await;
 
     let isolation_bus = bus.clone();
+    let secrets = Secrets::new()?;
+    let auth = Arc::new(Auth::open(store.clone(), secrets, config.api.session).await?);
+    if auth.is_new() {
+        let url = login_url(&config.api, doors.local_addr()?, &auth.link(time::wall_now())?);
+        println!("To log in to the dashboard, open this link within 15 minutes; it works once:\n{url}");
+    }
     let state = AppState {
         store: store.clone(),
+        auth,
         commands: commands_tx,
         learning: learning_tx,
         enquiries: enquiries_tx,

@@ -2,6 +2,7 @@
 //!
 //! They need root and Debian's tools; `cargo xtask test` sees to both. Where they cannot run, each says why.
 
+mod access;
 mod actions;
 mod attacks;
 mod bad_input;

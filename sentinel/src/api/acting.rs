@@ -1,9 +1,9 @@
 //! The global stop: how it is, stopping and going on.
 
+use super::access::Actor;
 use super::commands::{Body, ask, audit, kept, reason};
 use super::dto::mode;
 use super::error::Problem;
-use super::guard::Actor;
 use super::{Api, Shared};
 use crate::config::Mode;
 use crate::types::{Acting, Command, Stop};

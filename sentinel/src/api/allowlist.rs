@@ -1,9 +1,9 @@
 //! Who is never touched: the settings' entries and the operators', and what stands behind an address.
 
+use super::access::Actor;
 use super::commands::{Body, ask, audit, kept, reason};
 use super::dto::DecisionDto;
 use super::error::Problem;
-use super::guard::Actor;
 use super::lists::counted;
 use super::query::{Params, duration, short, target};
 use super::{Shared, now};

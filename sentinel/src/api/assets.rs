@@ -57,6 +57,26 @@ pub(super) async fn index() -> Response {
     ([html, FRESH], include_str!("web/index.html")).into_response()
 }
 
+/// The page of the log-in; all that it loads is served beside it, since nobody is logged in yet.
+pub(super) fn login_page() -> Response {
+    let html = (header::CONTENT_TYPE, "text/html; charset=utf-8");
+    ([html, FRESH], include_str!("web/login.html")).into_response()
+}
+
+/// What of the files anybody may have.
+const OPEN: &[&str] = &["style.css", "icon.svg"];
+
+pub(super) async fn login_asset(Path(name): Path<String>) -> Result<Response, Problem> {
+    if name == "login.js" {
+        let media = (header::CONTENT_TYPE, "text/javascript; charset=utf-8");
+        return Ok(([media, FRESH], include_str!("web/login.js")).into_response());
+    }
+    if !OPEN.contains(&name.as_str()) {
+        return Err(Problem::not_found("there is no such file of the log-in"));
+    }
+    asset(Path(name)).await
+}
+
 pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, Problem> {
     let (_, media, content) = ASSETS
         .iter()

@@ -1,10 +1,11 @@
 //! Taking the two doors: a loopback port, and a unix socket that only its owner can open.
 
 use super::error::ApiError;
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -26,12 +27,12 @@ const SILENCE: Duration = Duration::from_mins(1);
 /// Longest path of a unix socket (`sun_path` of unix(7) less its zero), bytes.
 const SOCKET_PATH: usize = 107;
 
-/// Takes the port.
+/// Takes the port; elsewhere than on loopback only where what is said there is `secret`.
 ///
 /// # Errors
 /// [`ApiError`] when it is not on loopback, in use, or not ours to take.
-pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ApiError> {
-    if !address.ip().is_loopback() {
+pub(super) async fn tcp(address: SocketAddr, secret: bool) -> Result<TcpListener, ApiError> {
+    if !address.ip().is_loopback() && !secret {
         return Err(ApiError::NotLoopback(address));
     }
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
@@ -89,6 +90,16 @@ pub(super) struct Unlink(pub(super) PathBuf);
 impl Drop for Unlink {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Where a connection came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+impl Connected<IncomingStream<'_, Bounded<TcpListener>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded<TcpListener>>) -> Self {
+        Self(stream.remote_addr().ip())
     }
 }
 

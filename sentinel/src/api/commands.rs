@@ -1,8 +1,8 @@
 //! What an operator may ask for: block, unblock, revert. Each is answered only when it was done, and audited.
 
+use super::access::Actor;
 use super::dto::{DecisionDto, DeletedDto, NewDecisionDto, SizeDto};
 use super::error::Problem;
-use super::guard::Actor;
 use super::lists::id;
 use super::query::{Params, duration, target};
 use super::{Shared, now};

@@ -8,16 +8,25 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why the API could not be offered.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The address is reachable from elsewhere.
     #[error(
-        "api.listen is {0}: only loopback addresses are allowed until the API has authentication; \
+        "api.listen is {0}: elsewhere than on loopback only with a certificate in `api.tls`; \
          use 127.0.0.1 or [::1], and a tunnel (ssh -L) to reach it from elsewhere"
     )]
     NotLoopback(SocketAddr),
+    /// The certificate or its key cannot be used.
+    #[error("{}: {cause}; `api.tls` needs a PEM file of the certificate and one of its private key", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// The port is taken.
     #[error("{0} is in use by another program; stop it (`ss -ltnp` names it) or set `api.listen` to another port")]
     Occupied(SocketAddr),
@@ -69,6 +78,9 @@ pub(super) struct Problem {
     /// Lines of a list that are refused.
     #[serde(flatten)]
     bad: Option<Box<BadLines>>,
+    /// When it may be worth asking again; told in the header.
+    #[serde(skip)]
+    wait: Option<Duration>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
@@ -85,6 +97,14 @@ impl Problem {
             detail: detail.into(),
             guard: None,
             bad: None,
+            wait: None,
+        }
+    }
+
+    pub(super) fn retry_after(self, wait: Duration) -> Self {
+        Self {
+            wait: Some(wait),
+            ..self
         }
     }
 
@@ -176,12 +196,23 @@ impl Problem {
 }
 
 /// Media type of problem documents.
+/// How to log in without a browser (RFC 6750).
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
+
 pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(self)).into_response();
+        let (status, wait) = (self.status, self.wait);
+        let mut response = (status, Json(self)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if let Some(wait) = wait {
+            let seconds = HeaderValue::from(wait.as_secs().max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, BEARER);
+        }
         response
     }
 }

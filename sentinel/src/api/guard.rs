@@ -1,38 +1,34 @@
-//! Who may talk to us while there is no login: programs of this host, and our own page in a browser of this host.
+//! Whose pages may talk to us: our own, under a name that is ours.
 //!
 //! A page of another site can make the browser send requests to loopback (CSRF), and DNS rebinding can make its origin
 //! look like ours; both are told apart by `Host`, `Origin` and `Sec-Fetch-Site`, which pages cannot forge.
 
 use super::error::Problem;
 use super::query::short;
-use axum::extract::{Extension, Request};
+use crate::config::ApiConfig;
+use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Which way a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
-    /// Loopback TCP.
+    /// TCP on loopback.
     Tcp,
+    /// TLS, on loopback or elsewhere.
+    Tls,
     /// The unix socket, which only its owner and root can open.
     Unix,
 }
 
-/// Who asks, for the audit.
-#[derive(Clone, Debug)]
-pub(super) struct Actor(pub(super) String);
-
 /// Lets a request through, or says why not.
-pub(super) async fn guard(Extension(door): Extension<Door>, mut request: Request, next: Next) -> Response {
-    match check(request.method(), request.uri(), request.headers()) {
-        Ok(()) => {
-            let actor = actor(door, request.headers());
-            request.extensions_mut().insert(actor);
-            next.run(request).await
-        }
+pub(super) async fn guard(State(names): State<Names>, request: Request, next: Next) -> Response {
+    match check(&names, request.method(), request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
         Err(problem) => {
             tracing::warn!(status = problem.status().as_u16(), detail = ?problem.detail(), "request refused");
             problem.into_response()
@@ -40,7 +36,7 @@ pub(super) async fn guard(Extension(door): Extension<Door>, mut request: Request
     }
 }
 
-fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+fn check(names: &Names, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     for name in [header::HOST, header::ORIGIN] {
         if headers.get_all(&name).iter().nth(1).is_some() {
             return Err(Problem::forbidden(format!("the request has more than one `{name}`")));
@@ -51,15 +47,16 @@ fn check(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem>
         .into_iter()
         .flatten()
     {
-        if !is_loopback(name) {
+        if !names.are_ours(name) {
             return Err(Problem::forbidden(format!(
-                "the host `{}` is not this machine's loopback; use http://127.0.0.1 or http://localhost",
+                "the host `{}` is neither this machine's loopback nor listed in `api.hosts`; use 127.0.0.1 or localhost, \
+                 or put it there",
                 short(name)
             )));
         }
     }
     if !method.is_safe() || headers.contains_key(header::UPGRADE) || !followed_link(uri, headers) {
-        same_origin(headers, host)?;
+        same_origin(names.scheme, headers, host)?;
     }
     if method == Method::POST && !is_json(headers) && !(uri.path() == "/decisions/import" && is(headers, "text/csv")) {
         return Err(Problem::new(
@@ -84,10 +81,10 @@ fn followed_link(uri: &Uri, headers: &HeaderMap) -> bool {
 }
 
 /// Refuses what a page of another origin sends; programs send neither header.
-fn same_origin(headers: &HeaderMap, host: &str) -> Result<(), Problem> {
+fn same_origin(scheme: &str, headers: &HeaderMap, host: &str) -> Result<(), Problem> {
     let foreign = match text(headers, &header::ORIGIN) {
         Some(origin) => origin
-            .strip_prefix("http://")
+            .strip_prefix(scheme)
             .is_none_or(|o| !o.eq_ignore_ascii_case(host)),
         None => headers.contains_key(header::ORIGIN),
     };
@@ -115,34 +112,66 @@ fn is(headers: &HeaderMap, media: &str) -> bool {
         .is_some_and(|said| said.trim().eq_ignore_ascii_case(media))
 }
 
-/// Whether a `Host` value (name or address, port or none) is this machine's loopback.
-fn is_loopback(host: &str) -> bool {
+/// The names by which we may be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// `http://` or `https://`.
+    scheme: &'static str,
+    hosts: Arc<[String]>,
+    /// The address we listen on, where it is one.
+    address: Option<IpAddr>,
+}
+
+impl Names {
+    pub(super) fn new(config: &ApiConfig, door: Door) -> Self {
+        let address = config.listen.ip();
+        Self {
+            scheme: if door == Door::Tls { "https://" } else { "http://" },
+            hosts: config.hosts.clone().into(),
+            address: (!address.is_unspecified()).then_some(address),
+        }
+    }
+
+    /// Whether a `Host` value (name or address, port or none) is this machine's loopback, its address or listed.
+    fn are_ours(&self, host: &str) -> bool {
+        let Some(name) = without_port(host) else {
+            return false;
+        };
+        let address = name.parse::<IpAddr>().ok();
+        let ours =
+            |known: &String| known.eq_ignore_ascii_case(name) || address.is_some_and(|ip| known.parse() == Ok(ip));
+        name.eq_ignore_ascii_case("localhost")
+            || address.is_some_and(|ip| ip.is_loopback() || self.address == Some(ip))
+            || self.hosts.iter().any(ours)
+    }
+}
+
+/// The name of a `Host` value; `None` where it is not spelled as one.
+fn without_port(host: &str) -> Option<&str> {
     let (name, rest) = match host.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
         Some(parts) => parts,
         None => host.find(':').map_or((host, ""), |colon| host.split_at(colon)),
     };
     let port = rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
-    if !port {
-        return false;
-    }
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-fn actor(door: Door, headers: &HeaderMap) -> Actor {
-    // Only the socket's owner can open it, so only there a name is taken on trust.
-    let named = headers
-        .get("x-sentinel-actor")
-        .filter(|_| door == Door::Unix)
-        .and_then(|value| value.to_str().ok())
-        .map(short)
-        .filter(|name| !name.is_empty());
-    let page = headers.get("sec-fetch-site").is_some();
-    Actor(named.unwrap_or_else(|| if page { "dashboard" } else { "api" }.to_owned()))
+    port.then_some(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names(hosts: &[&str], listen: &str, door: Door) -> Names {
+        let config = ApiConfig {
+            listen: listen.parse().unwrap(),
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            ..crate::config::Config::default().api
+        };
+        Names::new(&config, door)
+    }
+
+    fn local() -> Names {
+        names(&[], "127.0.0.1:8000", Door::Tcp)
+    }
 
     #[test]
     fn loopback_hosts() {
@@ -154,7 +183,7 @@ mod tests {
             "[::1]",
             "[::1]:8000",
         ] {
-            assert!(is_loopback(host), "{host}");
+            assert!(local().are_ours(host), "{host}");
         }
         let hosts = [
             "",
@@ -170,8 +199,42 @@ mod tests {
             "localhost:80@evil.example",
         ];
         for host in hosts {
-            assert!(!is_loopback(host), "{host}");
+            assert!(!local().are_ours(host), "{host}");
         }
+    }
+
+    #[test]
+    fn names_from_elsewhere() {
+        let names = names(&["sentinel.example", "2001:db8::5"], "192.0.2.1:443", Door::Tls);
+        for host in [
+            "sentinel.example",
+            "SENTINEL.example:8443",
+            "[2001:db8::5]:443",
+            "192.0.2.1:443",
+            "localhost",
+        ] {
+            assert!(names.are_ours(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "sentinel.example.evil",
+            "192.0.2.2",
+            "[2001:db8::6]",
+            "sentinel.example:x",
+        ] {
+            assert!(!names.are_ours(host), "{host}");
+        }
+        let with = |origin: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("sentinel.example"));
+            headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            check(&names, &Method::DELETE, &Uri::from_static("/decisions"), &headers).is_ok()
+        };
+        assert!(with("https://sentinel.example"));
+        assert!(
+            !with("http://sentinel.example"),
+            "a page that was not secret may be anybody's"
+        );
     }
 
     #[test]
@@ -182,7 +245,7 @@ mod tests {
                 .map(|(k, v)| (header::HeaderName::from_static(k), HeaderValue::from_static(v)))
                 .collect();
             headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8000"));
-            check(&Method::GET, &Uri::from_static(path), &headers).is_ok()
+            check(&local(), &Method::GET, &Uri::from_static(path), &headers).is_ok()
         };
         let site = "sec-fetch-site";
         let navigate = ("sec-fetch-mode", "navigate");
@@ -203,11 +266,11 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8000"));
             headers.insert(header::ORIGIN, HeaderValue::from_static("http://127.0.0.1:8000"));
-            assert!(check(&Method::DELETE, &Uri::from_static("/decisions"), &headers).is_ok());
+            assert!(check(&local(), &Method::DELETE, &Uri::from_static("/decisions"), &headers).is_ok());
             let again = headers[&name].clone();
             headers.append(&name, again);
             assert!(
-                check(&Method::DELETE, &Uri::from_static("/decisions"), &headers).is_err(),
+                check(&local(), &Method::DELETE, &Uri::from_static("/decisions"), &headers).is_err(),
                 "{name}"
             );
         }
@@ -220,7 +283,11 @@ mod tests {
                 .iter()
                 .map(|(k, v)| (header::HeaderName::from_static(k), HeaderValue::from_static(v)))
                 .collect();
-            assert_eq!(same_origin(&headers, "127.0.0.1:8000").is_ok(), expected, "{pairs:?}");
+            assert_eq!(
+                same_origin("http://", &headers, "127.0.0.1:8000").is_ok(),
+                expected,
+                "{pairs:?}"
+            );
         };
         check(&[], true);
         check(&[("origin", "http://127.0.0.1:8000")], true);

@@ -2,9 +2,9 @@
 
 mod parse;
 
+use super::access::Actor;
 use super::commands::{audit, kept, reason};
 use super::error::Problem;
-use super::guard::Actor;
 use super::query::{Params, duration};
 use super::{Shared, commands};
 use crate::types::{ActionKind, Command, Import, ImportError, Imported};

@@ -1,9 +1,9 @@
 //! The world outside: how its sources stand, and what they know of an address.
 
 use super::Shared;
+use super::access::Actor;
 use super::commands::{Body, audit};
 use super::error::Problem;
-use super::guard::Actor;
 use super::query::short;
 use crate::types::{Checked, Enquiry, IntelReport};
 use axum::Json;

@@ -1,9 +1,9 @@
 //! Learn mode: how it is, and the operator's word on it.
 
 use super::Shared;
+use super::access::Actor;
 use super::commands::audit;
 use super::error::Problem;
-use super::guard::Actor;
 use crate::types::{LearnError, LearnWish, Learning};
 use axum::Json;
 use axum::extract::{Extension, Path, State};

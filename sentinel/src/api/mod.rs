@@ -1,9 +1,11 @@
 //! HTTP: looking at what the agent saw and did, asking it to block or unblock, the dashboard.
 //!
 //! In: requests on a loopback port and on a unix socket. Out: JSON, problem documents, events, the page; [`Command`]s upstream.
-//! Invariant: nothing is shown that is not durable; no page of another origin can make us act; every operator's action is audited.
-//! Deliberately elsewhere: deciding (`decide`), keeping (`store`), logins (a later room of this one).
+//! Invariant: nothing is shown that is not durable, nor to anybody who may not look; no page of another origin can make us
+//! act; every operator's action is audited.
+//! Deliberately elsewhere: deciding (`decide`), keeping (`store`), who somebody is (`auth`).
 
+mod access;
 mod acting;
 mod allowlist;
 mod assets;
@@ -17,8 +19,10 @@ mod import;
 mod intel;
 mod learn;
 mod lists;
+mod login;
 mod query;
 mod router;
+mod secured;
 mod simulation;
 mod status;
 mod stream;
@@ -27,32 +31,45 @@ mod tests;
 
 pub use error::ApiError;
 
+use crate::auth::Auth;
 use crate::bus::Bus;
-use crate::config::Config;
+use crate::config::{ApiConfig, Config};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
 use crate::types::{Acting, Command, DecisionId, Enquiry, Health, Hits, LearnRequest, Protected, Stats, Timestamp};
+use futures_util::future::BoxFuture;
 use guard::Door;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long open requests and streams may take to end.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// Refused log-ins the audit has in a minute; the others are only counted.
+const REFUSALS: u32 = 30;
+const REFUSALS_PER: Duration = Duration::from_mins(1);
+
+/// Where a one-time link leads. What follows `#` is not sent to any server by itself, and so is in nobody's log.
+pub fn login_url(config: &ApiConfig, listening: SocketAddr, code: &str) -> String {
+    format!("{}/login#{code}", config.url(listening))
+}
+
 /// What the API needs of the other rooms.
 #[derive(Clone, Debug)]
 pub struct AppState {
     /// What was seen, decided and done.
     pub store: Store,
+    /// Who may ask for what.
+    pub auth: Arc<Auth>,
     /// The way upstream.
     pub commands: mpsc::Sender<Command>,
     /// The way to learn mode.
@@ -91,6 +108,8 @@ struct Api {
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
     history: history::History,
+    /// Since when refused log-ins are counted, and how many the audit has of them.
+    refused: Mutex<(Timestamp, u32)>,
 }
 
 impl Deref for Api {
@@ -112,13 +131,25 @@ impl Api {
             imports: Semaphore::new(1),
             sockets: TaskTracker::new(),
             history: history::History::default(),
+            refused: Mutex::default(),
         })
+    }
+
+    /// Whether the audit may have one more refused log-in.
+    fn may_audit_refusal(&self, now: Timestamp) -> bool {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= refused.0.after(REFUSALS_PER) {
+            *refused = (now, 0);
+        }
+        refused.1 += 1;
+        refused.1 <= REFUSALS
     }
 }
 
 /// Both doors, taken and not yet open. Taking them first lets a start fail before anything is attached.
 pub struct Doors {
     tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
     unix: UnixListener,
     unlink: bind::Unlink,
 }
@@ -137,11 +168,12 @@ impl Doors {
     ///
     /// # Errors
     /// [`ApiError`], which names the address and the mend.
-    pub async fn take(listen: SocketAddr, socket: &Path) -> Result<Self, ApiError> {
-        let tcp = bind::tcp(listen).await?;
-        let unix = bind::unix(socket).await?;
-        let unlink = bind::Unlink(socket.into());
-        Ok(Self { tcp, unix, unlink })
+    pub async fn take(config: &ApiConfig) -> Result<Self, ApiError> {
+        let tls = secured::acceptor(config)?;
+        let tcp = bind::tcp(config.listen, tls.is_some()).await?;
+        let unix = bind::unix(&config.socket).await?;
+        let unlink = bind::Unlink(config.socket.clone());
+        Ok(Self { tcp, tls, unix, unlink })
     }
 
     /// The address in use; tells the port where 0 was asked for.
@@ -157,12 +189,22 @@ impl Doors {
     /// # Errors
     /// What the system says when a door breaks.
     pub async fn open(self, state: AppState, cancel: CancellationToken) -> std::io::Result<()> {
-        let Self { tcp, unix, unlink } = self;
+        let Self { tcp, tls, unix, unlink } = self;
         let api = Api::new(state, cancel.clone());
-        let by_tcp = axum::serve(bind::Bounded::new(tcp), router::router(Arc::clone(&api), Door::Tcp))
-            .with_graceful_shutdown(cancel.clone().cancelled_owned());
+        let tcp = bind::Bounded::new(tcp);
+        let door = if tls.is_some() { Door::Tls } else { Door::Tcp };
+        let answers = router::router(Arc::clone(&api), door).into_make_service_with_connect_info::<bind::Peer>();
+        let over = cancel.clone().cancelled_owned();
+        let by_tcp: BoxFuture<'static, std::io::Result<()>> = match tls {
+            None => Box::pin(axum::serve(tcp, answers).with_graceful_shutdown(over).into_future()),
+            Some(tls) => {
+                let secret = secured::Secured::new(tcp, tls);
+                Box::pin(axum::serve(secret, answers).with_graceful_shutdown(over).into_future())
+            }
+        };
         let by_unix = axum::serve(bind::Bounded::new(unix), router::router(Arc::clone(&api), Door::Unix))
-            .with_graceful_shutdown(cancel.clone().cancelled_owned());
+            .with_graceful_shutdown(cancel.clone().cancelled_owned())
+            .into_future();
         let served = async { tokio::try_join!(by_tcp, by_unix).map(|_| ()) };
         let patience = async {
             cancel.cancelled().await;
@@ -189,29 +231,4 @@ impl Doors {
         drop(unlink);
         result
     }
-}
-
-/// Takes both doors and answers until `cancel`.
-///
-/// # Errors
-/// [`ApiError`] when a door cannot be taken, or what the system says when one breaks.
-pub async fn serve(
-    state: AppState,
-    listen: SocketAddr,
-    socket: &Path,
-    cancel: CancellationToken,
-) -> Result<(), ServeError> {
-    let doors = Doors::take(listen, socket).await?;
-    Ok(doors.open(state, cancel).await?)
-}
-
-/// Why [`serve`] ended before it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// A door could not be taken.
-    #[error(transparent)]
-    Doors(#[from] ApiError),
-    /// A door broke.
-    #[error("the API stopped: {0}")]
-    Broken(#[from] std::io::Error),
 }

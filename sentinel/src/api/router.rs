@@ -1,15 +1,20 @@
 //! Every path and every layer, outermost last.
 
+use super::access::{Need, Needs, admit};
 use super::error::{PROBLEM_JSON, Problem};
-use super::guard::{Door, guard};
-use super::{Shared, acting, allowlist, assets, commands, import, intel, learn, lists, simulation, status, stream};
+use super::guard::{Door, Names, guard};
+use super::{
+    Shared, acting, allowlist, assets, commands, import, intel, learn, lists, login, simulation, status, stream,
+};
+use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{from_fn, map_request, map_response};
+use axum::middleware::{from_fn_with_state, map_request, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -29,18 +34,19 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The whole API behind one door.
 pub(super) fn router(api: Shared, door: Door) -> Router {
-    let mut router = routes()
+    let names = Names::new(&api.config.api, door);
+    let mut router = routes(&api, ROWS)
         .layer(RequestBodyLimitLayer::new(BODY))
         .layer(timeout(PATIENCE))
         .merge(
-            lists_of_others()
+            routes(&api, LARGE)
                 .layer(DefaultBodyLimit::disable())
                 .layer(RequestBodyLimitLayer::new(import::BODY))
                 .layer(timeout(import::PATIENCE)),
         )
         .with_state(api)
         .layer(CompressionLayer::new())
-        .layer(from_fn(guard))
+        .layer(from_fn_with_state(names, guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(map_response(as_problem))
         .layer(Extension(door));
@@ -64,53 +70,100 @@ fn timeout(patience: Duration) -> TimeoutLayer {
     TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, patience)
 }
 
-/// What takes more than other requests: more bytes, more time.
-fn lists_of_others() -> Router<Shared> {
-    Router::new().route("/decisions/import", post(import::import))
+/// One path: what it needs, and who answers.
+struct Row {
+    path: &'static str,
+    needs: Needs,
+    answers: fn() -> MethodRouter<Shared>,
 }
 
-fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/", get(assets::index))
-        .route("/assets/{name}", get(assets::asset))
-        .route("/health", get(status::health))
-        .route("/health/live", get(status::live))
-        .route("/health/ready", get(status::ready))
-        .route("/stats", get(status::stats))
-        .route("/stats/history", get(status::history))
-        .route("/metrics", get(status::metrics))
-        .route("/alerts", get(lists::alerts))
-        .route("/alerts/{id}", get(lists::alert))
-        .route(
-            "/decisions",
-            get(lists::decisions).post(commands::add).delete(commands::delete_many),
-        )
-        .route(
-            "/decisions/{id}",
-            get(lists::decision).merge(delete(commands::delete_one)),
-        )
-        .route("/decisions/{id}/confirm", post(commands::confirm))
-        .route("/decisions/{id}/proof", get(lists::proof))
-        .route("/investigations", get(lists::investigations))
-        .route("/investigations/{id}", get(lists::investigation))
-        .route("/actions", get(lists::actions))
-        .route("/actions/{id}", get(lists::action))
-        .route("/actions/{id}/revert", post(commands::revert))
-        .route("/audit", get(lists::audit))
-        .route("/audit/verify", get(lists::verify_audit))
-        .route("/protected", get(lists::protected))
-        .route("/acting", get(acting::status).post(acting::wish))
-        .route(
-            "/allowlist",
-            get(allowlist::list).post(allowlist::add).delete(allowlist::remove),
-        )
-        .route("/simulation", get(simulation::report))
-        .route("/allowlist/check", get(allowlist::check))
-        .route("/intel", get(intel::status))
-        .route("/intel/check", post(intel::check))
-        .route("/learn", get(learn::status))
-        .route("/learn/{wish}", post(learn::wish))
-        .route("/stream", get(stream::stream))
+/// A path that anybody may ask.
+const fn open(path: &'static str, answers: fn() -> MethodRouter<Shared>) -> Row {
+    row(path, Need::Nothing, Need::Nothing, answers)
+}
+
+/// A path that viewers may look at, and operators act on.
+const fn shown(path: &'static str, answers: fn() -> MethodRouter<Shared>) -> Row {
+    row(path, Need::Role(Role::Viewer), Need::Role(Role::Operator), answers)
+}
+
+/// A path for administrators.
+const fn admin(path: &'static str, answers: fn() -> MethodRouter<Shared>) -> Row {
+    row(path, Need::Role(Role::Admin), Need::Role(Role::Admin), answers)
+}
+
+const fn row(path: &'static str, look: Need, act: Need, answers: fn() -> MethodRouter<Shared>) -> Row {
+    Row {
+        path,
+        needs: Needs { look, act },
+        answers,
+    }
+}
+
+/// What takes more than other requests: more bytes, more time.
+const LARGE: &[Row] = &[shown("/decisions/import", || post(import::import))];
+
+const ROWS: &[Row] = &[
+    open("/login", || get(login::page).post(login::log_in)),
+    open("/login/{name}", || get(assets::login_asset)),
+    open("/health", || get(status::health)),
+    open("/health/live", || get(status::live)),
+    open("/health/ready", || get(status::ready)),
+    row("/metrics", Need::Metrics, Need::Role(Role::Admin), || {
+        get(status::metrics)
+    }),
+    row("/", Need::Page, Need::Role(Role::Admin), || get(assets::index)),
+    // Whoever may look may leave.
+    row("/logout", Need::Role(Role::Viewer), Need::Role(Role::Viewer), || {
+        post(login::log_out)
+    }),
+    shown("/session", || get(login::session)),
+    shown("/assets/{name}", || get(assets::asset)),
+    shown("/stats", || get(status::stats)),
+    shown("/stats/history", || get(status::history)),
+    shown("/alerts", || get(lists::alerts)),
+    shown("/alerts/{id}", || get(lists::alert)),
+    shown("/decisions", || {
+        get(lists::decisions).post(commands::add).delete(commands::delete_many)
+    }),
+    shown("/decisions/{id}", || get(lists::decision).delete(commands::delete_one)),
+    shown("/decisions/{id}/confirm", || post(commands::confirm)),
+    shown("/decisions/{id}/proof", || get(lists::proof)),
+    shown("/investigations", || get(lists::investigations)),
+    shown("/investigations/{id}", || get(lists::investigation)),
+    shown("/actions", || get(lists::actions)),
+    shown("/actions/{id}", || get(lists::action)),
+    shown("/actions/{id}/revert", || post(commands::revert)),
+    shown("/audit", || get(lists::audit)),
+    shown("/audit/verify", || get(lists::verify_audit)),
+    shown("/protected", || get(lists::protected)),
+    shown("/acting", || get(acting::status).post(acting::wish)),
+    shown("/allowlist", || {
+        get(allowlist::list).post(allowlist::add).delete(allowlist::remove)
+    }),
+    shown("/allowlist/check", || get(allowlist::check)),
+    shown("/simulation", || get(simulation::report)),
+    shown("/intel", || get(intel::status)),
+    shown("/intel/check", || post(intel::check)),
+    shown("/learn", || get(learn::status)),
+    shown("/learn/{wish}", || post(learn::wish)),
+    shown("/stream", || get(stream::stream)),
+    admin("/tokens", || get(login::tokens).post(login::create)),
+    admin("/tokens/{which}", || delete(login::revoke)),
+    admin("/login-links", || post(login::link)),
+];
+
+fn routes(api: &Shared, rows: &[Row]) -> Router<Shared> {
+    rows.iter().fold(Router::new(), |router, row| {
+        let admitted = from_fn_with_state((Arc::clone(api), row.needs), admit);
+        router.route(row.path, (row.answers)().layer(admitted))
+    })
+}
+
+/// Every path with what it needs, for the test that walks them.
+#[cfg(test)]
+pub(super) fn paths() -> impl Iterator<Item = (&'static str, Needs)> {
+    ROWS.iter().chain(LARGE).map(|row| (row.path, row.needs))
 }
 
 /// A client's own request id would be a stranger's text in our log.

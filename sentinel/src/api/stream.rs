@@ -5,11 +5,12 @@
 use super::dto::{self, MessageDto, VERSION};
 use super::error::Problem;
 use super::query::Params;
-use super::{Api, Shared};
+use super::{Api, Shared, now};
+use crate::auth::Who;
 use crate::types::{DecisionId, Hits};
-use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use std::collections::HashMap;
@@ -32,6 +33,9 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Hit counters one message carries; others follow with a later one.
 const HITS: usize = 1000;
+
+/// What a reader is told when the agent ends.
+const CLOSING: &str = "sentinel is shutting down";
 
 /// Largest message taken from a reader, bytes; nothing it says is used.
 const INCOMING: usize = 4096;
@@ -63,6 +67,7 @@ impl Wanted {
 
 pub(super) async fn stream(
     State(api): State<Shared>,
+    Extension(who): Extension<Who>,
     mut params: Params,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
@@ -93,6 +98,7 @@ pub(super) async fn stream(
             socket,
             api: Arc::clone(&api),
             wanted,
+            who,
             shown: Arc::default(),
         }
         .run()
@@ -108,6 +114,8 @@ struct Reader {
     socket: WebSocket,
     api: Arc<Api>,
     wanted: Wanted,
+    /// Who reads; asked anew now and then whether they still may.
+    who: Who,
     /// Hit counters the reader knows.
     shown: Arc<HashMap<DecisionId, Hits>>,
 }
@@ -132,7 +140,7 @@ impl Reader {
         let mut health_lives = true;
         loop {
             tokio::select! {
-                () = cancel.cancelled() => return self.farewell().await,
+                () = cancel.cancelled() => return self.farewell(close_code::AWAY, CLOSING).await,
                 event = live.recv() => match event {
                     Ok(event) if self.wanted.has(event.event.kind()) => {
                         let hits = self.api.hits.borrow().clone();
@@ -145,7 +153,7 @@ impl Reader {
                         self.api.metrics.dropped("stream", "lagged", missed);
                         self.say(&MessageDto::Lagged { missed }).await?;
                     }
-                    Err(RecvError::Closed) => return self.farewell().await,
+                    Err(RecvError::Closed) => return self.farewell(close_code::AWAY, CLOSING).await,
                 },
                 changed = health.changed(), if self.wanted.has("health") && health_lives => match changed {
                     Ok(()) => {
@@ -159,7 +167,12 @@ impl Reader {
                     data.hits = Some(self.moved());
                     self.say(&MessageDto::Stats { data }).await?;
                 }
-                _ = ping.tick() => self.send(Message::Ping(Vec::new().into())).await?,
+                _ = ping.tick() => {
+                    if !self.api.auth.still(&self.who, now()) {
+                        return self.farewell(close_code::POLICY, "you are logged out").await;
+                    }
+                    self.send(Message::Ping(Vec::new().into())).await?;
+                }
                 said = self.socket.recv() => match said {
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Gone),
                     Some(Ok(_)) => {}
@@ -202,10 +215,10 @@ impl Reader {
     }
 
     /// Says goodbye and waits a moment for the reader's own, so that it sees an end and not a reset.
-    async fn farewell(&mut self) -> Result<(), Gone> {
+    async fn farewell(&mut self, code: u16, reason: &'static str) -> Result<(), Gone> {
         let frame = CloseFrame {
-            code: close_code::AWAY,
-            reason: "sentinel is shutting down".into(),
+            code,
+            reason: reason.into(),
         };
         self.send(Message::Close(Some(frame))).await?;
         let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;

@@ -1,35 +1,63 @@
 //! The API over a real store and a real server; only the room that decides is played, by a task that answers commands.
 
 use super::*;
+use crate::auth::Secrets;
 use crate::store::{Record, Writer};
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, AllowDone, BadLine, Checked, CommandError, Component, Decision,
     DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass, Family, FeedStatus, ImportError, Imported,
     IntelReport, IntelStatus, InterfaceStats, Ktime, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision,
-    Origin, Rate, Selector, Service, Severity, Stop, Terms, Veto,
+    Origin, Rate, Role, Selector, Service, Session, Severity, Stop, Terms, Veto,
 };
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt;
 use sentinel_common::stat::COUNTERS;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+mod access;
 mod browser;
 mod http;
+mod login_page;
 mod model_page;
 mod operate;
 mod operate_page;
 mod page;
 mod risk_page;
+mod secret_door;
 mod server;
 
 /// 2026-01-01T00:00:00Z.
 const T0: Timestamp = Timestamp(1_767_225_600_000_000_000);
+
+/// The secret of a session that is open, and its cookie.
+const SECRET: &str = "open";
+const COOKIE: &str = "sentinel_session=open";
+
+/// The same, as a browser is told of it.
+fn cookie_of_the_open_session() -> Value {
+    json!({
+        "name": "sentinel_session", "value": SECRET, "url": "http://127.0.0.1/", "httpOnly": true, "sameSite": "Strict"
+    })
+}
+
+/// Where to listen.
+fn doors_at(listen: &str, socket: &std::path::Path) -> ApiConfig {
+    ApiConfig {
+        listen: listen.parse().unwrap(),
+        socket: socket.into(),
+        ..Config::default().api
+    }
+}
+
+/// Header of a request that is to come without it.
+const NOBODY: &str = "x-nobody";
 
 /// A house with a store in a directory of its own.
 struct House {
@@ -125,8 +153,19 @@ impl House {
         let (protected, protected_out) = watch::channel(Arc::default());
         let (acting, acting_out) = watch::channel(Arc::default());
         tokio::spawn(decide(inbox, store.clone(), bus.clone(), acting, protected.clone()));
+        let kept = Session {
+            digest: crate::types::hex(&Sha256::digest(SECRET)),
+            actor: "dashboard".to_owned(),
+            role: Role::Operator,
+            token: None,
+            began_at: now(),
+            used_at: now(),
+        };
+        let hour = Duration::from_hours(1);
+        let auth = Auth::new(store.clone(), Secrets::weak(), hour, Vec::new(), vec![kept]);
         let state = AppState {
             store,
+            auth: Arc::new(auth),
             commands,
             learning,
             enquiries,
@@ -154,8 +193,17 @@ impl House {
         }
     }
 
+    /// Behind a door at which everybody who says nothing else is logged in as an operator.
     fn router(&self, door: Door) -> Router {
+        let logged_in = |mut request: Request<Body>| async move {
+            let headers = request.headers_mut();
+            if headers.remove(NOBODY).is_none() && !headers.contains_key("authorization") {
+                headers.entry("cookie").or_insert(HeaderValue::from_static(COOKIE));
+            }
+            request
+        };
         router::router(Api::new(self.state.clone(), self.cancel.clone()), door)
+            .layer(axum::middleware::map_request(logged_in))
     }
 
     async fn keep(&self, records: Vec<Record>) {

@@ -29,6 +29,7 @@ mod simulation;
 mod source;
 mod stored;
 mod table;
+mod token;
 mod verify;
 
 use crate::config::{self, Config};
@@ -137,6 +138,11 @@ enum Command {
     /// What is never touched
     #[command(subcommand)]
     Allowlist(allowlist::Command),
+    /// Who may use the API and the dashboard
+    #[command(subcommand)]
+    Token(token::Command),
+    /// A link that logs one browser in to the dashboard, once
+    Login,
     /// Everything becomes simulation at once, until resume-acting
     StopActing(acting::Acting),
     /// What stop-acting held back is in force again
@@ -210,6 +216,8 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Alerts(command) => alerts::run(global, command),
         Command::Actions(command) => actions::run(global, command),
         Command::Allowlist(command) => allowlist::run(global, command),
+        Command::Token(command) => token::run(global, command),
+        Command::Login => token::link(global),
         Command::StopActing(args) => acting::run(global, args, false),
         Command::ResumeActing(args) => acting::run(global, args, true),
         Command::Simulation(command) => simulation::run(global, command),

@@ -42,6 +42,13 @@ impl Output {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
+    /// Words beside the result, for whoever reads along; on standard error, so that a pipe has the result alone.
+    pub(super) fn remark(&self, text: &str) {
+        if self.format == Format::Human {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+
     /// A JSON document.
     pub(super) fn json(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {

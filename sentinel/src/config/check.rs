@@ -53,14 +53,29 @@ pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem
             &format!("write `{near}`"),
         );
     }
-    if !config.api.listen.ip().is_loopback() {
+    let api = &config.api;
+    if !api.listen.ip().is_loopback() && api.certificate.is_none() {
         say(
             "api.listen",
             format!(
-                "{} is reachable from outside, and the API has no log-in yet",
-                config.api.listen
+                "{} is reachable from outside, and without TLS whoever listens in can log in",
+                api.listen
             ),
-            "listen on 127.0.0.1 or [::1] and forward the port, such as with `ssh -L`",
+            "name a certificate in `api.tls`, or listen on 127.0.0.1 or [::1] and forward the port, such as with `ssh -L`",
+        );
+    }
+    if api.certificate.is_some() != api.private_key.is_some() {
+        say(
+            "api.tls",
+            "has only one of `certificate` and `key`".to_owned(),
+            "name both, or none for plain HTTP on loopback",
+        );
+    }
+    if api.listen.ip().is_unspecified() && api.hosts.is_empty() {
+        say(
+            "api.hosts",
+            format!("is empty, and {} says not by which name it is reached", api.listen),
+            "name what stands in the browser's address bar, such as `[sentinel.example.org]`",
         );
     }
     let longest = config.response.max_duration;

@@ -71,10 +71,12 @@ fn show(slot: &Slot<'_>) -> String {
         Slot::Cache(CacheBackend::Memory) => "memory".to_owned(),
         Slot::Cache(CacheBackend::Redis(_)) => format!("redis {MASKED}"),
         Slot::Network(value) => value.as_deref().unwrap_or_default().to_owned(),
-        Slot::Names(value, _) | Slot::FeedNames(value) | Slot::Containers(value) => list(value, "none"),
         Slot::Probes(value) => {
             let texts: Vec<_> = value.iter().map(|probe| probe.text.clone()).collect();
             list(&texts, "none")
+        }
+        Slot::Names(value, _) | Slot::FeedNames(value) | Slot::Containers(value) | Slot::Hosts(value) => {
+            list(value, "none")
         }
         Slot::Feeds(value) => {
             let named: Vec<_> = value.iter().map(|feed| format!("{}={MASKED}", feed.name)).collect();

@@ -1,5 +1,6 @@
 //! The one table of keys: path, meaning, and the place and bounds of the value.
 
+use super::api;
 use super::behaviour;
 use super::intel;
 use super::policy;
@@ -533,14 +534,6 @@ const KEYS: &[Key] = &[
         "How long a decision may wait for the disk before enforcement goes on",
         |d| Slot::Time(&mut d.config.store.commit_deadline, millis(1)..=secs(10)),
     ),
-    key(
-        "api.listen",
-        "Address and port of dashboard and API; loopback only",
-        |d| Slot::Listen(&mut d.config.api.listen),
-    ),
-    key("api.socket", "Unix socket for the command line, mode 0600", |d| {
-        Slot::Path(&mut d.config.api.socket)
-    }),
 ];
 
 /// Interfaces one agent can watch.
@@ -549,6 +542,7 @@ pub(super) const INTERFACES: usize = WATCHED_INTERFACES as usize;
 /// Every key.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
+        .chain(api::KEYS)
         .chain(behaviour::KEYS)
         .chain(policy::KEYS)
         .chain(policy::DETECTOR_KEYS.as_flattened())

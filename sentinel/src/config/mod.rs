@@ -4,11 +4,13 @@
 //! Invariant: nothing but the named files is opened, and nothing is bound; one table ([`keys`]) knows every key, its
 //! bounds and its place in [`Config`]. Deliberately elsewhere: what the values do.
 
+mod api;
 mod behaviour;
 mod check;
 mod containers;
 mod decoy;
 mod dump;
+mod hosts;
 mod intel;
 mod keys;
 mod load;
@@ -25,6 +27,7 @@ mod trust;
 mod url;
 mod value;
 
+pub use api::ApiConfig;
 pub use behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
@@ -43,7 +46,7 @@ pub use policy::{
 pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
 pub use resolved::{
-    ApiConfig, BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,
+    BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,
     HoneypotConfig, Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
     SeverityThresholds, StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };

@@ -1,5 +1,6 @@
 //! The configuration as the rooms use it: parsed, checked, complete.
 
+use super::api::ApiConfig;
 use super::behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
@@ -414,15 +415,6 @@ pub struct StoreConfig {
     pub commit_deadline: Duration,
 }
 
-/// `api:`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ApiConfig {
-    /// Address and port; loopback only.
-    pub listen: std::net::SocketAddr,
-    /// Unix socket for the command line, mode 0600.
-    pub socket: PathBuf,
-}
-
 impl Default for Config {
     fn default() -> Self {
         let secs = Duration::from_secs;
@@ -570,10 +562,7 @@ impl Default for Config {
                 path: "data/sentinel.db".into(),
                 commit_deadline: Duration::from_millis(50),
             },
-            api: ApiConfig {
-                listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8000)),
-                socket: "data/sentinel.sock".into(),
-            },
+            api: ApiConfig::default(),
         }
     }
 }

@@ -107,7 +107,7 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
             json!({ "type": "string", "pattern": "^(unix:///.+)?$", "default": text })
         }
         Slot::Network(value) => json!({ "type": "string", "default": value.as_deref().unwrap_or_default() }),
-        Slot::Containers(value) => {
+        Slot::Containers(value) | Slot::Hosts(value) => {
             json!({ "type": "array", "items": { "type": "string", "minLength": 1 }, "default": **value })
         }
         Slot::Probes(_) => json!({

@@ -2,6 +2,7 @@
 
 use super::containers;
 use super::decoy::{DECOY4, DECOY6, decoy};
+use super::hosts;
 use super::intel::{CacheBackend, CustomFeed};
 use super::probe::{self, Probe};
 use super::resolved::{Decoy, Hook, Mode, Switch};
@@ -66,6 +67,8 @@ pub(super) enum Slot<'a> {
     Network(&'a mut Option<String>),
     /// Names and labels of containers.
     Containers(&'a mut Vec<String>),
+    /// Names and addresses of hosts.
+    Hosts(&'a mut Vec<String>),
     /// Scheme, host and port.
     Url(&'a mut String),
     /// `memory` or the URL of a Redis.
@@ -116,6 +119,7 @@ impl Slot<'_> {
                 | Self::Feeds(_)
                 | Self::Containers(_)
                 | Self::Probes(_)
+                | Self::Hosts(_)
         )
     }
 
@@ -267,6 +271,7 @@ impl Slot<'_> {
             Self::Network(to) => **to = containers::network(text)?,
             Self::Containers(_) => return Err(wrong(containers::LIST.into())),
             Self::Probes(_) => return Err(wrong(probe::LIST.into())),
+            Self::Hosts(_) => return Err(wrong(hosts::LIST.into())),
             Self::Url(to) => **to = base_url(text)?,
             Self::Cache(to) => **to = cache(text)?,
             Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
@@ -307,6 +312,7 @@ impl Slot<'_> {
             Self::Feeds(to) => each(items, to, faults, custom_feed),
             Self::Containers(to) => each(items, to, faults, containers::protected),
             Self::Probes(to) => each(items, to, faults, probe::probe),
+            Self::Hosts(to) => each(items, to, faults, hosts::host),
             Self::Ports(to) | Self::AllOrPorts(to) => each(items, to, faults, |text| {
                 whole(text, &(1..=65_535)).map(|port| port as u16)
             }),
@@ -342,7 +348,7 @@ impl Slot<'_> {
             Self::Decoy6(_) => format!("{DECOY6}, or nothing for none"),
             Self::Action(_) => ActionKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(" or "),
             Self::Path(_) => "the path of a file".into(),
-            Self::Listen(_) => "a loopback address with a port".into(),
+            Self::Listen(_) => "an address with a port".into(),
             Self::Prefixes(_) => "a list of addresses and prefixes".into(),
             Self::Interfaces(_) => "`auto` or a list of interface names".into(),
             Self::Ports(_) => "a list of ports from 1 to 65535".into(),
@@ -353,6 +359,7 @@ impl Slot<'_> {
             Self::Network(_) => "the name of a container network, or nothing for none".into(),
             Self::Containers(_) => containers::LIST.into(),
             Self::Probes(_) => probe::LIST.into(),
+            Self::Hosts(_) => hosts::LIST.into(),
             Self::Url(_) => "a URL such as `https://api.example.com`".into(),
             Self::Cache(_) => "`memory` or a URL such as `redis://127.0.0.1:6379/0`".into(),
             Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),

@@ -62,6 +62,15 @@ pub struct GuardLabels {
     pub guard: String,
 }
 
+/// Labels of `sentinel_logins_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LoginLabels {
+    /// `token` or `link`.
+    pub with: &'static str,
+    /// `accepted` or `refused`.
+    pub result: &'static str,
+}
+
 /// Labels of `sentinel_actions_reverted_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CauseLabels {
@@ -189,6 +198,8 @@ pub struct Metrics {
     pub guard_vetoes: Family<GuardLabels, Counter>,
     /// `sentinel_guard_softened_total`: decisions that a guard or a bound made milder.
     pub guard_softened: Family<GuardLabels, Counter>,
+    /// `sentinel_logins_total`.
+    pub logins: Family<LoginLabels, Counter>,
     /// `sentinel_actions_reverted_total`.
     pub actions_reverted: Family<CauseLabels, Counter>,
     /// `sentinel_confirmations_total`.
@@ -251,6 +262,7 @@ impl Metrics {
             investigations: Family::default(),
             guard_vetoes: Family::default(),
             guard_softened: Family::default(),
+            logins: Family::default(),
             actions_reverted: Family::default(),
             confirmations: Family::default(),
             enforcement_drift: Gauge::default(),
@@ -318,6 +330,7 @@ impl Metrics {
             "What became of provisional decisions",
             self.confirmations.clone(),
         );
+        r.register("logins", "Browsers that logged in, or wanted to", self.logins.clone());
         r.register("actions_reverted", "Actions undone", self.actions_reverted.clone());
         r.register(
             "feed_entries",
@@ -486,6 +499,11 @@ impl Metrics {
     /// Counts what became of a provisional decision: `confirmed`, `by_hand`, or `rolled_back`.
     pub fn confirmation(&self, result: &'static str) {
         self.confirmations.get_or_create(&RestoreLabels { result }).inc();
+    }
+
+    /// Counts a browser that logged in, or wanted to.
+    pub fn login(&self, with: &'static str, result: &'static str) {
+        self.logins.get_or_create(&LoginLabels { with, result }).inc();
     }
 
     /// Counts an action undone.

@@ -4,6 +4,7 @@
 //! Invariant: [`Store::commit`] resolves only when the records survive `kill -9` and power cut (WAL, `synchronous=FULL`);
 //! the only SQL of the house is here. Deliberately elsewhere: what to keep (every room), when to give up waiting (`respond`).
 
+mod access;
 mod audit;
 mod backlog;
 mod ballast;
@@ -27,7 +28,7 @@ pub use writer::Writer;
 
 use crate::types::{
     Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Ended, Investigation,
-    InvestigationId, KeptAnswer, ProofRow, QuotaRow, Stop, Tally as ShadowTally, Timestamp,
+    InvestigationId, KeptAnswer, ProofRow, QuotaRow, Session, Stop, Tally as ShadowTally, Timestamp, Token,
 };
 use ipnet::IpNet;
 use read::Readers;
@@ -91,6 +92,12 @@ pub enum Record {
     Tally(Arc<ShadowTally>),
     /// Sessions under a simulated decision, added to what was kept of the same source.
     Bystander(Arc<Bystander>),
+    /// A token, in place of what was kept of it.
+    Token(Arc<Token>),
+    /// A browser's session, in place of what was kept of it.
+    Session(Arc<Session>),
+    /// A session is over; named by its digest.
+    EndSession(String),
     /// Appended to the hash chain by the writer.
     Audit {
         /// When.
@@ -425,6 +432,22 @@ impl Store {
     /// As [`Store::alert`].
     pub async fn settings(&self) -> Result<Option<String>, StoreError> {
         self.readers.with(operate::settings).await
+    }
+
+    /// Every token, ended ones too.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        self.readers.with(access::tokens).await
+    }
+
+    /// Every session.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn sessions(&self) -> Result<Vec<Session>, StoreError> {
+        self.readers.with(access::sessions).await
     }
 
     /// Whom operators put on the allowlist, by target; those that ran out while no agent ran among them.

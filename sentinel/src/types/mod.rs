@@ -2,6 +2,7 @@
 //!
 //! In: nothing. Out: what the rooms hand each other. Deliberately elsewhere: how any of it is found, judged or stored.
 
+mod access;
 mod acting;
 mod action;
 mod alert;
@@ -33,6 +34,7 @@ mod terms;
 pub(crate) mod testing;
 mod time;
 
+pub use access::{Role, Session, Token, TokenId};
 pub use acting::{Acting, Stop};
 pub use action::{Action, ActionKind, ActionStatus, Needs};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};

@@ -101,7 +101,13 @@ pub(super) const ROOMS: &[Room] = &[
     room("bus", &["types"]),
     room("export", &["types"]),
     room("metrics", &["types"]),
-    room("api", &["bus", "config", "metrics", "proof", "store", "time", "types"]),
+    room("auth", &["store", "types"]),
+    room(
+        "api",
+        &[
+            "auth", "bus", "config", "metrics", "proof", "store", "time", "tls", "types",
+        ],
+    ),
     room(
         "cli",
         &[

@@ -34,8 +34,17 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    /// `None` where no Chromium is installed.
+    /// One that is logged in; `None` where no Chromium is installed.
     pub(super) async fn start() -> Option<Self> {
+        let mut browser = Self::stranger().await?;
+        browser
+            .call("Network.setCookie", super::cookie_of_the_open_session())
+            .await;
+        Some(browser)
+    }
+
+    /// One that is not.
+    pub(super) async fn stranger() -> Option<Self> {
         let profile = tempfile::tempdir().unwrap();
         let child = Command::new("chromium")
             .args(ARGUMENTS)
@@ -77,6 +86,11 @@ impl Browser {
 
     /// One command, and its result.
     pub(super) async fn call(&mut self, method: &str, params: Value) -> Value {
+        let result = self.try_call(method, params).await;
+        result.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.next += 1;
         let id = self.next;
         let mut command = json!({ "id": id, "method": method, "params": params });
@@ -94,8 +108,10 @@ impl Browser {
             };
             let message: Value = serde_json::from_str(&text).unwrap();
             if message["id"] == id {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                if !message["error"].is_null() {
+                    return Err(message);
+                }
+                return Ok(message["result"].clone());
             }
             match message["method"].as_str() {
                 Some("Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded") => {
@@ -125,7 +141,13 @@ impl Browser {
         let deadline = Instant::now() + Duration::from_secs(15);
         // The page may not be there yet.
         let asked = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
-        while self.eval(&asked).await != json!(true) {
+        let params = json!({ "expression": asked, "returnByValue": true });
+        // A page that is left meanwhile has no answer.
+        loop {
+            let told = self.try_call("Runtime.evaluate", params.clone()).await;
+            if told.is_ok_and(|told| told["result"]["value"] == json!(true)) {
+                return;
+            }
             if Instant::now() > deadline {
                 let text = self.eval("document.body.innerText").await;
                 panic!("not within 15 s: {expression}\n{text}\n{:?}", self.complaints);

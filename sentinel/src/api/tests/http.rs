@@ -230,7 +230,7 @@ async fn operator_blocks_and_unblocks_and_the_audit_knows() {
         "x-sentinel-actor",
         "root",
     );
-    assert_eq!(ask(&router, claimed).await.1["actor"], "api");
+    assert_eq!(ask(&router, claimed).await.1["actor"], "dashboard");
     let (_, body) = ask(&router, send("DELETE", "/decisions?target=203.0.113.10", &Value::Null)).await;
     assert_eq!(body["deleted"].as_array().unwrap().len(), 1);
     let (_, body) = ask(&router, send("DELETE", "/decisions?all=true", &Value::Null)).await;
@@ -254,12 +254,12 @@ async fn operator_blocks_and_unblocks_and_the_audit_knows() {
     let id = made["id"].as_str().unwrap();
     let expected = [
         "dashboard api.decision.add 203.0.113.9".to_owned(),
-        format!("api api.decision.delete {id}"),
-        format!("api api.decision.delete {id}"),
+        format!("dashboard api.decision.delete {id}"),
+        format!("dashboard api.decision.delete {id}"),
         "alice api.decision.add 2001:db8::/64".to_owned(),
-        "api api.decision.add 203.0.113.10".to_owned(),
-        "api api.decision.delete 203.0.113.10/32".to_owned(),
-        "api api.decision.delete all".to_owned(),
+        "dashboard api.decision.add 203.0.113.10".to_owned(),
+        "dashboard api.decision.delete 203.0.113.10/32".to_owned(),
+        "dashboard api.decision.delete all".to_owned(),
     ];
     assert_eq!(lines, expected);
     assert_eq!(ask(&router, get("/audit/verify")).await.1["broken"], Value::Null);
@@ -664,7 +664,7 @@ async fn not_ready_yet_is_no_error_in_the_log_and_a_real_failure_is() {
     drop(closed);
     let mut state = house.state.clone();
     state.commands = commands;
-    let router = router::router(Api::new(state, house.cancel.clone()), Door::Tcp);
+    let router = router::router(Api::new(state, house.cancel.clone()), Door::Unix);
     let wish = json!({ "target": "203.0.113.7", "type": "block", "duration": "4h", "reason": "x" });
     let (status, _) = ask(&router, send("POST", "/decisions", &wish)).await;
     assert_eq!((status, count()), (503, 1));

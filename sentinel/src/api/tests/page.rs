@@ -144,7 +144,7 @@ pub(super) fn no_browser() {
 
 pub(super) async fn serve(house: &House) -> (String, tokio::task::JoinHandle<std::io::Result<()>>) {
     crate::tls::install();
-    let doors = Doors::take(([127, 0, 0, 1], 0).into(), &house.directory.path().join("s"))
+    let doors = Doors::take(&doors_at("127.0.0.1:0", &house.directory.path().join("s")))
         .await
         .unwrap();
     let url = format!("http://{}/", doors.local_addr().unwrap());
@@ -153,7 +153,10 @@ pub(super) async fn serve(house: &House) -> (String, tokio::task::JoinHandle<std
 
 /// How many samples of the past the server has.
 async fn get_history(url: &str) -> usize {
-    let answer: Value = reqwest::get(format!("{url}stats/history"))
+    let answer: Value = reqwest::Client::new()
+        .get(format!("{url}stats/history"))
+        .header("cookie", COOKIE)
+        .send()
         .await
         .unwrap()
         .json()
@@ -521,10 +524,14 @@ async fn show_the_page_on_request() {
         "use a driver with native XDP for full speed",
     );
     house.health.send_replace(Arc::new(health));
-    let doors = Doors::take(([127, 0, 0, 1], 0).into(), &house.directory.path().join("s"))
+    let doors = Doors::take(&doors_at("127.0.0.1:0", &house.directory.path().join("s")))
         .await
         .unwrap();
-    println!("look at http://{}", doors.local_addr().unwrap());
+    let code = house.state.auth.link(now()).unwrap();
+    println!(
+        "look at {}",
+        login_url(&house.state.config.api, doors.local_addr().unwrap(), &code)
+    );
     let server = tokio::spawn(doors.open(house.state.clone(), house.cancel.clone()));
     let (mut passed, mut dropped) = (9_000_000_u64, 120_000_u64);
     for second in 0..seconds.parse::<u64>().unwrap() * 2 {

@@ -12,10 +12,17 @@ type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStre
 
 async fn open(house: &House) -> (SocketAddr, std::path::PathBuf, Task<std::io::Result<()>>) {
     let socket = house.directory.path().join("run/sentinel.sock");
-    let doors = Doors::take(([127, 0, 0, 1], 0).into(), &socket).await.unwrap();
+    let doors = Doors::take(&doors_at("127.0.0.1:0", &socket)).await.unwrap();
     let address = doors.local_addr().unwrap();
     let task = tokio::spawn(doors.open(house.state.clone(), house.cancel.clone()));
     (address, socket, task)
+}
+
+/// A request for a stream by whoever is logged in.
+fn stream_of(address: SocketAddr, types: &str) -> Request<()> {
+    let mut request = format!("ws://{address}/stream{types}").into_client_request().unwrap();
+    request.headers_mut().insert("cookie", HeaderValue::from_static(COOKIE));
+    request
 }
 
 /// The next JSON message; `None` once the server has said goodbye.
@@ -36,10 +43,7 @@ async fn only_loopback_is_bound() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("s");
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8000"] {
-        let error = Doors::take(address.parse().unwrap(), &socket)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = Doors::take(&doors_at(address, &socket)).await.unwrap_err().to_string();
         assert!(error.contains("loopback") && error.contains("127.0.0.1"), "{error}");
     }
     assert!(!socket.exists());
@@ -50,12 +54,15 @@ async fn an_occupied_port_or_socket_is_named_with_its_mend() {
     let house = House::new();
     let (address, socket, task) = open(&house).await;
     let other = house.directory.path().join("other.sock");
-    let error = Doors::take(address, &other).await.unwrap_err().to_string();
+    let error = Doors::take(&doors_at(&address.to_string(), &other))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains(&address.to_string()) && error.contains("api.listen"),
         "{error}"
     );
-    let error = Doors::take(([127, 0, 0, 1], 0).into(), &socket)
+    let error = Doors::take(&doors_at("127.0.0.1:0", &socket))
         .await
         .unwrap_err()
         .to_string();
@@ -65,14 +72,14 @@ async fn an_occupied_port_or_socket_is_named_with_its_mend() {
     );
     let file = house.directory.path().join("file");
     std::fs::write(&file, "precious").unwrap();
-    let error = Doors::take(([127, 0, 0, 1], 0).into(), &file)
+    let error = Doors::take(&doors_at("127.0.0.1:0", &file))
         .await
         .unwrap_err()
         .to_string();
     assert!(error.contains("no socket"), "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
     let deep = house.directory.path().join("d".repeat(120)).join("s");
-    let error = Doors::take(([127, 0, 0, 1], 0).into(), &deep)
+    let error = Doors::take(&doors_at("127.0.0.1:0", &deep))
         .await
         .unwrap_err()
         .to_string();
@@ -116,9 +123,7 @@ async fn stream_greets_tells_events_and_ends_with_the_server() {
     let house = House::new();
     house.attach(&[(sentinel_common::stat::Counter::PassV4, 9)]);
     let (address, _, task) = open(&house).await;
-    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream"))
-        .await
-        .unwrap();
+    let (mut socket, _) = tokio_tungstenite::connect_async(stream_of(address, "")).await.unwrap();
     let hello = next(&mut socket).await.unwrap();
     assert_eq!(
         (&hello["type"], &hello["mode"]),
@@ -177,7 +182,7 @@ async fn stream_greets_tells_events_and_ends_with_the_server() {
 async fn stream_sends_only_what_was_asked_for() {
     let house = House::new();
     let (address, ..) = open(&house).await;
-    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream?types=decision"))
+    let (mut socket, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=decision"))
         .await
         .unwrap();
     assert_eq!(next(&mut socket).await.unwrap()["type"], "hello");
@@ -193,7 +198,7 @@ async fn stream_sends_only_what_was_asked_for() {
 async fn a_lagging_reader_is_told_how_much_it_missed() {
     let house = House::new();
     let (address, ..) = open(&house).await;
-    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/stream?types=alert"))
+    let (mut socket, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
         .await
         .unwrap();
     assert_eq!(next(&mut socket).await.unwrap()["type"], "hello");
@@ -219,8 +224,8 @@ async fn a_lagging_reader_is_told_how_much_it_missed() {
 async fn streams_are_bounded_and_other_origins_shut_out() {
     let house = House::new();
     let (address, ..) = open(&house).await;
-    let url = format!("ws://{address}/stream?types=alert");
-    let mut foreign = url.as_str().into_client_request().unwrap();
+    let wanted = || stream_of(address, "?types=alert");
+    let mut foreign = wanted();
     foreign
         .headers_mut()
         .insert("origin", "http://evil.example".parse().unwrap());
@@ -231,7 +236,37 @@ async fn streams_are_bounded_and_other_origins_shut_out() {
     assert_eq!(refusal(tokio_tungstenite::connect_async(foreign).await), 403);
     let mut open = Vec::new();
     for _ in 0..stream::CLIENTS {
-        open.push(tokio_tungstenite::connect_async(&url).await.unwrap());
+        open.push(tokio_tungstenite::connect_async(wanted()).await.unwrap());
     }
-    assert_eq!(refusal(tokio_tungstenite::connect_async(&url).await), 503);
+    assert_eq!(refusal(tokio_tungstenite::connect_async(wanted()).await), 503);
+}
+
+#[tokio::test]
+async fn a_stream_is_for_whoever_is_logged_in_and_ends_with_that() {
+    let house = House::new();
+    let (address, ..) = open(&house).await;
+    let mut stranger = stream_of(address, "");
+    stranger.headers_mut().remove("cookie");
+    match tokio_tungstenite::connect_async(stranger).await {
+        Err(Error::Http(response)) => assert_eq!(response.status(), 401),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    let (mut socket, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut socket).await.unwrap()["type"], "hello");
+    let who = house.state.auth.session(SECRET, now()).await.unwrap();
+    house.state.auth.log_out(&who.session.unwrap()).await.unwrap();
+    // Asked anew with the next ping, 20 s at most.
+    let message = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return frame,
+                Some(Ok(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let frame = message.await.unwrap();
+    assert_eq!(u16::from(frame.code), 1008, "policy");
 }

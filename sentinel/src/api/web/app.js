@@ -61,6 +61,8 @@ async function call(path, options = {}) {
   }
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
+  // Logged out elsewhere, or unused for too long.
+  if (response.status === 401) location.assign("/login");
   const problem = new Error(body.detail ?? `Sentinel answered ${response.status}`);
   problem.guard = body.guard;
   throw problem;
@@ -144,7 +146,7 @@ function take(decision, counted = true) {
 let delay = 1_000;
 
 function connect() {
-  const socket = new WebSocket(`ws://${location.host}/stream`);
+  const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/stream`);
   socket.addEventListener("message", ({ data }) => {
     state.heard = Date.now();
     hear(JSON.parse(data));
@@ -153,6 +155,8 @@ function connect() {
   socket.addEventListener("close", () => {
     state.lost ??= Date.now();
     soon();
+    // Tells whether it is the session that is over.
+    call("/session").catch(() => {});
     setTimeout(connect, delay);
     delay = Math.min(delay * 1.6, 10_000);
   });
@@ -486,6 +490,19 @@ showForm();
 $("alerts-more").addEventListener("click", () => more(alerts, "/alerts?", "alerts").catch(() => (state.lost ??= Date.now())));
 $("blocks-more").addEventListener("click", () => more(blocks, "/decisions?active=true&", "blocks").catch(() => (state.lost ??= Date.now())));
 
+/** Who is logged in, and the way out. */
+async function showWho() {
+  const { actor, role, session } = await call("/session");
+  say($("who"), `${actor} · ${role}`);
+  $("logout").hidden = !session;
+}
+
+$("logout").addEventListener("click", async () => {
+  await call("/logout", { method: "POST" }).catch(() => {});
+  location.assign("/login");
+});
+
+showWho().catch(() => {});
 keepModel(call, clock);
 keepOperate(call, load);
 connect();
