@@ -76,7 +76,7 @@ fn followed_link(uri: &Uri, headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-site") {
         None => true,
         Some(_) if is("sec-fetch-site", "none") => true,
-        Some(_) => is("sec-fetch-mode", "navigate") && uri.path() == "/",
+        Some(_) => is("sec-fetch-mode", "navigate") && ["/", "/login"].contains(&uri.path()),
     }
 }
 
@@ -253,6 +253,10 @@ mod tests {
         assert!(ask("/audit/verify", &[(site, "same-origin")]));
         assert!(ask("/audit/verify", &[(site, "none"), navigate]));
         assert!(ask("/", &[(site, "cross-site"), navigate]));
+        assert!(
+            ask("/login", &[(site, "cross-site"), navigate]),
+            "where that leads who is not logged in"
+        );
         for from in ["cross-site", "same-site"] {
             assert!(!ask("/audit/verify", &[(site, from), ("sec-fetch-mode", "no-cors")]));
             assert!(!ask("/audit/verify", &[(site, from), navigate]));

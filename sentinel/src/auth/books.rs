@@ -64,13 +64,11 @@ impl Books {
 
     /// Who has a session; with what is to be kept of its use. One that is over is forgotten.
     pub(super) fn session(&mut self, digest: &str, idle: Duration, now: Timestamp) -> Option<(Who, Option<Session>)> {
-        let session = self.sessions.get_mut(digest)?;
-        let token = session.token.as_ref().map(|id| self.tokens.get(id));
-        let held = token.is_none_or(|token| token.is_some_and(|token| token.holds(now)));
-        if !held || now >= session.used_at.after(idle) || now >= session.began_at.after(LONGEST) {
+        if !self.is_open(digest, idle, now) {
             self.sessions.remove(digest);
             return None;
         }
+        let session = self.sessions.get_mut(digest)?;
         let stale = now >= session.used_at.after(STALE.min(idle / 4));
         if stale {
             session.used_at = now;
@@ -82,6 +80,15 @@ impl Books {
             token: session.token.clone(),
         };
         Some((who, stale.then(|| session.clone())))
+    }
+
+    /// Whether there is such a session, and its time is not over.
+    pub(super) fn is_open(&self, digest: &str, idle: Duration, now: Timestamp) -> bool {
+        self.sessions.get(digest).is_some_and(|session| {
+            let token = session.token.as_ref().map(|id| self.tokens.get(id));
+            let held = token.is_none_or(|token| token.is_some_and(|token| token.holds(now)));
+            held && now < session.used_at.after(idle) && now < session.began_at.after(LONGEST)
+        })
     }
 
     /// Begins a session; returns the digests of those that are over for it.

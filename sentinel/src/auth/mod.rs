@@ -121,9 +121,9 @@ impl Auth {
 
     /// Whether whoever asked then may still.
     pub fn still(&self, who: &Who, now: Timestamp) -> bool {
-        let mut books = self.books();
+        let books = self.books();
         match (&who.session, &who.token) {
-            (Some(digest), _) => books.session(digest, self.idle, now).is_some(),
+            (Some(digest), _) => books.is_open(digest, self.idle, now),
             (None, Some(id)) => books.token(id).is_some_and(|token| token.holds(now)),
             (None, None) => true,
         }

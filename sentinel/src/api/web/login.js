@@ -45,4 +45,6 @@ if (code) {
   logIn({ code });
 } else {
   field.focus();
+  // Whoever followed a link from another site came without the cookie, and may be logged in all the same.
+  fetch("/session").then((response) => response.ok && location.replace("/")).catch(() => {});
 }
