@@ -283,38 +283,21 @@ impl<E: Enforcer> Desk<E> {
         let mut orders = Vec::with_capacity(2 * cases.len());
         for case in cases {
             orders.extend(case.investigation.clone().map(Order::Learn));
-            let before = self.judge.before(&self.dated(&case.alert), now);
-            if case.revised {
-                let revision = self.revision(&case, now);
-                orders.extend(
-                    revision
-                        .as_ref()
-                        .and_then(|order| self.prove(&case, before, order, now)),
-                );
-                orders.extend(revision);
+            let former = self.former(&case).cloned();
+            let before = self.judge.before(&self.dated(&case.alert), former.as_ref(), now);
+            let order = if case.revised {
+                self.revision(&case, now)
             } else {
-                let order = self.first_word(&case, now);
-                orders.extend(self.prove(&case, before, &order, now));
-                orders.push(order);
-            }
+                Some(self.first_word(&case, now))
+            };
+            let Some(order) = order else { continue };
+            let proof = self.proof(&case, former, before, &order, now);
+            orders.extend(proof.as_ref().and_then(|proof| self.prove(proof, now)));
+            orders.push(order);
             let network = case.investigation.as_ref().and_then(|found| found.network_prefix);
-            self.widen(&mut orders, network, now);
+            self.widen(&mut orders, proof, network, now);
         }
         self.carry_out(orders, now).await;
-    }
-
-    /// What the latest decision means for the prefixes its target is of.
-    fn widen(&mut self, orders: &mut Vec<Order>, network: Option<IpNet>, now: Timestamp) {
-        while let Some(Order::Apply { decision, .. }) = orders.last()
-            && let Some(wide) = self.judge.widen(decision, network, &self.guards, now)
-        {
-            orders.push(Order::Apply {
-                decision: wide,
-                alert: None,
-                evidence_at: None,
-                reply: None,
-            });
-        }
     }
 
     /// What an alert leads to at once.

@@ -49,8 +49,10 @@ pub struct Judged {
     pub at: Timestamp,
     /// The alert.
     pub alert: Alert,
-    /// How risky its source was held to be.
-    pub risk: Risk,
+    /// How risky its source was held to be; nobody asks that of a return on probation.
+    pub risk: Option<Risk>,
+    /// Of a return on probation: the decision that ran out.
+    pub former: Option<Decision>,
     /// Whether more was known than when the alert was first judged.
     pub revised: bool,
     /// What was in force.
@@ -70,12 +72,12 @@ impl Judge {
         }
     }
 
-    /// What the books say of the source of an alert.
-    pub fn before(&self, alert: &Alert, now: Timestamp) -> Before {
-        let Some(source) = alert.source else {
+    /// What the books say of the source of an alert; where it returned on probation, of the target of the `former`
+    /// decision.
+    pub fn before(&self, alert: &Alert, former: Option<&Decision>, now: Timestamp) -> Before {
+        let Some(target) = target_of(alert, former) else {
             return Before::default();
         };
-        let target = canonical(IpNet::from(source));
         let standing = self.ledger.on(&target).map(|d| d.id);
         let support = standing.and_then(|id| self.support.get(&id));
         Before {
@@ -123,25 +125,30 @@ impl Judged {
     /// # Errors
     /// What comes out differently, in words.
     pub fn verify(&self, ground: &Ground) -> Result<(), String> {
-        let source = self
-            .alert
-            .source
-            .ok_or("the alert names nobody, and so nothing follows from it")?;
-        let target = canonical(IpNet::from(source));
+        let target = target_of(&self.alert, self.former.as_ref());
+        let target = target.ok_or("the alert names nobody, and so nothing follows from it")?;
         let guards = Guards::given(ground.protected.clone());
         let mut judge = Judge::with(ground, target, self.alert.id, &self.before, self.at);
-        let found = Found {
-            risk: &self.risk,
-            investigation: self.outcome.investigation,
+        let found = || {
+            let risk = self
+                .risk
+                .as_ref()
+                .ok_or("nothing tells how risky its source was held to be")?;
+            Ok::<_, &str>(Found {
+                risk,
+                investigation: self.outcome.investigation,
+            })
         };
-        let again = if self.revised {
+        let again = if let Some(former) = &self.former {
+            judge.returned(&self.alert, former, &guards, self.at)
+        } else if self.revised {
             judge
-                .revise(&self.alert, found, &guards, self.at)
+                .revise(&self.alert, found()?, &guards, self.at)
                 .map(|revision| match revision {
                     Revision::Changed(decision) | Revision::Lifted(decision) => decision,
                 })
         } else {
-            judge.judge(&self.alert, found, &guards, self.at)
+            judge.judge(&self.alert, found()?, &guards, self.at)
         };
         let mut again = again.ok_or("nothing follows from the alert")?;
         // A new decision's name is drawn by lot; an old one keeps its own.
@@ -156,8 +163,14 @@ impl Judged {
     }
 }
 
+/// Whom a judgement is about.
+fn target_of(alert: &Alert, former: Option<&Decision>) -> Option<IpNet> {
+    let source = || alert.source.map(|source| canonical(IpNet::from(source)));
+    former.map(|former| former.target).or_else(source)
+}
+
 /// The first thing in which two decisions differ.
-fn difference(was: &Decision, is: &Decision) -> String {
+pub(super) fn difference(was: &Decision, is: &Decision) -> String {
     let parts = [
         ("name", was.id.to_string(), is.id.to_string()),
         ("target", was.target.to_string(), is.target.to_string()),

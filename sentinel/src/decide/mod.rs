@@ -21,6 +21,7 @@ mod operator;
 mod revise;
 mod stop;
 mod widen;
+mod widened;
 
 pub use containers::Container;
 pub use guards::Guards;
@@ -28,3 +29,4 @@ pub use judge::{HOLD, Judge};
 pub use judged::{Before, Ground, Judged};
 pub use offenders::OFFENDERS;
 pub use revise::{Found, Revision};
+pub use widened::{WIDENED, Widened};

@@ -1,5 +1,6 @@
 //! From addresses to the prefix they are of, where that costs nobody else their service.
 
+use super::widened::{WIDENED, Widened};
 use super::{Guards, Judge};
 use crate::types::{ActionKind, Check, CheckVerdict, Decision, DecisionStatus, Origin, Peers, Timestamp, Veto};
 use ipnet::IpNet;
@@ -54,6 +55,17 @@ impl Judge {
         guards: &Guards,
         now: Timestamp,
     ) -> Option<Decision> {
+        Some(self.widened(cause, network, guards, now)?.outcome)
+    }
+
+    /// The same with everything it followed from.
+    pub fn widened(
+        &mut self,
+        cause: &Decision,
+        network: Option<IpNet>,
+        guards: &Guards,
+        now: Timestamp,
+    ) -> Option<Widened> {
         if cause.status != DecisionStatus::Active || !counts(cause) {
             return None;
         }
@@ -69,10 +81,13 @@ impl Judge {
                 && (cause.simulated || !d.simulated)
                 && (step.provisional || d.until_if_confirmed.is_none())
         };
-        let under: Vec<IpNet> = self.ledger.within(step.net).filter(like).map(|d| d.target).collect();
+        let under: Vec<&Decision> = self.ledger.within(step.net).filter(like).collect();
         if under.len() < step.enough as usize {
             return None;
         }
+        let about = under.iter().copied().chain(self.ledger.covering(step.net));
+        let about: Vec<Decision> = about.take(WIDENED + 1).cloned().collect();
+        let under: Vec<IpNet> = under.iter().map(|d| d.target).collect();
         // Those who are under decisions themselves have nothing left to lose.
         let already: u32 = under.iter().map(|net| self.peers.within(*net)).sum();
         let collateral = self.peers.within(step.net).saturating_sub(already);
@@ -109,12 +124,24 @@ impl Judge {
         } else {
             self.permitted(step.net, guards)
         };
+        let (begun, active) = (self.ceiling.begun(now), self.ledger.detectors() + self.elsewhere);
+        let peers = self.peers.only(step.net);
+        let followed = |outcome: Decision| Widened {
+            at: now,
+            cause: cause.clone(),
+            network,
+            about,
+            peers,
+            begun,
+            active,
+            outcome,
+        };
         let permitted = permitted.and_then(|()| self.may_begin(now));
         if let Err(veto) = permitted {
             self.refuse(step.net, now);
             decision.status = DecisionStatus::Vetoed;
             decision.veto = Some(veto);
-            return Some(decision);
+            return Some(followed(decision));
         }
         decision.checks.push(Check {
             guard: "collateral".to_owned(),
@@ -126,7 +153,7 @@ impl Judge {
             Duration::ZERO,
             |end| Duration::from_nanos((end.0 - now.0).max(0) as u64),
         );
-        self.enact(decision, now.after(length))
+        Some(followed(self.enact(decision, now.after(length))?))
     }
 
     /// The next wider prefix, what is counted in it, and how many it takes.

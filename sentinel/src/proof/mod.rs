@@ -1,6 +1,6 @@
 //! From a decision back to what it followed from, and forth again.
 //!
-//! In: judgements as they were made ([`Judged`]), the risk as it was added up ([`Weighed`]), what held for all of them
+//! In: judgements as they were made ([`Judged`]), steps to prefixes ([`Widened`]), the risk as it was added up ([`Weighed`]), what held for all of them
 //! ([`Ground`]). Out: rows for the store, and a [`Bundle`] that can be carried to another machine and come to again there.
 //! Invariant: a bundle in which anything was changed that the decision rests on does not verify. Pure. Deliberately
 //! elsewhere: judging itself (`decide`), adding up (`investigate`), keeping (`store`).
@@ -9,7 +9,7 @@
 mod tests;
 
 use crate::config::SeverityThresholds;
-use crate::decide::{Ground, Judged};
+use crate::decide::{Ground, Judged, Widened};
 use crate::investigate::Weighed;
 use crate::model::{Model, Variant};
 use crate::types::{Decision, Explanation, ProofRow, hex};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Of bundles. Another one is refused, since rules may have changed.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// What two sums may differ by.
 const EXACT: f64 = 1e-9;
 
@@ -28,10 +28,12 @@ pub struct Proof {
     pub version: u32,
     /// From which score on an alert is how severe.
     pub severity_thresholds: SeverityThresholds,
-    /// The risk of the source.
-    pub weighed: Weighed,
+    /// The risk of the source; nobody asks that of a return on probation.
+    pub weighed: Option<Weighed>,
     /// The judgement.
     pub judged: Judged,
+    /// Of a decision about a prefix: the steps that led there from the judgement, one after the other.
+    pub widened: Vec<Widened>,
 }
 
 /// A proof with the ground it stands on: all there is to know.
@@ -96,8 +98,9 @@ impl Bundle {
     }
 
     /// The decision it is about, as it was then.
-    pub const fn decision(&self) -> &Decision {
-        &self.proof.judged.outcome
+    pub fn decision(&self) -> &Decision {
+        let last = self.proof.widened.last().map(|step| &step.outcome);
+        last.unwrap_or(&self.proof.judged.outcome)
     }
 
     /// Comes to everything again. `stored` is the decision as it is told now, `model` the one that judged, where there
@@ -111,9 +114,22 @@ impl Bundle {
                 self.same_ground(),
             ),
             step("severity", "follows from the score", self.same_severity()),
-            step("risk", &judged.risk.summary, self.same_risk()),
-            step("decision", &judged.outcome.reason, judged.verify(&self.ground)),
         ];
+        if judged.former.is_none() {
+            let summary = judged.risk.as_ref().map_or("", |risk| &risk.summary);
+            steps.push(step("risk", summary, self.same_risk()));
+        }
+        steps.push(step("decision", &judged.outcome.reason, judged.verify(&self.ground)));
+        let mut cause = &judged.outcome;
+        for wider in &self.proof.widened {
+            let follows = if wider.cause == *cause {
+                wider.verify(&self.ground)
+            } else {
+                Err("it follows from another decision than the one before it".to_owned())
+            };
+            steps.push(step("prefix", &wider.outcome.reason, follows));
+            cause = &wider.outcome;
+        }
         if let Some(explanation) = &judged.alert.explanation {
             steps.push(step("model", &explanation.summary, same_score(explanation, model)));
         }
@@ -121,7 +137,7 @@ impl Bundle {
             steps.push(step(
                 "told",
                 "it is told as it was decided",
-                same_as_told(&judged.outcome, stored),
+                same_as_told(self.decision(), stored),
             ));
         }
         steps
@@ -152,10 +168,15 @@ impl Bundle {
     }
 
     fn same_risk(&self) -> Result<(), String> {
-        if self.proof.weighed.risk != self.proof.judged.risk {
+        let weighed = self
+            .proof
+            .weighed
+            .as_ref()
+            .ok_or("what it was added up from is missing")?;
+        if Some(&weighed.risk) != self.proof.judged.risk.as_ref() {
             return Err("another risk was judged by than was added up".to_owned());
         }
-        self.proof.weighed.verify()
+        weighed.verify()
     }
 }
 

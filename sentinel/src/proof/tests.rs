@@ -87,7 +87,7 @@ fn judged(judge: &mut Judge, alert: &Alert, bad: usize, revised: bool, now: Time
     let thresholds = Config::default().risk_thresholds;
     let answers = answers(alert.source.unwrap(), bad);
     let weighed = Weighed::new(&[Local::of(alert)], &answers, &weigher(), &thresholds, now);
-    let before = judge.before(alert, now);
+    let before = judge.before(alert, None, now);
     let outcome = if revised {
         match judge.revise(alert, &weighed.risk, &guards(), now)? {
             Revision::Changed(decision) | Revision::Lifted(decision) => decision,
@@ -106,12 +106,14 @@ fn judged(judge: &mut Judge, alert: &Alert, bad: usize, revised: bool, now: Time
             judged: Judged {
                 at: now,
                 alert: alert.clone(),
-                risk: weighed.risk.clone(),
+                risk: Some(weighed.risk.clone()),
+                former: None,
                 revised,
                 before,
                 outcome,
             },
-            weighed,
+            weighed: Some(weighed),
+            widened: Vec::new(),
         },
     })
 }
@@ -233,4 +235,126 @@ fn what_is_told_is_what_was_decided() {
             .iter()
             .any(|step| step.what == "told" && !step.ok)
     );
+}
+
+/// Judges attackers of one /24 until it is decided about, and bundles that.
+fn widened(judge: &mut Judge) -> Bundle {
+    for n in 1..=64 {
+        // Slowly enough for the ceiling.
+        let second = 10 * n as i64;
+        let seen = alert(n, &format!("198.51.100.{n}"), Detector::BruteForce, 0.9, true, second);
+        let now = at(second);
+        let Some(mut bundle) = judged(judge, &seen, 2, false, now) else {
+            continue;
+        };
+        if let Some(step) = judge.widened(&bundle.proof.judged.outcome, None, &guards(), now) {
+            assert!(step.can_be_kept());
+            bundle.proof.widened.push(step);
+            return bundle;
+        }
+    }
+    panic!("no prefix was decided about");
+}
+
+#[test]
+fn a_decision_about_a_prefix_can_be_come_to_again_with_all_it_followed_from() {
+    for peers in [
+        Vec::new(),
+        (200u8..240).map(|n| IpAddr::from([198, 51, 100, n])).collect(),
+    ] {
+        let mut judge = judge();
+        judge.set_peers(Arc::new(peers.iter().copied().collect()));
+        let bundle = widened(&mut judge);
+        let decision = bundle.decision().clone();
+        assert_eq!(decision.target.to_string(), "198.51.100.0/24");
+        let expected = if peers.is_empty() {
+            DecisionStatus::Active
+        } else {
+            DecisionStatus::Vetoed
+        };
+        assert_eq!(decision.status, expected);
+        let good = serde_json::to_value(&bundle).unwrap();
+        assert_eq!(holds(&good.to_string()), Ok(()));
+        let told = bundle.verify(Some(&decision), None);
+        assert!(
+            told.iter().any(|step| step.what == "prefix") && told.iter().all(|step| step.ok),
+            "{told:?}"
+        );
+        for (place, other) in [
+            ("/proof/widened/0/about", json!([])),
+            ("/proof/widened/0/at", json!("2040-01-01T00:00:00Z")),
+            ("/proof/widened/0/cause/action", json!("log_only")),
+            ("/proof/widened/0/peers", json!(["198.51.100.250"])),
+            ("/proof/widened/0/outcome/target", json!("198.51.0.0/16")),
+            ("/proof/widened/0/outcome/reason", json!("because")),
+            ("/proof/widened/0/outcome/collateral", json!(7)),
+            ("/proof/judged/outcome/reason", json!("because")),
+            ("/ground/response/policy/widen/v4_sources", json!(255)),
+        ] {
+            let mut bad: Value = good.clone();
+            let spot = bad.pointer_mut(place).unwrap_or_else(|| panic!("{place}"));
+            assert_ne!(*spot, other, "{place}");
+            *spot = other;
+            assert!(holds(&bad.to_string()).is_err(), "{place} can be changed");
+        }
+    }
+}
+
+#[test]
+fn a_return_on_probation_can_be_come_to_again() {
+    let mut config = Config::default().response;
+    config.reapply = std::time::Duration::from_mins(1);
+    let mut judge = Judge::new(&config, Mode::Production, Mint::Random);
+    let seen = alert(1, "203.0.113.9", Detector::BruteForce, 0.9, true, 0);
+    let first = judged(&mut judge, &seen, 2, false, at(0)).unwrap();
+    let end = first.decision().expires_at.unwrap();
+    let former = judge.expire(end).remove(0);
+    let back = Alert {
+        detector: Detector::Probation,
+        former: Some(former.id),
+        ..alert(2, "203.0.113.9", Detector::Probation, 1.0, true, 0)
+    };
+    let now = Timestamp(end.0 + 5 * SEC);
+    let before = judge.before(&back, Some(&former), now);
+    let outcome = judge.returned(&back, &former, &guards(), now).unwrap();
+    let ground = judge.ground(&guards());
+    let (_, digest) = written(&ground).unwrap();
+    let bundle = Bundle {
+        ground_sha256: hex(&digest),
+        ground,
+        proof: Proof {
+            version: VERSION,
+            severity_thresholds: Config::default().severity_thresholds,
+            weighed: None,
+            judged: Judged {
+                at: now,
+                alert: back,
+                risk: None,
+                former: Some(former),
+                revised: false,
+                before,
+                outcome,
+            },
+            widened: Vec::new(),
+        },
+    };
+    assert!(
+        bundle.decision().reason.contains("return"),
+        "{}",
+        bundle.decision().reason
+    );
+    let good = serde_json::to_value(&bundle).unwrap();
+    assert_eq!(holds(&good.to_string()), Ok(()));
+    for (place, other) in [
+        ("/proof/judged/former/expires_at", json!("2030-01-01T00:00:00Z")),
+        ("/proof/judged/former/reason", json!("because")),
+        ("/proof/judged/before/returns", json!(9)),
+        ("/proof/judged/outcome/expires_at", json!("2040-01-01T00:00:00Z")),
+    ] {
+        let mut bad: Value = good.clone();
+        *bad.pointer_mut(place).unwrap_or_else(|| panic!("{place}")) = other;
+        let held = holds(&bad.to_string());
+        // How long a detector's decision was in force says nothing about the next.
+        assert_eq!(held.is_ok(), place.ends_with("former/expires_at"), "{place}: {held:?}");
+    }
 }

@@ -2,20 +2,32 @@
 
 use super::{Ktime, canonical};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Addresses, each once, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<IpAddr>")]
 pub struct Peers(Vec<IpAddr>);
 
 impl Peers {
     /// How many of them are of a prefix.
     pub fn within(&self, net: IpNet) -> u32 {
+        u32::try_from(self.part(net).len()).unwrap_or(u32::MAX)
+    }
+
+    /// Those of a prefix alone.
+    #[must_use]
+    pub fn only(&self, net: IpNet) -> Self {
+        Self(self.part(net).to_vec())
+    }
+
+    fn part(&self, net: IpNet) -> &[IpAddr] {
         let net = canonical(net);
         let (first, last) = (net.network(), net.broadcast());
         let begin = self.0.partition_point(|ip| *ip < first);
         let end = self.0.partition_point(|ip| *ip <= last);
-        u32::try_from(end.saturating_sub(begin)).unwrap_or(u32::MAX)
+        self.0.get(begin..end).unwrap_or_default()
     }
 
     /// How many they are.
@@ -43,6 +55,12 @@ impl Heard {
     pub fn since(&self, since: Ktime, but: &IpNet) -> u32 {
         let heard = |(ip, at): &&(IpAddr, Ktime)| *at >= since && !but.contains(ip);
         u32::try_from(self.peers.iter().filter(heard).count()).unwrap_or(u32::MAX)
+    }
+}
+
+impl From<Vec<IpAddr>> for Peers {
+    fn from(all: Vec<IpAddr>) -> Self {
+        all.into_iter().collect()
     }
 }
 
@@ -80,7 +98,10 @@ mod tests {
             ("::/0", 1),
             ("0.0.0.0/0", 4),
         ] {
-            assert_eq!(peers.within(net.parse().unwrap()), count, "{net}");
+            let net = net.parse().unwrap();
+            assert_eq!(peers.within(net), count, "{net}");
+            assert_eq!(peers.only(net).len() as u32, count);
+            assert_eq!(peers.only(net).within(net), count);
         }
     }
 }
