@@ -42,11 +42,13 @@ fn a_kill_at_any_point_loses_nothing_acknowledged_with_pins() {
     campaign(true);
 }
 
-/// Without what a start takes its time for and decisions do without; what goes out is seen where there are pins.
+/// Without what a start takes its time for and decisions do without; what goes out is seen where there are pins. Prefixes
+/// stand at once: that what is provisional is over after a kill is shown elsewhere.
 fn settings(pinned: bool) -> Value {
     json!({
         "kernel": { "syn_cookies": { "enabled": false }, "egress": pinned },
         "detect": { "model": { "enabled": false } },
+        "response": { "confirm": { "window": "0s" } },
     })
 }
 
