@@ -10,15 +10,23 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 /// Decisions worked in by one transaction; a commit that comes meanwhile waits for it.
 pub(super) const FOLD: usize = 512;
 
+/// A row's JSON, and the end that is told apart from it of the decision that the column names.
+macro_rules! with_end_of {
+    ($decision:literal) => {
+        concat!(
+            "json, (SELECT json_array(g.at, g.status, g.cause, e.watch_until, e.hits, e.would_hits)
+             FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = ",
+            $decision,
+            ")"
+        )
+    };
+}
+
 /// The end of the decision in a row of `decisions`, where its own row does not tell it yet.
-pub(super) const OF_DECISION: &str =
-    "json, (SELECT json_array(g.at, g.status, g.cause, e.watch_until, e.hits, e.would_hits)
-    FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = decisions.id)";
+pub(super) const OF_DECISION: &str = with_end_of!("decisions.id");
 
 /// The same of the decision of a row of `actions`.
-pub(super) const OF_ACTION: &str =
-    "json, (SELECT json_array(g.at, g.status, g.cause, e.watch_until, e.hits, e.would_hits)
-    FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = actions.decision)";
+pub(super) const OF_ACTION: &str = with_end_of!("actions.decision");
 
 /// In force, also by what its own row does not tell yet. The words are those of the index.
 pub(super) const ACTIVE: &str = "status = 'active' AND NOT EXISTS (SELECT 1 FROM ends WHERE decision = decisions.id)";
