@@ -118,7 +118,7 @@ const ROWS: &[Row] = &[
         post(login::log_out)
     }),
     shown("/session", || get(login::session)),
-    shown("/assets/{name}", || get(assets::asset)),
+    shown("/assets/{*name}", || get(assets::asset)),
     shown("/stats", || get(status::stats)),
     shown("/stats/history", || get(status::history)),
     shown("/alerts", || get(lists::alerts)),

@@ -3,11 +3,12 @@
 use super::*;
 use crate::auth::Secrets;
 use crate::store::{Record, Writer};
+use crate::types::testing::alert;
 use crate::types::{
-    Action, ActionKind, ActionStatus, Alert, AllowDone, BadLine, Checked, CommandError, Component, Decision,
-    DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass, Family, FeedStatus, ImportError, Imported,
-    IntelReport, IntelStatus, InterfaceStats, Ktime, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision,
-    Origin, Rate, Role, Selector, Service, Session, Severity, Stop, Terms, Veto,
+    Action, ActionKind, ActionStatus, Alert, AlertId, AllowDone, BadLine, Checked, CommandError, Component, Decision,
+    DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass, FeedStatus, ImportError, Imported, IntelReport,
+    IntelStatus, InterfaceStats, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision, Origin, Rate, Role,
+    Selector, Session, Severity, Stop, Terms, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -22,14 +23,9 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 mod access;
-mod browser;
 mod http;
-mod login_page;
-mod model_page;
 mod operate;
-mod operate_page;
-mod page;
-mod risk_page;
+mod pages;
 mod secret_door;
 mod server;
 
@@ -423,37 +419,6 @@ fn taken(mint: &mut Mint, wish: &NewDecision) -> Decision {
         status: DecisionStatus::Active,
         veto: None,
         ended_at: None,
-    }
-}
-
-fn alert(mint: &mut Mint, at: Timestamp) -> Alert {
-    Alert {
-        id: mint.alert(at),
-        at,
-        evidence_at: Ktime(1_000),
-        source: Some("203.0.113.7".parse().unwrap()),
-        targets: vec![Service {
-            ip: "198.51.100.10".parse().unwrap(),
-            port: 22,
-            proto: 6,
-        }],
-        detector: Detector::PortScan,
-        family: Family::Scan,
-        technique: "syn vertical".into(),
-        score: 0.75,
-        severity: Severity::Medium,
-        class: EvidenceClass::Behaviour,
-        evidence: vec![Evidence {
-            name: "distinct_ports".into(),
-            value: 41.0,
-            threshold: 15.0,
-            unit: "ports/60s".into(),
-        }],
-        summary: "203.0.113.7 probed 41 ports of 198.51.100.10 within 60 s, the limit is 15".into(),
-        sensor: "xdp".into(),
-        standing: None,
-        former: None,
-        explanation: None,
     }
 }
 

@@ -1,7 +1,5 @@
 //! The stop and the allowlist, on the page.
 
-use super::browser::Browser;
-use super::page::{busy, no_browser, serve};
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,6 +53,8 @@ async fn an_operator_puts_somebody_on_the_allowlist_and_takes_them_off() {
     let (url, server) = serve(&house).await;
     browser.open(&url).await;
     // The page's scripts are at work once they have asked how things stand.
+    browser.until("document.querySelector('#page')").await;
+    browser.go("#/decisions").await;
     browser
         .until("document.querySelector('#mode')?.innerText.toUpperCase().includes('SIMULATION')")
         .await;
@@ -77,6 +77,10 @@ async fn an_operator_puts_somebody_on_the_allowlist_and_takes_them_off() {
     browser
         .eval("document.querySelector('#allow-list button').click()")
         .await;
+    browser.until("document.querySelector('#allow-list .danger')").await;
+    browser
+        .eval("document.querySelector('#allow-list .danger').click()")
+        .await;
     browser.until(&format!("{rows} === 0")).await;
     assert_eq!(house.state.store.allowlist().await.unwrap(), []);
     browser
@@ -85,7 +89,9 @@ async fn an_operator_puts_somebody_on_the_allowlist_and_takes_them_off() {
     browser
         .until("document.querySelector('#allow-said').innerText.includes('neither an address')")
         .await;
-    browser.until("document.title.endsWith('Sentinel')").await;
+    browser
+        .until("document.title === 'Decisions & allowlist · Sentinel'")
+        .await;
     // The refusal of a wish is the browser's own line, not a fault of the page.
     let faults: Vec<_> = browser.complaints.iter().filter(|said| !said.contains("422")).collect();
     assert!(faults.is_empty(), "{faults:?}");

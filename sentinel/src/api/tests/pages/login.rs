@@ -1,7 +1,5 @@
 //! Logging in as an operator does, in a real browser.
 
-use super::browser::Browser;
-use super::page::{no_browser, serve};
 use super::*;
 use crate::auth::NewToken;
 

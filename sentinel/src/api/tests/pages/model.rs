@@ -1,7 +1,5 @@
 //! The model on the page: learn mode, and a score taken apart.
 
-use super::browser::Browser;
-use super::page::{no_browser, serve};
 use super::*;
 use crate::types::{Explanation, Share};
 
@@ -50,29 +48,29 @@ async fn learn_mode_is_begun_on_the_page_and_a_score_is_taken_apart() {
     browser
         .until("document.querySelector('#model-says').innerText.includes('120 flow records')")
         .await;
-    browser.until("!document.querySelector('#learn-accept').hidden").await;
+    browser.until("document.querySelector('#learn-accept')").await;
     browser.eval("document.querySelector('#learn-discard').click()").await;
     browser
-        .until("document.querySelector('#learn-accept').hidden && !document.querySelector('#learn-start').hidden")
+        .until("!document.querySelector('#learn-accept') && document.querySelector('#learn-start')")
         .await;
 
     browser
-        .until("document.querySelector('#alert-list summary') !== null")
+        .until("document.querySelector('#alert-list a.why') !== null")
         .await;
     browser
-        .eval("document.querySelector('#alert-list summary').click()")
+        .eval("document.querySelector('#alert-list a.why').click()")
         .await;
     browser
         .until("document.querySelectorAll('.shares tbody tr').length === 3")
         .await;
     browser
-        .until("document.querySelector('.inside').innerText.includes('+0.650') && document.querySelector('.inside').innerText.includes('−0.050')")
+        .until("document.querySelector('#detail').innerText.includes('+0.650') && document.querySelector('#detail').innerText.includes('−0.050')")
         .await;
     browser
-        .until("document.querySelector('.inside').innerText.includes('the score would be 0.200.')")
+        .until("document.querySelector('#detail').innerText.includes('the score would be 0.200.')")
         .await;
     browser
-        .until("document.title === 'Sentinel' && document.querySelector('.inside').innerText.includes('<img src=x')")
+        .until("document.title === 'Alerts · Sentinel' && document.querySelector('#detail').innerText.includes('<img src=x')")
         .await;
     assert_eq!(browser.complaints, Vec::<String>::new());
     house.cancel.cancel();

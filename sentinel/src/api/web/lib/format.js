@@ -1,4 +1,4 @@
-// Numbers, times and elements for people. Text from outside only ever becomes text.
+// Numbers and times for people.
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
@@ -50,41 +50,31 @@ export function words(name) {
 /** A host prefix is shown as the address it is. */
 export const target = (net) => String(net).replace(/^([0-9.]+)\/32$|^([0-9a-f:.]+)\/128$/i, "$1$2");
 
-export const $ = (id) => document.getElementById(id);
+/** A part of one as a percentage. */
+export const percent = (part) => `${exact.format(part * 100)} %`;
 
-/** Sets text only where it differs, so that selections and screen readers are left in peace. */
-export function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+/** A number of bytes. */
+export function size(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let at = 0;
+  while (bytes >= 1024 && at < units.length - 1) {
+    bytes /= 1024;
+    at += 1;
+  }
+  return `${at ? bytes.toFixed(1) : Math.round(bytes)} ${units[at]}`;
 }
 
-/** An element with a class, text and children. */
-export function make(tag, kind = "", ...inside) {
-  const element = document.createElement(tag);
-  if (kind) element.className = kind;
-  element.append(...inside);
-  return element;
+/** IP protocol numbers by name. */
+export const PROTOCOLS = { 1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6" };
+
+/** A service as people write it. */
+export function service({ ip, port, proto }) {
+  const host = String(ip).includes(":") && port ? `[${ip}]` : ip;
+  return `${host}${port ? `:${port}` : ""} ${PROTOCOLS[proto] ?? `protocol ${proto}`}`;
 }
 
-/** A bar from 0 to 1. */
-export function meter(part, label) {
-  const bar = make("i");
-  const whole = make("span", "meter", bar);
-  whole.setAttribute("role", "img");
-  fill(whole, part, label);
-  return whole;
-}
-
-export function fill(whole, part, label) {
-  const share = Math.min(1, Math.max(0, part));
-  whole.firstChild.style.width = `${(share * 100).toFixed(1)}%`;
-  whole.dataset.level = share >= 0.95 ? "bad" : share >= 0.8 ? "warn" : "fine";
-  whole.setAttribute("aria-label", label);
-}
-
-/** A row of a table of summands: bars to the right speak for an attack, to the left against one. */
-export function share(name, value, sentence, largest) {
-  const said = `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
-  const bar = meter(Math.abs(value) / largest, `${name}: ${said}`);
-  bar.dataset.level = value < 0 ? "against" : "for";
-  return make("tr", "", make("th", "", name), make("td", "number", said), make("td", "bar", bar), make("td", "quiet", sentence));
+/** A sentence with its capital and its stop. */
+export function sentence(text) {
+  const said = String(text);
+  return said ? `${said[0].toUpperCase()}${said.slice(1)}${/[.!?]$/.test(said) ? "" : "."}` : "";
 }

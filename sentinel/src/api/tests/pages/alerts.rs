@@ -1,7 +1,5 @@
 //! What is known of an alert's source, on the page.
 
-use super::browser::Browser;
-use super::page::{no_browser, serve};
 use super::*;
 use crate::types::{Answer, Event, Indicator, IntelVerdict, RiskPart};
 
@@ -37,12 +35,12 @@ async fn what_is_known_of_a_source_is_shown_and_follows_what_is_learnt() {
     let (url, server) = serve(&house).await;
     browser.open(&url).await;
     browser
-        .until("document.querySelector('#alert-list summary') !== null")
+        .until("document.querySelector('#alert-list a.why') !== null")
         .await;
     browser
-        .eval("document.querySelector('#alert-list summary').click()")
+        .eval("document.querySelector('#alert-list a.why').click()")
         .await;
-    let text = "document.querySelector('#alert-list').innerText";
+    let text = "document.querySelector('#detail').innerText";
     browser.until(&format!("{text}.includes('Medium risk')")).await;
     browser
         .until(&format!("{text}.includes('Sources are being asked.')"))
@@ -71,7 +69,7 @@ async fn what_is_known_of_a_source_is_shown_and_follows_what_is_learnt() {
     ] {
         browser.until(&format!("{text}.includes({part:?})")).await;
     }
-    browser.until("document.title.startsWith('Sentinel')").await;
+    browser.until("document.title === 'Alerts · Sentinel'").await;
     assert_eq!(browser.complaints, Vec::<String>::new());
     house.cancel.cancel();
     server.await.unwrap().unwrap();

@@ -2,6 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -128,6 +129,51 @@ impl Browser {
         self.call("Page.navigate", json!({ "url": url })).await;
     }
 
+    /// To another page of the dashboard, by its hash.
+    pub(super) async fn go(&mut self, hash: &str) {
+        self.eval(&format!("location.hash = {}", json!(hash))).await;
+        let name = hash.trim_start_matches("#/").split(['/', '?']).next().unwrap();
+        let name = if name.is_empty() { "home" } else { name };
+        self.until(&format!("document.querySelector('#page').dataset.page === '{name}'"))
+            .await;
+    }
+
+    /// How wide and high the page is, by day or night.
+    pub(super) async fn shape(&mut self, width: u32, height: u32, dark: bool) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        self.call("Emulation.setDeviceMetricsOverride", metrics).await;
+        let scheme = if dark { "dark" } else { "light" };
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.call("Emulation.setEmulatedMedia", media).await;
+    }
+
+    /// Keeps what is seen under `target/tmp/pages`.
+    pub(super) async fn picture(&mut self, name: &str) {
+        let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/pages");
+        std::fs::create_dir_all(&folder).unwrap();
+        let bytes = base64(taken["data"].as_str().unwrap());
+        std::fs::write(folder.join(format!("{name}.png")), bytes).unwrap();
+    }
+
+    /// What axe-core finds serious or worse in the page (WCAG 2.1 A and AA).
+    pub(super) async fn barriers(&mut self) -> Vec<Value> {
+        // Injected by the debugger: the page's own policy would not let it in.
+        if self.eval("typeof axe").await != json!("object") {
+            let axe = include_str!("../../testdata/axe/axe.min.js");
+            self.eval(&format!("{axe}; 0")).await;
+        }
+        let tags = json!(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]);
+        let found = self
+            .eval(&format!(
+                "axe.run(document, {{ runOnly: {tags} }}).then((r) => r.violations \
+                 .filter((v) => ['serious', 'critical'].includes(v.impact)) \
+                 .map((v) => ({{ rule: v.id, help: v.help, where: v.nodes.slice(0, 3).map((n) => n.html + ' ' + n.failureSummary) }})))"
+            ))
+            .await;
+        found.as_array().unwrap().clone()
+    }
+
     /// The value of an expression in the page.
     pub(super) async fn eval(&mut self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
@@ -155,6 +201,25 @@ impl Browser {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// As Chromium sends bytes.
+fn base64(text: &str) -> Vec<u8> {
+    let value = |c: u8| match c {
+        b'A'..=b'Z' => c - b'A',
+        b'a'..=b'z' => c - b'a' + 26,
+        b'0'..=b'9' => c - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let digits: Vec<u8> = text.bytes().filter(|c| *c != b'=').map(value).collect();
+    digits
+        .chunks(4)
+        .flat_map(|chunk| {
+            let bits = chunk.iter().fold(0_u32, |bits, digit| bits << 6 | u32::from(*digit)) << (6 * (4 - chunk.len()));
+            bits.to_be_bytes()[1..chunk.len()].to_vec()
+        })
+        .collect()
 }
 
 impl Drop for Browser {
