@@ -4,10 +4,11 @@ use super::*;
 use crate::auth::Secrets;
 use crate::store::{Record, Writer};
 use crate::types::{
-    Action, ActionKind, ActionStatus, Alert, AllowDone, BadLine, Checked, CommandError, Component, Decision,
-    DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass, Family, FeedStatus, ImportError, Imported,
-    IntelReport, IntelStatus, InterfaceStats, Ktime, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision,
-    Origin, Rate, Role, Selector, Service, Session, Severity, Stop, Terms, Veto,
+    Action, ActionKind, ActionStatus, Alert, AllowDone, BadLine, Busiest, Busy, BusyFlow, BusyPer, BusySource, Checked,
+    CommandError, Component, Decision, DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass, Family,
+    FeedStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats, Ktime, LearnError, LearnWish,
+    Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate, Role, Selector, Service, Session, Severity, Stop, Terms,
+    Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +24,7 @@ use tower::ServiceExt;
 
 mod access;
 mod browser;
+mod glance;
 mod http;
 mod login_page;
 mod model_page;
@@ -67,6 +69,7 @@ struct House {
     health: watch::Sender<Arc<Health>>,
     hits: watch::Sender<Arc<HashMap<DecisionId, Hits>>>,
     protected: watch::Sender<Arc<Vec<Protected>>>,
+    model: watch::Sender<Option<Arc<ModelCard>>>,
     writer: Option<JoinHandle<()>>,
     directory: TempDir,
 }
@@ -136,6 +139,66 @@ async fn know(mut questions: mpsc::Receiver<Enquiry>) {
     }
 }
 
+/// Two flows of one source, as the room that keeps them tells.
+async fn move_about(mut questions: mpsc::Receiver<BusyRequest>) {
+    let moved = |packets_sent, bytes_sent, bytes_per_second| Moved {
+        packets_sent,
+        bytes_sent,
+        packets_received: 2,
+        bytes_received: 100,
+        packets_per_second: 1.5,
+        bytes_per_second,
+    };
+    let flow = |source_port, moved| {
+        Busy::Flow(BusyFlow {
+            source: [203, 0, 113, 7].into(),
+            source_port,
+            destination: [192, 0, 2, 1].into(),
+            destination_port: 443,
+            proto: 6,
+            from_inside: false,
+            moved,
+            first_seen: T0,
+            last_seen: T0.after(Duration::from_secs(2)),
+            established: true,
+            closed: false,
+            allowlisted: false,
+        })
+    };
+    while let Some((per, reply)) = questions.recv().await {
+        let (long, fast) = (flow(1, moved(9, 9_000, 0.0)), flow(2, moved(5, 500, 250.0)));
+        let source = Busy::Source(BusySource {
+            source: [203, 0, 113, 7].into(),
+            flows: 2,
+            closed: 0,
+            moved: moved(14, 9_500, 250.0),
+            first_seen: T0,
+            last_seen: T0,
+        });
+        let told = match per {
+            BusyPer::Flow => Busiest {
+                at: T0,
+                flows: 2,
+                looked_at: 2,
+                total: 2,
+                by_bytes: vec![long.clone(), fast.clone()],
+                by_packets: vec![long.clone(), fast.clone()],
+                by_rate: vec![fast, long],
+            },
+            BusyPer::Source => Busiest {
+                at: T0,
+                flows: 2,
+                looked_at: 2,
+                total: 1,
+                by_bytes: vec![source.clone()],
+                by_packets: vec![source.clone()],
+                by_rate: vec![source],
+            },
+        };
+        let _ = reply.send(Arc::new(told));
+    }
+}
+
 impl House {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -146,7 +209,10 @@ impl House {
         tokio::spawn(teach(wishes));
         let (enquiries, questions) = mpsc::channel(8);
         tokio::spawn(know(questions));
+        let (busiest, asked) = mpsc::channel(8);
+        tokio::spawn(move_about(asked));
         let bus = Bus::default();
+        let (model, model_out) = watch::channel(None);
         let (stats, stats_out) = watch::channel(Arc::default());
         let (health, health_out) = watch::channel(Arc::default());
         let (hits, hits_out) = watch::channel(Arc::default());
@@ -169,13 +235,16 @@ impl House {
             commands,
             learning,
             enquiries,
+            busiest,
             bus,
             stats: stats_out,
             health: health_out,
             hits: hits_out,
             protected: protected_out,
             acting: acting_out,
+            model: model_out,
             config: Arc::default(),
+            origins: Arc::default(),
             metrics: Arc::default(),
             started: now(),
         };
@@ -188,6 +257,7 @@ impl House {
             health,
             hits,
             protected,
+            model,
             writer: Some(writer),
             directory,
         }
