@@ -197,7 +197,7 @@ fn insert(level: &mut Vec<Told>, path: &str, mut setting: Setting) {
         };
         at = &mut section.settings;
     }
-    setting.name = path.rsplit('.').next().unwrap_or(path).to_owned();
+    path.rsplit('.').next().unwrap_or(path).clone_into(&mut setting.name);
     at.push(Told::Setting(setting));
 }
 

@@ -49,6 +49,10 @@ pub struct Moved {
 }
 
 /// A flow of the agent's table.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about a flow, read by name"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BusyFlow {
     /// Who opened it.
