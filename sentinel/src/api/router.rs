@@ -4,7 +4,8 @@ use super::access::{Need, Needs, admit};
 use super::error::{PROBLEM_JSON, Problem};
 use super::guard::{Door, Names, guard};
 use super::{
-    Shared, acting, allowlist, assets, commands, import, intel, learn, lists, login, simulation, status, stream,
+    Shared, acting, allowlist, assets, busiest, commands, import, intel, learn, lists, login, model, settings,
+    simulation, status, stream,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -145,6 +146,9 @@ const ROWS: &[Row] = &[
     shown("/simulation", || get(simulation::report)),
     shown("/intel", || get(intel::status)),
     shown("/intel/check", || post(intel::check)),
+    shown("/flows/top", || get(busiest::top)),
+    shown("/model", || get(model::status)),
+    shown("/settings", || get(settings::settings)),
     shown("/learn", || get(learn::status)),
     shown("/learn/{wish}", || post(learn::wish)),
     shown("/stream", || get(stream::stream)),

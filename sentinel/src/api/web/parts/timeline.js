@@ -53,10 +53,10 @@ export function Flows({ of, ip }) {
   return html`<table class="evidence flows"><thead><tr><th scope="col">Flow</th><th scope="col">When, within ${span(whole)}</th><th scope="col">Packets</th><th scope="col">Bytes</th></tr></thead>
     <tbody>${of.map((flow) => {
       const [begun, lasted] = [Date.parse(flow.first_seen) - from, Date.parse(flow.last_seen) - Date.parse(flow.first_seen)];
-      const other = flow.source === ip ? flow.target : flow.source;
+      const other = flow.source === ip ? flow.destination : flow.source;
       const way = flow.source === ip ? "to" : "from";
-      return html`<tr><th scope="row">${way} ${service({ ip: other, port: way === "to" ? flow.target_port : flow.source_port, proto: flow.proto })}</th>
+      return html`<tr><th scope="row">${way} ${service({ ip: other, port: way === "to" ? flow.destination_port : flow.source_port, proto: flow.proto })}</th>
         <td><span class="span" role="img" aria-label=${`from ${moment(flow.first_seen)}, for ${span(lasted)}`}><i style=${{ left: `${(97 * begun) / whole}%`, width: `${Math.max(3, (100 * lasted) / whole)}%` }}></i></span></td>
-        <td class="number">${compact(flow.packets)}</td><td class="number">${size(flow.bytes)}</td></tr>`;
+        <td class="number">${compact(flow.packets_sent + flow.packets_received)}</td><td class="number">${size(flow.bytes_sent + flow.bytes_received)}</td></tr>`;
     })}</tbody></table>`;
 }
