@@ -145,7 +145,7 @@ async fn a_viewer_is_offered_nothing_that_would_be_refused() {
     };
     let (_, token) = house.state.auth.create(wish, "test", now()).await.unwrap();
     browser.open(&format!("{url}login")).await;
-    browser.until("document.querySelector('#token')").await;
+    browser.until("document.querySelector('form button:enabled')").await;
     let log_in =
         format!("document.querySelector('#token').value = '{token}'; document.querySelector('form').requestSubmit()");
     browser.eval(&log_in).await;

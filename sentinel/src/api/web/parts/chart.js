@@ -71,7 +71,7 @@ export function Chart({ id, title, series, points, height = 206, unit = "packets
       ${series.map(({ name, color: c, dash }) => html`<span><i class="key" data-color=${c} data-dash=${dash ? "yes" : "no"}></i>${name}</span>`)}
       <output ref=${out}></output>
     </figcaption>
-    <div ref=${place} class="plot" role="img" aria-label=${`${title}; now ${told} ${unit}`}></div>
+    <div ref=${place} class="plot" role="img" data-empty=${points.length < 2 ? "yes" : "no"} aria-label=${`${title}; now ${told} ${unit}`}></div>
   </figure>`;
 }
 
