@@ -21,6 +21,7 @@ mod learn;
 mod lists;
 mod login;
 mod query;
+mod reports;
 mod router;
 mod secured;
 mod simulation;
@@ -105,6 +106,8 @@ struct Api {
     clients: Arc<Semaphore>,
     /// The turn of the one import that is read at a time.
     imports: Semaphore,
+    /// The turn of the one report that is made at a time.
+    reports: Semaphore,
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
     history: history::History,
@@ -129,6 +132,7 @@ impl Api {
             cancel,
             clients: Arc::new(Semaphore::new(stream::CLIENTS)),
             imports: Semaphore::new(1),
+            reports: Semaphore::new(1),
             sockets: TaskTracker::new(),
             history: history::History::default(),
             refused: Mutex::default(),

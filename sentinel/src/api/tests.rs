@@ -29,6 +29,7 @@ mod model_page;
 mod operate;
 mod operate_page;
 mod page;
+mod reports;
 mod risk_page;
 mod secret_door;
 mod server;

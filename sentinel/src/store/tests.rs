@@ -1,8 +1,10 @@
 //! The store against real files: reopened, killed, filled up, damaged and tampered with.
 
 mod ends;
+mod figures;
 mod intel;
 mod links;
+mod plans;
 
 use super::*;
 use crate::types::testing::investigation;
@@ -615,7 +617,7 @@ fn refuses_what_it_cannot_use_and_changes_nothing() {
         .unwrap();
     refuse(
         &std::fs::read(&newer).unwrap(),
-        &["99", "up to 8", "move the file away"],
+        &["99", "up to 9", "move the file away"],
     );
 
     let foreign = directory.path().join("foreign.db");
