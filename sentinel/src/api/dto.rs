@@ -92,6 +92,16 @@ pub(super) struct NewDecisionDto {
     pub(super) reason: String,
 }
 
+/// `POST /reports`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewReportDto {
+    /// How far back it reaches: `30d`, or an RFC 3339 time.
+    pub(super) since: String,
+    /// `json`, `html` or `pdf`.
+    pub(super) format: String,
+}
+
 /// A size as a number of bytes or as people write it.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]

@@ -23,6 +23,7 @@ mod lists;
 mod login;
 mod model;
 mod query;
+mod reports;
 mod router;
 mod secured;
 mod settings;
@@ -119,6 +120,8 @@ struct Api {
     imports: Semaphore,
     /// The turn of the one question about one address's flows that is answered at a time.
     walks: tokio::sync::Mutex<()>,
+    /// The turn of the one report that is made at a time.
+    reports: Semaphore,
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
     history: history::History,
@@ -144,6 +147,7 @@ impl Api {
             clients: Arc::new(Semaphore::new(stream::CLIENTS)),
             imports: Semaphore::new(1),
             walks: tokio::sync::Mutex::default(),
+            reports: Semaphore::new(1),
             sockets: TaskTracker::new(),
             history: history::History::default(),
             refused: Mutex::default(),

@@ -4,7 +4,7 @@ use super::access::{Need, Needs, admit};
 use super::error::{PROBLEM_JSON, Problem};
 use super::guard::{Door, Names, guard};
 use super::{
-    Shared, acting, allowlist, assets, busiest, commands, import, intel, learn, lists, login, model, settings,
+    Shared, acting, allowlist, assets, busiest, commands, import, intel, learn, lists, login, model, reports, settings,
     simulation, status, stream,
 };
 use crate::types::Role;
@@ -44,6 +44,11 @@ pub(super) fn router(api: Shared, door: Door) -> Router {
                 .layer(DefaultBodyLimit::disable())
                 .layer(RequestBodyLimitLayer::new(import::BODY))
                 .layer(timeout(import::PATIENCE)),
+        )
+        .merge(
+            routes(&api, PATIENT)
+                .layer(RequestBodyLimitLayer::new(BODY))
+                .layer(timeout(reports::PATIENCE)),
         )
         .with_state(api)
         .layer(CompressionLayer::new())
@@ -103,6 +108,14 @@ const fn row(path: &'static str, look: Need, act: Need, answers: fn() -> MethodR
 
 /// What takes more than other requests: more bytes, more time.
 const LARGE: &[Row] = &[shown("/decisions/import", || post(import::import))];
+
+/// What takes more time than other requests, and changes nothing.
+const PATIENT: &[Row] = &[row(
+    "/reports",
+    Need::Role(Role::Viewer),
+    Need::Role(Role::Viewer),
+    || post(reports::make),
+)];
 
 const ROWS: &[Row] = &[
     open("/login", || get(login::page).post(login::log_in)),
@@ -167,7 +180,7 @@ fn routes(api: &Shared, rows: &[Row]) -> Router<Shared> {
 /// Every path with what it needs, for the test that walks them.
 #[cfg(test)]
 pub(super) fn paths() -> impl Iterator<Item = (&'static str, Needs)> {
-    ROWS.iter().chain(LARGE).map(|row| (row.path, row.needs))
+    ROWS.iter().chain(LARGE).chain(PATIENT).map(|row| (row.path, row.needs))
 }
 
 /// A client's own request id would be a stranger's text in our log.

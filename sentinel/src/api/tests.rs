@@ -27,6 +27,7 @@ mod glance;
 mod http;
 mod operate;
 mod pages;
+mod reports;
 mod secret_door;
 mod server;
 

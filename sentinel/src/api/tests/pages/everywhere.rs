@@ -26,7 +26,10 @@ const PAGES: &[(&str, &str)] = &[
         "#/model",
         "document.querySelector('#card') && !document.querySelector('#card').innerText.includes('Loading')",
     ),
-    ("#/reports", "document.querySelector('#figures') && document.querySelector('#over-time svg')"),
+    (
+        "#/reports",
+        "document.querySelector('#figures') && document.querySelector('#over-time svg')",
+    ),
     (
         "#/settings",
         "document.querySelectorAll('#setting-list tbody tr').length > 50",
