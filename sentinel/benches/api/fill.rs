@@ -115,7 +115,7 @@ pub(crate) fn alert(rng: &mut Rng, mint: &mut Mint, at: Timestamp) -> Alert {
         at,
         evidence_at: Ktime(at.0 as u64),
         source: (!forged).then_some(IpAddr::V4(ip)),
-        targets: (0..1 + rng.below(4)).map(service).collect(),
+        targets: (0..=rng.below(4)).map(service).collect(),
         detector,
         family,
         technique: technique.to_owned(),

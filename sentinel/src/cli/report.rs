@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::exit::Failure;
+use super::output;
 use super::source::Source;
 use super::{Global, duration};
 use crate::config::Mode;
@@ -51,7 +52,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         }
     };
     std::fs::write(&args.out, &document).with_context(|| format!("{} cannot be written", args.out.display()))?;
-    output.line(&format!("{} written, {} bytes", args.out.display(), document.len()));
+    let file = args.out.display().to_string();
+    if output.format() == output::Format::Json {
+        output.json(&json!({ "file": file, "bytes": document.len() }));
+    } else {
+        output.line(&output::escape_line(&format!(
+            "{file} written, {} bytes",
+            document.len()
+        )));
+    }
     Ok(())
 }
 

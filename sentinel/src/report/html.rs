@@ -113,7 +113,7 @@ fn chart(page: &mut String, bars: &Bars) {
     let (width, height) = (WIDTH - LEFT, HEIGHT - BELOW - ABOVE);
     for part in 0..=2_u64 {
         let y = ABOVE + height * (1.0 - part as f64 / 2.0);
-        let label = if part * top % 2 == 0 {
+        let label = if (part * top).is_multiple_of(2) {
             count(top * part / 2)
         } else {
             String::new()

@@ -201,7 +201,7 @@ impl Pages<'_> {
         for part in 0..=2_u64 {
             let y = self.y + tall * (1.0 - part as f32 / 2.0);
             self.area(MARGIN + left, y - 0.3, width, 0.6, LINE);
-            if part * top % 2 == 0 {
+            if (part * top).is_multiple_of(2) {
                 let label = count(top * part / 2);
                 let x = MARGIN + left - 6.0 - self.face.regular.width(&label, 7.0);
                 self.text(x, y + 2.5, 7.0, false, SOFT, &label);

@@ -356,7 +356,7 @@ fn decisions(figures: &Figures, blocks: &mut Vec<Block>) {
             .unwrap_or("nothing is told of it");
         vec![
             one.at.map_or("–".to_owned(), minute),
-            clean(&one.target),
+            host(&one.target),
             format!("{}, {}", words(&one.kind), worth(one.simulated)),
             format!("{}: {}", words(&one.status), clean(why)),
             clean(&one.reason),
@@ -374,6 +374,12 @@ fn decisions(figures: &Figures, blocks: &mut Vec<Block>) {
         rows: rows.collect(),
         none: "Nothing was taken back before its time.",
     }));
+}
+
+/// A prefix of one address as that address.
+fn host(target: &str) -> String {
+    let alone = if target.contains(':') { "/128" } else { "/32" };
+    clean(target.strip_suffix(alone).unwrap_or(target))
 }
 
 fn response(figures: &Figures, blocks: &mut Vec<Block>) {

@@ -249,6 +249,10 @@ impl Period<'_> {
     }
 
     fn investigations(&self) -> rusqlite::Result<InvestigationFigures> {
+        #[derive(Deserialize)]
+        struct Told {
+            answers: Vec<Answer>,
+        }
         let mut figures = InvestigationFigures::default();
         let mut states = BTreeMap::new();
         let all = self.rows(
@@ -261,10 +265,6 @@ impl Period<'_> {
             *states.entry(state).or_default() += count;
         }
         figures.by_state = sorted(states);
-        #[derive(Deserialize)]
-        struct Told {
-            answers: Vec<Answer>,
-        }
         let mut sources: BTreeMap<String, (u64, u64, BTreeMap<String, u64>)> = BTreeMap::new();
         let latest = self.rows(
             &format!(
@@ -360,7 +360,7 @@ impl Period<'_> {
                 Ok((row.get::<_, Option<i64>>(0)?, time(1)?, time(2)?))
             },
         )?;
-        let took = |until: &dyn Fn(&(Option<i64>, Option<i64>, Option<i64>)) -> Option<i64>| {
+        let took = |until: &dyn Fn(&Instants) -> Option<i64>| {
             let all = each.iter().filter_map(|one| Some(until(one)? - one.0?));
             // A first packet before the alert met the entry of an earlier decision.
             times(all.filter(|ns| *ns >= 0).collect())
@@ -420,6 +420,9 @@ impl Period<'_> {
         })
     }
 }
+
+/// When the alert of a decision was, its action's outcome, and its first packet; ns since 1970.
+type Instants = (Option<i64>, Option<i64>, Option<i64>);
 
 /// Whether the decision of a row is simulated, 0 or 1. One that cannot be read is not known to be.
 const SIMULATED: &str = "coalesce(CASE WHEN json_valid(json) THEN json_extract(json, '$.simulated') END, 0)";
