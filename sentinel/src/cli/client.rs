@@ -63,17 +63,33 @@ impl Client {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        let request = self.request(method, path, query);
+        self.wait(self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        }))
+    }
+
+    /// One request without a body, for whoever waits for other things meanwhile.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(super) async fn ask(&self, method: Method, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        self.send(self.request(method, path, query)).await
+    }
+
+    /// Waits for something that asks the agent.
+    pub(super) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
+    fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> reqwest::RequestBuilder {
         // The host is required by HTTP and ignored: the connection goes to the socket.
-        let request = self
-            .http
+        self.http
             .request(method, format!("http://localhost{path}"))
             .query(query)
             // Asked for even where there is no body, so that no web page can send such a request unasked.
-            .header("content-type", "application/json");
-        self.send(match body {
-            Some(body) => request.json(body),
-            None => request,
-        })
+            .header("content-type", "application/json")
     }
 
     /// Sends a list somebody keeps, as it is.
@@ -87,16 +103,16 @@ impl Client {
             .query(query)
             .header("content-type", "text/csv")
             .timeout(LIST_PATIENCE);
-        self.send(request.body(list))
+        self.wait(self.send(request.body(list)))
     }
 
-    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-        let (status, text) = self
-            .runtime
-            .block_on(async {
-                let response = request.send().await?;
-                Ok::<_, reqwest::Error>((response.status(), response.text().await?))
-            })
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+        let answered = async {
+            let response = request.send().await?;
+            Ok::<_, reqwest::Error>((response.status(), response.text().await?))
+        };
+        let (status, text) = answered
+            .await
             .with_context(|| format!("no answer from the agent on {}", self.socket.display()))?;
         if status.is_success() {
             if text.is_empty() {
