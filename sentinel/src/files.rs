@@ -33,13 +33,21 @@ impl std::fmt::Debug for Meter {
     }
 }
 
+/// Bytes read at once where somebody wants to know how far it is: a buffer that takes a whole file tells nothing.
+const STEP: usize = 16 * 1024;
+
 /// A reader that tells how many bytes were read.
 #[derive(Debug)]
 pub struct Metered<R>(pub R, pub Meter);
 
 impl<R: Read> Read for Metered<R> {
     fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.0.read(to)?;
+        let most = if self.1.0.is_some() {
+            STEP.min(to.len())
+        } else {
+            to.len()
+        };
+        let read = self.0.read(&mut to[..most])?;
         self.1.add(read as u64);
         Ok(read)
     }

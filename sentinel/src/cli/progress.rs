@@ -28,7 +28,7 @@ impl Progress {
             .map(size)
             .sum::<Option<u64>>()
             .filter(|total| *total > 0);
-        let known = "{msg} [{bar:30}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
+        let known = "{msg} [{wide_bar}] {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left";
         let unknown = "{spinner} {msg} {bytes}, {binary_bytes_per_sec}, {elapsed}";
         Self::drawn(what, total, if total.is_some() { known } else { unknown })
     }
@@ -37,7 +37,7 @@ impl Progress {
     pub(super) fn pieces(what: &str, unit: &str, total: Option<u64>) -> Self {
         let total = total.filter(|total| *total > 0);
         let template = if total.is_some() {
-            format!("{{msg}} [{{bar:30}}] {{pos}} of {{len}} {unit}, {{per_sec}}, {{eta}} left")
+            format!("{{msg}} [{{wide_bar}}] {{pos}} of {{len}} {unit}, {{per_sec}}, {{eta}} left")
         } else {
             format!("{{spinner}} {{msg}} {{pos}} {unit}, {{per_sec}}, {{elapsed}}")
         };

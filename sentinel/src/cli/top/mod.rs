@@ -118,7 +118,11 @@ async fn watch(client: &Client, screen: &mut DefaultTerminal, mut state: State, 
                 match state.press(key) {
                     Effect::Nothing => {}
                     Effect::Quit => return Ok(()),
-                    Effect::Redraw => screen.clear()?,
+                    // `clear` would ask the terminal where its cursor is, and wait for the answer.
+                    Effect::Redraw => {
+                        let size = screen.size()?;
+                        screen.resize(ratatui::layout::Rect::new(0, 0, size.width, size.height))?;
+                    }
                     Effect::Look => look = Some(Box::pin(feed::look(client, state.wish()))),
                     Effect::Unblock(id, target) => deed = Some(Box::pin(unblock(client, id, target))),
                 }
