@@ -1,12 +1,57 @@
 //! Files: read with a bound, written whole or not at all.
 //!
-//! In: a path, bytes. Out: bytes, or what the system said with the path. Invariant: what stood at a path stands there
+//! In: a path, bytes. Out: bytes, or what the system said with the path; how far long reading has come. Invariant: what stood at a path stands there
 //! until the new content is durable. Deliberately elsewhere: what the bytes mean.
 
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where long work tells how far it has come: so many bytes, or pieces, more. Whoever makes none of it hands in the default.
+#[derive(Clone, Default)]
+pub struct Meter(Option<Arc<dyn Fn(u64) + Send + Sync>>);
+
+impl Meter {
+    /// Tells `each` of every step. It is called from whichever thread does the work, and often.
+    pub fn new(each: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(each)))
+    }
+
+    /// So much more is done.
+    pub fn add(&self, more: u64) {
+        if let Some(each) = &self.0 {
+            each(more);
+        }
+    }
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Meter").field(&self.0.is_some()).finish()
+    }
+}
+
+/// Bytes read at once where somebody wants to know how far it is: a buffer that takes a whole file tells nothing.
+const STEP: usize = 16 * 1024;
+
+/// A reader that tells how many bytes were read.
+#[derive(Debug)]
+pub struct Metered<R>(pub R, pub Meter);
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let most = if self.1.0.is_some() {
+            STEP.min(to.len())
+        } else {
+            to.len()
+        };
+        let read = self.0.read(&mut to[..most])?;
+        self.1.add(read as u64);
+        Ok(read)
+    }
+}
 
 /// What the system said of a file.
 #[derive(Debug, thiserror::Error)]

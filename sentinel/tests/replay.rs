@@ -7,6 +7,7 @@ use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use sentinel::config::{Config, Mode};
 use sentinel::features::Vector;
+use sentinel::files::Meter;
 use sentinel::model::Model;
 use sentinel::replay::{FeatureReplay, ReplayError, Speed, Summary, run};
 use sentinel::sensor::pcap::Capture;
@@ -31,7 +32,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn replay(config: &Config, file: &Path) -> (Result<Summary, ReplayError>, TempDir) {
     let out = tempfile::tempdir().unwrap();
-    (run(config, None, file, out.path(), Speed::Max), out)
+    (run(config, None, file, out.path(), Speed::Max, &Meter::default()), out)
 }
 
 /// The distinct verdicts of a class, in order.
@@ -292,6 +293,7 @@ fn what_cannot_be_read_says_what_to_do() {
         &dir.path().join("capture"),
         &dir.path().join("file"),
         Speed::Max,
+        &Meter::default(),
     );
     assert!(matches!(blocked, Err(ReplayError::Output { .. })));
 }
@@ -404,6 +406,7 @@ fn the_shipped_model_finds_the_scan_leaves_the_benign_alone_and_says_the_same_ea
             &fixture(name),
             out.path(),
             Speed::Max,
+            &Meter::default(),
         )
         .unwrap();
         let read = |file| fs::read_to_string(out.path().join(file)).unwrap();

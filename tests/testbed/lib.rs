@@ -14,6 +14,7 @@ pub mod lab;
 pub mod metrics;
 pub mod net;
 pub mod proxy;
+pub mod pty;
 mod scratch;
 pub mod strike;
 pub mod tools;

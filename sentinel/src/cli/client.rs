@@ -63,17 +63,33 @@ impl Client {
         query: &[(&str, String)],
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
+        let request = self.request(method, path, query);
+        self.wait(self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        }))
+    }
+
+    /// One request without a body, for whoever waits for other things meanwhile.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(super) async fn ask(&self, method: Method, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+        self.send(self.request(method, path, query)).await
+    }
+
+    /// Waits for something that asks the agent.
+    pub(super) fn wait<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
+    fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> reqwest::RequestBuilder {
         // The host is required by HTTP and ignored: the connection goes to the socket.
-        let request = self
-            .http
+        self.http
             .request(method, format!("http://localhost{path}"))
             .query(query)
             // Asked for even where there is no body, so that no web page can send such a request unasked.
-            .header("content-type", "application/json");
-        self.send(match body {
-            Some(body) => request.json(body),
-            None => request,
-        })
+            .header("content-type", "application/json")
     }
 
     /// Sends a list somebody keeps, as it is.
@@ -87,7 +103,7 @@ impl Client {
             .query(query)
             .header("content-type", "text/csv")
             .timeout(LIST_PATIENCE);
-        self.send(request.body(list))
+        self.wait(self.send(request.body(list)))
     }
 
     /// A document that the agent makes, which may take it some time.
@@ -96,24 +112,24 @@ impl Client {
     /// As [`Client::call`].
     pub(super) fn document(&self, path: &str, body: &Value) -> Result<Vec<u8>, Failure> {
         let request = self.http.post(format!("http://localhost{path}")).json(body);
-        self.answer(request.timeout(LIST_PATIENCE))
+        self.wait(self.answer(request.timeout(LIST_PATIENCE)))
     }
 
-    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-        let answer = self.answer(request)?;
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
+        let answer = self.answer(request).await?;
         if answer.is_empty() {
             return Ok(Value::Null);
         }
         Ok(serde_json::from_slice(&answer).context("the agent's answer is not JSON")?)
     }
 
-    fn answer(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failure> {
-        let (status, body) = self
-            .runtime
-            .block_on(async {
-                let response = request.send().await?;
-                Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))
-            })
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let answered = async {
+            let response = request.send().await?;
+            Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))
+        };
+        let (status, body) = answered
+            .await
             .with_context(|| format!("no answer from the agent on {}", self.socket.display()))?;
         if status.is_success() {
             return Ok(body.to_vec());

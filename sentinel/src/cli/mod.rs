@@ -23,6 +23,7 @@ mod log;
 mod model;
 mod output;
 mod pages;
+mod progress;
 mod replay;
 mod report;
 mod run;
@@ -31,6 +32,7 @@ mod source;
 mod stored;
 mod table;
 mod token;
+mod top;
 mod verify;
 
 use crate::config::{self, Config, Origins};
@@ -147,6 +149,8 @@ enum Command {
     /// Who may use the API and the dashboard
     #[command(subcommand)]
     Token(token::Command),
+    /// The agent at a glance, live in this terminal
+    Top(top::Args),
     /// A link that logs one browser in to the dashboard, once
     Login,
     /// Everything becomes simulation at once, until resume-acting
@@ -225,6 +229,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Actions(command) => actions::run(global, command),
         Command::Allowlist(command) => allowlist::run(global, command),
         Command::Token(command) => token::run(global, command),
+        Command::Top(args) => top::run(global, args),
         Command::Login => token::link(global),
         Command::StopActing(args) => acting::run(global, args, false),
         Command::ResumeActing(args) => acting::run(global, args, true),

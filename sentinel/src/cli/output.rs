@@ -36,6 +36,11 @@ impl Output {
         self.format
     }
 
+    /// Whether colours are wanted.
+    pub(super) const fn colored(&self) -> bool {
+        self.color
+    }
+
     /// One line or paragraph. A reader that went away is no error of ours.
     #[expect(clippy::unused_self, reason = "all results go through the one output")]
     pub(super) fn line(&self, text: &str) {

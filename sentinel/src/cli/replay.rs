@@ -3,6 +3,7 @@
 use super::Global;
 use super::exit::Failure;
 use super::output::{Format, escape_line};
+use super::progress::Progress;
 use crate::app;
 use crate::replay::{self, ReplayError, Speed, Summary};
 use clap::ValueEnum;
@@ -36,7 +37,9 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         Pace::Max => Speed::Max,
         Pace::Real => Speed::Real,
     };
-    let outcome = replay::run(&config, model, &args.file, &args.out, speed);
+    let progress = Progress::reading("Replaying", [args.file.as_path()]);
+    let outcome = replay::run(&config, model, &args.file, &args.out, speed, &progress.meter());
+    drop(progress);
     let summary = match &outcome {
         Ok(summary) => summary,
         Err(ReplayError::Broken { summary, .. }) => summary,

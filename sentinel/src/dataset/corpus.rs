@@ -8,6 +8,7 @@ use super::session::Session;
 use super::table::{Source, Table};
 use crate::config::Config;
 use crate::features::FeatureRecord;
+use crate::files::Meter;
 use crate::replay::{FeatureReplay, FeatureSummary};
 use crate::sensor::pcap::{Capture, CaptureError};
 use serde::Serialize;
@@ -46,19 +47,26 @@ pub struct Summary {
 /// # Errors
 /// [`DatasetError`]. A capture that breaks off is none: what came before is written, and the summary says so.
 pub fn capture(config: &Config, file: &Path, labels: &Labels, mut table: Table) -> Result<Summary, DatasetError> {
-    let mut summary = rows(config, file, labels, &mut |source, label, family, record| {
+    let mut each = |source: &Source, label: Option<bool>, family: &str, record: &FeatureRecord| {
         table.add(source, label, family, record);
-    })?;
+    };
+    let mut summary = rows(config, file, labels, &mut each, &Meter::default())?;
     summary.families = table.finish()?;
     Ok(summary)
 }
 
 /// Hands over the rows of one capture, in order: where each is from, its label (none where nothing is known), its family,
-/// its record.
+/// its record. The meter is told of the capture's bytes.
 ///
 /// # Errors
 /// As [`capture`].
-pub fn rows(config: &Config, file: &Path, labels: &Labels, each: Sink<'_>) -> Result<Summary, DatasetError> {
+pub fn rows(
+    config: &Config,
+    file: &Path,
+    labels: &Labels,
+    each: Sink<'_>,
+    meter: &Meter,
+) -> Result<Summary, DatasetError> {
     let mut summary = Summary::default();
     let name = name_of(file);
     let source = Source {
@@ -73,13 +81,13 @@ pub fn rows(config: &Config, file: &Path, labels: &Labels, each: Sink<'_>) -> Re
                 file: name,
                 list: path.clone(),
             })?;
-            by_rule(config, file, &listed, &mut summary, each)
+            by_rule(config, file, &listed, &mut summary, each, meter)
         }
-        Labels::Session(session) => by_session(config, file, &source, session, &mut summary, each),
-        Labels::Benign => walk(config, file, &mut summary, |record, _| {
+        Labels::Session(session) => by_session(config, file, &source, session, &mut summary, each, meter),
+        Labels::Benign => walk(config, file, &mut summary, meter, |record, _| {
             each(&source, Some(false), "benign", record);
         }),
-        Labels::Unknown => walk(config, file, &mut summary, |record, _| {
+        Labels::Unknown => walk(config, file, &mut summary, meter, |record, _| {
             each(&source, None, "unknown", record);
         }),
     }
@@ -100,12 +108,13 @@ pub fn directory(config: &Config, directory: &Path, mut table: Table) -> Result<
     let mut each = |source: &Source, label: Option<bool>, family: &str, record: &FeatureRecord| {
         table.add(source, label, family, record);
     };
+    let none = Meter::default();
     let labels = directory.join("labels.csv");
     let attacks = directory.join("attacks.jsonl");
     if labels.exists() {
         for listed in list(&labels)? {
             let file = directory.join(&listed.file);
-            if let Err(error) = by_rule(config, &file, &listed, &mut summary, &mut each) {
+            if let Err(error) = by_rule(config, &file, &listed, &mut summary, &mut each, &none) {
                 summary.unreadable.push((listed.file, chain(&error)));
             }
         }
@@ -117,7 +126,7 @@ pub fn directory(config: &Config, directory: &Path, mut table: Table) -> Result<
                 origin: name.clone(),
                 group: name.clone(),
             };
-            if let Err(error) = by_session(config, &file, &source, &session, &mut summary, &mut each) {
+            if let Err(error) = by_session(config, &file, &source, &session, &mut summary, &mut each, &none) {
                 summary.unreadable.push((name, chain(&error)));
             }
         }
@@ -137,10 +146,13 @@ fn by_session(
     session: &Session,
     summary: &mut Summary,
     each: Sink<'_>,
+    meter: &Meter,
 ) -> Result<(), CaptureError> {
-    walk(config, file, summary, |record, summary| match session.label(record) {
-        Some((label, family)) => each(source, Some(label), family, record),
-        None => summary.unlabelled += 1,
+    walk(config, file, summary, meter, |record, summary| {
+        match session.label(record) {
+            Some((label, family)) => each(source, Some(label), family, record),
+            None => summary.unlabelled += 1,
+        }
     })
 }
 
@@ -150,13 +162,14 @@ fn by_rule(
     listed: &Listed,
     summary: &mut Summary,
     each: Sink<'_>,
+    meter: &Meter,
 ) -> Result<(), CaptureError> {
     let flagged = if listed.rule == Rule::Packets {
         flagged(file)?
     } else {
         Flagged::new()
     };
-    walk(config, file, summary, |record, summary| {
+    walk(config, file, summary, meter, |record, summary| {
         let ends = ends(
             (record.source.into(), record.source_port),
             (record.target.ip.into(), record.target.port),
@@ -179,9 +192,10 @@ fn walk(
     config: &Config,
     file: &Path,
     summary: &mut Summary,
+    meter: &Meter,
     mut each: impl FnMut(&FeatureRecord, &mut Summary),
 ) -> Result<(), CaptureError> {
-    let mut capture = Capture::open(file)?;
+    let mut capture = Capture::open_metered(file, meter)?;
     let mut replay = FeatureReplay::new(config);
     let mut fault = None;
     while let Some(frame) = capture.next() {

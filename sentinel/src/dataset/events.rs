@@ -4,6 +4,7 @@
 use super::error::DatasetError;
 use super::truth::{Event, Truth};
 use crate::config::{Config, Mode};
+use crate::files::Meter;
 use crate::model::Model;
 use crate::replay::Pipeline;
 use crate::sensor::pcap::Capture;
@@ -74,6 +75,7 @@ pub fn watch(
     model: Option<Arc<Model>>,
     file: &Path,
     truth: &Truth,
+    meter: &Meter,
 ) -> Result<EventFigures, DatasetError> {
     let simulated = Config {
         mode: Mode::Simulation,
@@ -87,7 +89,7 @@ pub fn watch(
         path: file.to_owned(),
         source,
     };
-    let mut capture = Capture::open(file).map_err(unread)?;
+    let mut capture = Capture::open_metered(file, meter).map_err(unread)?;
     let mut sent: HashMap<Addr, u64> = HashMap::new();
     let (mut first, mut last) = (None, 0);
     while let Some(frame) = capture.next() {
@@ -211,6 +213,7 @@ mod tests {
             &fixture("scan_syn.pcap"),
             out.path(),
             Speed::Max,
+            &Meter::default(),
         )
         .unwrap();
         let eve = std::fs::read_to_string(out.path().join("eve.json")).unwrap();
@@ -233,7 +236,8 @@ mod tests {
                 t1,
             }],
         };
-        let watch = |truth: &Truth| watch(&Config::default(), None, &fixture("scan_syn.pcap"), truth).unwrap();
+        let none = Meter::default();
+        let watch = |truth: &Truth| watch(&Config::default(), None, &fixture("scan_syn.pcap"), truth, &none).unwrap();
         let told = watch(&attack(at - 2.0, at));
         assert_eq!((told.all.events, told.all.found, told.all.found_by_model), (1, 1, 0));
         assert!((told.all.median_s.unwrap() - 2.0).abs() < 0.01, "{told:?}");
@@ -250,8 +254,14 @@ mod tests {
 
     fn watch_missing() -> String {
         let truth = Truth::default();
-        watch(&Config::default(), None, Path::new("/nowhere/x.pcap"), &truth)
-            .unwrap_err()
-            .to_string()
+        watch(
+            &Config::default(),
+            None,
+            Path::new("/nowhere/x.pcap"),
+            &truth,
+            &Meter::default(),
+        )
+        .unwrap_err()
+        .to_string()
     }
 }

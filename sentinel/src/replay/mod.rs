@@ -25,6 +25,7 @@ pub use summary::Summary;
 
 use crate::config::Config;
 use crate::export::eve;
+use crate::files::Meter;
 use crate::model::Model;
 use crate::sensor::pcap::{Capture, CaptureError};
 use serde::Serialize;
@@ -71,7 +72,8 @@ pub enum ReplayError {
     },
 }
 
-/// Replays `file` and writes the results into `out`, which is made if need be. `model` judges flows, if there is one.
+/// Replays `file` and writes the results into `out`, which is made if need be. `model` judges flows, if there is one;
+/// `meter` is told of the bytes of the capture.
 ///
 /// # Errors
 /// [`ReplayError`]; with [`ReplayError::Broken`] the results up to the break are written.
@@ -81,8 +83,9 @@ pub fn run(
     file: &Path,
     out: &Path,
     speed: Speed,
+    meter: &Meter,
 ) -> Result<Summary, ReplayError> {
-    let mut capture = Capture::open(file)?;
+    let mut capture = Capture::open_metered(file, meter)?;
     fs::create_dir_all(out).map_err(output(out))?;
     let eve_path = out.join("eve.json");
     let mut eve = BufWriter::new(File::create(&eve_path).map_err(output(&eve_path))?);

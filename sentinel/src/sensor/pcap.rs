@@ -1,5 +1,6 @@
 //! Capture files: pcap and pcapng, read record by record, whatever the snap length.
 
+use crate::files::{Meter, Metered};
 use flate2::read::MultiGzDecoder;
 use pcap_file::pcap::PcapReader;
 use pcap_file::pcapng::PcapNgReader;
@@ -179,11 +180,20 @@ impl Capture {
     /// # Errors
     /// [`CaptureError`] where the file is missing, empty, no capture, or of a link type that is not read.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
+        Self::open_metered(path, &Meter::default())
+    }
+
+    /// The same, and tells how many bytes of the file were read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_metered(path: &Path, meter: &Meter) -> Result<Self, CaptureError> {
         let io = |source| CaptureError::Io {
             path: path.to_owned(),
             source,
         };
-        let (mut magic, mut whole) = begin(Box::new(File::open(path).map_err(io)?)).map_err(io)?;
+        let file = Metered(File::open(path).map_err(io)?, meter.clone());
+        let (mut magic, mut whole) = begin(Box::new(file)).map_err(io)?;
         if magic.starts_with(&GZIP) {
             let unpacked = Box::new(BufReader::new(MultiGzDecoder::new(whole)));
             (magic, whole) = begin(unpacked).map_err(|e| broken(1, &PcapError::IoError(e)))?;

@@ -3,9 +3,10 @@
 use super::calibrate::{SHARE, calibrate};
 use super::error::TrainError;
 use super::evaluate::{Evaluation, Judged, judge, quantile_above};
-use super::fit::{Licences, train};
+use super::fit::{Licences, train_metered};
 use super::settings::Settings;
 use super::table::Table;
+use crate::files::Meter;
 use crate::model::{Model, Variant};
 
 /// Fewer flows of an origin set no threshold of its own.
@@ -62,11 +63,16 @@ pub struct CrossValidation {
     pub figures: Evaluation,
 }
 
-/// Leaves each origin out in turn.
+/// Leaves each origin out in turn. The meter is told of every tree of every model.
 ///
 /// # Errors
 /// What training without one of them meets; a single origin.
-pub fn cross_validate(table: &Table, settings: &Settings, seed: u64) -> Result<CrossValidation, TrainError> {
+pub fn cross_validate(
+    table: &Table,
+    settings: &Settings,
+    seed: u64,
+    meter: &Meter,
+) -> Result<CrossValidation, TrainError> {
     if table.origins.len() < 2 {
         return Err(TrainError::Setting(
             "the tables hold one origin; cross-validation over networks needs two at least".into(),
@@ -77,12 +83,12 @@ pub fn cross_validate(table: &Table, settings: &Settings, seed: u64) -> Result<C
         let is_left_out = |row: usize| usize::from(table.rows[row].origin) == origin;
         let left = table.filtered(|row| !is_left_out(row));
         let out = table.filtered(is_left_out);
-        let trained = train(&left, settings, seed, &Licences::new())?;
+        let trained = train_metered(&left, settings, seed, &Licences::new(), meter)?;
         models.push((Model::new(trained.record)?, out));
     }
     let mut later = Vec::new();
     for (origin, (model, out)) in models.iter().enumerate() {
-        later.extend(cut_by_time(table, origin as u16, model, out, settings, seed)?);
+        later.extend(cut_by_time(table, origin as u16, model, out, settings, (seed, meter))?);
     }
     let mut folds = Vec::new();
     let mut all: Vec<Judged<'_>> = Vec::new();
@@ -131,7 +137,7 @@ fn cut_by_time(
     unseen: &Model,
     rows: &Table,
     settings: &Settings,
-    seed: u64,
+    (seed, meter): (u64, &Meter),
 ) -> Result<Option<Later>, TrainError> {
     let span = rows.rows.iter().fold((f64::MAX, f64::MIN), |span, row| {
         (span.0.min(row.t0), span.1.max(row.t0))
@@ -149,7 +155,7 @@ fn cut_by_time(
     };
     let learned = Model::new(calibrate(unseen, &earlier, settings.alphas, SHARE)?.record)?;
     let known = table.filtered(|row| table.rows[row].origin != origin || table.rows[row].t0 < cut);
-    let trained = Model::new(train(&known, settings, seed, &Licences::new())?.record)?;
+    let trained = Model::new(train_metered(&known, settings, seed, &Licences::new(), meter)?.record)?;
     Ok(Some(Later {
         origin: table.origins[usize::from(origin)].clone(),
         known: earlier.rows.len(),

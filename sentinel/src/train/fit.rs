@@ -13,7 +13,7 @@ use super::table::{self, IDENTITY, Table};
 use super::tree::Shape;
 use super::units::Units;
 use crate::features::{FEATURES, Feature, Group, WIDTH};
-use crate::files::FileError;
+use crate::files::{FileError, Meter};
 use crate::model::calibration::Isotonic;
 use crate::model::conformal::{Threshold, threshold};
 use crate::model::record::{Description, FamilyRecord, Origin, Record, Reference, Schema, VariantRecord};
@@ -70,13 +70,33 @@ pub fn licences(path: &Path) -> Result<Licences, TrainError> {
 /// # Errors
 /// Tables with one class or too few rows, settings out of range, or what the library refuses.
 pub fn train(table: &Table, settings: &Settings, seed: u64, licences: &Licences) -> Result<Trained, TrainError> {
+    train_metered(table, settings, seed, licences, &Meter::default())
+}
+
+/// Trees that [`train_metered`] tells of, all in all.
+pub fn trees(table: &Table, settings: &Settings) -> u64 {
+    let families = settings.family_trees * told_apart(table).len();
+    (Variant::ALL.len() * (settings.trees + families)) as u64
+}
+
+/// As [`train`], and tells of every tree that is grown.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_metered(
+    table: &Table,
+    settings: &Settings,
+    seed: u64,
+    licences: &Licences,
+    meter: &Meter,
+) -> Result<Trained, TrainError> {
     settings.check()?;
     no_identity()?;
     enough(table)?;
     let x: Vec<Scaled> = table.vectors.par_iter().map(scale).collect();
     let units = Units::of(table);
-    let both = variant(table, &x, &units, settings, seed, Variant::Both)?;
-    let ingress = variant(table, &x, &units, settings, seed, Variant::Ingress)?;
+    let both = variant(table, &x, &units, settings, (seed, meter), Variant::Both)?;
+    let ingress = variant(table, &x, &units, settings, (seed, meter), Variant::Ingress)?;
     let mut metrics = Vec::new();
     for (variant, figures) in Variant::ALL.iter().zip([&both.1, &ingress.1]) {
         metrics.extend(told(*variant, figures));
@@ -193,7 +213,7 @@ fn variant(
     x: &[Scaled],
     units: &Units,
     settings: &Settings,
-    seed: u64,
+    (seed, meter): (u64, &Meter),
     variant: Variant,
 ) -> Result<(VariantRecord, Evaluation), TrainError> {
     let name = |part: &str| format!("{}/{part}", variant.as_str());
@@ -203,6 +223,7 @@ fn variant(
         units,
         allowed,
         seed,
+        meter,
         name: name(part),
     };
     let shape = Shape {
@@ -334,6 +355,16 @@ fn fit_svm(
     svm::fit(x, labels, &rows, &names, allowed, machine)
 }
 
+/// Families with rows enough for a forest of their own, and others to be told from.
+fn told_apart(table: &Table) -> Vec<&'static str> {
+    let count = |keep: &dyn Fn(usize) -> bool| (0..table.rows.len()).filter(|&row| keep(row)).count();
+    let enough = |family: &str| {
+        let of_family = |row: usize| family_of(table.label(row)) == family;
+        count(&of_family) >= FEWEST && count(&|row| table.rows[row].attack && !of_family(row)) > 0
+    };
+    FAMILIES.iter().copied().filter(|family| enough(family)).collect()
+}
+
 /// One forest a family against all others. Benign flows are among the others: flows flagged by mistake should be like
 /// none.
 fn grow_families<'a>(
@@ -349,15 +380,12 @@ fn grow_families<'a>(
         ..*size
     };
     let mut out = Vec::new();
-    for family in FAMILIES {
-        let of_family = |row: usize| family_of(table.label(row)) == *family;
+    for family in told_apart(table) {
+        let of_family = |row: usize| family_of(table.label(row)) == family;
         let positive = strata(table, settings.stratum_power, of_family);
         let mut negative = strata(table, settings.stratum_power, |row| {
             table.rows[row].attack && !of_family(row)
         });
-        if positive.iter().map(|stratum| stratum.rows.len()).sum::<usize>() < FEWEST || negative.is_empty() {
-            continue;
-        }
         let weight = |strata: &[Stratum]| strata.iter().map(|stratum| stratum.weight).sum::<f64>();
         let scale = 0.25 * weight(&negative) / weight(benign);
         negative.extend(benign.iter().map(|s| Stratum {
@@ -366,7 +394,7 @@ fn grow_families<'a>(
         }));
         let labels: Vec<bool> = (0..table.rows.len()).map(of_family).collect();
         out.push((
-            (*family).to_owned(),
+            family.to_owned(),
             grow(&ground(family), size, &labels, &positive, &negative)?,
         ));
     }

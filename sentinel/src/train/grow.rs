@@ -11,6 +11,7 @@ use super::rng::Rng;
 use super::tree::{self, Shape};
 use super::units::Units;
 use crate::features::WIDTH;
+use crate::files::Meter;
 use crate::model::{Forest, ForestRecord, NodeRecord, Scaled};
 use rayon::prelude::*;
 
@@ -27,6 +28,8 @@ pub(super) struct Ground<'a> {
     pub(super) units: &'a Units,
     pub(super) allowed: [bool; WIDTH],
     pub(super) seed: u64,
+    /// Told of every tree.
+    pub(super) meter: &'a Meter,
     /// Sets the streams of chance of one forest apart from another's.
     pub(super) name: String,
 }
@@ -70,6 +73,7 @@ pub(super) fn grow(
                 0 => tree::grow(ground.x, labels, &picks, &features, size.shape)?,
                 count => cart::grow(ground.x, labels, picks, &features, count, size.shape, &mut rng),
             };
+            ground.meter.add(1);
             Ok((tree, seen))
         })
         .collect::<Result<_, TrainError>>()?;

@@ -7,6 +7,7 @@
 use super::error::TableError;
 use super::labels::{self, BENIGN};
 use crate::features::{FEATURES, Vector, WIDTH};
+use crate::files::{Meter, Metered};
 use crate::model::MAX_VALUE;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -83,6 +84,7 @@ pub struct Rows {
     families: Names,
     sources: Names,
     table: Table,
+    meter: Meter,
 }
 
 /// Where each column stands.
@@ -181,6 +183,13 @@ pub struct Fresh<'a> {
 }
 
 impl Rows {
+    /// Has `meter` told of the bytes of files.
+    #[must_use]
+    pub fn with_meter(mut self, meter: Meter) -> Self {
+        self.meter = meter;
+        self
+    }
+
     /// Adds the rows of a file, gzip or not.
     ///
     /// # Errors
@@ -190,7 +199,7 @@ impl Rows {
             path: path.into(),
             error,
         };
-        let mut file = BufReader::new(File::open(path).map_err(failed)?);
+        let mut file = BufReader::new(Metered(File::open(path).map_err(failed)?, self.meter.clone()));
         let zipped = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
         if zipped {
             self.read(path, BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))

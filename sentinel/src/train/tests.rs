@@ -156,7 +156,7 @@ fn the_card_names_origins_licences_and_failures() {
     let licences = Licences::from([("one".to_owned(), ("example.org | x".to_owned(), "MIT".to_owned()))]);
     let trained = train(&table, &quick(), 1, &licences).unwrap();
     let model = Model::new(trained.record).unwrap();
-    let crossed = cross::cross_validate(&table, &quick(), 1).unwrap();
+    let crossed = cross::cross_validate(&table, &quick(), 1, &crate::files::Meter::default()).unwrap();
     let text = card::card(&model, 1234, &trained.figures, Some(&crossed));
     for expected in [
         "| one | ",

@@ -3,6 +3,7 @@
 use super::super::client::Client;
 use super::super::exit::Failure;
 use super::super::output::{Format, Output, escape_line};
+use super::super::progress::Progress;
 use super::{duration, kinds};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -79,7 +80,10 @@ pub(super) fn run(client: &Client, args: &Import, output: &Output) -> Result<(),
     if let Some(reason) = &args.reason {
         query.push(("reason", reason.clone()));
     }
+    // The agent answers once all of them stand; how far it is meanwhile it does not say.
+    let progress = Progress::waiting(&format!("The agent takes {} bytes in", list.len()));
     let done = client.send_list("/decisions/import", &query, list)?;
+    drop(progress);
     if output.format() == Format::Json {
         output.json(&done);
         return Ok(());

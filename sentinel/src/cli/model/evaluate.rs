@@ -3,10 +3,11 @@
 use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
+use crate::cli::progress::Progress;
 use crate::cli::table::Table as Shown;
 use crate::model::Variant;
 use crate::train::evaluate::{Evaluation, Slice, judge};
-use crate::train::{Table, file, plot};
+use crate::train::{Rows, Table, file, plot};
 use clap::ValueEnum;
 use serde_json::json;
 use std::path::PathBuf;
@@ -71,9 +72,11 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     if let (Some(capture), Some(truth)) = (&args.pcap, &args.truth) {
         return super::events::run(global, args.json.as_deref(), model, capture, truth);
     }
-    let table = Table::read(&args.features)?;
+    let table = read(&args.features)?;
+    let judging = Progress::waiting("Judging the flows");
     let scorer = model.scorer(args.sees.into());
     let figures = Evaluation::of(&judge(scorer, &table), scorer.levels().map(|level| level.score))?;
+    drop(judging);
     let told = json!({
         "model": args.model, "sha256": crate::types::hex(model.sha256()), "variant": scorer.variant(),
         "calibrated_for_a_site": model.record().description.site.is_some(), "figures": figures,
@@ -111,6 +114,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         cross(output, &figures);
     }
     Ok(())
+}
+
+fn read(files: &[PathBuf]) -> Result<Table, Failure> {
+    let progress = Progress::reading("Reading", files.iter().map(PathBuf::as_path));
+    let mut rows = Rows::default().with_meter(progress.meter());
+    for file in files {
+        rows.file(file)?;
+    }
+    Ok(rows.finish())
 }
 
 /// The table of thresholds.

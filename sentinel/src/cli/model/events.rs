@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
+use crate::cli::progress::Progress;
 use crate::cli::table::Table as Shown;
 use crate::dataset::{EventFigures, FamilyFigures, Truth, watch};
 use crate::model::{Model, number};
@@ -21,7 +22,10 @@ pub(super) fn run(
     let output = global.output();
     let calibrated = model.record().description.site.is_some();
     let sha256 = crate::types::hex(model.sha256());
-    let figures = watch(&global.load()?, Some(Arc::new(model)), capture, &Truth::read(truth)?)?;
+    let (config, truth) = (global.load()?, Truth::read(truth)?);
+    let progress = Progress::reading("Judging", [capture]);
+    let figures = watch(&config, Some(Arc::new(model)), capture, &truth, &progress.meter())?;
+    drop(progress);
     let told = json!({ "model_sha256": sha256, "calibrated_for_a_site": calibrated, "figures": figures });
     if let Some(path) = json {
         file::write(path, serde_json::to_string_pretty(&told)?.as_bytes())?;

@@ -2,6 +2,7 @@
 
 use crate::cli::Global;
 use crate::cli::exit::Failure;
+use crate::cli::progress::Progress;
 use crate::dataset::{self, DatasetError, Labels, Session, Summary};
 use crate::train::{BENIGN, Fresh, Rows, Table, TableError, labels};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,10 @@ pub(super) fn pairs<'a>(captures: &'a [PathBuf], truths: &'a [PathBuf]) -> Resul
 /// # Errors
 /// The first thing wrong; a capture that breaks off, or has no flow, and a truth that is about another capture among them.
 pub(super) fn gather(global: &Global, tables: &[PathBuf], captures: &[Captured<'_>]) -> Result<Table, Failure> {
-    let mut rows = Rows::default();
+    let files = tables.iter().map(PathBuf::as_path);
+    let progress = Progress::reading("Reading", files.chain(captures.iter().map(|(path, _)| *path)));
+    let meter = progress.meter();
+    let mut rows = Rows::default().with_meter(meter.clone());
     for path in tables {
         rows.file(path)?;
     }
@@ -51,22 +55,28 @@ pub(super) fn gather(global: &Global, tables: &[PathBuf], captures: &[Captured<'
         let labels = session.map_or(Labels::Benign, Labels::Session);
         let (mut found, before) = (false, rows.len());
         let mut wrong: Option<TableError> = None;
-        let summary = dataset::rows(&config, path, &labels, &mut |source, label, family, record| {
-            let (Some(attack), None) = (label, &wrong) else {
-                return;
-            };
-            found |= attack;
-            let row = Fresh {
-                origin: &source.origin,
-                group: &source.group,
-                family: if attack { family } else { BENIGN },
-                attack,
-                start_ns: record.start.0,
-                source: record.source,
-                vector: &record.vector,
-            };
-            wrong = rows.add(path, &row).err();
-        })?;
+        let summary = dataset::rows(
+            &config,
+            path,
+            &labels,
+            &mut |source, label, family, record| {
+                let (Some(attack), None) = (label, &wrong) else {
+                    return;
+                };
+                found |= attack;
+                let row = Fresh {
+                    origin: &source.origin,
+                    group: &source.group,
+                    family: if attack { family } else { BENIGN },
+                    attack,
+                    start_ns: record.start.0,
+                    source: record.source,
+                    vector: &record.vector,
+                };
+                wrong = rows.add(path, &row).err();
+            },
+            &meter,
+        )?;
         if let Some(error) = wrong {
             return Err(error.into());
         }

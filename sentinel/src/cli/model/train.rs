@@ -4,6 +4,7 @@ use super::gather::{gather, pairs};
 use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
+use crate::cli::progress::Progress;
 use crate::model::{Model, Variant};
 use crate::train::fit::Licences;
 use crate::train::{Settings, Table, card, cross, file, fit};
@@ -68,10 +69,14 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     }
     let table = gather(global, &args.features, &pairs(&args.pcap, &args.truth)?)?;
     let table = left_out(&table, &args.leave_out)?;
-    let trained = fit::train(&table, &settings, args.seed, &licences)?;
+    let growing = Progress::pieces("Growing", "trees", Some(fit::trees(&table, &settings)));
+    let trained = fit::train_metered(&table, &settings, args.seed, &licences, &growing.meter())?;
+    drop(growing);
     let model = Model::new(trained.record)?;
     let crossed = if args.cross_validate {
-        Some(cross::cross_validate(&table, &settings, args.seed)?)
+        // How many origins can be cut by time shows only as it goes.
+        let growing = Progress::pieces("Each origin by models without it", "trees", None);
+        Some(cross::cross_validate(&table, &settings, args.seed, &growing.meter())?)
     } else {
         None
     };
