@@ -2,6 +2,7 @@
 
 use super::outline::{Bars, Block, Outline, Table};
 use super::words::count;
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("style.css");
@@ -11,13 +12,15 @@ pub(super) fn write(outline: &Outline) -> String {
     page.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     page.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     // The file may lie anywhere and be opened by anybody: it asks nobody for anything.
-    page.push_str(
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
+    let style = base64(&Sha256::digest(STYLE));
+    let _ = writeln!(
+        page,
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{style}'\">"
     );
     page.push_str("<meta name=\"color-scheme\" content=\"light dark\">\n");
     let _ = write!(
         page,
-        "<title>{}, {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        "<title>{}, {}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n",
         escape(&outline.title),
         escape(&outline.period)
     );
@@ -159,6 +162,20 @@ fn chart(page: &mut String, bars: &Bars) {
         }
     }
     page.push_str("</svg>\n<ul class=\"legend\"><li class=\"high\">high</li><li class=\"medium\">medium</li><li class=\"low\">low</li></ul>\n</figure>\n");
+}
+
+/// RFC 4648, 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
 }
 
 /// As text of an element or a quoted attribute.

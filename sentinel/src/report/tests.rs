@@ -205,6 +205,12 @@ fn what_came_from_the_network_is_text_and_nothing_else() {
     ] {
         assert!(!page.contains(never), "{never:?}");
     }
+    // The one style is allowed by its digest, as browsers write it.
+    assert!(
+        page.contains("style-src 'sha256-DKWszPCMs7ackJfP3n7Gq/Qmgkz+brLJaqbzgce5Kto='"),
+        "{}",
+        &page[..600]
+    );
     // Whatever is opened is closed, in order.
     let mut open = Vec::new();
     for tag in page
