@@ -14,6 +14,8 @@ const ASSETS: &[(&str, &str, &str)] = &[
         "text/javascript; charset=utf-8",
         include_str!("web/chart.js"),
     ),
+    ("docs.css", "text/css; charset=utf-8", include_str!("web/docs.css")),
+    ("docs.js", "text/javascript; charset=utf-8", include_str!("web/docs.js")),
     (
         "format.js",
         "text/javascript; charset=utf-8",
@@ -55,6 +57,12 @@ const FRESH: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 pub(super) async fn index() -> Response {
     let html = (header::CONTENT_TYPE, "text/html; charset=utf-8");
     ([html, FRESH], include_str!("web/index.html")).into_response()
+}
+
+/// The page that shows `/openapi.json` to people.
+pub(super) async fn docs() -> Response {
+    let html = (header::CONTENT_TYPE, "text/html; charset=utf-8");
+    ([html, FRESH], include_str!("web/docs.html")).into_response()
 }
 
 /// The page of the log-in; all that it loads is served beside it, since nobody is logged in yet.

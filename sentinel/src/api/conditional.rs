@@ -19,8 +19,8 @@ const ASK_EACH_TIME: HeaderValue = HeaderValue::from_static("private, no-cache")
 
 /// Tags what `GET` is answered with, and leaves it away where whoever asks has it.
 pub(super) async fn conditional(request: Request, next: Next) -> Response {
-    let known: Option<Vec<HeaderValue>> = (request.method() == Method::GET)
-        .then(|| request.headers().get_all(IF_NONE_MATCH).iter().cloned().collect());
+    let known: Option<Vec<HeaderValue>> =
+        (request.method() == Method::GET).then(|| request.headers().get_all(IF_NONE_MATCH).iter().cloned().collect());
     let response = next.run(request).await;
     match known {
         Some(known) if may_be_tagged(&response) => tagged(response, &known).await,

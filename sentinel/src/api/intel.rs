@@ -12,13 +12,15 @@ use serde::Deserialize;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// How long an answer is awaited: longer than the slowest source may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `POST /intel/check`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = IntelQuestion)]
 pub(super) struct CheckDto {
     /// An address.
     ip: String,

@@ -13,14 +13,16 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub(super) async fn page() -> Response {
     assets::login_page()
 }
 
 /// `POST /login`: one of both.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Login)]
 pub(super) struct LoginDto {
     /// A token.
     token: Option<String>,
@@ -29,7 +31,8 @@ pub(super) struct LoginDto {
 }
 
 /// Who somebody is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Who)]
 pub(super) struct WhoDto {
     actor: String,
     role: Role,
@@ -102,7 +105,8 @@ pub(super) async fn session(Extension(who): Extension<Who>) -> Json<WhoDto> {
 }
 
 /// One token, as it is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Token)]
 pub(super) struct TokenDto {
     id: TokenId,
     name: String,
@@ -133,7 +137,8 @@ impl From<Token> for TokenDto {
 }
 
 /// `GET /tokens`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenList)]
 pub(super) struct TokensDto {
     items: Vec<TokenDto>,
     total: usize,
@@ -146,8 +151,9 @@ pub(super) async fn tokens(State(api): State<Shared>) -> Json<TokensDto> {
 }
 
 /// `POST /tokens`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewToken)]
 pub(super) struct NewTokenDto {
     name: String,
     role: Role,
@@ -156,7 +162,8 @@ pub(super) struct NewTokenDto {
 }
 
 /// The answer to it: the only time the token itself is told.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MadeToken)]
 pub(super) struct MadeDto {
     #[serde(flatten)]
     token: TokenDto,
@@ -211,7 +218,8 @@ pub(super) async fn revoke(
 }
 
 /// `POST /login-links`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LoginLink)]
 pub(super) struct LinkDto {
     url: String,
     expires_at: Timestamp,

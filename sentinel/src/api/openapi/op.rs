@@ -1,15 +1,16 @@
 //! What the document says of one method of one path.
 
-use super::super::error::Problem;
+use crate::api::error::Problem;
+use crate::store::PAGE_MAX;
 use axum::http::StatusCode;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Schema};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{ContentBuilder, KnownFormat, Ref, RefOr, Required, Schema, SchemaFormat};
 
 pub(in crate::api) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
@@ -34,11 +35,10 @@ pub(in crate::api) struct Op {
     pub(super) tagged: bool,
 }
 
-/// A text of that form.
-pub(in crate::api) fn text(pattern: Option<&str>, examples: &[&str]) -> RefOr<Schema> {
+/// A text, such as these.
+pub(in crate::api) fn text(examples: &[&str]) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .pattern(pattern)
         .examples(examples.iter().copied())
         .into()
 }
@@ -81,15 +81,13 @@ pub(in crate::api) fn count() -> RefOr<Schema> {
 pub(in crate::api) fn uuid() -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::String)
-        .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(
-            utoipa::openapi::KnownFormat::Uuid,
-        )))
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
         .into()
 }
 
 /// `4h`, `1h30m`.
 pub(in crate::api) fn duration() -> RefOr<Schema> {
-    text(Some("^([1-9][0-9]{0,4}[hms])$"), &["30s", "4h"])
+    text(&["30s", "4h", "1h30m"])
 }
 
 impl Op {
@@ -191,17 +189,17 @@ impl Op {
 
     /// `limit`, `cursor` and `since`, which every list takes.
     pub(in crate::api) fn window(self) -> Self {
-        let page = super::super::query::PAGE as u32;
+        let page = u32::try_from(PAGE_MAX).unwrap_or(u32::MAX);
         self.query("limit", "Items of a page at most; 100 where absent.", number(1, page))
             .query(
                 "cursor",
                 "`next_cursor` of the page before, unchanged; it belongs to that list and its filters.",
-                text(None, &[]),
+                text(&[]),
             )
             .query(
                 "since",
                 "Nothing older: an RFC 3339 time, or a duration such as `4h` back from now.",
-                text(Some("^([1-9][0-9]{0,4}[hms]|20[0-9]{2}-0[1-9]-1[0-9]T1[0-9]:[0-5][0-9]:[0-5][0-9]Z)$"), &["4h", "2026-01-31T12:00:00Z"]),
+                text(&["4h", "2026-01-31T12:00:00Z"]),
             )
     }
 
@@ -297,7 +295,7 @@ impl Op {
         if !known {
             told.bodies.push((PROBLEM, Some(schema)));
         }
-        if StatusCode::from_u16(status) == Ok(StatusCode::TOO_MANY_REQUESTS) {
+        if status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
             return self.header(status, "Retry-After", "Seconds until it may be worth asking again.");
         }
         self
@@ -326,8 +324,20 @@ impl Op {
     }
 }
 
-/// An address or prefix as people write it.
+/// An address, or a prefix without host bits, as people write it.
 pub(in crate::api) fn target() -> RefOr<Schema> {
-    let net = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(/32)?$|^[0-9a-fA-F:.]{2,45}(/[0-9]{1,3})?$";
-    text(Some(net), &["203.0.113.7", "203.0.113.0/24", "2001:db8::/32"])
+    let formatted = |format| {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    let prefix = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[0-9a-fA-F:.]{2,45}/[0-9]{1,3}$"));
+    AnyOfBuilder::new()
+        .item(formatted(KnownFormat::Ipv4))
+        .item(formatted(KnownFormat::Ipv6))
+        .item(prefix)
+        .examples(["203.0.113.7", "203.0.113.0/24", "2001:db8::/32"])
+        .into()
 }
