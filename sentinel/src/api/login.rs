@@ -120,10 +120,10 @@ pub(super) struct TokenDto {
     holds: bool,
 }
 
-impl From<Token> for TokenDto {
-    fn from(token: Token) -> Self {
+impl TokenDto {
+    pub(super) fn told(token: Token, now: Timestamp) -> Self {
         Self {
-            holds: token.holds(now()),
+            holds: token.holds(now),
             id: token.id,
             name: token.name,
             role: token.role,
@@ -145,7 +145,9 @@ pub(super) struct TokensDto {
 }
 
 pub(super) async fn tokens(State(api): State<Shared>) -> Json<TokensDto> {
-    let items: Vec<TokenDto> = api.auth.tokens().into_iter().map(TokenDto::from).collect();
+    let now = now();
+    let tokens = api.auth.tokens().into_iter();
+    let items: Vec<TokenDto> = tokens.map(|token| TokenDto::told(token, now)).collect();
     let total = items.len();
     Json(TokensDto { items, total })
 }
@@ -198,7 +200,7 @@ pub(super) async fn create(
     .await;
     let (token, text) = result?;
     let body = MadeDto {
-        token: token.into(),
+        token: TokenDto::told(token, now()),
         text,
     };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
@@ -214,7 +216,7 @@ pub(super) async fn revoke(
         format!("id {}", token.id)
     })
     .await;
-    Ok(Json(result?.into()))
+    Ok(Json(TokenDto::told(result?, now())))
 }
 
 /// `POST /login-links`.

@@ -22,13 +22,18 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 mod access;
+mod again;
 mod browser;
+mod docs_page;
+mod document;
+mod golden;
 mod http;
 mod login_page;
 mod model_page;
 mod operate;
 mod operate_page;
 mod page;
+mod pages;
 mod risk_page;
 mod secret_door;
 mod server;

@@ -97,7 +97,9 @@ pub enum StoreError {
         cause: String,
     },
     /// A page mark that this list did not give out.
-    #[error("`{0}` is no cursor of this list; pass `next_cursor` of the previous page unchanged")]
+    #[error(
+        "`{0}` is no cursor of this list with these filters; pass `next_cursor` of the page before unchanged, with the same filters"
+    )]
     Cursor(String),
     /// SQLite refused while reading.
     #[error("the database could not be read: {0}")]

@@ -8,6 +8,7 @@ use crate::types::{
 };
 use ipnet::IpNet;
 use rusqlite::types::Value;
+use sha2::{Digest, Sha256};
 
 /// Most items one page holds.
 pub const PAGE_MAX: usize = 1000;
@@ -180,16 +181,30 @@ impl Clauses {
     }
 }
 
-/// A cursor names its list, so that one list's mark is refused by another.
-pub(super) fn cursor(table: &str, seq: i64) -> String {
-    format!("{}{seq:x}", &table[..2])
-}
+/// A cursor names its list and what that is narrowed to, so that the mark of one is refused by another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marks(String);
 
-pub(super) fn parse_cursor(table: &str, text: &str) -> Result<i64, StoreError> {
-    text.strip_prefix(&table[..2])
-        .and_then(|hex| i64::from_str_radix(hex, 16).ok())
-        .filter(|seq| *seq > 0)
-        .ok_or_else(|| StoreError::Cursor(text.chars().take(64).collect()))
+impl Marks {
+    /// Those of a list narrowed so. Where it begins (`since`) is no part of it: a duration back from now moves.
+    pub(super) fn of(table: &str, narrowed: &Clauses) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(narrowed.conditions.join("\n"));
+        hash.update(format!("{:?}", narrowed.values));
+        Self(format!("{}{}", &table[..2], crate::types::hex(&hash.finalize()[..4])))
+    }
+
+    pub(super) fn cursor(&self, seq: i64) -> String {
+        format!("{}{seq:x}", self.0)
+    }
+
+    pub(super) fn parse(&self, text: &str) -> Result<i64, StoreError> {
+        text.strip_prefix(&self.0)
+            .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|hex| i64::from_str_radix(hex, 16).ok())
+            .filter(|seq| *seq > 0)
+            .ok_or_else(|| StoreError::Cursor(text.chars().filter(|c| !c.is_control()).take(64).collect()))
+    }
 }
 
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<T> {

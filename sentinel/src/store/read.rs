@@ -1,6 +1,6 @@
 //! Reading: a few read-only connections, lent out one call at a time on blocking threads.
 
-use super::filter::{Clauses, PAGE_MAX, Page, Query, cursor, parse_cursor};
+use super::filter::{Clauses, Marks, PAGE_MAX, Page, Query};
 use super::{StoreError, ends, schema};
 use crate::types::Timestamp;
 use ipnet::IpNet;
@@ -64,13 +64,10 @@ impl Readers {
 pub(super) fn page<Q: Query>(connection: &Connection, query: &Q) -> Result<Page<Q::Item>, StoreError> {
     let window = query.window();
     let limit = window.limit.clamp(1, PAGE_MAX);
-    let before = window
-        .cursor
-        .as_deref()
-        .map(|text| parse_cursor(Q::TABLE, text))
-        .transpose()?;
     let mut clauses = Clauses::default();
     query.narrow(&mut clauses).map_err(StoreError::Read)?;
+    let marks = Marks::of(Q::TABLE, &clauses);
+    let before = window.cursor.as_deref().map(|text| marks.parse(text)).transpose()?;
     if let Some(since) = window.since {
         clauses.and("at >= ?", [since.0.into()]);
     }
@@ -83,7 +80,7 @@ pub(super) fn page<Q: Query>(connection: &Connection, query: &Q) -> Result<Page<
     let (items, last) = rows::<Q>(&snapshot, &clauses, limit).map_err(StoreError::Read)?;
     Ok(Page {
         items,
-        next_cursor: last.map(|seq| cursor(Q::TABLE, seq)),
+        next_cursor: last.map(|seq| marks.cursor(seq)),
         total,
     })
 }
