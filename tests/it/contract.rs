@@ -61,7 +61,10 @@ fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_
             return;
         }
     };
-    let made = scene.agent.cli(&["token", "create", "contract", "--role", "admin"]).expect("made");
+    let made = scene
+        .agent
+        .cli(&["token", "create", "contract", "--role", "admin"])
+        .expect("made");
     let token = made.output.lines().find(|line| line.starts_with("sntl_"));
     let token = token.unwrap_or_else(|| panic!("no token: {}", made.output)).to_owned();
     let folder = scene.agent.path("contract");

@@ -6,10 +6,13 @@ use super::error::Problem;
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
 use sha2::{Digest, Sha256};
+use std::convert::Infallible;
 
 /// Bytes of the hash that go into a tag: two answers that are alike in 128 bits are not met by chance.
 const TAG: usize = 16;
@@ -53,9 +56,20 @@ async fn tagged(response: Response, known: &[HeaderValue]) -> Response {
         parts.status = StatusCode::NOT_MODIFIED;
         parts.headers.remove(CONTENT_TYPE);
         parts.headers.remove(CONTENT_LENGTH);
-        return Response::from_parts(parts, Body::empty());
+        return Response::from_parts(parts, nothing());
     }
     Response::from_parts(parts, Body::from(bytes))
+}
+
+/// A body of no length: a length would be told of what is not sent (RFC 9110 §8.6).
+fn nothing() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
+}
+
+/// Whether there is anything to compress.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands them over")]
+pub(super) fn has_content(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
+    status != StatusCode::NOT_MODIFIED
 }
 
 /// What was asked for decides how it is compressed, also where nothing is sent this time.

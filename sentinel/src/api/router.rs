@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -48,7 +49,7 @@ pub(super) fn router(api: Shared, door: Door) -> Router {
         )
         .with_state(api)
         .layer(from_fn(conditional::conditional))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(conditional::has_content)))
         .layer(map_request(coding::settled))
         .layer(from_fn_with_state(names, guard))
         .layer(CatchPanicLayer::custom(panicked))

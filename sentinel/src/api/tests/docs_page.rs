@@ -34,7 +34,7 @@ async fn an_operator_reads_what_there_is_to_ask_and_tries_it() {
         .eval("(document.querySelector('#get_alerts form [name=limit]').value = '1', document.querySelector('#get_alerts form').requestSubmit())")
         .await;
     browser
-        .until("document.querySelector('#get_alerts form pre').textContent.includes('203.0.113.7')")
+        .until("document.querySelector('#get_alerts form pre').textContent.includes('203.0.113.90')")
         .await;
     // From a parameter to its shape, by a link within the page.
     browser
@@ -48,7 +48,7 @@ async fn an_operator_reads_what_there_is_to_ask_and_tries_it() {
         .eval("document.querySelector('#post_decisions > summary').click()")
         .await;
     browser
-        .until("document.querySelector('#post_decisions .inside').innerText.includes('operator') || document.querySelector('#post_decisions .inside').innerText.includes('curl')")
+        .until("document.querySelector('#post_decisions .inside').innerText.includes('role operator')")
         .await;
     assert_eq!(
         browser.eval("document.querySelector('#post_decisions form')").await,

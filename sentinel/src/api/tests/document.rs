@@ -21,7 +21,9 @@ impl Strict {
     pub(super) fn faults(&self, schema: &Value, value: &Value) -> Vec<String> {
         let mut root = schema.clone();
         root["components"] = self.document["components"].clone();
-        root["unevaluatedProperties"] = json!(false);
+        if schema["$ref"].is_string() {
+            root["unevaluatedProperties"] = json!(false);
+        }
         let validator = jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
             .should_validate_formats(true)
