@@ -6,7 +6,7 @@ mod gate;
 use crate::api::{AppState, Doors, login_url};
 use crate::auth::{Auth, Secrets};
 use crate::bus::Bus;
-use crate::config::{BUILT_IN, Config, Hook, Mode};
+use crate::config::{BUILT_IN, Config, Hook, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
@@ -59,11 +59,12 @@ const SHIPPED: &[u8] = include_bytes!("../../config/models/default.model");
 /// How long an orderly shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// Runs the agent until SIGTERM, SIGINT or a fatal error; leaves nothing in the kernel.
+/// Runs the agent until SIGTERM, SIGINT or a fatal error; leaves nothing in the kernel. Where its settings came from is only
+/// for people.
 ///
 /// # Errors
 /// Whatever kept a room from being built, or made one end on its own.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let started = time::wall_now();
     let clock = time::clock();
@@ -102,6 +103,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (learning_tx, wishes) = mpsc::channel(WISHES);
     let (asks_tx, asks) = mpsc::channel(WISHES);
     let (enquiries_tx, enquiries) = mpsc::channel(WISHES);
+    let (busiest_tx, busiest) = mpsc::channel(WISHES);
+    let (card_tx, card) = watch::channel(None);
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -181,13 +184,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         commands: commands_tx,
         learning: learning_tx,
         enquiries: enquiries_tx,
+        busiest: busiest_tx,
         bus,
         stats,
         health,
         hits,
         protected: protected.clone(),
         acting,
+        model: card,
         config: Arc::clone(&config),
+        origins: Arc::new(origins),
         metrics: Arc::clone(&metrics),
         started,
     };
@@ -292,6 +298,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             health_tx.clone(),
             peers_tx,
         )
+        .with_card(card_tx)
+        .with_busiest(busiest)
         .with_witness(Witness::new(shadows, bystanders_tx))
         .with_heard(heard_tx, window + HEARD)
         .run(records_rx, notices_rx, asks, alerts_tx),

@@ -15,6 +15,7 @@ mod setup;
 mod shell;
 mod test;
 mod tidy;
+mod vendor;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -127,6 +128,8 @@ enum Verb {
     Lint,
     /// The rules of ARCHITECTURE.md against the code
     Tidy,
+    /// Fetches the dashboard's libraries anew, at the versions named in xtask/src/vendor.rs
+    VendorWeb,
     /// What the other verbs do as root
     #[command(hide = true, subcommand)]
     Inside(lab::Inside),
@@ -176,6 +179,7 @@ fn dispatch(verb: Verb) -> Result<()> {
         },
         Verb::Bench { consent, suites, json } => bench::run(consent, &suites, json.as_deref()),
         Verb::Lint => lint::run(),
+        Verb::VendorWeb => vendor::vendor(),
         Verb::Tidy => tidy::run(),
         Verb::Inside(inside) => lab::inside(&inside),
     }

@@ -326,11 +326,13 @@ pub(super) enum MessageDto {
         mode: &'static str,
         /// When the agent started: a reader that sees another one starts afresh.
         started: Timestamp,
+        /// Name of the latest event; a reader that comes back names the last one it saw: `?after=`.
+        last: String,
     },
-    /// The reader was too slow for this many events.
+    /// The reader was too slow for this many events, or away for too long.
     Lagged {
-        /// How many; fetch the lists again.
-        missed: u64,
+        /// How many, null where the agent was started anew meanwhile; fetch the lists again.
+        missed: Option<u64>,
     },
     /// Once a second.
     Stats {
@@ -344,14 +346,16 @@ pub(super) enum MessageDto {
     },
 }
 
-/// An event of the bus as JSON text: `seq`, `type`, `data`.
+/// An event of the bus as JSON text: `id`, `seq`, `type`, `data`.
 pub(super) fn event(
     live: &Live,
+    id: &str,
     hits: &HashMap<crate::types::DecisionId, Hits>,
     acting: &Acting,
 ) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct EventDto<'a, T> {
+        id: &'a str,
         seq: u64,
         #[serde(rename = "type")]
         kind: &'static str,
@@ -359,13 +363,13 @@ pub(super) fn event(
     }
     let (seq, kind) = (live.seq, live.event.kind());
     match &live.event {
-        Event::Alert(data) => serde_json::to_string(&EventDto { seq, kind, data }),
-        Event::Investigation(data) => serde_json::to_string(&EventDto { seq, kind, data }),
-        Event::Action(data) => serde_json::to_string(&EventDto { seq, kind, data }),
+        Event::Alert(data) => serde_json::to_string(&EventDto { id, seq, kind, data }),
+        Event::Investigation(data) => serde_json::to_string(&EventDto { id, seq, kind, data }),
+        Event::Action(data) => serde_json::to_string(&EventDto { id, seq, kind, data }),
         Event::Decision(decision) => {
             let counted = hits.get(&decision.id).copied().unwrap_or_default();
             let data = &DecisionDto::new((**decision).clone(), counted, acting);
-            serde_json::to_string(&EventDto { seq, kind, data })
+            serde_json::to_string(&EventDto { id, seq, kind, data })
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) async fn wish(
     Ok(Json(result?))
 }
 
-async fn ask(api: &Shared, wish: LearnWish) -> Result<Learning, Problem> {
+pub(super) async fn ask(api: &Shared, wish: LearnWish) -> Result<Learning, Problem> {
     let (reply, answer) = oneshot::channel();
     let asked = async {
         api.learning.send((wish, reply)).await.ok()?;

@@ -17,6 +17,9 @@ use axum::response::{IntoResponse, Response};
 use std::collections::HashMap;
 use std::str::FromStr;
 
+/// Alerts whose decisions may be asked for at once.
+const ALERTS: usize = 100;
+
 type Answer<T> = Result<Json<T>, Problem>;
 
 /// An identifier of the path.
@@ -76,6 +79,9 @@ pub(super) async fn decisions(State(api): State<Shared>, mut params: Params) -> 
         simulated: params
             .take("simulated", "`true`", |text| text.parse().ok().filter(|s| *s))?
             .unwrap_or(false),
+        alert: params
+            .take("alert", "at most 100 identifiers of alerts, with commas", alert_ids)?
+            .unwrap_or_default(),
     };
     params.finish()?;
     let page = api.store.decisions(filter).await?;
@@ -85,6 +91,11 @@ pub(super) async fn decisions(State(api): State<Shared>, mut params: Params) -> 
         let hits = counted.remove(&decision.id).unwrap_or_default();
         DecisionDto::new(decision, hits, &acting)
     })))
+}
+
+fn alert_ids(text: &str) -> Option<Vec<AlertId>> {
+    let ids: Option<Vec<AlertId>> = text.split(',').map(|id| id.parse().ok()).collect();
+    ids.filter(|ids| ids.len() <= ALERTS)
 }
 
 pub(super) async fn decision(State(api): State<Shared>, Path(text): Path<String>) -> Answer<DecisionDto> {

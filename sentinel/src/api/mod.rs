@@ -10,6 +10,7 @@ mod acting;
 mod allowlist;
 mod assets;
 mod bind;
+mod busiest;
 mod coding;
 mod commands;
 mod conditional;
@@ -22,11 +23,13 @@ mod intel;
 mod learn;
 mod lists;
 mod login;
+mod model;
 mod openapi;
 mod query;
 mod routed;
 mod router;
 mod secured;
+mod settings;
 mod simulation;
 mod status;
 mod stream;
@@ -37,11 +40,14 @@ pub use error::ApiError;
 
 use crate::auth::Auth;
 use crate::bus::Bus;
-use crate::config::{ApiConfig, Config};
+use crate::config::{ApiConfig, Config, Origins};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
-use crate::types::{Acting, Command, DecisionId, Enquiry, Health, Hits, LearnRequest, Protected, Stats, Timestamp};
+use crate::types::{
+    Acting, BusyRequest, Command, DecisionId, Enquiry, Health, Hits, LearnRequest, ModelCard, Protected, Stats,
+    Timestamp,
+};
 use futures_util::future::BoxFuture;
 use guard::Door;
 use std::collections::HashMap;
@@ -80,6 +86,8 @@ pub struct AppState {
     pub learning: mpsc::Sender<LearnRequest>,
     /// The way to the world outside.
     pub enquiries: mpsc::Sender<Enquiry>,
+    /// The way to whoever keeps the flows.
+    pub busiest: mpsc::Sender<BusyRequest>,
     /// Events for the streams.
     pub bus: Bus,
     /// Counters, refreshed at least once a second.
@@ -92,8 +100,12 @@ pub struct AppState {
     pub protected: watch::Receiver<Arc<Vec<Protected>>>,
     /// Whether anything is carried out.
     pub acting: watch::Receiver<Arc<Acting>>,
+    /// The model that judges; none where none does.
+    pub model: watch::Receiver<Option<Arc<ModelCard>>>,
     /// The configuration in use.
     pub config: Arc<Config>,
+    /// Where it came from.
+    pub origins: Arc<Origins>,
     /// For `/metrics`, and for what the API itself counts.
     pub metrics: Arc<Metrics>,
     /// When the agent started.
@@ -109,6 +121,8 @@ struct Api {
     clients: Arc<Semaphore>,
     /// The turn of the one import that is read at a time.
     imports: Semaphore,
+    /// The turn of the one question about one address's flows that is answered at a time.
+    walks: tokio::sync::Mutex<()>,
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
     history: history::History,
@@ -133,6 +147,7 @@ impl Api {
             cancel,
             clients: Arc::new(Semaphore::new(stream::CLIENTS)),
             imports: Semaphore::new(1),
+            walks: tokio::sync::Mutex::default(),
             sockets: TaskTracker::new(),
             history: history::History::default(),
             refused: Mutex::default(),

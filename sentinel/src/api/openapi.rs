@@ -91,7 +91,7 @@ pub(super) fn document() -> OpenApi {
             } else {
                 needs.act
             };
-            let id = operation_id(&method, path);
+            let id = operation_id(&method, &path);
             let (operation, schemas) = common(told(), &method, need).done();
             components = components.schemas_from_iter(schemas);
             let operation = operation.operation_id(Some(id));
@@ -205,5 +205,10 @@ fn tagged(op: Op) -> Op {
         .header(304, "ETag", "The tag it still has.")
 }
 
+/// A path as OpenAPI spells it: a hole is a hole, whether it takes one part or all that follow.
+pub(super) fn spelled(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
 /// A path with what it needs, and what it says of each of its methods.
-pub(super) type Row = (&'static str, Needs, Vec<(HttpMethod, fn() -> Op)>);
+pub(super) type Row = (String, Needs, Vec<(HttpMethod, fn() -> Op)>);

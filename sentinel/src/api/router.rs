@@ -6,8 +6,8 @@ use super::guard::{Door, Names, guard};
 use super::openapi::{self, told};
 use super::routed::{Methods, delete, get, post};
 use super::{
-    Shared, acting, allowlist, assets, coding, commands, conditional, import, intel, learn, lists, login, simulation,
-    status, stream,
+    Shared, acting, allowlist, assets, busiest, coding, commands, conditional, import, intel, learn, lists, login,
+    model, settings, simulation, status, stream,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -131,7 +131,7 @@ const ROWS: &[Row] = &[
         post(login::log_out, told::log_out)
     }),
     shown("/session", || get(login::session, told::session)),
-    shown("/assets/{name}", || get(assets::asset, told::asset)),
+    shown("/assets/{*name}", || get(assets::asset, told::asset)),
     shown("/stats", || get(status::stats, told::stats)),
     shown("/stats/history", || get(status::history, told::history)),
     shown("/alerts", || get(lists::alerts, told::alerts)),
@@ -168,6 +168,9 @@ const ROWS: &[Row] = &[
     shown("/simulation", || get(simulation::report, told::simulation)),
     shown("/intel", || get(intel::status, told::intel)),
     shown("/intel/check", || post(intel::check, told::intel_check)),
+    shown("/flows/top", || get(busiest::top, told::busiest)),
+    shown("/model", || get(model::status, told::model)),
+    shown("/settings", || get(settings::settings, told::settings)),
     shown("/learn", || get(learn::status, told::learn)),
     shown("/learn/{wish}", || post(learn::wish, told::learn_wish)),
     shown("/stream", || get(stream::stream, told::stream)),
@@ -185,11 +188,11 @@ fn routes(api: &Shared, rows: &[Row]) -> Router<Shared> {
     })
 }
 
-/// Every path with what it needs and what is said of each of its methods.
+/// Every path, as the document spells it, with what it needs and what is said of each of its methods.
 pub(super) fn told() -> impl Iterator<Item = openapi::Row> {
     ROWS.iter()
         .chain(LARGE)
-        .map(|row| (row.path, row.needs, (row.answers)().told))
+        .map(|row| (openapi::spelled(row.path), row.needs, (row.answers)().told))
 }
 
 /// Every path with what it needs, for the test that walks them.

@@ -3,11 +3,12 @@
 use super::*;
 use crate::auth::Secrets;
 use crate::store::{Record, Writer};
+use crate::types::testing::alert;
 use crate::types::{
-    Action, ActionKind, ActionStatus, Alert, AllowDone, BadLine, Checked, CommandError, Component, Decision,
-    DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass, Family, FeedStatus, ImportError, Imported,
-    IntelReport, IntelStatus, InterfaceStats, Ktime, LearnError, LearnWish, Learning, MapUse, Mint, NewDecision,
-    Origin, Rate, Role, Selector, Service, Session, Severity, Stop, Terms, Veto,
+    Action, ActionKind, ActionStatus, Alert, AlertId, AllowDone, BadLine, Busiest, Busy, BusyFlow, BusyPer, BusySource,
+    Checked, CommandError, Component, Decision, DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass,
+    FeedStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats, LearnError, LearnWish, Learning,
+    MapUse, Mint, Moved, NewDecision, Origin, Rate, Role, Selector, Session, Severity, Stop, Terms, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -23,18 +24,13 @@ use tower::ServiceExt;
 
 mod access;
 mod again;
-mod browser;
-mod docs_page;
 mod document;
+mod glance;
 mod golden;
 mod http;
-mod login_page;
-mod model_page;
 mod operate;
-mod operate_page;
-mod page;
 mod pages;
-mod risk_page;
+mod paging;
 mod secret_door;
 mod server;
 
@@ -72,6 +68,7 @@ struct House {
     health: watch::Sender<Arc<Health>>,
     hits: watch::Sender<Arc<HashMap<DecisionId, Hits>>>,
     protected: watch::Sender<Arc<Vec<Protected>>>,
+    model: watch::Sender<Option<Arc<ModelCard>>>,
     writer: Option<JoinHandle<()>>,
     directory: TempDir,
 }
@@ -141,6 +138,68 @@ async fn know(mut questions: mpsc::Receiver<Enquiry>) {
     }
 }
 
+/// Two flows of one source, as the room that keeps them tells.
+async fn move_about(mut questions: mpsc::Receiver<BusyRequest>) {
+    let moved = |packets_sent, bytes_sent, bytes_per_second| Moved {
+        packets_sent,
+        bytes_sent,
+        packets_received: 2,
+        bytes_received: 100,
+        packets_per_second: 1.5,
+        bytes_per_second,
+    };
+    let flow = |source_port, moved| {
+        Busy::Flow(BusyFlow {
+            source: [203, 0, 113, 7].into(),
+            source_port,
+            destination: [192, 0, 2, 1].into(),
+            destination_port: 443,
+            proto: 6,
+            from_inside: false,
+            moved,
+            first_seen: T0,
+            last_seen: T0.after(Duration::from_secs(2)),
+            established: true,
+            closed: false,
+            allowlisted: false,
+        })
+    };
+    while let Some((per, of, reply)) = questions.recv().await {
+        let (long, fast) = (flow(1, moved(9, 9_000, 0.0)), flow(2, moved(5, 500, 250.0)));
+        let source = Busy::Source(BusySource {
+            source: [203, 0, 113, 7].into(),
+            flows: 2,
+            closed: 0,
+            moved: moved(14, 9_500, 250.0),
+            first_seen: T0,
+            last_seen: T0,
+        });
+        let told = match per {
+            BusyPer::Flow => Busiest {
+                at: T0,
+                flows: 2,
+                looked_at: 2,
+                total: 2,
+                by_bytes: vec![long.clone(), fast.clone()],
+                by_packets: vec![long.clone(), fast.clone()],
+                by_rate: vec![fast, long],
+            },
+            BusyPer::Source => Busiest {
+                at: T0,
+                flows: 2,
+                looked_at: 2,
+                total: 1,
+                by_bytes: vec![source.clone()],
+                by_packets: vec![source.clone()],
+                by_rate: vec![source],
+            },
+        };
+        let elsewhere = of.is_some_and(|net: ipnet::IpNet| !net.contains(&std::net::IpAddr::from([203, 0, 113, 7])));
+        let told = if elsewhere { Busiest::default() } else { told };
+        let _ = reply.send(Arc::new(told));
+    }
+}
+
 impl House {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -151,7 +210,10 @@ impl House {
         tokio::spawn(teach(wishes));
         let (enquiries, questions) = mpsc::channel(8);
         tokio::spawn(know(questions));
+        let (busiest, asked) = mpsc::channel(8);
+        tokio::spawn(move_about(asked));
         let bus = Bus::default();
+        let (model, model_out) = watch::channel(None);
         let (stats, stats_out) = watch::channel(Arc::default());
         let (health, health_out) = watch::channel(Arc::default());
         let (hits, hits_out) = watch::channel(Arc::default());
@@ -174,13 +236,16 @@ impl House {
             commands,
             learning,
             enquiries,
+            busiest,
             bus,
             stats: stats_out,
             health: health_out,
             hits: hits_out,
             protected: protected_out,
             acting: acting_out,
+            model: model_out,
             config: Arc::default(),
+            origins: Arc::default(),
             metrics: Arc::default(),
             started: now(),
         };
@@ -193,6 +258,7 @@ impl House {
             health,
             hits,
             protected,
+            model,
             writer: Some(writer),
             directory,
         }
@@ -428,37 +494,6 @@ fn taken(mint: &mut Mint, wish: &NewDecision) -> Decision {
         status: DecisionStatus::Active,
         veto: None,
         ended_at: None,
-    }
-}
-
-fn alert(mint: &mut Mint, at: Timestamp) -> Alert {
-    Alert {
-        id: mint.alert(at),
-        at,
-        evidence_at: Ktime(1_000),
-        source: Some("203.0.113.7".parse().unwrap()),
-        targets: vec![Service {
-            ip: "198.51.100.10".parse().unwrap(),
-            port: 22,
-            proto: 6,
-        }],
-        detector: Detector::PortScan,
-        family: Family::Scan,
-        technique: "syn vertical".into(),
-        score: 0.75,
-        severity: Severity::Medium,
-        class: EvidenceClass::Behaviour,
-        evidence: vec![Evidence {
-            name: "distinct_ports".into(),
-            value: 41.0,
-            threshold: 15.0,
-            unit: "ports/60s".into(),
-        }],
-        summary: "203.0.113.7 probed 41 ports of 198.51.100.10 within 60 s, the limit is 15".into(),
-        sensor: "xdp".into(),
-        standing: None,
-        former: None,
-        explanation: None,
     }
 }
 

@@ -32,7 +32,7 @@ mod table;
 mod token;
 mod verify;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Origins};
 use crate::time::wall_now as now;
 use crate::types::Timestamp;
 use clap::{ArgAction, Args, ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -89,6 +89,11 @@ impl Global {
     }
 
     fn load(&self) -> Result<Config, Failure> {
+        Ok(self.load_with_origins()?.0)
+    }
+
+    /// The configuration, and where its values came from.
+    fn load_with_origins(&self) -> Result<(Config, Origins), Failure> {
         if self.config.is_empty() {
             // Whoever called sudo may be believed as much as root.
             let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
@@ -108,7 +113,7 @@ impl Global {
         // Variables that are not UTF-8 cannot be ours.
         let env =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        config::load(&self.files(), env).map_err(Failure::Config)
+        config::load_with_origins(&self.files(), env).map_err(Failure::Config)
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::Error;
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
-    let config = global.load()?;
+    let (config, origins) = global.load_with_origins()?;
     let missing = if config.kernel.hook == Hook::Nftables {
         probe::missing_for_nftables()
     } else {
@@ -22,7 +22,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     }
     tracing::info!(files = ?global.files(), "configuration read");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::run(config)).map_err(classify)
+    runtime.block_on(app::run(config, origins)).map_err(classify)
 }
 
 /// A missing privilege has its own exit code.

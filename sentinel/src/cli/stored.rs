@@ -77,7 +77,7 @@ impl Stored {
                         ip,
                         active,
                         watched,
-                        simulated: false,
+                        ..DecisionFilter::default()
                     }))
                 })
             }

@@ -2,7 +2,7 @@
 
 use super::intel::{CUSTOM_FEEDS_MAX, IntelConfig};
 use super::keys::{Draft, INTERFACES};
-use super::load::Origins;
+use super::load::Places;
 use super::probe::PROBES_MAX;
 use super::problem::{Place, Problem};
 use super::resolved::{Config, Hook, Mode, SeverityThresholds, Switch};
@@ -15,7 +15,7 @@ use std::time::Duration;
 const SOCKET_PATH: usize = 107;
 
 /// Adds what is wrong between the values of `draft`.
-pub(super) fn cross(draft: &Draft, origins: &Origins, problems: &mut Vec<Problem>) {
+pub(super) fn cross(draft: &Draft, origins: &Places, problems: &mut Vec<Problem>) {
     let mut say = |key: &'static str, message: String, mend: &str| {
         problems.push(Problem {
             place: origins.get(key).cloned().unwrap_or(Place::Default),

@@ -19,7 +19,7 @@ pub fn effective(config: &Config) -> BTreeMap<String, String> {
         enable_production_actions: config.mode == Mode::Production,
     };
     keys::all()
-        .map(|key| (key.path.to_owned(), show(&(key.slot)(&mut draft))))
+        .map(|key| (key.path.to_owned(), show(&(key.slot)(&mut draft), MASKED)))
         .collect()
 }
 
@@ -31,7 +31,8 @@ fn list<T: Display>(items: &[T], none: &str) -> String {
     items.join(", ")
 }
 
-fn show(slot: &Slot<'_>) -> String {
+/// A value as people write it, with `mask` for what may hold a secret.
+pub(super) fn show(slot: &Slot<'_>, mask: &str) -> String {
     match slot {
         Slot::Bool(value) => value.to_string(),
         Slot::U8(value, _) => value.to_string(),
@@ -64,12 +65,12 @@ fn show(slot: &Slot<'_>) -> String {
         .to_owned(),
         Slot::File(value) | Slot::Socket(value) => value.as_deref().unwrap_or(Path::new("")).display().to_string(),
         // A URL may carry a key in its user part or its path.
-        Slot::Url(value) => value.split_once("://").map_or(MASKED.to_owned(), |(scheme, rest)| {
+        Slot::Url(value) => value.split_once("://").map_or(mask.to_owned(), |(scheme, rest)| {
             let host = rest.split('/').next().unwrap_or_default();
             format!("{scheme}://{}", host.rsplit('@').next().unwrap_or_default())
         }),
         Slot::Cache(CacheBackend::Memory) => "memory".to_owned(),
-        Slot::Cache(CacheBackend::Redis(_)) => format!("redis {MASKED}"),
+        Slot::Cache(CacheBackend::Redis(_)) => format!("redis {mask}"),
         Slot::Network(value) => value.as_deref().unwrap_or_default().to_owned(),
         Slot::Probes(value) => {
             let texts: Vec<_> = value.iter().map(|probe| probe.text.clone()).collect();
@@ -79,7 +80,7 @@ fn show(slot: &Slot<'_>) -> String {
             list(value, "none")
         }
         Slot::Feeds(value) => {
-            let named: Vec<_> = value.iter().map(|feed| format!("{}={MASKED}", feed.name)).collect();
+            let named: Vec<_> = value.iter().map(|feed| format!("{}={mask}", feed.name)).collect();
             list(&named, "none")
         }
     }

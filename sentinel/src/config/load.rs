@@ -17,8 +17,18 @@ pub const ENV_PREFIX: &str = "SENTINEL_";
 /// A settings file beyond this size is refused, bytes.
 const MAX_FILE: u64 = 8 << 20;
 
-/// Where each value came from.
-pub(super) type Origins = BTreeMap<&'static str, Place>;
+/// Where each value came from, by path.
+pub(super) type Places = BTreeMap<&'static str, Place>;
+
+/// Where the values of a configuration came from, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    pub(super) places: Places,
+    /// Of the keys of sources, by the name of the source.
+    pub(super) secrets: BTreeMap<&'static str, Place>,
+    /// As it was written: a configuration only keeps what it and `mode` come to together.
+    pub(super) enable_production_actions: bool,
+}
 
 /// The file read when none is named: `/etc/sentinel/settings.yml`, else `config/settings.yml`, else none.
 pub fn default_files() -> Vec<PathBuf> {
@@ -35,6 +45,27 @@ pub fn default_files() -> Vec<PathBuf> {
 /// # Errors
 /// Every problem of every layer, in the order of the layers; never empty.
 pub fn load(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Vec<Problem>> {
+    layers(files, env).finish()
+}
+
+/// The same, with where each value came from.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_origins(
+    files: &[PathBuf],
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Config, Origins), Vec<Problem>> {
+    let reader = layers(files, env);
+    let origins = Origins {
+        places: reader.origins.clone(),
+        secrets: reader.secrets.clone(),
+        enable_production_actions: reader.draft.enable_production_actions,
+    };
+    Ok((reader.finish()?, origins))
+}
+
+fn layers(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) -> Reader {
     let mut reader = Reader::default();
     for file in files {
         reader.file(file);
@@ -48,7 +79,7 @@ pub fn load(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) 
         reader.variable(name, value);
     }
     reader.api_keys(&others);
-    reader.finish()
+    reader
 }
 
 /// `settings.yml` → `settings.local.yml`; a local file has none of its own.
@@ -62,7 +93,8 @@ pub(super) fn local_of(file: &Path) -> Option<PathBuf> {
 #[derive(Default)]
 pub(super) struct Reader {
     draft: Draft,
-    origins: Origins,
+    origins: Places,
+    secrets: BTreeMap<&'static str, Place>,
     problems: Vec<Problem>,
 }
 
@@ -234,10 +266,13 @@ impl Reader {
     fn api_keys(&mut self, env: &[(String, String)]) {
         for (name, value) in env {
             let known = KEY_VARIABLES.iter().find(|(variable, _)| *variable == Some(name));
-            let source = known.and_then(|(_, source)| self.draft.config.intel.sources.named(source));
-            if let Some(source) = source {
+            let Some((_, whose)) = known else { continue };
+            if let Some(source) = self.draft.config.intel.sources.named(whose) {
                 match api_key(value) {
-                    Ok(key) => source.key = key,
+                    Ok(key) => {
+                        source.key = key;
+                        self.secrets.insert(whose, Place::Env(name.clone()));
+                    }
                     Err((message, mend)) => self.problems.push(Problem {
                         place: Place::Env(name.clone()),
                         key: String::new(),
@@ -259,7 +294,10 @@ impl Reader {
                 continue;
             };
             match read(file).and_then(|text| api_key(&text)) {
-                Ok(found) => source.key = found,
+                Ok(found) => {
+                    source.key = found;
+                    self.secrets.insert(name, Place::File(file.to_owned()));
+                }
                 Err((message, mend)) => self.problems.push(Problem {
                     place: self.origins.get(key.path).cloned().unwrap_or(Place::Default),
                     key: key.path.to_owned(),
@@ -272,7 +310,7 @@ impl Reader {
 
     /// Where each value read so far came from.
     #[cfg(test)]
-    pub(super) const fn origins(&self) -> &Origins {
+    pub(super) const fn origins(&self) -> &Places {
         &self.origins
     }
 

@@ -22,6 +22,7 @@ mod resolved;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod told;
 mod tree;
 mod trust;
 mod url;
@@ -37,7 +38,7 @@ pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,
 };
-pub use load::{ENV_PREFIX, default_files, load};
+pub use load::{ENV_PREFIX, Origins, default_files, load, load_with_origins};
 pub use matrix::Matrix;
 pub use policy::{
     CeilingConfig, ConfirmConfig, DetectorPolicy, DetectorsPolicy, PolicyConfig, RepeatConfig, UnprovenConfig,
@@ -51,5 +52,6 @@ pub use resolved::{
     SeverityThresholds, StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };
 pub use schema::schema;
+pub use told::{Section, Setting, Told, ToldOrigin, told};
 pub use trust::distrust;
 pub use value::{parse_duration, parse_size};

@@ -1,13 +1,14 @@
 //! Records in, alerts out: the flow table and the detectors, driven by one task.
 
 use super::Witness;
+use super::busiest::Busy;
 use super::learning::{self, Ask};
 use crate::detect::{Detectors, Notice};
 use crate::flow::{FlowTable, Observation};
 use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
 use crate::model::Model;
 use crate::time;
-use crate::types::{Alert, Component, Health, Heard, Ktime, Peers, hex};
+use crate::types::{Alert, BusyRequest, Component, Health, Heard, Ktime, ModelCard, Peers, hex};
 use sentinel_common::event::FlowRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,7 +50,9 @@ pub struct Analysis {
     judged: [u64; 3],
     listed: [u64; 2],
     model: Option<Arc<Model>>,
+    card: Option<watch::Sender<Option<Arc<ModelCard>>>>,
     witness: Option<Witness>,
+    busy: Option<Busy>,
     heard: Option<(watch::Sender<Arc<Heard>>, Duration)>,
     /// When it was last told who was heard of.
     heard_at: Ktime,
@@ -77,7 +80,9 @@ impl Analysis {
             judged: [0; 3],
             listed: [0; 2],
             model: None,
+            card: None,
             witness: None,
+            busy: None,
             heard: None,
             heard_at: Ktime::default(),
         }
@@ -88,6 +93,24 @@ impl Analysis {
     pub fn with_heard(self, heard: watch::Sender<Arc<Heard>>, horizon: Duration) -> Self {
         Self {
             heard: Some((heard, horizon)),
+            ..self
+        }
+    }
+
+    /// Has it tell which model judges.
+    #[must_use]
+    pub fn with_card(self, card: watch::Sender<Option<Arc<ModelCard>>>) -> Self {
+        Self {
+            card: Some(card),
+            ..self
+        }
+    }
+
+    /// Has it answer who asks for the busiest flows.
+    #[must_use]
+    pub fn with_busiest(self, questions: mpsc::Receiver<BusyRequest>) -> Self {
+        Self {
+            busy: Some(Busy::new(questions)),
             ..self
         }
     }
@@ -133,6 +156,12 @@ impl Analysis {
                 _ = timer.tick() => self.tick(),
                 Some(ask) = asks.recv() => {
                     learning::answer(&mut self.detectors, ask, time::boot_now());
+                    Vec::new()
+                }
+                Some(question) = Busy::next(&mut self.busy) => {
+                    if let Some(busy) = &mut self.busy {
+                        busy.answer(question, &self.table, time::boot_now());
+                    }
                     Vec::new()
                 }
                 batch = input.recv() => match batch {
@@ -213,6 +242,9 @@ impl Analysis {
             let calibrated = record.description.site.is_some();
             self.metrics
                 .set_model(record.schema.version, hex(model.sha256()), calibrated);
+            if let Some(card) = &self.card {
+                card.send_replace(self.detectors.model_card().map(Arc::new));
+            }
             self.model = Some(Arc::clone(model));
             self.judged = [0; 3];
         }

@@ -7,6 +7,7 @@
 //! Deliberately elsewhere: every judgement (`flow`, `detect`, `decide`) and every deed (`respond`).
 
 mod analysis;
+mod busiest;
 mod confirm;
 mod counting;
 mod desk;

@@ -12,6 +12,7 @@ mod amplification;
 mod baseline;
 mod beacon;
 mod brute_force;
+mod card;
 mod collector;
 mod distributed_brute_force;
 mod dns_tunnel;

@@ -106,7 +106,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
     }
 
     /// Entries, least recently touched first.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.map.iter()
     }
 

@@ -1,5 +1,6 @@
 //! The table of bidirectional flows.
 
+use super::pace::Pace;
 use super::sources::{Change, Sources};
 use super::{Bounded, Cause, Fate, Observation, Stealth, Tally};
 use crate::config::FlowConfig;
@@ -40,22 +41,23 @@ pub struct FlowLosses {
 }
 
 /// Bits of [`Entry::bits`]. Reversed: the near side opened the flow.
-const REVERSED: u8 = 1;
-const COMPLETED: u8 = 2;
-const CLOSED: u8 = 4;
+pub(super) const REVERSED: u8 = 1;
+pub(super) const COMPLETED: u8 = 2;
+pub(super) const CLOSED: u8 = 4;
 const COMPANION: u8 = 8;
 const WAITING: u8 = 16;
 const PROVEN: u8 = 32;
-const ALLOWED: u8 = 64;
+pub(super) const ALLOWED: u8 = 64;
 
 /// What is kept per flow.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    forward: Tally,
-    reverse: Tally,
-    first_ns: u64,
-    last_ns: u64,
+pub(super) struct Entry {
+    pub(super) forward: Tally,
+    pub(super) reverse: Tally,
+    pub(super) first_ns: u64,
+    pub(super) last_ns: u64,
     seen: Ktime,
+    pub(super) pace: Pace,
     forward_len_max: u32,
     fate: Fate,
     bits: u8,
@@ -79,13 +81,14 @@ impl Entry {
             first_ns: counts.first_ns,
             last_ns: counts.last_ns,
             seen: Ktime(record.now_ns),
+            pace: Pace::default(),
             forward_len_max: 0,
             fate: Fate::Open,
             bits: if opened_by_egress { REVERSED } else { 0 },
         }
     }
 
-    fn has(&self, bit: u8) -> bool {
+    pub(super) fn has(&self, bit: u8) -> bool {
         self.bits & bit != 0
     }
 
@@ -145,6 +148,16 @@ impl FlowTable {
         self.flows.is_empty()
     }
 
+    /// What is held, most recently touched first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&FlowKey, &Entry)> {
+        self.flows.iter().rev()
+    }
+
+    /// What is held of a flow.
+    pub(super) fn entry(&self, key: &FlowKey) -> Option<&Entry> {
+        self.flows.peek(key)
+    }
+
     /// Initiators held.
     pub fn sources(&self) -> usize {
         self.sources.len()
@@ -160,7 +173,7 @@ impl FlowTable {
         }
     }
 
-    /// Upper bound of the table's heap, bytes, whatever the traffic: about 60 MiB with the default limits.
+    /// Upper bound of the table's heap, bytes, whatever the traffic: about 64 MiB with the default limits.
     pub fn memory_bound(config: &FlowConfig) -> usize {
         // A deque may have just doubled.
         let waiting = 2 * config.max_flows * size_of::<(Ktime, FlowKey)>();
@@ -196,6 +209,7 @@ impl FlowTable {
             entry.last_ns = entry.last_ns.max(counts.last_ns);
         }
         entry.seen = entry.seen.max(now);
+        entry.pace.add(now, &came);
         if new || record.direction == INGRESS {
             // What goes out is not asked about each time.
             entry.set(ALLOWED, record.state & STATE_ALLOWED != 0);
@@ -464,7 +478,7 @@ fn to_many(target: Addr) -> bool {
 }
 
 /// Initiator and responder.
-fn ends(key: &FlowKey, entry: &Entry) -> ((Addr, u16), (Addr, u16)) {
+pub(super) fn ends(key: &FlowKey, entry: &Entry) -> ((Addr, u16), (Addr, u16)) {
     let remote = (key.remote, key.remote_port);
     let local = (key.local, key.local_port);
     if entry.has(REVERSED) {

@@ -319,3 +319,79 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_busiest_come_first_each_told_from_whoever_opened_it() {
+    use crate::types::{Busy, BusyBy, BusyPer, Clock};
+    let mut table = table();
+    let flow = |port: u16, client: u8, packets: u64| {
+        report(6, CAUSE_FIRST, 100 * SEC)
+            .far(packets, 99 * SEC)
+            .near(1, 99 * SEC)
+            .with(|r| {
+                r.key.remote = Addr::v4([198, 51, 100, client]);
+                r.key.remote_port = port;
+            })
+    };
+    for (port, client, packets) in [(1, 1, 10), (2, 2, 30), (3, 1, 25), (4, 3, 5)] {
+        apply(&mut table, flow(port, client, packets));
+    }
+    let ask = |per, at: u64| table.busiest(per, None, Ktime(at * SEC), Clock::default());
+    let flows = ask(BusyPer::Flow, 100);
+    let ports = |rows: &[Busy]| -> Vec<u16> {
+        rows.iter()
+            .map(|row| match row {
+                Busy::Flow(flow) => flow.source_port,
+                Busy::Source(_) => 0,
+            })
+            .collect()
+    };
+    for by in [BusyBy::Bytes, BusyBy::Packets, BusyBy::Rate] {
+        assert_eq!(ports(flows.by(by)), [2, 3, 1, 4], "{by:?}");
+    }
+    assert_eq!((flows.flows, flows.looked_at, flows.total), (4, 4, 4));
+    let Busy::Flow(first) = &flows.by_bytes[0] else {
+        panic!("a flow")
+    };
+    assert_eq!(first.source, std::net::IpAddr::from([198, 51, 100, 2]));
+    assert_eq!((first.moved.packets_sent, first.moved.packets_received), (30, 1));
+    assert_eq!((first.moved.bytes_per_second, first.from_inside), (3_100.0, false));
+
+    let sources = ask(BusyPer::Source, 100);
+    let Busy::Source(first) = &sources.by_bytes[0] else {
+        panic!("a source")
+    };
+    assert_eq!((first.flows, first.moved.packets_sent, sources.total), (2, 35, 3));
+
+    let one = |net: &str| table.busiest(BusyPer::Flow, net.parse().ok(), Ktime(100 * SEC), Clock::default());
+    assert_eq!(ports(&one("198.51.100.1/32").by_bytes), [3, 1], "who opened them");
+    assert_eq!(one("198.51.100.0/24").total, 4);
+    assert_eq!(one("203.0.113.99/32").total, 0);
+
+    let later = ask(BusyPer::Flow, 120);
+    let Busy::Flow(first) = &later.by_rate[0] else {
+        panic!("a flow")
+    };
+    assert_eq!(first.moved.bytes_per_second, 0.0, "nothing came for 20 s");
+}
+
+#[test]
+fn of_very_many_flows_the_busiest_256_are_told() {
+    use crate::types::{Busy, BusyPer, Clock};
+    let mut table = table();
+    for port in 1..=5_000u16 {
+        let report = report(6, CAUSE_FIRST, 100 * SEC).far(u64::from(port), 99 * SEC);
+        apply(&mut table, report.with(|r| r.key.remote_port = port));
+    }
+    let told = table.busiest(BusyPer::Flow, None, Ktime(100 * SEC), Clock::default());
+    let ports: Vec<u16> = told
+        .by_packets
+        .iter()
+        .map(|row| match row {
+            Busy::Flow(flow) => flow.source_port,
+            Busy::Source(_) => 0,
+        })
+        .collect();
+    assert_eq!(ports, (5_000 - 255..=5_000).rev().collect::<Vec<_>>());
+    assert_eq!(told.total, 5_000);
+}

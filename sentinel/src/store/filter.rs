@@ -73,6 +73,8 @@ pub struct DecisionFilter {
     pub watched: bool,
     /// Only those that were or are simulated and asked for more than a line in the log.
     pub simulated: bool,
+    /// Only those that followed from one of these alerts; empty for all.
+    pub alert: Vec<AlertId>,
 }
 
 /// Narrows the list of actions.
@@ -274,6 +276,11 @@ impl Query for DecisionFilter {
         }
         if self.simulated {
             clauses.and("json ->> '$.simulated' = 1 AND status NOT IN ('vetoed', 'logged')", []);
+        }
+        if !self.alert.is_empty() {
+            let marks = vec!["?"; self.alert.len()].join(", ");
+            let ids = self.alert.iter().map(|id| Value::Blob(id.0.as_bytes().to_vec()));
+            clauses.and(&format!("alert IN ({marks})"), ids);
         }
         Ok(())
     }

@@ -615,7 +615,7 @@ fn refuses_what_it_cannot_use_and_changes_nothing() {
         .unwrap();
     refuse(
         &std::fs::read(&newer).unwrap(),
-        &["99", "up to 8", "move the file away"],
+        &["99", "up to 9", "move the file away"],
     );
 
     let foreign = directory.path().join("foreign.db");
@@ -889,4 +889,42 @@ async fn damage_while_running_degrades_and_shows_in_the_audit() {
         Some("row 1 is missing"),
         "what was lost is seen"
     );
+}
+
+#[tokio::test]
+async fn decisions_are_found_by_the_alerts_they_followed_from() {
+    let (_directory, path) = place();
+    let running = Running::at(&path);
+    let store = &running.store;
+    let mut mint = Mint::Counted(0);
+    let alerts: Vec<AlertId> = (0..3).map(|n| mint.alert(Timestamp(n))).collect();
+    let mut made = Vec::new();
+    for (second, alert) in [
+        (1, Some(alerts[0])),
+        (2, Some(alerts[1])),
+        (3, None),
+        (4, Some(alerts[0])),
+    ] {
+        let plain = decision(&mut mint, second, "203.0.113.7/32", DecisionStatus::Active);
+        made.push(Arc::new(Decision {
+            alert,
+            ..(*plain).clone()
+        }));
+    }
+    store
+        .commit(made.iter().cloned().map(Record::Decision).collect())
+        .await
+        .unwrap();
+    let found = async |wanted: &[AlertId]| {
+        let filter = DecisionFilter {
+            alert: wanted.to_vec(),
+            ..DecisionFilter::default()
+        };
+        let page = store.decisions(filter).await.unwrap();
+        page.items.into_iter().map(|d| d.id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&alerts[..1]).await, [made[3].id, made[0].id]);
+    assert_eq!(found(&alerts[..2]).await, [made[3].id, made[1].id, made[0].id]);
+    assert_eq!(found(&alerts[2..]).await, []);
+    assert_eq!(found(&[]).await.len(), 4);
 }

@@ -7,6 +7,8 @@ mod acting;
 mod action;
 mod alert;
 mod allowlist;
+mod busiest;
+mod card;
 mod confirm;
 mod container;
 mod decision;
@@ -40,6 +42,8 @@ pub use acting::{Acting, Stop};
 pub use action::{Action, ActionKind, ActionStatus, Needs};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};
 pub use allowlist::{AllowDone, Allowed};
+pub use busiest::{Busiest, Busy, BusyBy, BusyFlow, BusyPer, BusyRequest, BusySource, Moved};
+pub use card::{CardFeature, CardLevel, CardOrigin, CardSchema, CardTraining, ModelCard};
 pub use confirm::{Provisional, Verdict};
 pub use container::{ContainerSet, Isolate, Owner, ToIsolate};
 pub use decision::{

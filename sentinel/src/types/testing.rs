@@ -1,6 +1,9 @@
 //! Nouns for tests.
 
-use super::{Alert, Investigation, InvestigationId, InvestigationState, Risk, RiskPart, Severity};
+use super::{
+    Alert, Detector, Evidence, EvidenceClass, Family, Investigation, InvestigationId, InvestigationState, Ktime, Mint,
+    Risk, RiskPart, Service, Severity, Timestamp,
+};
 
 /// A risk of that level with one part.
 pub(crate) fn risk(level: Severity, corroborated_by: u32) -> Risk {
@@ -38,5 +41,37 @@ pub(crate) fn investigation(alert: &Alert, level: Severity, corroborated_by: u32
         country: None,
         network: None,
         network_prefix: None,
+    }
+}
+
+/// A scan by 203.0.113.7.
+pub(crate) fn alert(mint: &mut Mint, at: Timestamp) -> Alert {
+    Alert {
+        id: mint.alert(at),
+        at,
+        evidence_at: Ktime(1_000),
+        source: Some("203.0.113.7".parse().unwrap()),
+        targets: vec![Service {
+            ip: "198.51.100.10".parse().unwrap(),
+            port: 22,
+            proto: 6,
+        }],
+        detector: Detector::PortScan,
+        family: Family::Scan,
+        technique: "syn vertical".into(),
+        score: 0.75,
+        severity: Severity::Medium,
+        class: EvidenceClass::Behaviour,
+        evidence: vec![Evidence {
+            name: "distinct_ports".into(),
+            value: 41.0,
+            threshold: 15.0,
+            unit: "ports/60s".into(),
+        }],
+        summary: "203.0.113.7 probed 41 ports of 198.51.100.10 within 60 s, the limit is 15".into(),
+        sensor: "xdp".into(),
+        standing: None,
+        former: None,
+        explanation: None,
     }
 }

@@ -51,7 +51,8 @@ pub(in crate::api) fn one_of(words: &[&str]) -> RefOr<Schema> {
         .into()
 }
 
-fn number(least: u32, most: u32) -> RefOr<Schema> {
+/// A whole number within these bounds.
+pub(in crate::api) fn number(least: u32, most: u32) -> RefOr<Schema> {
     ObjectBuilder::new()
         .schema_type(Type::Integer)
         .minimum(Some(least))
@@ -83,6 +84,11 @@ pub(in crate::api) fn uuid() -> RefOr<Schema> {
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
         .into()
+}
+
+/// Several of them, with commas.
+pub(in crate::api) fn uuids() -> RefOr<Schema> {
+    text(&["019b76da-a800-7000-8000-000000000000"])
 }
 
 /// `4h`, `1h30m`.

@@ -1,6 +1,6 @@
 //! What is said of the paths that show what was seen, decided and done.
 
-use super::op::{Op, flag, only_true, target, text, uuid};
+use super::op::{Op, flag, only_true, target, text, uuid, uuids};
 use crate::api::dto::{DecisionDto, PageDto, ProtectedDto};
 use crate::api::{allowlist, simulation};
 use crate::store::{AuditEntry, AuditVerdict};
@@ -51,6 +51,11 @@ pub(in crate::api) fn decisions() -> Op {
             only_true(),
         )
         .query("simulated", "Only those that were or are simulated.", only_true())
+        .query(
+            "alert",
+            "That followed from these alerts, at most 100 with commas.",
+            uuids(),
+        )
         .answers::<PageDto<DecisionDto>>(200, "A page, newest first, each with what the kernel counted for it.")
 }
 

@@ -1,9 +1,9 @@
 //! What is said of health, counters, the stream, the model and the world outside.
 
-use super::op::{Op, one_of, text};
+use super::op::{Op, flag, number, one_of, text};
 use crate::api::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
-use crate::api::intel;
-use crate::types::{Checked, IntelReport, Learning};
+use crate::api::{busiest, intel, model, settings};
+use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity};
 
 pub(in crate::api) fn health() -> Op {
     Op::new("system", "How every part is")
@@ -44,6 +44,21 @@ pub(in crate::api) fn stream() -> Op {
             "Kinds of messages, several with commas; all where absent.",
             text(&["alert,decision"]),
         )
+        .ip("Only events about this address or prefix.")
+        .words::<Severity>(
+            "severity",
+            "Only alerts of these severities; events of other kinds come all the same.",
+        )
+        .query(
+            "batch",
+            "Several messages in one, as a list, four times a second at most.",
+            flag(),
+        )
+        .query(
+            "after",
+            "The `id` of the last event that was seen: goes on after it, as far as that is kept.",
+            text(&[]),
+        )
         .answers_nothing(101, "The stream begins.")
         .refuses(426, "It was not opened as a WebSocket.")
 }
@@ -58,6 +73,24 @@ pub(in crate::api) fn intel_check() -> Op {
         .says("Asks the sources, which may spend their quota.")
         .takes::<intel::CheckDto>()
         .answers::<Checked>(200, "Who was asked, what they said and the risk it adds up to.")
+}
+
+pub(in crate::api) fn busiest() -> Op {
+    Op::new("system", "The busiest flows, or whoever opened them")
+        .word::<BusyBy>("by", "What busiest means; `rate` where absent.")
+        .word::<BusyPer>("per", "Of what; `flow` where absent.")
+        .query("limit", "Rows at most; 20 where absent.", number(1, 256))
+        .ip("Only flows with an end in this address or prefix.")
+        .answers::<busiest::BusiestDto>(200, "The busiest first.")
+}
+
+pub(in crate::api) fn settings() -> Op {
+    Op::new("system", "The settings in force")
+        .answers::<settings::SettingsDto>(200, "In the order of the settings file; secrets are masked.")
+}
+
+pub(in crate::api) fn model() -> Op {
+    Op::new("model", "The model that judges").answers::<model::ModelDto>(200, "What it is, and how it has been lately.")
 }
 
 pub(in crate::api) fn learn() -> Op {

@@ -29,7 +29,7 @@ fn nobody(request: Request<Body>) -> Request<Body> {
 /// Paths with something in every hole.
 pub(super) fn filled(path: &str) -> String {
     let known = [
-        ("/assets/{name}", "/assets/app.js"),
+        ("/assets/{*name}", "/assets/app.js"),
         ("/login/{name}", "/login/login.js"),
         ("/learn/{wish}", "/learn/start"),
     ];

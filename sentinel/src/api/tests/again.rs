@@ -3,7 +3,7 @@
 use super::*;
 use std::io::Read;
 
-const POLLED: [&str; 12] = [
+const POLLED: [&str; 14] = [
     "/alerts",
     "/decisions",
     "/actions",
@@ -15,6 +15,8 @@ const POLLED: [&str; 12] = [
     "/intel",
     "/learn",
     "/acting",
+    "/model",
+    "/settings",
     "/openapi.json",
 ];
 
@@ -22,7 +24,7 @@ const POLLED: [&str; 12] = [
 async fn what_did_not_change_is_not_sent_again() {
     let house = House::new();
     let router = house.router(Door::Tcp);
-    page::busy(&house, crate::config::Mode::Production).await;
+    pages::busy(&house, crate::config::Mode::Production).await;
     for path in POLLED
         .iter()
         .copied()
@@ -119,7 +121,7 @@ fn plain(coding: Option<&HeaderValue>, body: &[u8]) -> Vec<u8> {
 async fn answers_are_compressed_as_asked_and_are_one_answer_in_any_coding() {
     let house = House::new();
     let router = house.router(Door::Tcp);
-    page::busy(&house, crate::config::Mode::Production).await;
+    pages::busy(&house, crate::config::Mode::Production).await;
     for path in ["/alerts", "/openapi.json", "/assets/app.js", "/"] {
         let (_, plain_headers, whole) = answer(&router, get(path)).await;
         for (asked, coding) in [

@@ -36,6 +36,13 @@ impl Strict {
     }
 }
 
+/// The path with something in every hole.
+fn filled(path: &str) -> String {
+    let routed = router::paths().map(|(routed, _)| routed);
+    let mut routed = routed.filter(|routed| openapi::spelled(routed) == path);
+    access::filled(routed.next().unwrap())
+}
+
 /// Closes every object but those that others are made of.
 fn close(schema: &mut Value, part: bool) {
     match schema {
@@ -63,11 +70,11 @@ async fn every_method_of_every_path_is_told_and_nothing_else() {
     let router = house.router(Door::Unix);
     let document = serde_json::to_value(openapi::document()).unwrap();
     let told = document["paths"].as_object().unwrap();
-    let routed: BTreeSet<&str> = router::paths().map(|(path, _)| path).collect();
-    assert_eq!(told.keys().map(String::as_str).collect::<BTreeSet<_>>(), routed);
+    let routed: BTreeSet<String> = router::paths().map(|(path, _)| openapi::spelled(path)).collect();
+    assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), routed);
     for (path, item) in told {
         // What a path takes it says itself, when asked for what it cannot take.
-        let (status, headers, _) = answer(&router, send("PUT", &access::filled(path), &json!({}))).await;
+        let (status, headers, _) = answer(&router, send("PUT", &filled(path), &json!({}))).await;
         assert_eq!(status, 405, "{path}");
         let allowed: BTreeSet<String> = headers["allow"]
             .to_str()
@@ -83,8 +90,8 @@ async fn every_method_of_every_path_is_told_and_nothing_else() {
                 .split('/')
                 .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
                 .collect();
-            let filled: BTreeSet<&str> = parameters(operation, "path").collect();
-            assert_eq!(filled, holes, "{method} {path}");
+            let told: BTreeSet<&str> = parameters(operation, "path").collect();
+            assert_eq!(told, holes, "{method} {path}");
         }
     }
 }
@@ -118,12 +125,12 @@ async fn the_query_takes_what_is_told_and_nothing_else() {
             }
             // Values that are wrong are told apart from names that are.
             for name in parameters(operation, "query") {
-                let asked = format!("{}?{name}=%21", access::filled(path));
+                let asked = format!("{}?{name}=%21", filled(path));
                 let (_, body) = ask(&router, send(&method.to_uppercase(), &asked, &json!({}))).await;
                 assert!(!unknown(&body), "{method} {asked}: {body}");
                 strict += 1;
             }
-            let asked = format!("{}?no_such=1", access::filled(path));
+            let asked = format!("{}?no_such=1", filled(path));
             let (status, body) = ask(&router, send(&method.to_uppercase(), &asked, &json!({}))).await;
             assert!(status == 422 && unknown(&body), "{method} {asked}: {status} {body}");
         }
@@ -177,7 +184,7 @@ async fn furnish(house: &House) -> Vec<(&'static str, String)> {
     health.degrade(Component::Kernel, "eth0 runs in generic mode", "use another driver");
     health.ok(Component::Store, "wal");
     house.health.send_replace(Arc::new(health));
-    page::busy(house, crate::config::Mode::Production).await;
+    pages::busy(house, crate::config::Mode::Production).await;
     let mut mint = Mint::Random;
     let samples = golden::Samples::new(&mut mint, now());
     let (alert, decision) = (samples.alert.clone(), samples.decision.clone());
@@ -252,7 +259,7 @@ async fn real_answers_are_as_the_document_says() {
         let asked = places
             .iter()
             .find(|(known, _)| known == path)
-            .map_or_else(|| access::filled(path), |(_, place)| place.clone());
+            .map_or_else(|| filled(path), |(_, place)| place.clone());
         let (status, headers, body) = if path == "/stats/history" {
             samples.answer().await
         } else {

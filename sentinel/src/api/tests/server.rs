@@ -270,3 +270,198 @@ async fn a_stream_is_for_whoever_is_logged_in_and_ends_with_that() {
     let frame = message.await.unwrap();
     assert_eq!(u16::from(frame.code), 1008, "policy");
 }
+
+fn numbered(house: &House, count: u128) -> Vec<Arc<Alert>> {
+    let alert = alert(&mut Mint::Counted(0), T0);
+    let one = |n| {
+        let id = AlertId(uuid::Uuid::from_u128(n));
+        Arc::new(Alert { id, ..alert.clone() })
+    };
+    let all: Vec<_> = (0..count).map(one).collect();
+    for alert in &all {
+        house.state.bus.publish(Event::Alert(Arc::clone(alert)));
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_back_gets_what_it_missed_or_is_told_so() {
+    let house = House::new();
+    let (address, ..) = open(&house).await;
+    let after = |id: &str| stream_of(address, &format!("?types=alert&after={id}"));
+    let (mut socket, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
+        .await
+        .unwrap();
+    let hello = next(&mut socket).await.unwrap();
+    numbered(&house, 3);
+    let first = next(&mut socket).await.unwrap();
+    assert_eq!(first["seq"], 1);
+    drop(socket);
+
+    let (mut socket, _) = tokio_tungstenite::connect_async(after(first["id"].as_str().unwrap()))
+        .await
+        .unwrap();
+    assert_eq!(
+        next(&mut socket).await.unwrap()["last"],
+        json!(format!("{}.3", house.state.started.0))
+    );
+    assert_eq!(next(&mut socket).await.unwrap()["seq"], 2);
+    assert_eq!(next(&mut socket).await.unwrap()["seq"], 3);
+    numbered(&house, 1);
+    assert_eq!(next(&mut socket).await.unwrap()["seq"], 4);
+
+    // One that saw nothing but the greeting comes back by its name.
+    let (mut socket, _) = tokio_tungstenite::connect_async(after(hello["last"].as_str().unwrap()))
+        .await
+        .unwrap();
+    next(&mut socket).await.unwrap();
+    assert_eq!(next(&mut socket).await.unwrap()["seq"], 1);
+
+    numbered(&house, 2_000);
+    let (mut socket, _) = tokio_tungstenite::connect_async(after(first["id"].as_str().unwrap()))
+        .await
+        .unwrap();
+    next(&mut socket).await.unwrap();
+    let lagged = next(&mut socket).await.unwrap();
+    assert_eq!(
+        (&lagged["type"], &lagged["missed"]),
+        (&json!("lagged"), &json!(2_004 - 1024 - 1))
+    );
+    assert_eq!(next(&mut socket).await.unwrap()["seq"], 2_004 - 1024 + 1);
+
+    // Of an earlier run of the agent nothing is known.
+    let (mut socket, _) = tokio_tungstenite::connect_async(after("12345.7")).await.unwrap();
+    next(&mut socket).await.unwrap();
+    let lagged = next(&mut socket).await.unwrap();
+    assert_eq!((&lagged["type"], &lagged["missed"]), (&json!("lagged"), &Value::Null));
+}
+
+#[tokio::test]
+async fn a_stream_is_filtered_and_comes_in_batches() {
+    let house = House::new();
+    let (address, ..) = open(&house).await;
+    let query = "?types=alert,decision&ip=203.0.113.0/24&severity=high&batch=true";
+    let (mut socket, _) = tokio_tungstenite::connect_async(stream_of(address, query))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut socket).await.unwrap()[0]["type"], "hello");
+    let mut mint = Mint::Counted(0);
+    let medium = alert(&mut mint, T0);
+    let high = Alert {
+        id: mint.alert(T0),
+        severity: Severity::High,
+        ..medium.clone()
+    };
+    let elsewhere = Alert {
+        source: Some("198.51.100.7".parse().unwrap()),
+        ..high.clone()
+    };
+    let block = decision(&mut mint, &medium, T0);
+    let mut lifted = block.clone();
+    lifted.status = DecisionStatus::Lifted;
+    let away = decision(&mut mint, &elsewhere, T0);
+    for event in [
+        Event::Alert(Arc::new(medium)),
+        Event::Alert(Arc::new(elsewhere)),
+        Event::Decision(Arc::new(block)),
+        Event::Alert(Arc::new(high.clone())),
+        Event::Decision(Arc::new(lifted)),
+        Event::Decision(Arc::new(away)),
+    ] {
+        house.state.bus.publish(event);
+    }
+    let batch = next(&mut socket).await.unwrap();
+    let got: Vec<_> = batch.as_array().unwrap().iter().map(|m| &m["data"]).collect();
+    assert_eq!(got.len(), 2, "{batch}");
+    assert_eq!((&got[0]["id"], &got[1]["status"]), (&json!(high.id), &json!("lifted")));
+
+    // However much happens, at most four messages a second.
+    let begun = std::time::Instant::now();
+    let mut batches = 0;
+    while begun.elapsed() < Duration::from_secs(2) {
+        house.state.bus.publish(Event::Alert(Arc::new(high.clone())));
+        if let Ok(Some(Ok(_))) = tokio::time::timeout(Duration::from_millis(5), socket.next()).await {
+            batches += 1;
+        }
+    }
+    assert!((2..=9).contains(&batches), "{batches} messages in two seconds");
+}
+
+/// The code with which the server ends a stream after `bytes` were written to it as they are.
+async fn code_after(address: SocketAddr, bytes: &[u8]) -> Option<u16> {
+    let (mut socket, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
+        .await
+        .unwrap();
+    let tokio_tungstenite::MaybeTlsStream::Plain(tcp) = socket.get_mut() else {
+        unreachable!("no TLS here")
+    };
+    tcp.write_all(bytes).await.unwrap();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(10), socket.next())
+            .await
+            .unwrap()
+        {
+            Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+            Some(Ok(_)) => {}
+            _ => return None,
+        }
+    }
+}
+
+/// A masked frame (RFC 6455, 5.2) with a mask of zeros and a length below 126, or a length of 16 bits.
+fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![head];
+    match u8::try_from(payload.len()) {
+        Ok(length) if length < 126 => bytes.push(0x80 | length),
+        _ => {
+            bytes.push(0x80 | 126);
+            bytes.extend((payload.len() as u16).to_be_bytes());
+        }
+    }
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes
+}
+
+#[tokio::test]
+async fn garbage_ends_its_own_stream_with_a_code_and_no_other() {
+    let house = House::new();
+    let (address, ..) = open(&house).await;
+    let (mut bystander, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut bystander).await.unwrap()["type"], "hello");
+    for (what, bytes, code) in [
+        ("text", frame(0x81, b"{\"subscribe\":\"all\"}"), 1003),
+        ("bytes", frame(0x82, &[0xde, 0xad]), 1003),
+        ("no UTF-8", frame(0x81, &[0xff, 0xfe]), 1007),
+        ("an unknown opcode", frame(0x83, b"x"), 1002),
+        ("reserved bits", frame(0xf1, b"x"), 1002),
+        ("not masked", vec![0x81, 1, b'x'], 1002),
+        ("a long ping", frame(0x89, &[0; 200]), 1002),
+        ("a continuation of nothing", frame(0x80, b"x"), 1002),
+        ("too much", frame(0x82, &[0; 5000]), 1009),
+        ("another protocol", b"GET / HTTP/1.1\r\n\r\n".to_vec(), 1002),
+    ] {
+        assert_eq!(code_after(address, &bytes).await, Some(code), "{what}");
+    }
+    // What arbitrary bytes mean is theirs; that the others go on is ours.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..40 {
+        let mut bytes: Vec<u8> = (0..64)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 32) as u8
+            })
+            .collect();
+        // No half frame that waits for more: what is not complete is only slow.
+        bytes.extend(vec![0xf3; 6_000]);
+        assert!(code_after(address, &bytes).await.is_some(), "{:x?}", &bytes[..64]);
+    }
+    numbered(&house, 1);
+    assert_eq!(next(&mut bystander).await.unwrap()["type"], "alert");
+    let metrics = house.state.metrics.encode().unwrap();
+    assert!(metrics.contains("sentinel_stream_clients 1"), "{metrics}");
+}

@@ -1,0 +1,100 @@
+//! The stop and the allowlist, on the page.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_click_stops_everything_and_the_banner_says_so() {
+    let Some(mut browser) = Browser::start().await else {
+        return no_browser();
+    };
+    let mut house = House::new();
+    let mode = crate::config::Mode::Production;
+    house.state.config = Arc::new(Config {
+        mode,
+        ..Config::default()
+    });
+    busy(&house, mode).await;
+    house.attach(&[]);
+    let (url, server) = serve(&house).await;
+    browser.open(&url).await;
+    browser
+        .until("document.querySelectorAll('#block-list > li').length === 4")
+        .await;
+    browser
+        .until("document.querySelector('#acting').innerText === 'Stop acting'")
+        .await;
+    browser.eval("document.querySelector('#acting').click()").await;
+    browser
+        .until("document.querySelector('#mode').innerText.includes('dashboard stopped it')")
+        .await;
+    browser
+        .until("document.querySelector('#mode').innerText.toUpperCase().startsWith('STOPPED')")
+        .await;
+    let held =
+        "[...document.querySelectorAll('#block-list .chip')].filter(c => c.innerText === 'Held back').length === 4";
+    browser.until(held).await;
+    assert!(house.state.acting.borrow().stopped.is_some());
+    browser.eval("document.querySelector('#acting').click()").await;
+    browser
+        .until("document.querySelector('#mode').innerText.toUpperCase().startsWith('PRODUCTION')")
+        .await;
+    assert!(house.state.acting.borrow().stopped.is_none());
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    house.cancel.cancel();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_puts_somebody_on_the_allowlist_and_takes_them_off() {
+    let Some(mut browser) = Browser::start().await else {
+        return no_browser();
+    };
+    let house = House::new();
+    let (url, server) = serve(&house).await;
+    browser.open(&url).await;
+    // The page's scripts are at work once they have asked how things stand.
+    browser.until("document.querySelector('#page')").await;
+    browser.go("#/decisions").await;
+    browser
+        .until("document.querySelector('#mode')?.innerText.toUpperCase().includes('SIMULATION')")
+        .await;
+    browser
+        .eval(
+            "document.querySelector('#a-target').value = '203.0.113.7'; \
+             document.querySelector('#a-comment').value = '<img src=x onerror=\"document.title=1\">'; \
+             document.querySelector('#allow-form').requestSubmit()",
+        )
+        .await;
+    let rows = "document.querySelectorAll('#allow-list > li').length";
+    browser.until(&format!("{rows} === 1")).await;
+    browser
+        .until("document.querySelector('#allow-list').innerText.includes('<img src=x')")
+        .await;
+    browser
+        .until("document.querySelector('#allow-said').innerText.includes('is on the allowlist')")
+        .await;
+    assert_eq!(house.state.store.allowlist().await.unwrap().len(), 1);
+    browser
+        .eval("document.querySelector('#allow-list button').click()")
+        .await;
+    browser.until("document.querySelector('#allow-list .danger')").await;
+    browser
+        .eval("document.querySelector('#allow-list .danger').click()")
+        .await;
+    browser.until(&format!("{rows} === 0")).await;
+    assert_eq!(house.state.store.allowlist().await.unwrap(), []);
+    browser
+        .eval("document.querySelector('#a-target').value = 'nobody'; document.querySelector('#allow-form').requestSubmit()")
+        .await;
+    browser
+        .until("document.querySelector('#allow-said').innerText.includes('neither an address')")
+        .await;
+    browser
+        .until("document.title === 'Decisions & allowlist · Sentinel'")
+        .await;
+    // The refusal of a wish is the browser's own line, not a fault of the page.
+    let faults: Vec<_> = browser.complaints.iter().filter(|said| !said.contains("422")).collect();
+    assert!(faults.is_empty(), "{faults:?}");
+    house.cancel.cancel();
+    server.await.unwrap().unwrap();
+}

@@ -1,0 +1,41 @@
+// A live list on a page: its rows, what waits, and its ends.
+
+import { html } from "../lib/ui.js";
+import { compact, count } from "../lib/format.js";
+import { link } from "../lib/live.js";
+
+/** `row(item)` draws one; `empty` says what it means that there is none. */
+export function List({ id, rows, row, empty, label, more = true }) {
+  const { view, state, fault, waiting, cursor } = rows;
+  const hold = (held) => () => rows.hold(held);
+  // Not while the focus stays inside, as when a button takes another's place.
+  const left = (event) => event.currentTarget.contains(event.relatedTarget) || rows.hold(false);
+  return html`
+    ${waiting.value > 0 && html`<button type="button" class="pill" id=${`${id}-new`} onClick=${() => rows.release()}>${waiting.value} new, show</button>`}
+    <ul class="list" id=${id} aria-label=${label}
+        onPointerEnter=${(e) => e.pointerType === "mouse" && rows.hold(true)} onPointerLeave=${hold(false)}
+        onFocusIn=${hold(true)} onFocusOut=${left}>
+      ${view.value.map((item) => html`<li key=${item.id} class=${item.gone ? "row gone" : "row"}>${row(item)}</li>`)}
+    </ul>
+    ${view.value.length === 0 && html`<p class="empty" id=${`${id}-empty`}>${
+      state.value === "ready" ? empty : state.value === "failed" ? `Not loaded: ${fault.value}` : link.value === "lost" ? "Not loaded: no connection to the agent." : "Loading…"}</p>`}
+    ${view.value.length > 0 && fault.value && html`<p class="said" role="alert">${fault.value}</p>`}
+    ${more && cursor.value && html`<button type="button" class="more" onClick=${() => rows.older()}>Show older ones</button>`}`;
+}
+
+/** How many there are in all. */
+export const Total = ({ rows }) => (rows.total.value ? html`<b class="count" title=${count(rows.total.value)}>${compact(rows.total.value)}</b>` : null);
+
+/** The filters of a list, as a form that acts at once; `fields` are elements with a name, `set` takes {name: value}. */
+export function Filters({ set, children }) {
+  const change = ({ target }) => set({ [target.name]: target.type === "checkbox" ? (target.checked ? target.value : "") : target.value.trim() });
+  return html`<form class="filters" role="search" autocomplete="off" onSubmit=${(e) => e.preventDefault()} onChange=${change}>${children}</form>`;
+}
+
+/** How far back a list reaches. */
+export const Since = ({ value }) => html`<label>Since<select name="since" value=${value}>
+  <option value="">ever</option><option value="15m">15 minutes</option><option value="1h">1 hour</option><option value="1d">1 day</option>
+  <option value="7d">7 days</option><option value="30d">30 days</option></select></label>`;
+
+/** An address or prefix to look for. */
+export const Whom = ({ value }) => html`<label>Address or prefix<input name="ip" id="search" type="search" maxlength="64" spellcheck="false" placeholder="203.0.113.0/24" value=${value} /></label>`;
