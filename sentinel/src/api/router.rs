@@ -2,7 +2,7 @@
 
 use super::access::{Need, Needs, admit};
 use super::error::{PROBLEM_JSON, Problem};
-use super::guard::{Door, Names, guard};
+use super::guard::{Door, Names, guard, media};
 use super::openapi::{self, told};
 use super::routed::{Methods, delete, get, post};
 use super::{
@@ -184,7 +184,8 @@ const ROWS: &[Row] = &[
 fn routes(api: &Shared, rows: &[Row]) -> Router<Shared> {
     rows.iter().fold(Router::new(), |router, row| {
         let admitted = from_fn_with_state((Arc::clone(api), row.needs), admit);
-        router.route(row.path, (row.answers)().router.layer(admitted))
+        let answers = (row.answers)().router.route_layer(from_fn(media));
+        router.route(row.path, answers.layer(admitted))
     })
 }
 

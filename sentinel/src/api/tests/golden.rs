@@ -4,7 +4,7 @@
 
 use super::document::Strict;
 use super::*;
-use crate::api::dto::{DeletedDto, HealthDto, SampleDto, StatsDto};
+use crate::api::dto::{DecisionDto, DeletedDto, HealthDto, SampleDto, StatsDto};
 use crate::api::error::Problem;
 use crate::store::{AuditEntry, AuditVerdict};
 use crate::types::{
@@ -325,7 +325,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         simulated: false,
         ..samples.decision.clone()
     };
-    let counted = crate::api::dto::DecisionDto::new(held, hits, &stopped);
+    let counted = DecisionDto::new(held, hits, &stopped);
     let mut health = Health::default();
     health.ok(Component::Store, "wal");
     health.degrade(Component::Kernel, "eth0 runs in generic mode", "use another driver");
@@ -373,7 +373,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         (
             "allowlist_entry",
             "AllowlistEntry",
-            json(&crate::api::allowlist::EntryDto::from(samples.allowed)),
+            json(&allowlist::EntryDto::from(samples.allowed)),
         ),
         (
             "protected",
@@ -406,11 +406,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
                 broken: Some("row 7 was changed".into()),
             }),
         ),
-        (
-            "token",
-            "Token",
-            json(&crate::api::login::TokenDto::told(token(T0), T0)),
-        ),
+        ("token", "Token", json(&login::TokenDto::told(token(T0), T0))),
         ("intel", "IntelReport", json(&intel(T0))),
         ("learning", "Learning", json(&learning(T0))),
         ("health", "Health", health),

@@ -12,7 +12,7 @@ async fn an_operator_reads_what_there_is_to_ask_and_tries_it() {
     busy(&house, crate::config::Mode::Production).await;
     let (url, server) = serve(&house).await;
     browser.open(&format!("{url}docs")).await;
-    let document = serde_json::to_value(crate::api::openapi::document()).unwrap();
+    let document = serde_json::to_value(openapi::document()).unwrap();
     let operations: usize = document["paths"]
         .as_object()
         .unwrap()
