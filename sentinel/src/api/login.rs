@@ -1,6 +1,7 @@
 //! Logging in and out, and who may: `/login`, `/logout`, `/session`, `/tokens`, `/login-links`.
 
 use super::access::{Actor, Caller, set_cookie};
+use super::bind::Peer;
 use super::commands::{Body, audit};
 use super::error::Problem;
 use super::guard::Door;
@@ -9,10 +10,11 @@ use super::{Shared, assets, now};
 use crate::auth::{LINK, Login, NewToken, Who};
 use crate::types::{Role, Timestamp, Token, TokenId};
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{ConnectInfo, Extension, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use utoipa::ToSchema;
 
 pub(super) async fn page() -> Response {
@@ -38,6 +40,15 @@ pub(super) struct WhoDto {
     role: Role,
     /// Whether it is a session of a browser, which can be ended.
     session: bool,
+}
+
+/// `GET /session`.
+#[derive(Debug, Serialize)]
+pub(super) struct SessionDto {
+    #[serde(flatten)]
+    who: WhoDto,
+    /// Where the request came from, as this host sees it; nothing through the socket.
+    from: Option<IpAddr>,
 }
 
 impl From<Who> for WhoDto {
@@ -100,8 +111,14 @@ pub(super) async fn log_out(
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, set_cookie(door, None))]).into_response())
 }
 
-pub(super) async fn session(Extension(who): Extension<Who>) -> Json<WhoDto> {
-    Json(who.into())
+pub(super) async fn session(
+    Extension(who): Extension<Who>,
+    peer: Option<Extension<ConnectInfo<Peer>>>,
+) -> Json<SessionDto> {
+    Json(SessionDto {
+        who: who.into(),
+        from: peer.map(|Extension(ConnectInfo(peer))| peer.0),
+    })
 }
 
 /// One token, as it is told.

@@ -62,7 +62,7 @@ function Top() {
   second.value;
   const up = started.value && link.value === "live" ? ` · up ${span(clock() - Date.parse(started.value))}` : "";
   return html`<header class="top">
-    <a class="brand" href="#/"><img src="/assets/icon.svg" alt="" width="26" height="26" /><h1>Sentinel</h1></a>
+    <a class="brand" href="#/" aria-label="Sentinel, home"><img src="/assets/icon.svg" alt="" width="26" height="26" /><h1>Sentinel</h1></a>
     <${Mode} /><${Stop} />
     <p id="status" class="status" data-state=${state.value}><i class="dot" aria-hidden="true"></i><span>${STATES[state.value]}</span></p>
     <p id="about" class="about">${stats.value ? `v${stats.value.version}${up}` : ""}</p>
@@ -73,8 +73,11 @@ function Top() {
 
 function Navigation() {
   const { page } = route.value;
+  const here = useRef(null);
+  // On a phone the bar is wider than the screen.
+  useEffect(() => here.current?.scrollIntoView({ block: "nearest", inline: "center" }), [page]);
   return html`<nav class="pages" aria-label="Pages"><ul>${Object.entries(PAGES).map(([name, [title]]) => html`<li>
-    <a href=${name === "home" ? "#/" : `#/${name}`} aria-current=${page === name ? "page" : undefined}>${title}</a></li>`)}</ul></nav>`;
+    <a href=${name === "home" ? "#/" : `#/${name}`} ref=${page === name ? here : undefined} aria-current=${page === name ? "page" : undefined}>${title}</a></li>`)}</ul></nav>`;
 }
 
 function Notices() {

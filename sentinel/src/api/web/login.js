@@ -38,6 +38,9 @@ form.addEventListener("submit", (event) => {
   }
 });
 
+// Without this script nothing is sent: a form of the browser's own would not be understood.
+button.disabled = false;
+
 const code = location.hash.slice(1);
 if (code) {
   // Not kept in the browser's history.

@@ -26,7 +26,10 @@ const PAGES: &[(&str, &str)] = &[
         "#/model",
         "document.querySelector('#card') && !document.querySelector('#card').innerText.includes('Loading')",
     ),
-    ("#/reports", "document.querySelector('#report-form')"),
+    (
+        "#/reports",
+        "document.querySelector('#figures') && document.querySelector('#over-time svg')",
+    ),
     (
         "#/settings",
         "document.querySelectorAll('#setting-list tbody tr').length > 50",
@@ -145,7 +148,7 @@ async fn a_viewer_is_offered_nothing_that_would_be_refused() {
     };
     let (_, token) = house.state.auth.create(wish, "test", now()).await.unwrap();
     browser.open(&format!("{url}login")).await;
-    browser.until("document.querySelector('#token')").await;
+    browser.until("document.querySelector('form button:enabled')").await;
     let log_in =
         format!("document.querySelector('#token').value = '{token}'; document.querySelector('form').requestSubmit()");
     browser.eval(&log_in).await;
@@ -158,7 +161,7 @@ async fn a_viewer_is_offered_nothing_that_would_be_refused() {
         let offered = browser
             .eval(
                 "[...document.querySelectorAll('main button, #acting')].map((b) => b.innerText) \
-                 .filter((text) => !['Log out', 'Verify the chain', 'Make it', 'Show older ones'].includes(text))",
+                 .filter((text) => !['Log out', 'Verify the chain', 'PDF', 'HTML', 'JSON', 'Show older ones'].includes(text))",
             )
             .await;
         assert_eq!(offered, json!([]), "on {hash}");

@@ -32,7 +32,7 @@ async fn an_operator_logs_in_by_link_leaves_and_comes_back_with_a_token() {
     let type_in = |text: &str| {
         format!("document.querySelector('#token').value = '{text}'; document.querySelector('form').requestSubmit()")
     };
-    browser.until("document.querySelector('#token')").await;
+    browser.until("document.querySelector('form button:enabled')").await;
     browser.eval(&type_in("sntl_wrong")).await;
     browser
         .until("document.querySelector('#said').innerText.includes('no token or link')")

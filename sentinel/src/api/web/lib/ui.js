@@ -112,7 +112,7 @@ export function Sure({ label, question, yes, act, name, kind = "danger", disable
 export function Shares({ rows, heads = ["Why", "Adds", "", "In words"] }) {
   const largest = Math.max(...rows.map(([, value]) => Math.abs(value)), 1e-9);
   return html`<table class="evidence shares">
-    <thead><tr>${heads.map((text) => (text ? html`<th scope="col">${text}</th>` : html`<td></td>`))}</tr></thead>
+    <thead><tr>${heads.map((text, place) => (text ? html`<th scope="col" class=${place === 1 ? "number" : undefined}>${text}</th>` : html`<td></td>`))}</tr></thead>
     <tbody>${rows.map(([name, value, said]) => {
       const figure = `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
       return html`<tr><th scope="row">${name}</th><td class="number">${figure}</td>

@@ -1,7 +1,7 @@
 // Decisions and the allowlist: add, import, look through, take back.
 
 import { Address, Card, Fault, Sure, html, useEffect, useRef, useState } from "../lib/ui.js";
-import { call, mayAct, query as ask } from "../lib/agent.js";
+import { call, mayAct, query as ask, who } from "../lib/agent.js";
 import { compact, count, moment, target, words } from "../lib/format.js";
 import { guarded, lookAtGuards } from "../lib/live.js";
 import { refilter, route } from "../lib/route.js";
@@ -92,9 +92,13 @@ export function NeverBlocked() {
     changed();
   };
   const kept = guarded.value;
+  const from = who.value?.from;
+  const [ours, setOurs] = useState(null);
+  useEffect(() => void (from && call(ask("/allowlist/check", { ip: from })).then(setOurs, () => {})), [from, kept]);
   return html`<${Card} title="Never blocked" count=${kept.length ? compact(kept.length) : ""} id="protected">
     ${mayAct.value && html`<${AllowForm} done=${changed} />`}
     <${Fault} text=${wrong} />
+    ${ours && html`<p class="says" id="you">You come from <span class="address">${from}</span>: ${ours.protected ? `protected (${words(ours.guards[0].guard).toLowerCase()})` : "not protected; put it on the list"}.</p>`}
     <ul id="allow-list" class="plain protected" tabindex="0" aria-label="On the allowlist by command">${items.slice(0, 200).map((entry) => html`<li key=${entry.target}>
       <span class="line"><${Address} of=${entry.target} /><span class="quiet">${entry.expires_at ? `until ${moment(entry.expires_at)}` : "for good"}</span>
         ${mayAct.value && html`<${Sure} label="Remove" question="Take it off the list?" yes="Yes, remove" name=${`Take ${target(entry.target)} off the allowlist`} act=${remove(entry)} />`}</span>

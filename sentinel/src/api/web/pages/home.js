@@ -106,9 +106,23 @@ function NewestAlerts() {
   const load = useOutcomes();
   useEffect(() => void load(rows.view.value), [rows.view.value]);
   return html`<${Card} title=${html`Alerts <${Total} rows=${rows} />`} id="alerts" tools=${html`<a class="all" href="#/alerts">All alerts</a>`}>
+    <${Severities} total=${rows.total.value} />
     <${List} id="alert-list" rows=${rows} more=${false} row=${(alert) => html`<${AlertLine} alert=${alert} />`}
       empty="No alerts. Sentinel speaks up when a source scans, floods or guesses passwords." />
   </${Card}>`;
+}
+
+/** How many of the last day were how severe; each leads to them. */
+function Severities({ total }) {
+  const [counts, setCounts] = useState(null);
+  const ask = (severity) => call(`/alerts?severity=${severity}&since=1d&limit=1`).then(({ total: n }) => [severity, n]);
+  useEffect(() => {
+    // Soon, however much happens at once.
+    const later = setTimeout(() => Promise.all(["high", "medium", "low"].map(ask)).then(setCounts, () => {}), 400);
+    return () => clearTimeout(later);
+  }, [total]);
+  return counts && html`<ul class="severities plain" id="severities" aria-label="Alerts of the last day by severity">${counts.map(([severity, n]) => html`<li key=${severity}>
+    <a href=${href("alerts", "", { severity, since: "1d" })}><${Severity} of=${severity} /><b>${compact(n)}</b></a></li>`)}<li class="quiet">in the last day</li></ul>`;
 }
 
 /** An alert in two lines; the whole of it leads to the rest. */

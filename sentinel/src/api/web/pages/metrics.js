@@ -71,7 +71,7 @@ function Counted() {
     ["Taken back because", by(samples, "sentinel_actions_reverted_total", "cause")],
     ["Events dropped in", by(samples, "sentinel_events_dropped_total", "stage")],
   ];
-  return html`<${Card} title="How long it takes" id="times"><table class="evidence"><thead><tr><th scope="col">What</th><th scope="col">Half within</th><th scope="col">99 of 100 within</th></tr></thead>
+  return html`<${Card} title="How long it takes" id="times"><table class="evidence"><thead><tr><th scope="col">What</th><th scope="col" class="number">Half within</th><th scope="col" class="number">99 of 100 within</th></tr></thead>
       <tbody>${TIMES.map(([name, metric]) => html`<tr><th scope="row">${name}</th><td class="number">${took(quantile(samples, metric, 0.5))}</td><td class="number">${took(quantile(samples, metric, 0.99))}</td></tr>`)}</tbody></table></${Card}>
     <${Card} title="Counted since the start" id="counted">${lists.every(([, rows]) => !rows.length) ? html`<p class="empty">Nothing yet.</p>` : lists.filter(([, rows]) => rows.length).map(([title, rows]) => html`<h3>${title}</h3>
       <${Bars} label=${title} rows=${rows.slice(0, 12).map(([name, n]) => [words(name), n])} />`)}</${Card}>`;

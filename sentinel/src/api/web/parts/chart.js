@@ -71,7 +71,7 @@ export function Chart({ id, title, series, points, height = 206, unit = "packets
       ${series.map(({ name, color: c, dash }) => html`<span><i class="key" data-color=${c} data-dash=${dash ? "yes" : "no"}></i>${name}</span>`)}
       <output ref=${out}></output>
     </figcaption>
-    <div ref=${place} class="plot" role="img" aria-label=${`${title}; now ${told} ${unit}`}></div>
+    <div ref=${place} class="plot" role="img" data-empty=${points.length < 2 ? "yes" : "no"} aria-label=${`${title}; now ${told} ${unit}`}></div>
   </figure>`;
 }
 
@@ -86,4 +86,22 @@ export function Bars({ rows, label, level = "fine" }) {
   return html`<ul class="bars plain" aria-label=${label}>${rows.map(([name, n, kind]) => html`<li>
     <span>${name}</span><span class="meter" data-level=${kind ?? level}><i style=${{ width: `${(100 * n) / most}%` }}></i></span>
     <span class="number">${compact(n)}</span></li>`)}</ul>`;
+}
+
+/** Stacked columns over time; `series`: [[name, color]], `rows`: [{name, values}]. */
+export function Columns({ rows, series, label }) {
+  const most = Math.max(1, ...rows.map(({ values }) => values.reduce((a, b) => a + b, 0)));
+  const wide = 1000 / Math.max(1, rows.length);
+  return html`<figure class="chart columns-chart"><figcaption class="legend">${series.map(([name, c]) => html`<span><i class="key" data-color=${c}></i>${name}</span>`)}<output>at most ${compact(most)} in one step</output></figcaption>
+    <svg viewBox="0 0 1000 200" preserveAspectRatio="none" role="img" aria-label=${label}>${rows.map(({ name, values }, place) => {
+      let top = 200;
+      return html`<g><title>${`${name}: ${values.map((n, i) => `${n} ${series[i][0]}`).join(", ")}`}</title>
+        <rect class="hit" x=${place * wide} y="0" width=${wide} height="200" />
+        ${values.map((n, i) => {
+          const high = (196 * n) / most;
+          top -= high;
+          return n > 0 && html`<rect data-color=${series[i][1]} x=${place * wide + wide * 0.1} y=${top} width=${wide * 0.8} height=${high} />`;
+        })}</g>`;
+    })}</svg>
+    <div class="axis quiet"><span>${rows[0]?.name}</span><span>${rows.at(-1)?.name}</span></div></figure>`;
 }

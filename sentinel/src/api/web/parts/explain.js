@@ -21,11 +21,11 @@ export function Explanation({ of }) {
 /** What made a detector fire: each number against its limit. */
 export function Evidence({ of }) {
   return html`<table class="evidence">
-    <thead><tr><th scope="col">Seen</th><th scope="col">Value</th><th scope="col">Limit</th><th scope="col">Unit</th><th scope="col">Against the limit</th></tr></thead>
+    <thead><tr><th scope="col">Seen</th><th scope="col" class="number">Value</th><th scope="col" class="number">Limit</th><th scope="col">Unit</th><th scope="col">Against the limit</th></tr></thead>
     <tbody>${of.map((e) => {
       const times = e.threshold > 0 ? e.value / e.threshold : 1;
       return html`<tr><th scope="row">${words(e.name)}</th><td class="number">${measured(e.value)}</td><td class="number">${measured(e.threshold)}</td>
-        <td class="quiet">${e.unit}</td><td>${measured(times)}× the limit</td></tr>`;
+        <td class="quiet">${e.unit}</td><td>${measured(Number(times.toPrecision(3)))}× the limit</td></tr>`;
     })}</tbody></table>`;
 }
 

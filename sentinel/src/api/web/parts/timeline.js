@@ -50,7 +50,7 @@ export function Timeline({ ip, mark }) {
 export function Flows({ of, ip }) {
   const [from, to] = [Math.min(...of.map((f) => Date.parse(f.first_seen))), Math.max(...of.map((f) => Date.parse(f.last_seen)))];
   const whole = Math.max(1, to - from);
-  return html`<table class="evidence flows"><thead><tr><th scope="col">Flow</th><th scope="col">When, within ${span(whole)}</th><th scope="col">Packets</th><th scope="col">Bytes</th></tr></thead>
+  return html`<table class="evidence flows"><thead><tr><th scope="col">Flow</th><th scope="col">When, within ${span(whole)}</th><th scope="col" class="number">Packets</th><th scope="col" class="number">Bytes</th></tr></thead>
     <tbody>${of.map((flow) => {
       const [begun, lasted] = [Date.parse(flow.first_seen) - from, Date.parse(flow.last_seen) - Date.parse(flow.first_seen)];
       const other = flow.source === ip ? flow.destination : flow.source;
