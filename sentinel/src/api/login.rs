@@ -8,7 +8,7 @@ use super::guard::Door;
 use super::query::{duration, short};
 use super::{Shared, assets, now};
 use crate::auth::{LINK, Login, NewToken, Who};
-use crate::types::{Role, Timestamp, Token, TokenId};
+use crate::types::{Address, Role, Timestamp, Token, TokenId};
 use axum::Json;
 use axum::extract::{ConnectInfo, Extension, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -43,11 +43,13 @@ pub(super) struct WhoDto {
 }
 
 /// `GET /session`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
 pub(super) struct SessionDto {
     #[serde(flatten)]
     who: WhoDto,
     /// Where the request came from, as this host sees it; nothing through the socket.
+    #[schema(value_type = Option<Address>)]
     from: Option<IpAddr>,
 }
 

@@ -55,7 +55,7 @@ pub(in crate::api) fn log_out() -> Op {
 }
 
 pub(in crate::api) fn session() -> Op {
-    Op::new("access", "Who asks").answers::<login::WhoDto>(200, "Name and role.")
+    Op::new("access", "Who asks").answers::<login::SessionDto>(200, "Name and role, and from where.")
 }
 
 pub(in crate::api) fn tokens() -> Op {
