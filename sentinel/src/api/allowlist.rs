@@ -8,7 +8,9 @@ use super::lists::counted;
 use super::query::{Params, duration, short, target};
 use super::{Shared, now};
 use crate::store::{DecisionFilter, PAGE_MAX};
-use crate::types::{AllowDone, Allowed, Command, Decision, DecisionStatus, Prefix, Protected, Timestamp, canonical};
+use crate::types::{
+    AllowDone, Allowed, Command, Decision, DecisionStatus, Prefix, Protected, Target, Timestamp, canonical,
+};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -79,8 +81,10 @@ pub(super) async fn list(State(api): State<Shared>) -> Result<Json<ListDto>, Pro
 #[schema(as = NewAllowlistEntry)]
 pub(super) struct NewDto {
     /// Address or prefix.
+    #[schema(value_type = Target)]
     target: String,
     /// For how long, such as `4h`; for good where absent.
+    #[schema(examples("4h", "30d"))]
     duration: Option<String>,
     /// In the operator's words.
     #[serde(default)]

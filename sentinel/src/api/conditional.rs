@@ -67,7 +67,6 @@ fn nothing() -> Body {
 }
 
 /// Whether there is anything to compress.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands them over")]
 pub(super) fn has_content(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
     status != StatusCode::NOT_MODIFIED
 }

@@ -4,7 +4,7 @@ use crate::config::{Config, Mode};
 use crate::store::Page;
 use crate::types::{
     Acting, ActionKind, Component, Condition, Decision, DecisionStatus, Event, Health, Hits, Live, MapUse, Protected,
-    Stats, Stop, Timestamp,
+    Stats, Stop, Target, Timestamp,
 };
 use sentinel_common::stat::Counter;
 use serde::{Deserialize, Serialize};
@@ -105,8 +105,10 @@ impl DecisionDto {
 #[schema(as = NewDecision)]
 pub(super) struct NewDecisionDto {
     /// Address or prefix.
+    #[schema(value_type = Target)]
     pub(super) target: String,
-    /// `block`, `rate_limit` or `redirect`.
+    /// `block`, `rate_limit`, `redirect` or `isolate`; other programs' words for them are known as well.
+    #[schema(examples("block", "rate_limit", "redirect", "isolate"))]
     #[serde(rename = "type", default = "block")]
     pub(super) kind: String,
     /// Of a rate limit: packets a second; 0 for no such limit.
@@ -114,6 +116,7 @@ pub(super) struct NewDecisionDto {
     /// Of a rate limit: frame bytes a second, as a number or such as `1MiB`; 0 for no such limit.
     pub(super) bytes: Option<SizeDto>,
     /// Of a rate limit: how much traffic at that rate may come at once, such as `1s`; the configured one where absent.
+    #[schema(examples("1s", "500ms"))]
     pub(super) burst: Option<String>,
     /// Of a rate limit on a prefix: each address has the rate for itself.
     pub(super) each: Option<bool>,
@@ -124,6 +127,7 @@ pub(super) struct NewDecisionDto {
     /// Of a block: drop what goes out to the target, too; as configured where absent.
     pub(super) egress: Option<bool>,
     /// `4h`; the configured duration of blocks where absent.
+    #[schema(examples("4h", "1h30m"))]
     pub(super) duration: Option<String>,
     /// In the operator's words.
     #[serde(default)]

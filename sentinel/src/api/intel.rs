@@ -5,7 +5,7 @@ use super::access::Actor;
 use super::commands::{Body, audit};
 use super::error::Problem;
 use super::query::short;
-use crate::types::{Checked, Enquiry, IntelReport};
+use crate::types::{Address, Checked, Enquiry, IntelReport};
 use axum::Json;
 use axum::extract::{Extension, State};
 use serde::Deserialize;
@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[schema(as = IntelQuestion)]
 pub(super) struct CheckDto {
     /// An address.
+    #[schema(value_type = Address)]
     ip: String,
 }
 

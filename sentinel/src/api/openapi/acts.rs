@@ -59,7 +59,7 @@ pub(in crate::api) fn import() -> Op {
         )
         .query("duration", "Of lines that do not say it.", duration())
         .query("reason", "Of lines that do not say it.", text(&[]))
-        .body(&["application/json", "text/csv"], list)
+        .body(&["application/json", "text/csv"], &list)
         .answers::<Imported>(200, "What came of it, read back from the kernel.")
         .refuses(409, "A guard refused.")
         .refuses(404, "Nothing to do it with.")

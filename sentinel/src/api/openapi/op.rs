@@ -2,15 +2,16 @@
 
 use crate::api::error::Problem;
 use crate::store::PAGE_MAX;
+use crate::types::Target;
 use axum::http::StatusCode;
 use std::collections::BTreeMap;
-use utoipa::ToSchema;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{ContentBuilder, KnownFormat, Ref, RefOr, Required, Schema, SchemaFormat};
+use utoipa::{PartialSchema, ToSchema};
 
 pub(in crate::api) const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
@@ -212,12 +213,12 @@ impl Op {
     /// A JSON body.
     pub(in crate::api) fn takes<T: ToSchema>(mut self) -> Self {
         let schema = self.reference::<T>();
-        self.body(&[JSON], schema)
+        self.body(&[JSON], &schema)
             .refuses(422, "The request is not valid; the detail says what to write instead.")
     }
 
     /// A body of these types.
-    pub(in crate::api) fn body(mut self, media: &[&str], schema: RefOr<Schema>) -> Self {
+    pub(in crate::api) fn body(mut self, media: &[&str], schema: &RefOr<Schema>) -> Self {
         let mut body = RequestBodyBuilder::new().required(Some(Required::True));
         for media in media {
             body = body.content(*media, ContentBuilder::new().schema(Some(schema.clone())).build());
@@ -235,7 +236,7 @@ impl Op {
         let anything = ObjectBuilder::new()
             .schema_type(SchemaType::AnyValue)
             .description(Some("Not read; `{}` will do."));
-        self.body(&[JSON], anything.into())
+        self.body(&[JSON], &anything.into())
     }
 
     fn told(&mut self, status: u16, text: &str) -> &mut Told {
@@ -330,20 +331,7 @@ impl Op {
     }
 }
 
-/// An address, or a prefix without host bits, as people write it.
+/// An address or prefix as people write it.
 pub(in crate::api) fn target() -> RefOr<Schema> {
-    let formatted = |format| {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(format)))
-    };
-    let prefix = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .pattern(Some("^[0-9a-fA-F:.]{2,45}/[0-9]{1,3}$"));
-    AnyOfBuilder::new()
-        .item(formatted(KnownFormat::Ipv4))
-        .item(formatted(KnownFormat::Ipv6))
-        .item(prefix)
-        .examples(["203.0.113.7", "203.0.113.0/24", "2001:db8::/32"])
-        .into()
+    Target::schema()
 }
