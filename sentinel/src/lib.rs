@@ -27,6 +27,7 @@ pub mod nft;
 pub mod probe;
 pub mod proof;
 pub mod replay;
+pub mod report;
 pub mod respond;
 pub mod sensor;
 pub mod store;

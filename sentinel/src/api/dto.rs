@@ -134,6 +134,19 @@ pub(super) struct NewDecisionDto {
     pub(super) reason: String,
 }
 
+/// `POST /reports`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewReport)]
+pub(super) struct NewReportDto {
+    /// How far back it reaches: `30d`, or an RFC 3339 time.
+    #[schema(examples("30d"))]
+    pub(super) since: String,
+    /// `json`, `html` or `pdf`.
+    #[schema(examples("json", "html", "pdf"))]
+    pub(super) format: String,
+}
+
 /// A size as a number of bytes or as people write it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]

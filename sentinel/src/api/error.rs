@@ -270,6 +270,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Cursor(_) => Self::invalid(error.to_string()),
             StoreError::Closed => Self::unavailable("the agent is shutting down"),
+            StoreError::Busy => super::reports::busy(),
             other => Self::internal(&other),
         }
     }

@@ -26,6 +26,7 @@ mod login;
 mod model;
 mod openapi;
 mod query;
+mod reports;
 mod routed;
 mod router;
 mod secured;
@@ -123,6 +124,8 @@ struct Api {
     imports: Semaphore,
     /// The turn of the one question about one address's flows that is answered at a time.
     walks: tokio::sync::Mutex<()>,
+    /// The turn of the one report that is made at a time.
+    reports: Semaphore,
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
     history: history::History,
@@ -148,6 +151,7 @@ impl Api {
             clients: Arc::new(Semaphore::new(stream::CLIENTS)),
             imports: Semaphore::new(1),
             walks: tokio::sync::Mutex::default(),
+            reports: Semaphore::new(1),
             sockets: TaskTracker::new(),
             history: history::History::default(),
             refused: Mutex::default(),

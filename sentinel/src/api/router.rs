@@ -7,7 +7,7 @@ use super::openapi::{self, told};
 use super::routed::{Methods, delete, get, post};
 use super::{
     Shared, acting, allowlist, assets, busiest, coding, commands, conditional, import, intel, learn, lists, login,
-    model, settings, simulation, status, stream,
+    model, reports, settings, simulation, status, stream,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -46,6 +46,11 @@ pub(super) fn router(api: Shared, door: Door) -> Router {
                 .layer(DefaultBodyLimit::disable())
                 .layer(RequestBodyLimitLayer::new(import::BODY))
                 .layer(timeout(import::PATIENCE)),
+        )
+        .merge(
+            routes(&api, PATIENT)
+                .layer(RequestBodyLimitLayer::new(BODY))
+                .layer(timeout(reports::PATIENCE)),
         )
         .with_state(api)
         .layer(from_fn(conditional::conditional))
@@ -107,6 +112,14 @@ const fn row(path: &'static str, look: Need, act: Need, answers: fn() -> Methods
 
 /// What takes more than other requests: more bytes, more time.
 const LARGE: &[Row] = &[shown("/decisions/import", || post(import::import, told::import))];
+
+/// What takes more time than other requests, and changes nothing.
+const PATIENT: &[Row] = &[row(
+    "/reports",
+    Need::Role(Role::Viewer),
+    Need::Role(Role::Viewer),
+    || post(reports::make, told::report),
+)];
 
 const ROWS: &[Row] = &[
     open("/login", || {
@@ -193,13 +206,14 @@ fn routes(api: &Shared, rows: &[Row]) -> Router<Shared> {
 pub(super) fn told() -> impl Iterator<Item = openapi::Row> {
     ROWS.iter()
         .chain(LARGE)
+        .chain(PATIENT)
         .map(|row| (openapi::spelled(row.path), row.needs, (row.answers)().told))
 }
 
 /// Every path with what it needs, for the test that walks them.
 #[cfg(test)]
 pub(super) fn paths() -> impl Iterator<Item = (&'static str, Needs)> {
-    ROWS.iter().chain(LARGE).map(|row| (row.path, row.needs))
+    ROWS.iter().chain(LARGE).chain(PATIENT).map(|row| (row.path, row.needs))
 }
 
 /// A client's own request id would be a stranger's text in our log.

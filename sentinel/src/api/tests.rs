@@ -31,6 +31,7 @@ mod http;
 mod operate;
 mod pages;
 mod paging;
+mod reports;
 mod secret_door;
 mod server;
 

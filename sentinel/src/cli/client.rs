@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The agent answers from memory or a local database; longer than this it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longest that a list of many decisions may take.
+/// Longest that a list of many decisions, or a report, may take.
 const LIST_PATIENCE: Duration = Duration::from_mins(6);
 
 /// A running agent.
@@ -90,20 +90,35 @@ impl Client {
         self.send(request.body(list))
     }
 
+    /// A document that the agent makes, which may take it some time.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(super) fn document(&self, path: &str, body: &Value) -> Result<Vec<u8>, Failure> {
+        let request = self.http.post(format!("http://localhost{path}")).json(body);
+        self.answer(request.timeout(LIST_PATIENCE))
+    }
+
     fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-        let (status, text) = self
+        let answer = self.answer(request)?;
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        Ok(serde_json::from_slice(&answer).context("the agent's answer is not JSON")?)
+    }
+
+    fn answer(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Failure> {
+        let (status, body) = self
             .runtime
             .block_on(async {
                 let response = request.send().await?;
-                Ok::<_, reqwest::Error>((response.status(), response.text().await?))
+                Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))
             })
             .with_context(|| format!("no answer from the agent on {}", self.socket.display()))?;
         if status.is_success() {
-            if text.is_empty() {
-                return Ok(Value::Null);
-            }
-            return Ok(serde_json::from_str(&text).context("the agent's answer is not JSON")?);
+            return Ok(body.to_vec());
         }
+        let text = String::from_utf8_lossy(&body);
         let problem: Value = serde_json::from_str(&text).unwrap_or_default();
         let words = problem["detail"]
             .as_str()

@@ -24,6 +24,7 @@ mod model;
 mod output;
 mod pages;
 mod replay;
+mod report;
 mod run;
 mod simulation;
 mod source;
@@ -155,6 +156,8 @@ enum Command {
     /// What production would have done
     #[command(subcommand)]
     Simulation(simulation::Command),
+    /// What happened in a period, as HTML, PDF or JSON
+    Report(report::Args),
     /// Who did what, and whether that record is whole
     #[command(subcommand)]
     Audit(audit::Command),
@@ -226,6 +229,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::StopActing(args) => acting::run(global, args, false),
         Command::ResumeActing(args) => acting::run(global, args, true),
         Command::Simulation(command) => simulation::run(global, command),
+        Command::Report(args) => report::run(global, args),
         Command::Audit(command) => audit::run(global, command),
         Command::Learn(command) => learn::run(global, *command),
         Command::Intel(command) => intel::run(global, *command),

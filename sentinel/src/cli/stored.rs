@@ -4,9 +4,10 @@ use super::exit::Failure;
 use super::pages;
 use crate::proof::Bundle;
 use crate::store::{
-    ActionFilter, AlertFilter, AuditFilter, DecisionFilter, InvestigationFilter, Page, Store, StoreError, Window,
+    ActionFilter, AlertFilter, AuditFilter, DecisionFilter, Figures, InvestigationFilter, Page, Store, StoreError,
+    Window,
 };
-use crate::types::{AlertId, DecisionId, InvestigationId};
+use crate::types::{AlertId, DecisionId, InvestigationId, Stop, Timestamp};
 use anyhow::{Context, anyhow};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -108,6 +109,12 @@ impl Stored {
             }),
             _ => Err(anyhow!("the database has no list {path}").into()),
         }
+    }
+
+    /// What happened from then to `until`, and whether acting is stopped.
+    pub(super) fn figures(&self, since: Timestamp, until: Timestamp) -> Result<(Figures, Option<Stop>), Failure> {
+        let figures = self.runtime.block_on(self.store.figures(since, until))?;
+        Ok((figures, self.runtime.block_on(self.store.stop())?))
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {

@@ -115,7 +115,8 @@ pub(super) fn verify(connection: &Connection) -> Result<AuditVerdict, StoreError
     Ok(verdict)
 }
 
-fn walk(connection: &Connection) -> rusqlite::Result<AuditVerdict> {
+/// The same within a transaction of the caller's.
+pub(super) fn walk(connection: &Connection) -> rusqlite::Result<AuditVerdict> {
     let mut head = Head::default();
     let mut broken = None;
     let mut statement =

@@ -28,15 +28,39 @@ pub(super) const OF_DECISION: &str = with_end_of!("decisions.id");
 /// The same of the decision of a row of `actions`.
 pub(super) const OF_ACTION: &str = with_end_of!("actions.decision");
 
-/// In force, also by what its own row does not tell yet. The words are those of the index.
-pub(super) const ACTIVE: &str = "status = 'active' AND NOT EXISTS (SELECT 1 FROM ends WHERE decision = decisions.id)";
+/// Whether there are ends that their own rows do not tell yet: mostly there are none, and nobody need look for them.
+pub(super) fn any(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM ends)")?
+        .query_row([], |row| row.get(0))
+}
+
+/// In force, also by what its own row does not tell yet where there may be such. The words are those of the index.
+pub(super) const fn active(told_apart: bool) -> &'static str {
+    if told_apart {
+        "status = 'active' AND NOT EXISTS (SELECT 1 FROM ends WHERE decision = decisions.id)"
+    } else {
+        "status = 'active'"
+    }
+}
 
 /// The opposite.
-pub(super) const OVER: &str = "(status <> 'active' OR EXISTS (SELECT 1 FROM ends WHERE decision = decisions.id))";
+pub(super) const fn over(told_apart: bool) -> &'static str {
+    if told_apart {
+        "(status <> 'active' OR EXISTS (SELECT 1 FROM ends WHERE decision = decisions.id))"
+    } else {
+        "status <> 'active'"
+    }
+}
 
 /// Over and on probation. The words are those of the index.
-pub(super) const WATCHED: &str =
-    "(watch_until IS NOT NULL OR id IN (SELECT decision FROM ends WHERE watch_until IS NOT NULL))";
+pub(super) const fn watched(told_apart: bool) -> &'static str {
+    if told_apart {
+        "(watch_until IS NOT NULL OR id IN (SELECT decision FROM ends WHERE watch_until IS NOT NULL))"
+    } else {
+        "watch_until IS NOT NULL"
+    }
+}
 
 /// Whether a decision of `decisions` under this name ended as the word says, also by what its own row does not tell yet.
 pub(super) fn decision_is(name: &str, word: &'static str) -> String {
@@ -46,8 +70,18 @@ pub(super) fn decision_is(name: &str, word: &'static str) -> String {
     )
 }
 
-/// Whether an action got as far as `status`, whose word is the one value, also by what its own row does not tell yet.
-pub(super) fn action_is(status: ActionStatus) -> String {
+/// Where a decision of `decisions` under this name stands, also by what its own row does not tell yet.
+pub(super) fn status_of(name: &str) -> String {
+    let ends = "ends e JOIN endings g ON g.batch = e.batch";
+    format!("coalesce((SELECT g.status FROM {ends} WHERE e.decision = {name}.id), {name}.status)")
+}
+
+/// Whether an action got as far as `status`, whose word is the one value, also by what its own row does not tell yet
+/// where there may be such.
+pub(super) fn action_is(status: ActionStatus, told_apart: bool) -> String {
+    if !told_apart {
+        return "status = ?".to_owned();
+    }
     let end = "SELECT 1 FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = actions.decision";
     let other = "kind = 'isolate_container'";
     let ended = |word| {

@@ -96,6 +96,9 @@ pub enum StoreError {
         /// The system's words.
         cause: String,
     },
+    /// The figures of another period are being counted.
+    #[error("figures are being counted for somebody else; try again in some seconds")]
+    Busy,
     /// A page mark that this list did not give out.
     #[error(
         "`{0}` is no cursor of this list with these filters; pass `next_cursor` of the page before unchanged, with the same filters"

@@ -1,14 +1,17 @@
 //! What a list is narrowed to, and the SQL it becomes.
 
-use super::ends;
-use super::insert::{range, word};
-use super::{AuditEntry, StoreError};
+use super::insert::{ordered, range, word};
+use super::plan::Plan;
+use super::{AuditEntry, StoreError, alerts, ends};
 use crate::types::{
     Action, ActionStatus, Alert, AlertId, Decision, DecisionId, Detector, Investigation, Severity, Timestamp,
 };
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
+use rusqlite::Connection;
 use rusqlite::types::Value;
 use sha2::{Digest, Sha256};
+use std::fmt::Debug;
+use std::net::Ipv6Addr;
 
 /// Most items one page holds.
 pub const PAGE_MAX: usize = 1000;
@@ -109,7 +112,7 @@ pub struct Page<T> {
 }
 
 /// A filter, ready for a table.
-pub(super) trait Query {
+pub(super) trait Query: Debug {
     /// What the rows hold.
     type Item: Send + 'static;
     /// Table name; also the sign in cursors.
@@ -118,13 +121,14 @@ pub(super) trait Query {
     const COLUMNS: &'static str = "json";
 
     fn window(&self) -> &Window;
-    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()>;
+    /// How it is read, the cursor apart.
+    fn plan(&self, connection: &Connection) -> rusqlite::Result<Plan>;
     /// Makes an item of a row whose column 0 is `seq`.
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self::Item>;
 }
 
 /// Conditions joined by AND, with their values.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Clauses {
     conditions: Vec<String>,
     values: Vec<Value>,
@@ -137,7 +141,11 @@ impl Clauses {
         self.values.extend(values);
     }
 
-    fn any_of<T: serde::Serialize>(&mut self, column: &str, words: &[T]) -> rusqlite::Result<()> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.conditions.is_empty()
+    }
+
+    pub(super) fn any_of<T: serde::Serialize>(&mut self, column: &str, words: &[T]) -> rusqlite::Result<()> {
         if !words.is_empty() {
             let marks = vec!["?"; words.len()].join(", ");
             let values: Vec<Value> = words
@@ -160,16 +168,6 @@ impl Clauses {
         }
     }
 
-    fn overlaps(&mut self, ip: Option<IpNet>) {
-        if let Some(net) = ip {
-            let (low, high) = range(net);
-            self.and(
-                "low <= ? AND high >= ?",
-                [Value::Blob(high.to_vec()), Value::Blob(low.to_vec())],
-            );
-        }
-    }
-
     pub(super) fn sql(&self) -> String {
         if self.conditions.is_empty() {
             String::new()
@@ -183,17 +181,36 @@ impl Clauses {
     }
 }
 
+/// The ranges that overlap a prefix: those that begin in it, and those that it lies in, apart. Prefixes lie in each other
+/// or have nothing in common, so the latter begin at one of 128 addresses.
+fn overlapping(net: IpNet, rest: &Clauses) -> Vec<Clauses> {
+    let (low, high) = range(net);
+    let blob = |bytes: [u8; 16]| Value::Blob(bytes.to_vec());
+    let (mut within, mut around) = (rest.clone(), rest.clone());
+    within.and("low BETWEEN ? AND ?", [blob(low), blob(high)]);
+    let address = Ipv6Addr::from(ordered(net.network()));
+    let mut begins: Vec<[u8; 16]> = (0..128)
+        .filter_map(|length| Ipv6Net::new(address, length).ok())
+        .map(|wider| wider.network().octets())
+        .filter(|begin| *begin < low)
+        .collect();
+    begins.dedup();
+    let marks = vec!["?"; begins.len()].join(", ");
+    around.and(&format!("low IN ({marks})"), begins.into_iter().map(blob));
+    around.and("high >= ?", [blob(high)]);
+    vec![within, around]
+}
+
 /// A cursor names its list and what that is narrowed to, so that the mark of one is refused by another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marks(String);
 
 impl Marks {
-    /// Those of a list narrowed so. Where it begins (`since`) is no part of it: a duration back from now moves.
-    pub(super) fn of(table: &str, narrowed: &Clauses) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(narrowed.conditions.join("\n"));
-        hash.update(format!("{:?}", narrowed.values));
-        Self(format!("{}{}", &table[..2], crate::types::hex(&hash.finalize()[..4])))
+    /// Those of a list narrowed so. Which part of it is shown is left out of them: a duration back from now moves.
+    pub(super) fn of<Q: Query>(query: &Q) -> Self {
+        let narrowed = format!("{query:?}").replacen(&format!("{:?}", query.window()), "", 1);
+        let hash = Sha256::digest(narrowed);
+        Self(format!("{}{}", &Q::TABLE[..2], crate::types::hex(&hash[..4])))
     }
 
     pub(super) fn cursor(&self, seq: i64) -> String {
@@ -223,10 +240,8 @@ impl Query for AlertFilter {
         &self.window
     }
 
-    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
-        clauses.within("source", self.ip);
-        clauses.any_of("severity", &self.severity)?;
-        clauses.any_of("detector", &self.detector)
+    fn plan(&self, connection: &Connection) -> rusqlite::Result<Plan> {
+        alerts::plan(connection, self)
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Alert> {
@@ -242,12 +257,31 @@ impl Query for InvestigationFilter {
         &self.window
     }
 
-    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
+    fn plan(&self, _: &Connection) -> rusqlite::Result<Plan> {
+        let mut clauses = Clauses::default();
         clauses.within("ip", self.ip);
         if let Some(id) = self.alert {
             clauses.and("alert = ?", [Value::Blob(id.0.as_bytes().to_vec())]);
         }
-        clauses.any_of("level", &self.level)
+        // Of each risk the order of arrival is there.
+        let mut levels = self.level.clone();
+        levels.sort_unstable();
+        levels.dedup();
+        let of = |level| {
+            let mut of = clauses.clone();
+            of.any_of("level", &[level])?;
+            Ok(of)
+        };
+        let parts: Vec<Clauses> = levels.into_iter().map(of).collect::<rusqlite::Result<_>>()?;
+        let parts = if parts.is_empty() { vec![clauses] } else { parts };
+        let at = Some("INDEXED BY investigations_at");
+        let (by, at) = match (self.alert, self.ip, self.level.is_empty()) {
+            (Some(_), _, _) => ("INDEXED BY investigations_alert", None),
+            (None, Some(_), _) => ("INDEXED BY investigations_ip", None),
+            (None, None, false) => ("INDEXED BY investigations_level", at),
+            (None, None, true) => ("", at),
+        };
+        Ok(Plan::of(Self::TABLE, by, at, parts, self.window.since))
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Investigation> {
@@ -264,25 +298,43 @@ impl Query for DecisionFilter {
         &self.window
     }
 
-    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
-        clauses.overlaps(self.ip);
+    fn plan(&self, connection: &Connection) -> rusqlite::Result<Plan> {
+        let told_apart = ends::any(connection)?;
+        let mut clauses = Clauses::default();
         match self.active {
-            Some(true) => clauses.and(ends::ACTIVE, []),
-            Some(false) => clauses.and(ends::OVER, []),
+            Some(true) => clauses.and(ends::active(told_apart), []),
+            Some(false) => clauses.and(ends::over(told_apart), []),
             None => {}
         }
         if self.watched {
-            clauses.and(ends::WATCHED, []);
+            clauses.and(ends::watched(told_apart), []);
         }
         if self.simulated {
-            clauses.and("json ->> '$.simulated' = 1 AND status NOT IN ('vetoed', 'logged')", []);
+            // The words are those of the index.
+            clauses.and("CASE WHEN json_valid(json) THEN json ->> '$.simulated' END = 1", []);
+            clauses.and("status NOT IN ('vetoed', 'logged')", []);
         }
         if !self.alert.is_empty() {
             let marks = vec!["?"; self.alert.len()].join(", ");
             let ids = self.alert.iter().map(|id| Value::Blob(id.0.as_bytes().to_vec()));
             clauses.and(&format!("alert IN ({marks})"), ids);
         }
-        Ok(())
+        let since = self.window.since;
+        if let Some(net) = self.ip {
+            let parts = overlapping(net, &clauses);
+            return Ok(Plan::of(Self::TABLE, "INDEXED BY decisions_low", None, parts, since));
+        }
+        let at = Some("INDEXED BY decisions_at");
+        let (by, at) = match self.active {
+            _ if !self.alert.is_empty() => ("INDEXED BY decisions_alert", None),
+            _ if self.simulated => ("INDEXED BY decisions_simulated", None),
+            _ if self.watched && told_apart => ("", None),
+            _ if self.watched => ("INDEXED BY decisions_watched", None),
+            Some(true) => ("INDEXED BY decisions_active", at),
+            Some(false) if !told_apart => ("INDEXED BY decisions_over", at),
+            _ => ("", at),
+        };
+        Ok(Plan::of(Self::TABLE, by, at, vec![clauses], since))
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Decision> {
@@ -303,15 +355,27 @@ impl Query for ActionFilter {
         &self.window
     }
 
-    fn narrow(&self, clauses: &mut Clauses) -> rusqlite::Result<()> {
-        clauses.overlaps(self.ip);
+    fn plan(&self, connection: &Connection) -> rusqlite::Result<Plan> {
+        let told_apart = ends::any(connection)?;
+        let mut clauses = Clauses::default();
         if let Some(id) = self.decision {
             clauses.and("decision = ?", [Value::Blob(id.0.as_bytes().to_vec())]);
         }
         if let Some(status) = self.status {
-            clauses.and(&ends::action_is(status), [Value::Text(word(&status)?)]);
+            clauses.and(&ends::action_is(status, told_apart), [Value::Text(word(&status)?)]);
         }
-        Ok(())
+        let since = self.window.since;
+        if let Some(net) = self.ip {
+            let parts = overlapping(net, &clauses);
+            return Ok(Plan::of(Self::TABLE, "INDEXED BY actions_low", None, parts, since));
+        }
+        let at = Some("INDEXED BY actions_at");
+        let (by, at) = match (self.decision, self.status) {
+            (Some(_), _) => ("INDEXED BY actions_decision", None),
+            (None, Some(_)) if !told_apart => ("INDEXED BY actions_status", at),
+            (None, _) => ("", at),
+        };
+        Ok(Plan::of(Self::TABLE, by, at, vec![clauses], since))
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<Action> {
@@ -332,8 +396,15 @@ impl Query for AuditFilter {
         &self.window
     }
 
-    fn narrow(&self, _: &mut Clauses) -> rusqlite::Result<()> {
-        Ok(())
+    fn plan(&self, _: &Connection) -> rusqlite::Result<Plan> {
+        let at = Some("INDEXED BY audit_at");
+        Ok(Plan::of(
+            Self::TABLE,
+            "",
+            at,
+            vec![Clauses::default()],
+            self.window.since,
+        ))
     }
 
     fn item(row: &rusqlite::Row<'_>) -> rusqlite::Result<AuditEntry> {

@@ -5,15 +5,18 @@
 //! the only SQL of the house is here. Deliberately elsewhere: what to keep (every room), when to give up waiting (`respond`).
 
 mod access;
+mod alerts;
 mod audit;
 mod backlog;
 mod ballast;
 mod ends;
 mod error;
+mod figures;
 mod filter;
 mod insert;
 mod intel;
 mod operate;
+mod plan;
 mod proof;
 mod read;
 mod schema;
@@ -23,6 +26,10 @@ mod writer;
 
 pub use audit::{AuditEntry, AuditVerdict};
 pub use error::StoreError;
+pub use figures::{
+    ActionCount, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount, Figures,
+    IntelSourceCount, InvestigationFigures, ResponseFigures, SourceCount, Step, TakenBack, TargetCount, Times,
+};
 pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, InvestigationFilter, PAGE_MAX, Page, Window};
 pub use writer::Writer;
 
@@ -147,6 +154,8 @@ pub struct Store {
     orders: Option<SyncSender<Order>>,
     places: Arc<Semaphore>,
     readers: Arc<Readers>,
+    /// The turn of whoever counts a period: it takes a reader for seconds.
+    counting: Arc<Semaphore>,
     condition: watch::Receiver<Condition>,
     counters: Arc<Counters>,
 }
@@ -177,6 +186,7 @@ impl Store {
             orders: Some(orders),
             places: Arc::new(Semaphore::new(QUEUE)),
             readers: Arc::new(Readers::new(path.into(), None)),
+            counting: Arc::new(Semaphore::new(1)),
             condition,
             counters: Arc::clone(&counters),
         };
@@ -211,6 +221,7 @@ impl Store {
             orders: None,
             places: Arc::new(Semaphore::new(0)),
             readers: Arc::new(Readers::new(path.into(), Some(first))),
+            counting: Arc::new(Semaphore::new(1)),
             condition: watch::channel(condition).1,
             counters: Arc::default(),
         })
@@ -273,7 +284,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Cursor`] or [`StoreError::Read`]; so for every list.
     pub async fn alerts(&self, filter: AlertFilter) -> Result<Page<Alert>, StoreError> {
-        self.readers.with(move |c| read::page(c, &filter)).await
+        self.readers.with(move |c| plan::page(c, &filter)).await
     }
 
     /// One alert.
@@ -289,7 +300,7 @@ impl Store {
     /// # Errors
     /// As [`Store::alerts`].
     pub async fn investigations(&self, filter: InvestigationFilter) -> Result<Page<Investigation>, StoreError> {
-        self.readers.with(move |c| read::page(c, &filter)).await
+        self.readers.with(move |c| plan::page(c, &filter)).await
     }
 
     /// One investigation.
@@ -307,7 +318,7 @@ impl Store {
     /// # Errors
     /// As [`Store::alerts`].
     pub async fn decisions(&self, filter: DecisionFilter) -> Result<Page<Decision>, StoreError> {
-        self.readers.with(move |c| read::page(c, &filter)).await
+        self.readers.with(move |c| plan::page(c, &filter)).await
     }
 
     /// One decision.
@@ -356,7 +367,7 @@ impl Store {
     /// # Errors
     /// As [`Store::alerts`].
     pub async fn actions(&self, filter: ActionFilter) -> Result<Page<Action>, StoreError> {
-        self.readers.with(move |c| read::page(c, &filter)).await
+        self.readers.with(move |c| plan::page(c, &filter)).await
     }
 
     /// The actions of these decisions.
@@ -399,7 +410,7 @@ impl Store {
     /// # Errors
     /// As [`Store::alerts`].
     pub async fn audit(&self, filter: AuditFilter) -> Result<Page<AuditEntry>, StoreError> {
-        self.readers.with(move |c| read::page(c, &filter)).await
+        self.readers.with(move |c| plan::page(c, &filter)).await
     }
 
     /// What a source last said of an address, too old or not.
@@ -480,6 +491,21 @@ impl Store {
     /// As [`Store::alert`].
     pub async fn bystanders(&self, decisions: Vec<DecisionId>) -> Result<Vec<Bystander>, StoreError> {
         self.readers.with(move |c| operate::bystanders(c, &decisions)).await
+    }
+
+    /// What happened from the full hour that `since` is in to `until`, counted; the audit is recomputed for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while another period is counted, also for somebody who gave up waiting; [`StoreError::Read`].
+    pub async fn figures(&self, since: Timestamp, until: Timestamp) -> Result<Figures, StoreError> {
+        let turn = Arc::clone(&self.counting).try_acquire_owned();
+        let turn = turn.map_err(|_| StoreError::Busy)?;
+        self.readers
+            .with(move |c| {
+                let _turn = turn;
+                figures::of(c, since, until)
+            })
+            .await
     }
 
     /// Recomputes the whole hash chain.

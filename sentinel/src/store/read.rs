@@ -1,6 +1,6 @@
 //! Reading: a few read-only connections, lent out one call at a time on blocking threads.
 
-use super::filter::{Clauses, Marks, PAGE_MAX, Page, Query};
+use super::filter::Query;
 use super::{StoreError, ends, schema};
 use crate::types::Timestamp;
 use ipnet::IpNet;
@@ -60,70 +60,6 @@ impl Readers {
     }
 }
 
-/// One page: newest first by order of arrival, so that later arrivals move nothing between pages.
-pub(super) fn page<Q: Query>(connection: &Connection, query: &Q) -> Result<Page<Q::Item>, StoreError> {
-    let window = query.window();
-    let limit = window.limit.clamp(1, PAGE_MAX);
-    let mut clauses = Clauses::default();
-    query.narrow(&mut clauses).map_err(StoreError::Read)?;
-    let marks = Marks::of(Q::TABLE, &clauses);
-    let before = window.cursor.as_deref().map(|text| marks.parse(text)).transpose()?;
-    if let Some(since) = window.since {
-        clauses.and("at >= ?", [since.0.into()]);
-    }
-    // Page and total are of the same instant.
-    let snapshot = connection.unchecked_transaction().map_err(StoreError::Read)?;
-    let total = count::<Q>(&snapshot, &clauses).map_err(StoreError::Read)?;
-    if let Some(before) = before {
-        clauses.and("seq < ?", [before.into()]);
-    }
-    let (items, last) = rows::<Q>(&snapshot, &clauses, limit).map_err(StoreError::Read)?;
-    Ok(Page {
-        items,
-        next_cursor: last.map(|seq| marks.cursor(seq)),
-        total,
-    })
-}
-
-fn count<Q: Query>(connection: &Connection, clauses: &Clauses) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached(&format!("SELECT count(*) FROM {} {}", Q::TABLE, clauses.sql()))?
-        .query_row(clauses.values(), |row| row.get::<_, i64>(0))
-        .map(|n| n as u64)
-}
-
-/// Items, and the mark of the last one if there are more behind it.
-fn rows<Q: Query>(
-    connection: &Connection,
-    clauses: &Clauses,
-    limit: usize,
-) -> rusqlite::Result<(Vec<Q::Item>, Option<i64>)> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT seq, {} FROM {} {} ORDER BY seq DESC LIMIT {}",
-        Q::COLUMNS,
-        Q::TABLE,
-        clauses.sql(),
-        limit + 1
-    ))?;
-    let mut rows = statement.query(clauses.values())?;
-    let mut items = Vec::new();
-    let mut seen = 0;
-    let mut last = 0;
-    while let Some(row) = rows.next()? {
-        if seen == limit {
-            return Ok((items, Some(last)));
-        }
-        seen += 1;
-        last = row.get(0)?;
-        match Q::item(row) {
-            Ok(item) => items.push(item),
-            // One unreadable row must not take the list away.
-            Err(error) => tracing::warn!(table = Q::TABLE, seq = last, %error, "unreadable row left out"),
-        }
-    }
-    Ok((items, None))
-}
-
 /// One item by its identifier.
 pub(super) fn by_id<Q: Query>(connection: &Connection, id: uuid::Uuid) -> Result<Option<Q::Item>, StoreError> {
     connection
@@ -134,12 +70,12 @@ pub(super) fn by_id<Q: Query>(connection: &Connection, id: uuid::Uuid) -> Result
 
 /// Every decision in force, oldest first.
 pub(super) fn active(connection: &Connection) -> Result<Vec<crate::types::Decision>, StoreError> {
-    decisions(connection, ends::ACTIVE)
+    decisions(connection, ends::active(true))
 }
 
 /// Every decision that is over and on probation, oldest first.
 pub(super) fn watched(connection: &Connection) -> Result<Vec<crate::types::Decision>, StoreError> {
-    decisions(connection, ends::WATCHED)
+    decisions(connection, ends::watched(true))
 }
 
 fn decisions(connection: &Connection, which: &str) -> Result<Vec<crate::types::Decision>, StoreError> {

@@ -29,6 +29,9 @@ pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Files up to this size are checked page by page before they are used; larger ones would delay the start.
 const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Statements a reader keeps prepared: each list has some for each way it is narrowed.
+const STATEMENTS: usize = 128;
+
 /// How long a connection waits for another one's lock.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -85,6 +88,7 @@ pub(super) fn read_connection(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 

@@ -1,8 +1,10 @@
 //! The store against real files: reopened, killed, filled up, damaged and tampered with.
 
 mod ends;
+mod figures;
 mod intel;
 mod links;
+mod plans;
 
 use super::*;
 use crate::types::testing::investigation;

@@ -59,7 +59,9 @@ impl std::str::FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let at: jiff::Timestamp = text.parse()?;
-        Ok(Self(at.as_nanosecond() as i64))
+        // Years beyond 2262 are as late as can be told.
+        let range = i128::from(i64::MIN)..=i128::from(i64::MAX);
+        Ok(Self(at.as_nanosecond().clamp(*range.start(), *range.end()) as i64))
     }
 }
 

@@ -98,6 +98,7 @@ pub(super) const ROOMS: &[Room] = &[
     ),
     room("dataset", &["config", "features", "model", "replay", "sensor", "types"]),
     room("store", &["types"]),
+    room("report", &["store", "types"]),
     room("bus", &["types"]),
     room("export", &["types"]),
     room("metrics", &["types"]),
@@ -105,7 +106,7 @@ pub(super) const ROOMS: &[Room] = &[
     room(
         "api",
         &[
-            "auth", "bus", "config", "metrics", "proof", "store", "time", "tls", "types",
+            "auth", "bus", "config", "metrics", "proof", "report", "store", "time", "tls", "types",
         ],
     ),
     room(
@@ -121,6 +122,7 @@ pub(super) const ROOMS: &[Room] = &[
             "nft",
             "proof",
             "replay",
+            "report",
             "store",
             "time",
             "tls",
@@ -162,6 +164,12 @@ pub(super) const WORDS: &[Words] = &[
         within: &["sentinel/src/", "tests/", "xtask/"],
         except: &["sentinel/src/containers/", "xtask/src/tidy/"],
         why: "only `containers` knows container engines",
+    },
+    Words {
+        any_of: &["krilla::", "skrifa::"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/report/", "xtask/src/tidy/"],
+        why: "only `report` knows PDF and fonts",
     },
     Words {
         any_of: &["axum::", "tower_http::"],

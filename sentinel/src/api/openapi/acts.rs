@@ -1,7 +1,7 @@
 //! What is said of the paths by which an operator acts.
 
 use super::op::{Op, count, duration, flag, one_of, only_true, target, text};
-use crate::api::dto::{DecisionDto, DeletedDto, NewDecisionDto};
+use crate::api::dto::{DecisionDto, DeletedDto, NewDecisionDto, NewReportDto};
 use crate::api::{acting, allowlist};
 use crate::types::Imported;
 
@@ -75,6 +75,19 @@ pub(in crate::api) fn revert() -> Op {
         .id("action")
         .answers::<DeletedDto>(200, "What was taken back, read back from the kernel.")
         .refuses(409, "It is over already.")
+}
+
+pub(in crate::api) fn report() -> Op {
+    Op::new("system", "What happened in a period, as a document")
+        .says("Changes nothing; one is made at a time.")
+        .takes::<NewReportDto>()
+        .answers_any(
+            200,
+            "The document; as JSON with `version`, which moves when a field changes its meaning or goes.",
+        )
+        .answers_as(200, &["text/html", "application/pdf"], "")
+        .header(200, "Content-Disposition", "The name of the file.")
+        .refuses(429, "Another report is being made.")
 }
 
 pub(in crate::api) fn acting_status() -> Op {

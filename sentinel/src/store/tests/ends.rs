@@ -1,7 +1,7 @@
 //! Ends kept together: every reader sees them at once, and the same after they are worked in.
 
 use super::*;
-use crate::store::{ends, insert, read};
+use crate::store::{ends, insert, plan, read};
 use crate::types::{Ended, EndedOne, Ending};
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn seen(connection: &Connection) -> Seen {
             watched,
             ..Default::default()
         };
-        let page = read::page(connection, &query).unwrap();
+        let page = plan::page(connection, &query).unwrap();
         assert_eq!(page.total, page.items.len() as u64);
         page.items
     };
@@ -41,7 +41,7 @@ fn seen(connection: &Connection) -> Seen {
             status,
             ..Default::default()
         };
-        let page = read::page(connection, &query).unwrap();
+        let page = plan::page(connection, &query).unwrap();
         assert_eq!(page.total, page.items.len() as u64);
         assert!(status.is_none_or(|status| page.items.iter().all(|action| action.status == status)));
         page.items

@@ -8,13 +8,16 @@ import { on } from "./live.js";
 /** Rows beyond this make the list begin anew, so that an open page does not grow for ever. */
 const MOST = 500;
 
-/** Lists that cannot tell by themselves whether an event fits are fetched anew, this often at most, ms. */
+/** How soon the agent is asked again where only it can tell, ms. */
 const PATIENCE = 500;
 
-/** One list. `filters` are the agent's parameters; `fits(item)` says the same of an event, or null where only the agent can. */
+/**
+ * One list. `filters` are the agent's parameters; `fits(item)` says the same of an event, or null where only the agent can.
+ * A `short` list has one page and no more.
+ */
 export class Rows {
-  constructor({ path, kind, filters = {}, fits = () => true, when = (item) => item.at, limit = 50, loaded = () => {} }) {
-    Object.assign(this, { path, kind, filters, fits, when, limit, loaded });
+  constructor({ path, kind, filters = {}, fits = () => true, when = (item) => item.at, limit = 50, short = false }) {
+    Object.assign(this, { path, kind, filters, fits, when, limit, short });
     /** What is drawn, newest first. */
     this.view = signal([]);
     this.total = signal(null);
@@ -26,30 +29,41 @@ export class Rows {
     this.waiting = signal(0);
     this.waiters = new Map();
     this.held = false;
+    this.late = false;
     this.turn = 0;
+    /** What was told while a page was on its way; the page may be older. */
+    this.early = null;
   }
 
   start() {
     this.load();
     const offs = [
       on(this.kind, (item) => this.hear(item)),
-      on("lagged", () => this.load()),
+      on("lagged", () => this.again()),
       on("hits", (hits) => this.count(hits)),
     ];
     return () => {
       this.turn += 1;
       clearTimeout(this.planned);
+      clearTimeout(this.recounting);
       offs.forEach((off) => off());
     };
+  }
+
+  ask(more) {
+    return call(query(this.path, { ...this.filters, limit: this.limit, ...more }));
   }
 
   /** The newest page. */
   async load() {
     this.turn += 1;
     const { turn } = this;
+    this.early = [];
     try {
-      const page = await call(query(this.path, { ...this.filters, limit: this.limit }));
+      const page = await this.ask({});
       if (turn !== this.turn) return;
+      const { early } = this;
+      this.early = null;
       batch(() => {
         this.view.value = page.items;
         this.total.value = page.total;
@@ -58,10 +72,11 @@ export class Rows {
         this.fault.value = "";
         this.waiters.clear();
         this.waiting.value = 0;
+        early.forEach((item) => this.hear(item));
       });
-      this.loaded(page.items);
     } catch (error) {
       if (turn !== this.turn) return;
+      this.early = null;
       batch(() => {
         this.state.value = "failed";
         this.fault.value = error.message;
@@ -73,7 +88,7 @@ export class Rows {
   async older() {
     const { turn } = this;
     try {
-      const page = await call(query(this.path, { ...this.filters, limit: this.limit, cursor: this.cursor.value }));
+      const page = await this.ask({ cursor: this.cursor.value });
       if (turn !== this.turn) return;
       const known = new Set(this.view.value.map(({ id }) => id));
       batch(() => {
@@ -82,27 +97,27 @@ export class Rows {
         this.total.value = page.total;
         this.fault.value = "";
       });
-      this.loaded(page.items);
     } catch (error) {
       this.fault.value = error.message;
     }
   }
 
   hear(item) {
+    this.early?.push(item);
     if (this.state.value === "loading") return;
     const place = this.view.value.findIndex(({ id }) => id === item.id);
     const fits = this.fits(item);
-    if (fits === null && place < 0) return this.again();
-    if (place >= 0) {
-      if (fits === false && !this.held) {
-        this.view.value = this.view.value.toSpliced(place, 1);
-        this.total.value -= 1;
-      } else {
-        this.view.value = this.view.value.with(place, { ...item, gone: fits === false });
-      }
+    if (fits === null) {
+      if (place >= 0) this.view.value = this.view.value.with(place, item);
+      this.again();
+    } else if (place >= 0) {
+      this.change(place, item, fits);
     } else if (this.waiters.has(item.id)) {
       this.waiters.set(item.id, item);
-    } else if (fits && !this.isBehind(item)) {
+    } else if (!fits) {
+      // It may have been counted among those on later pages.
+      this.recount();
+    } else if (!this.isBehind(item)) {
       this.total.value += 1;
       if (this.held && this.view.value.length) {
         this.waiters.set(item.id, item);
@@ -113,6 +128,16 @@ export class Rows {
     }
   }
 
+  change(place, item, fits) {
+    if (fits || this.held) {
+      this.view.value = this.view.value.with(place, { ...item, gone: !fits });
+      return;
+    }
+    this.view.value = this.view.value.toSpliced(place, 1);
+    this.total.value -= 1;
+    if (this.short && this.cursor.value) this.again();
+  }
+
   /** On a page that was not asked for yet. */
   isBehind(item) {
     const last = this.view.value.at(-1);
@@ -120,19 +145,24 @@ export class Rows {
   }
 
   put(items) {
-    if (this.view.value.length + items.length > MOST) return this.load();
+    if (!this.short && this.view.value.length + items.length > MOST) return this.load();
     const sorted = [...items, ...this.view.value];
     sorted.sort((a, b) => (this.when(a) < this.when(b) ? 1 : this.when(a) > this.when(b) ? -1 : 0));
-    this.view.value = sorted;
+    this.view.value = this.short ? sorted.slice(0, this.limit) : sorted;
   }
 
-  /** The pointer came or went. */
+  /** The pointer or the focus came or went. */
   hold(held) {
     this.held = held;
     if (!held) this.release();
   }
 
   release() {
+    if (this.late) {
+      this.late = false;
+      this.load();
+      return;
+    }
     const waiters = [...this.waiters.values()];
     this.waiters.clear();
     batch(() => {
@@ -141,15 +171,27 @@ export class Rows {
       if (gone.length) {
         this.view.value = this.view.value.filter((item) => !item.gone);
         this.total.value -= gone.length;
+        if (this.short && this.cursor.value) this.again();
       }
       if (waiters.length) this.put(waiters);
     });
   }
 
+  /** Soon, however much happens; a list that holds still waits. */
   again() {
     this.planned ??= setTimeout(() => {
       this.planned = undefined;
-      if (!this.held) this.load();
+      if (this.held && this.view.value.length) this.late = true;
+      else this.load();
+    }, PATIENCE);
+  }
+
+  recount() {
+    this.recounting ??= setTimeout(async () => {
+      this.recounting = undefined;
+      const { turn } = this;
+      const page = await this.ask({ limit: 1 }).catch(() => null);
+      if (page && turn === this.turn) this.total.value = page.total;
     }, PATIENCE);
   }
 

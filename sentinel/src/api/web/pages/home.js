@@ -102,7 +102,7 @@ function Interface({ name, xdp_mode: xdp, egress }) {
 }
 
 function NewestAlerts() {
-  const rows = useRows({ path: "/alerts", kind: "alert", limit: FEW });
+  const rows = useRows({ path: "/alerts", kind: "alert", limit: FEW, short: true });
   const load = useOutcomes();
   useEffect(() => void load(rows.view.value), [rows.view.value]);
   return html`<${Card} title=${html`Alerts <${Total} rows=${rows} />`} id="alerts" tools=${html`<a class="all" href="#/alerts">All alerts</a>`}>
@@ -137,7 +137,7 @@ export function AlertLine({ alert, chosen }) {
 }
 
 function InForce() {
-  const rows = useRows({ path: "/decisions", kind: "decision", filters: { active: "true" }, fits: inForce, limit: FEW });
+  const rows = useRows({ path: "/decisions", kind: "decision", filters: { active: "true" }, fits: inForce, limit: FEW, short: true });
   const [watched, setWatched] = useState(0);
   const total = rows.total.value;
   useEffect(() => {

@@ -132,7 +132,7 @@ export function BlockForm({ whom = "" }) {
 }
 
 /** The form that puts somebody out of reach of every action. */
-export function AllowForm({ whom = "", done = () => {} }) {
+export function AllowForm({ done = () => {} }) {
   const [busy, setBusy] = useState(false);
   const [said, setSaid] = useState(null);
   const form = useRef(null);
@@ -156,7 +156,7 @@ export function AllowForm({ whom = "", done = () => {} }) {
     setBusy(false);
   };
   return html`<form id="allow-form" ref=${form} autocomplete="off" onSubmit=${submit}>
-    <label>Address or prefix<input id="a-target" name="target" required maxlength="64" spellcheck="false" placeholder="203.0.113.7 or 2001:db8::/64" value=${whom} /></label>
+    <label>Address or prefix<input id="a-target" name="target" required maxlength="64" spellcheck="false" placeholder="203.0.113.7 or 2001:db8::/64" /></label>
     <label>For<select id="a-duration" name="duration">
       <option value="">good</option><option value="4h">4 hours</option><option value="1d">1 day</option><option value="30d">30 days</option></select></label>
     <label>Comment<input id="a-comment" name="comment" maxlength="500" placeholder="shown with the entry" /></label>

@@ -1,6 +1,6 @@
 // A live list on a page: its rows, what waits, and its ends.
 
-import { html } from "../lib/ui.js";
+import { html, useEffect, useRef } from "../lib/ui.js";
 import { compact, count } from "../lib/format.js";
 import { link } from "../lib/live.js";
 
@@ -38,4 +38,9 @@ export const Since = ({ value }) => html`<label>Since<select name="since" value=
   <option value="7d">7 days</option><option value="30d">30 days</option></select></label>`;
 
 /** An address or prefix to look for. */
-export const Whom = ({ value }) => html`<label>Address or prefix<input name="ip" id="search" type="search" maxlength="64" spellcheck="false" placeholder="203.0.113.0/24" value=${value} /></label>`;
+export function Whom({ value }) {
+  const field = useRef(null);
+  // What is being typed stays while the list around it is drawn anew.
+  useEffect(() => void (field.current.value = value), [value]);
+  return html`<label>Address or prefix<input name="ip" id="search" ref=${field} type="search" maxlength="64" spellcheck="false" placeholder="203.0.113.0/24" /></label>`;
+}
