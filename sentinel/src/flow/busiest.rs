@@ -81,8 +81,9 @@ struct Sum {
 }
 
 impl FlowTable {
-    /// The busiest flows or sources, at most 256 in each order; only of flows with an end in `of`, where that is given. Walks the table, 262,144 flows at most: some ten
-    /// milliseconds for 100,000.
+    /// The busiest flows or sources, at most 256 in each order; only of flows with an end in `of`, where that is given. Walks
+    /// the table, the 262,144 flows that were touched last at most, and so belongs no nearer to every packet than once a
+    /// second.
     pub fn busiest(&self, per: BusyPer, of: Option<IpNet>, now: Ktime, clock: Clock) -> Busiest {
         let mut told = Busiest {
             at: clock.wall(now),

@@ -84,6 +84,9 @@ mod tests {
         pace.add(begun, &came(1, 60));
         assert_eq!(pace.per_second(begun, begun), (1.0, 60.0));
         pace.add(begun.after(Duration::from_secs(2)), &came(199, 60));
-        assert_eq!(pace.per_second(begun.after(Duration::from_secs(2)), begun).0, 100.0);
+        assert_eq!(
+            pace.per_second(begun.after(Duration::from_secs(2)), begun),
+            (100.0, 60.0)
+        );
     }
 }

@@ -372,7 +372,7 @@ fn the_busiest_come_first_each_told_from_whoever_opened_it() {
     let Busy::Flow(first) = &later.by_rate[0] else {
         panic!("a flow")
     };
-    assert_eq!(first.moved.bytes_per_second, 0.0, "nothing came for 20 s");
+    assert!(first.moved.bytes_per_second < 0.1, "nothing came for 20 s");
 }
 
 #[test]

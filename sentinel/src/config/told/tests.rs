@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::load_with_origins;
+use std::fmt::Write;
 
 const SECRET: &str = "hunter2sentinel";
 
@@ -86,9 +87,9 @@ fn no_secret_is_told_and_each_is_said_to_be_set() {
          sources:\n"
     );
     for (variable, source) in KEY_VARIABLES {
-        text.push_str(&format!("    {source}:\n      url: \"https://192.0.2.3/{SECRET}\"\n"));
+        writeln!(text, "    {source}:\n      url: \"https://192.0.2.3/{SECRET}\"").unwrap();
         if variable.is_none() {
-            text.push_str(&format!("      key_file: {}\n", key_file.display()));
+            writeln!(text, "      key_file: {}", key_file.display()).unwrap();
         }
     }
     let file = directory.path().join("settings.yml");
