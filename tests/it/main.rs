@@ -9,6 +9,7 @@ mod bad_input;
 mod benign;
 mod confirm;
 mod containers;
+mod contract;
 mod disk;
 mod expiry;
 mod guards;

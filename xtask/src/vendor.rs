@@ -101,7 +101,7 @@ fn rewritten(name: &str, mut text: String) -> String {
     if let Some(map) = text.rfind("//# sourceMappingURL=") {
         text.truncate(map);
     }
-    if name.ends_with(".mjs") {
+    if Path::new(name).extension().is_some_and(|kind| kind == "mjs") {
         for (bare, relative) in NAMES {
             text = text.replace(&format!("from{bare}"), &format!("from{relative}"));
         }

@@ -10,10 +10,12 @@ use crate::types::{Acting, Command, Stop};
 use axum::Json;
 use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `POST /acting`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ActingWish)]
 pub(super) struct WishDto {
     /// Whether decisions are to be carried out from now on.
     acting: bool,
@@ -23,11 +25,13 @@ pub(super) struct WishDto {
 }
 
 /// `GET /acting`, and the answer to `POST`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ActingStatus)]
 pub(super) struct ActingDto {
     /// Whether decisions are carried out.
     acting: bool,
     /// As configured.
+    #[schema(value_type = String)]
     mode: &'static str,
     /// Who stopped it, where it is stopped.
     stopped: Option<Stop>,

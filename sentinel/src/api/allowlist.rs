@@ -8,22 +8,28 @@ use super::lists::counted;
 use super::query::{Params, duration, short, target};
 use super::{Shared, now};
 use crate::store::{DecisionFilter, PAGE_MAX};
-use crate::types::{AllowDone, Allowed, Command, Decision, DecisionStatus, Protected, Timestamp, canonical};
+use crate::types::{
+    AllowDone, Allowed, Command, Decision, DecisionStatus, Prefix, Protected, Target, Timestamp, canonical,
+};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Decisions told about one address.
 const TOLD: usize = 20;
 
 /// One entry of `GET /allowlist`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AllowlistEntry)]
 pub(super) struct EntryDto {
+    #[schema(value_type = Prefix)]
     target: IpNet,
     /// `settings`: the key `allowlist`, which no command changes; `operator`: put there by command.
+    #[schema(value_type = String)]
     origin: &'static str,
     comment: String,
     actor: Option<String>,
@@ -45,7 +51,8 @@ impl From<Allowed> for EntryDto {
 }
 
 /// `GET /allowlist`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Allowlist)]
 pub(super) struct ListDto {
     items: Vec<EntryDto>,
     total: usize,
@@ -69,12 +76,15 @@ pub(super) async fn list(State(api): State<Shared>) -> Result<Json<ListDto>, Pro
 }
 
 /// `POST /allowlist`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewAllowlistEntry)]
 pub(super) struct NewDto {
     /// Address or prefix.
+    #[schema(value_type = Target)]
     target: String,
     /// For how long, such as `4h`; for good where absent.
+    #[schema(examples("4h", "30d"))]
     duration: Option<String>,
     /// In the operator's words.
     #[serde(default)]
@@ -82,7 +92,8 @@ pub(super) struct NewDto {
 }
 
 /// The answer to it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AddedAllowlistEntry)]
 pub(super) struct AddedDto {
     #[serde(flatten)]
     entry: EntryDto,
@@ -161,8 +172,10 @@ pub(super) async fn remove(
 }
 
 /// `GET /allowlist/check`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AllowlistCheck)]
 pub(super) struct CheckDto {
+    #[schema(value_type = Prefix)]
     target: IpNet,
     /// Whether a guard keeps it from every action.
     protected: bool,

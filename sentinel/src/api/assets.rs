@@ -29,7 +29,7 @@ pub(super) const SECURITY_HEADERS: &[(&str, &str)] = &[
 const FRESH: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
 /// Pages, which are asked for by their own paths.
-const PAGES: &[&str] = &["index.html", "login.html"];
+const PAGES: &[&str] = &["docs.html", "index.html", "login.html"];
 
 /// What of the files anybody may have.
 const OPEN: &[&str] = &["login.js", "style.css", "icon.svg"];
@@ -52,6 +52,11 @@ fn page(name: &str) -> Response {
 
 pub(super) async fn index() -> Response {
     page("index.html")
+}
+
+/// The page that shows `/openapi.json` to people.
+pub(super) async fn docs() -> Response {
+    page("docs.html")
 }
 
 /// The page of the log-in; all that it loads is served beside it, since nobody is logged in yet.

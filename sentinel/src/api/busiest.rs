@@ -11,6 +11,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// How long an answer is awaited.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +22,8 @@ const MOST: usize = 256;
 const USUAL: usize = 20;
 
 /// `GET /flows/top`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Busiest)]
 pub(super) struct BusiestDto {
     at: Timestamp,
     per: BusyPer,

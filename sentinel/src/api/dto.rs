@@ -4,12 +4,16 @@ use crate::config::{Config, Mode};
 use crate::store::Page;
 use crate::types::{
     Acting, ActionKind, Component, Condition, Decision, DecisionStatus, Event, Health, Hits, Live, MapUse, Protected,
-    Stats, Stop, Timestamp,
+    Stats, Stop, Target, Timestamp,
 };
 use sentinel_common::stat::Counter;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A page of a list.
 #[derive(Debug, Serialize)]
@@ -29,8 +33,41 @@ impl<T> PageDto<T> {
     }
 }
 
+impl<T: ToSchema> PartialSchema for PageDto<T> {
+    fn schema() -> RefOr<Schema> {
+        let items = ArrayBuilder::new().items(Ref::from_schema_name(T::name()));
+        let cursor = ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .description(Some("Asks for the page after this one; `null` at the end."));
+        let total = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .description(Some("Items that match, over all pages, now."));
+        ObjectBuilder::new()
+            .property("items", items)
+            .property("next_cursor", cursor)
+            .property("total", total)
+            .required("items")
+            .required("next_cursor")
+            .required("total")
+            .into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for PageDto<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}Page", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+    }
+}
+
 /// A decision with what the kernel counted for it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CountedDecision)]
 pub(super) struct DecisionDto {
     #[serde(flatten)]
     pub(super) decision: Decision,
@@ -63,12 +100,15 @@ impl DecisionDto {
 }
 
 /// `POST /decisions`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDecision)]
 pub(super) struct NewDecisionDto {
     /// Address or prefix.
+    #[schema(value_type = Target)]
     pub(super) target: String,
-    /// `block`, `rate_limit` or `redirect`.
+    /// `block`, `rate_limit`, `redirect` or `isolate`; other programs' words for them are known as well.
+    #[schema(examples("block", "rate_limit", "redirect", "isolate"))]
     #[serde(rename = "type", default = "block")]
     pub(super) kind: String,
     /// Of a rate limit: packets a second; 0 for no such limit.
@@ -76,6 +116,7 @@ pub(super) struct NewDecisionDto {
     /// Of a rate limit: frame bytes a second, as a number or such as `1MiB`; 0 for no such limit.
     pub(super) bytes: Option<SizeDto>,
     /// Of a rate limit: how much traffic at that rate may come at once, such as `1s`; the configured one where absent.
+    #[schema(examples("1s", "500ms"))]
     pub(super) burst: Option<String>,
     /// Of a rate limit on a prefix: each address has the rate for itself.
     pub(super) each: Option<bool>,
@@ -86,6 +127,7 @@ pub(super) struct NewDecisionDto {
     /// Of a block: drop what goes out to the target, too; as configured where absent.
     pub(super) egress: Option<bool>,
     /// `4h`; the configured duration of blocks where absent.
+    #[schema(examples("4h", "1h30m"))]
     pub(super) duration: Option<String>,
     /// In the operator's words.
     #[serde(default)]
@@ -93,18 +135,22 @@ pub(super) struct NewDecisionDto {
 }
 
 /// `POST /reports`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewReport)]
 pub(super) struct NewReportDto {
     /// How far back it reaches: `30d`, or an RFC 3339 time.
+    #[schema(examples("30d"))]
     pub(super) since: String,
     /// `json`, `html` or `pdf`.
+    #[schema(examples("json", "html", "pdf"))]
     pub(super) format: String,
 }
 
 /// A size as a number of bytes or as people write it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = Size)]
 pub(super) enum SizeDto {
     /// Bytes.
     Bytes(u64),
@@ -117,7 +163,8 @@ fn block() -> String {
 }
 
 /// What was taken back.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Deleted)]
 pub(super) struct DeletedDto {
     /// All of them, or with `first=N` so many of them.
     pub(super) deleted: Vec<Decision>,
@@ -126,21 +173,28 @@ pub(super) struct DeletedDto {
 }
 
 /// `GET /protected`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProtectedList)]
 pub(super) struct ProtectedDto<'a> {
+    #[schema(value_type = Vec<Protected>)]
     pub(super) items: &'a [Protected],
     pub(super) total: usize,
 }
 
 /// `GET /health`, and the `health` message of the stream.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
 pub(super) struct HealthDto {
+    #[schema(value_type = String)]
     status: &'static str,
+    #[schema(value_type = String)]
     mode: &'static str,
+    #[schema(value_type = String)]
     version: &'static str,
     uptime_seconds: u64,
     /// Whether a person stopped all acting.
     acting: Acting,
+    #[schema(value_type = BTreeMap<String, Condition>)]
     components: BTreeMap<Component, Condition>,
 }
 
@@ -158,18 +212,22 @@ impl HealthDto {
 }
 
 /// `GET /stats`, and the `stats` message of the stream.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Stats)]
 pub(super) struct StatsDto {
     /// When the counters were read.
     at: Timestamp,
     /// When this was answered: the clock that times of decisions are to be compared with.
     now: Timestamp,
     uptime_seconds: u64,
+    #[schema(value_type = String)]
     mode: &'static str,
+    #[schema(value_type = String)]
     version: &'static str,
     /// Whether a person stopped all acting.
     acting: Acting,
     /// Sums over the interfaces, by counter.
+    #[schema(value_type = BTreeMap<String, u64>)]
     totals: BTreeMap<&'static str, u64>,
     interfaces: Vec<InterfaceDto>,
     maps: BTreeMap<String, MapUse>,
@@ -181,21 +239,27 @@ pub(super) struct StatsDto {
     pub(super) hits: Option<HashMap<String, Hits>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Interface)]
 struct InterfaceDto {
     name: String,
     /// `native`, `generic`, `tc` or `none`.
+    #[schema(value_type = String)]
     xdp_mode: &'static str,
     /// Why it is not native.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
     egress: bool,
+    #[schema(value_type = BTreeMap<String, u64>)]
     counters: BTreeMap<&'static str, u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Lost)]
 struct LostDto {
+    #[schema(value_type = String)]
     stage: &'static str,
+    #[schema(value_type = String)]
     reason: &'static str,
     items: u64,
 }
@@ -239,8 +303,18 @@ impl StatsDto {
     }
 }
 
+/// What `GET /health/live` and `/health/ready` say in a word.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Status)]
+pub(super) struct StatusDto {
+    /// `live` or `ready`.
+    #[schema(value_type = String)]
+    pub(super) status: &'static str,
+}
+
 /// One item of `GET /stats/history`: totals since the start, at one instant.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Sample)]
 pub(super) struct SampleDto {
     pub(super) at: Timestamp,
     pub(super) passed: u64,
@@ -250,7 +324,8 @@ pub(super) struct SampleDto {
 }
 
 /// `GET /stats/history`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = History)]
 pub(super) struct HistoryDto {
     /// Two minutes, oldest first.
     pub(super) items: Vec<SampleDto>,

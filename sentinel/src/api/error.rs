@@ -9,6 +9,9 @@ use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Why the API could not be offered.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,51 @@ pub(super) struct Problem {
     /// When it may be worth asking again; told in the header.
     #[serde(skip)]
     wait: Option<Duration>,
+}
+
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        let text = |says: &str| {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .description(Some(says.to_owned()))
+        };
+        let status = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(400))
+            .maximum(Some(599))
+            .description(Some("The status of the answer."));
+        let lines = ArrayBuilder::new()
+            .items(Ref::from_schema_name(BadLine::name()))
+            .description(Some(
+                "Of a list that was refused: the first of its lines that are wrong.",
+            ));
+        let total = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(0))
+            .description(Some("How many lines are wrong."));
+        ObjectBuilder::new()
+            .description(Some("What was wrong and what to do (RFC 9457)."))
+            .property("type", text("`urn:sentinel:problem:NAME`; the name does not change."))
+            .property("title", text("What kind of problem it is."))
+            .property("status", status)
+            .property("detail", text("What was wrong this time, and the mend."))
+            .property("guard", text("The guard that refused, if one did."))
+            .property("lines", lines)
+            .property("lines_total", total)
+            .required("type")
+            .required("title")
+            .required("status")
+            .required("detail")
+            .into()
+    }
+}
+
+impl ToSchema for Problem {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((BadLine::name().into_owned(), BadLine::schema()));
+        BadLine::schemas(schemas);
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
@@ -195,10 +243,10 @@ impl Problem {
     }
 }
 
-/// Media type of problem documents.
 /// How to log in without a browser (RFC 6750).
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 
+/// Media type of problem documents.
 pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 impl IntoResponse for Problem {

@@ -5,22 +5,25 @@ use super::access::Actor;
 use super::commands::{Body, audit};
 use super::error::Problem;
 use super::query::short;
-use crate::types::{Checked, Enquiry, IntelReport};
+use crate::types::{Address, Checked, Enquiry, IntelReport};
 use axum::Json;
 use axum::extract::{Extension, State};
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// How long an answer is awaited: longer than the slowest source may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `POST /intel/check`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = IntelQuestion)]
 pub(super) struct CheckDto {
     /// An address.
+    #[schema(value_type = Address)]
     ip: String,
 }
 

@@ -8,21 +8,23 @@ use super::guard::Door;
 use super::query::{duration, short};
 use super::{Shared, assets, now};
 use crate::auth::{LINK, Login, NewToken, Who};
-use crate::types::{Role, Timestamp, Token, TokenId};
+use crate::types::{Address, Role, Timestamp, Token, TokenId};
 use axum::Json;
 use axum::extract::{ConnectInfo, Extension, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
 pub(super) async fn page() -> Response {
     assets::login_page()
 }
 
 /// `POST /login`: one of both.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Login)]
 pub(super) struct LoginDto {
     /// A token.
     token: Option<String>,
@@ -31,7 +33,8 @@ pub(super) struct LoginDto {
 }
 
 /// Who somebody is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Who)]
 pub(super) struct WhoDto {
     actor: String,
     role: Role,
@@ -40,11 +43,13 @@ pub(super) struct WhoDto {
 }
 
 /// `GET /session`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
 pub(super) struct SessionDto {
     #[serde(flatten)]
     who: WhoDto,
     /// Where the request came from, as this host sees it; nothing through the socket.
+    #[schema(value_type = Option<Address>)]
     from: Option<IpAddr>,
 }
 
@@ -119,7 +124,8 @@ pub(super) async fn session(
 }
 
 /// One token, as it is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Token)]
 pub(super) struct TokenDto {
     id: TokenId,
     name: String,
@@ -133,10 +139,10 @@ pub(super) struct TokenDto {
     holds: bool,
 }
 
-impl From<Token> for TokenDto {
-    fn from(token: Token) -> Self {
+impl TokenDto {
+    pub(super) fn told(token: Token, now: Timestamp) -> Self {
         Self {
-            holds: token.holds(now()),
+            holds: token.holds(now),
             id: token.id,
             name: token.name,
             role: token.role,
@@ -150,21 +156,25 @@ impl From<Token> for TokenDto {
 }
 
 /// `GET /tokens`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TokenList)]
 pub(super) struct TokensDto {
     items: Vec<TokenDto>,
     total: usize,
 }
 
 pub(super) async fn tokens(State(api): State<Shared>) -> Json<TokensDto> {
-    let items: Vec<TokenDto> = api.auth.tokens().into_iter().map(TokenDto::from).collect();
+    let now = now();
+    let tokens = api.auth.tokens().into_iter();
+    let items: Vec<TokenDto> = tokens.map(|token| TokenDto::told(token, now)).collect();
     let total = items.len();
     Json(TokensDto { items, total })
 }
 
 /// `POST /tokens`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewToken)]
 pub(super) struct NewTokenDto {
     name: String,
     role: Role,
@@ -173,7 +183,8 @@ pub(super) struct NewTokenDto {
 }
 
 /// The answer to it: the only time the token itself is told.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MadeToken)]
 pub(super) struct MadeDto {
     #[serde(flatten)]
     token: TokenDto,
@@ -208,7 +219,7 @@ pub(super) async fn create(
     .await;
     let (token, text) = result?;
     let body = MadeDto {
-        token: token.into(),
+        token: TokenDto::told(token, now()),
         text,
     };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
@@ -224,11 +235,12 @@ pub(super) async fn revoke(
         format!("id {}", token.id)
     })
     .await;
-    Ok(Json(result?.into()))
+    Ok(Json(TokenDto::told(result?, now())))
 }
 
 /// `POST /login-links`.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LoginLink)]
 pub(super) struct LinkDto {
     url: String,
     expires_at: Timestamp,

@@ -7,19 +7,26 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How long learn mode is awaited: while it sets thresholds it answers nobody, and the card does not wait for that.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `GET /model`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = Model)]
 pub(super) enum ModelDto {
     Loaded(Box<LoadedDto>),
-    None { loaded: bool, why: &'static str },
+    None {
+        loaded: bool,
+        #[schema(value_type = String)]
+        why: &'static str,
+    },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoadedModel)]
 pub(super) struct LoadedDto {
     loaded: bool,
     #[serde(flatten)]

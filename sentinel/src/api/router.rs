@@ -2,23 +2,25 @@
 
 use super::access::{Need, Needs, admit};
 use super::error::{PROBLEM_JSON, Problem};
-use super::guard::{Door, Names, guard};
+use super::guard::{Door, Names, guard, media};
+use super::openapi::{self, told};
+use super::routed::{Methods, delete, get, post};
 use super::{
-    Shared, acting, allowlist, assets, busiest, commands, import, intel, learn, lists, login, model, reports, settings,
-    simulation, status, stream,
+    Shared, acting, allowlist, assets, busiest, coding, commands, conditional, import, intel, learn, lists, login,
+    model, reports, settings, simulation, status, stream,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{from_fn_with_state, map_request, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -51,7 +53,9 @@ pub(super) fn router(api: Shared, door: Door) -> Router {
                 .layer(timeout(reports::PATIENCE)),
         )
         .with_state(api)
-        .layer(CompressionLayer::new())
+        .layer(from_fn(conditional::conditional))
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(conditional::has_content)))
+        .layer(map_request(coding::settled))
         .layer(from_fn_with_state(names, guard))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(map_response(as_problem))
@@ -80,25 +84,25 @@ fn timeout(patience: Duration) -> TimeoutLayer {
 struct Row {
     path: &'static str,
     needs: Needs,
-    answers: fn() -> MethodRouter<Shared>,
+    answers: fn() -> Methods,
 }
 
 /// A path that anybody may ask.
-const fn open(path: &'static str, answers: fn() -> MethodRouter<Shared>) -> Row {
+const fn open(path: &'static str, answers: fn() -> Methods) -> Row {
     row(path, Need::Nothing, Need::Nothing, answers)
 }
 
 /// A path that viewers may look at, and operators act on.
-const fn shown(path: &'static str, answers: fn() -> MethodRouter<Shared>) -> Row {
+const fn shown(path: &'static str, answers: fn() -> Methods) -> Row {
     row(path, Need::Role(Role::Viewer), Need::Role(Role::Operator), answers)
 }
 
 /// A path for administrators.
-const fn admin(path: &'static str, answers: fn() -> MethodRouter<Shared>) -> Row {
+const fn admin(path: &'static str, answers: fn() -> Methods) -> Row {
     row(path, Need::Role(Role::Admin), Need::Role(Role::Admin), answers)
 }
 
-const fn row(path: &'static str, look: Need, act: Need, answers: fn() -> MethodRouter<Shared>) -> Row {
+const fn row(path: &'static str, look: Need, act: Need, answers: fn() -> Methods) -> Row {
     Row {
         path,
         needs: Needs { look, act },
@@ -107,74 +111,103 @@ const fn row(path: &'static str, look: Need, act: Need, answers: fn() -> MethodR
 }
 
 /// What takes more than other requests: more bytes, more time.
-const LARGE: &[Row] = &[shown("/decisions/import", || post(import::import))];
+const LARGE: &[Row] = &[shown("/decisions/import", || post(import::import, told::import))];
 
 /// What takes more time than other requests, and changes nothing.
 const PATIENT: &[Row] = &[row(
     "/reports",
     Need::Role(Role::Viewer),
     Need::Role(Role::Viewer),
-    || post(reports::make),
+    || post(reports::make, told::report),
 )];
 
 const ROWS: &[Row] = &[
-    open("/login", || get(login::page).post(login::log_in)),
-    open("/login/{name}", || get(assets::login_asset)),
-    open("/health", || get(status::health)),
-    open("/health/live", || get(status::live)),
-    open("/health/ready", || get(status::ready)),
-    row("/metrics", Need::Metrics, Need::Role(Role::Admin), || {
-        get(status::metrics)
+    open("/login", || {
+        get(login::page, told::login_page).post(login::log_in, told::log_in)
     }),
-    row("/", Need::Page, Need::Role(Role::Admin), || get(assets::index)),
+    open("/login/{name}", || get(assets::login_asset, told::login_asset)),
+    open("/health", || get(status::health, told::health)),
+    open("/health/live", || get(status::live, told::live)),
+    open("/health/ready", || get(status::ready, told::ready)),
+    row("/metrics", Need::Metrics, Need::Role(Role::Admin), || {
+        get(status::metrics, told::metrics)
+    }),
+    row("/", Need::Page, Need::Role(Role::Admin), || {
+        get(assets::index, told::index)
+    }),
+    row("/docs", Need::Page, Need::Role(Role::Admin), || {
+        get(assets::docs, told::docs)
+    }),
+    shown("/openapi.json", || get(openapi::openapi, told::openapi)),
     // Whoever may look may leave.
     row("/logout", Need::Role(Role::Viewer), Need::Role(Role::Viewer), || {
-        post(login::log_out)
+        post(login::log_out, told::log_out)
     }),
-    shown("/session", || get(login::session)),
-    shown("/assets/{*name}", || get(assets::asset)),
-    shown("/stats", || get(status::stats)),
-    shown("/stats/history", || get(status::history)),
-    shown("/alerts", || get(lists::alerts)),
-    shown("/alerts/{id}", || get(lists::alert)),
+    shown("/session", || get(login::session, told::session)),
+    shown("/assets/{*name}", || get(assets::asset, told::asset)),
+    shown("/stats", || get(status::stats, told::stats)),
+    shown("/stats/history", || get(status::history, told::history)),
+    shown("/alerts", || get(lists::alerts, told::alerts)),
+    shown("/alerts/{id}", || get(lists::alert, told::alert)),
     shown("/decisions", || {
-        get(lists::decisions).post(commands::add).delete(commands::delete_many)
+        get(lists::decisions, told::decisions)
+            .post(commands::add, told::add)
+            .delete(commands::delete_many, told::delete_many)
     }),
-    shown("/decisions/{id}", || get(lists::decision).delete(commands::delete_one)),
-    shown("/decisions/{id}/confirm", || post(commands::confirm)),
-    shown("/decisions/{id}/proof", || get(lists::proof)),
-    shown("/investigations", || get(lists::investigations)),
-    shown("/investigations/{id}", || get(lists::investigation)),
-    shown("/actions", || get(lists::actions)),
-    shown("/actions/{id}", || get(lists::action)),
-    shown("/actions/{id}/revert", || post(commands::revert)),
-    shown("/audit", || get(lists::audit)),
-    shown("/audit/verify", || get(lists::verify_audit)),
-    shown("/protected", || get(lists::protected)),
-    shown("/acting", || get(acting::status).post(acting::wish)),
+    shown("/decisions/{id}", || {
+        get(lists::decision, told::decision).delete(commands::delete_one, told::delete_one)
+    }),
+    shown("/decisions/{id}/confirm", || post(commands::confirm, told::confirm)),
+    shown("/decisions/{id}/proof", || get(lists::proof, told::proof)),
+    shown("/investigations", || get(lists::investigations, told::investigations)),
+    shown("/investigations/{id}", || {
+        get(lists::investigation, told::investigation)
+    }),
+    shown("/actions", || get(lists::actions, told::actions)),
+    shown("/actions/{id}", || get(lists::action, told::action)),
+    shown("/actions/{id}/revert", || post(commands::revert, told::revert)),
+    shown("/audit", || get(lists::audit, told::audit)),
+    shown("/audit/verify", || get(lists::verify_audit, told::verify_audit)),
+    shown("/protected", || get(lists::protected, told::protected)),
+    shown("/acting", || {
+        get(acting::status, told::acting_status).post(acting::wish, told::acting_wish)
+    }),
     shown("/allowlist", || {
-        get(allowlist::list).post(allowlist::add).delete(allowlist::remove)
+        get(allowlist::list, told::allowlist)
+            .post(allowlist::add, told::allow)
+            .delete(allowlist::remove, told::disallow)
     }),
-    shown("/allowlist/check", || get(allowlist::check)),
-    shown("/simulation", || get(simulation::report)),
-    shown("/intel", || get(intel::status)),
-    shown("/intel/check", || post(intel::check)),
-    shown("/flows/top", || get(busiest::top)),
-    shown("/model", || get(model::status)),
-    shown("/settings", || get(settings::settings)),
-    shown("/learn", || get(learn::status)),
-    shown("/learn/{wish}", || post(learn::wish)),
-    shown("/stream", || get(stream::stream)),
-    admin("/tokens", || get(login::tokens).post(login::create)),
-    admin("/tokens/{which}", || delete(login::revoke)),
-    admin("/login-links", || post(login::link)),
+    shown("/allowlist/check", || get(allowlist::check, told::allowlist_check)),
+    shown("/simulation", || get(simulation::report, told::simulation)),
+    shown("/intel", || get(intel::status, told::intel)),
+    shown("/intel/check", || post(intel::check, told::intel_check)),
+    shown("/flows/top", || get(busiest::top, told::busiest)),
+    shown("/model", || get(model::status, told::model)),
+    shown("/settings", || get(settings::settings, told::settings)),
+    shown("/learn", || get(learn::status, told::learn)),
+    shown("/learn/{wish}", || post(learn::wish, told::learn_wish)),
+    shown("/stream", || get(stream::stream, told::stream)),
+    admin("/tokens", || {
+        get(login::tokens, told::tokens).post(login::create, told::create_token)
+    }),
+    admin("/tokens/{which}", || delete(login::revoke, told::revoke_token)),
+    admin("/login-links", || post(login::link, told::login_link)),
 ];
 
 fn routes(api: &Shared, rows: &[Row]) -> Router<Shared> {
     rows.iter().fold(Router::new(), |router, row| {
         let admitted = from_fn_with_state((Arc::clone(api), row.needs), admit);
-        router.route(row.path, (row.answers)().layer(admitted))
+        let answers = (row.answers)().router.route_layer(from_fn(media));
+        router.route(row.path, answers.layer(admitted))
     })
+}
+
+/// Every path, as the document spells it, with what it needs and what is said of each of its methods.
+pub(super) fn told() -> impl Iterator<Item = openapi::Row> {
+    ROWS.iter()
+        .chain(LARGE)
+        .chain(PATIENT)
+        .map(|row| (openapi::spelled(row.path), row.needs, (row.answers)().told))
 }
 
 /// Every path with what it needs, for the test that walks them.

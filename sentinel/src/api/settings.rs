@@ -5,9 +5,11 @@ use crate::config::{Told, told};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `GET /settings`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Settings)]
 pub(super) struct SettingsDto {
     /// In the order of the settings file; a section has `settings` of its own, a setting a `value`.
     settings: Vec<Told>,

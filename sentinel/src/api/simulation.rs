@@ -4,7 +4,9 @@ use super::error::Problem;
 use super::query::{Params, since};
 use super::{Shared, now};
 use crate::store::{AlertFilter, PAGE_MAX, Window};
-use crate::types::{ActionKind, Bystander, Decision, DecisionId, DecisionStatus, Hits, Tally, Timestamp};
+use crate::types::{
+    ActionKind, Address, Bystander, Decision, DecisionId, DecisionStatus, Hits, Prefix, Tally, Timestamp,
+};
 use axum::Json;
 use axum::extract::State;
 use ipnet::IpNet;
@@ -12,6 +14,7 @@ use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How far back it reaches where nothing is said.
 const SPAN: Duration = Duration::from_hours(24);
@@ -19,7 +22,8 @@ const SPAN: Duration = Duration::from_hours(24);
 const SOURCES: usize = 2000;
 
 /// `GET /simulation`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SimulationReport)]
 pub(super) struct ReportDto {
     since: Timestamp,
     now: Timestamp,
@@ -38,9 +42,11 @@ pub(super) struct ReportDto {
 }
 
 /// One decision.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SimulatedDecision)]
 pub(super) struct ItemDto {
     decision: DecisionId,
+    #[schema(value_type = Prefix)]
     target: IpNet,
     action: ActionKind,
     status: DecisionStatus,
@@ -61,8 +67,10 @@ pub(super) struct ItemDto {
 }
 
 /// One source that production would have touched.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SimulatedSource)]
 pub(super) struct SourceDto {
+    #[schema(value_type = Address)]
     ip: IpAddr,
     /// TCP whose handshake was completed, other protocols with packets both ways.
     sessions: u64,

@@ -1,6 +1,6 @@
 //! How the agent is: health, counters, metrics.
 
-use super::dto::{HealthDto, HistoryDto, StatsDto};
+use super::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
 use super::error::Problem;
 use super::router::Expected;
 use super::{Shared, now};
@@ -11,15 +11,14 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde_json::json;
 
 /// 200 for `ok` and `degraded`: a degraded agent still protects.
 pub(super) async fn health(State(api): State<Shared>) -> Json<HealthDto> {
     Json(api.health_now())
 }
 
-pub(super) async fn live() -> Response {
-    Json(json!({ "status": "live" })).into_response()
+pub(super) async fn live() -> Json<StatusDto> {
+    Json(StatusDto { status: "live" })
 }
 
 /// 503 until the kernel programs are attached somewhere, where they are what acts.
@@ -29,7 +28,7 @@ pub(super) async fn ready(State(api): State<Shared>) -> Response {
     // There are none to wait for, and the table stood before the API did.
     let without = api.config.kernel.hook == Hook::Nftables;
     if attached || without || matches!(kernel, Some(Condition::Ok { .. })) {
-        return Json(json!({ "status": "ready" })).into_response();
+        return Json(StatusDto { status: "ready" }).into_response();
     }
     let problem = Problem::unavailable(match kernel {
         Some(Condition::Degraded { cause, mend }) => format!("the kernel programs are not attached: {cause}; {mend}"),

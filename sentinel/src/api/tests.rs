@@ -23,10 +23,14 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 mod access;
+mod again;
+mod document;
 mod glance;
+mod golden;
 mod http;
 mod operate;
 mod pages;
+mod paging;
 mod reports;
 mod secret_door;
 mod server;

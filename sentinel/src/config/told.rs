@@ -10,12 +10,13 @@ use super::resolved::{Config, Mode};
 use super::value::Slot;
 use serde::Serialize;
 use std::path::PathBuf;
+use utoipa::ToSchema;
 
 /// Stands where a secret does.
 const MASK: &str = "***";
 
 /// A section with its settings, or one setting.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Told {
     /// A section.
@@ -25,18 +26,19 @@ pub enum Told {
 }
 
 /// A section, in the order of the file.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Section {
     /// Last part of its path.
     pub name: String,
     /// Dotted path.
     pub key: String,
     /// What is in it.
+    #[schema(no_recursion)]
     pub settings: Vec<Told>,
 }
 
 /// A key with its value.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Setting {
     /// Last part of its path.
     pub name: String,
@@ -59,7 +61,7 @@ pub struct Setting {
 }
 
 /// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "from", rename_all = "lowercase")]
 pub enum ToldOrigin {
     /// Nobody wrote it down.
@@ -67,6 +69,7 @@ pub enum ToldOrigin {
     /// A file.
     File {
         /// As it was named on the command line.
+        #[schema(value_type = String)]
         file: PathBuf,
         /// Counted from 1.
         #[serde(skip_serializing_if = "Option::is_none")]

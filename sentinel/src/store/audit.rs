@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 type Hash = [u8; 32];
 
 /// One line of the audit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AuditEntry {
     /// Counts up from 1 without gaps.
     pub seq: i64,
@@ -32,7 +32,7 @@ pub struct AuditEntry {
 }
 
 /// What a check of the chain found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AuditVerdict {
     /// Rows that are as they were written.
     pub intact: i64,

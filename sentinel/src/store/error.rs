@@ -100,7 +100,9 @@ pub enum StoreError {
     #[error("figures are being counted for somebody else; try again in some seconds")]
     Busy,
     /// A page mark that this list did not give out.
-    #[error("`{0}` is no cursor of this list; pass `next_cursor` of the previous page unchanged")]
+    #[error(
+        "`{0}` is no cursor of this list with these filters; pass `next_cursor` of the page before unchanged, with the same filters"
+    )]
     Cursor(String),
     /// SQLite refused while reading.
     #[error("the database could not be read: {0}")]

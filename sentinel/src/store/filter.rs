@@ -9,6 +9,8 @@ use crate::types::{
 use ipnet::{IpNet, Ipv6Net};
 use rusqlite::Connection;
 use rusqlite::types::Value;
+use sha2::{Digest, Sha256};
+use std::fmt::Debug;
 use std::net::Ipv6Addr;
 
 /// Most items one page holds.
@@ -110,7 +112,7 @@ pub struct Page<T> {
 }
 
 /// A filter, ready for a table.
-pub(super) trait Query {
+pub(super) trait Query: Debug {
     /// What the rows hold.
     type Item: Send + 'static;
     /// Table name; also the sign in cursors.
@@ -199,16 +201,29 @@ fn overlapping(net: IpNet, rest: &Clauses) -> Vec<Clauses> {
     vec![within, around]
 }
 
-/// A cursor names its list, so that one list's mark is refused by another.
-pub(super) fn cursor(table: &str, seq: i64) -> String {
-    format!("{}{seq:x}", &table[..2])
-}
+/// A cursor names its list and what that is narrowed to, so that the mark of one is refused by another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marks(String);
 
-pub(super) fn parse_cursor(table: &str, text: &str) -> Result<i64, StoreError> {
-    text.strip_prefix(&table[..2])
-        .and_then(|hex| i64::from_str_radix(hex, 16).ok())
-        .filter(|seq| *seq > 0)
-        .ok_or_else(|| StoreError::Cursor(text.chars().take(64).collect()))
+impl Marks {
+    /// Those of a list narrowed so. Which part of it is shown is left out of them: a duration back from now moves.
+    pub(super) fn of<Q: Query>(query: &Q) -> Self {
+        let narrowed = format!("{query:?}").replacen(&format!("{:?}", query.window()), "", 1);
+        let hash = Sha256::digest(narrowed);
+        Self(format!("{}{}", &Q::TABLE[..2], crate::types::hex(&hash[..4])))
+    }
+
+    pub(super) fn cursor(&self, seq: i64) -> String {
+        format!("{}{seq:x}", self.0)
+    }
+
+    pub(super) fn parse(&self, text: &str) -> Result<i64, StoreError> {
+        text.strip_prefix(&self.0)
+            .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|hex| i64::from_str_radix(hex, 16).ok())
+            .filter(|seq| *seq > 0)
+            .ok_or_else(|| StoreError::Cursor(text.chars().filter(|c| !c.is_control()).take(64).collect()))
+    }
 }
 
 pub(super) fn from_json<T: serde::de::DeserializeOwned>(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<T> {

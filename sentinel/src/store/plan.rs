@@ -1,7 +1,7 @@
 //! How a list is read: which statements count it, and which give its rows in order of arrival without sorting it whole.
 
 use super::StoreError;
-use super::filter::{Clauses, PAGE_MAX, Page, Query, cursor, parse_cursor};
+use super::filter::{Clauses, Marks, PAGE_MAX, Page, Query};
 use crate::types::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
@@ -67,11 +67,8 @@ impl Plan {
 pub(super) fn page<Q: Query>(connection: &Connection, query: &Q) -> Result<Page<Q::Item>, StoreError> {
     let window = query.window();
     let limit = window.limit.clamp(1, PAGE_MAX);
-    let before = window
-        .cursor
-        .as_deref()
-        .map(|text| parse_cursor(Q::TABLE, text))
-        .transpose()?;
+    let marks = Marks::of(query);
+    let before = window.cursor.as_deref().map(|text| marks.parse(text)).transpose()?;
     // Page and total are of the same instant.
     let snapshot = connection.unchecked_transaction().map_err(StoreError::Read)?;
     let read = || {
@@ -83,7 +80,7 @@ pub(super) fn page<Q: Query>(connection: &Connection, query: &Q) -> Result<Page<
     let (items, last, total) = read().map_err(StoreError::Read)?;
     Ok(Page {
         items,
-        next_cursor: last.map(|seq| cursor(Q::TABLE, seq)),
+        next_cursor: last.map(|seq| marks.cursor(seq)),
         total,
     })
 }

@@ -3,9 +3,10 @@
 use super::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// A person's word that nothing is to be carried out until further notice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Stop {
     /// Since when.
     pub at: Timestamp,
@@ -23,7 +24,7 @@ impl fmt::Display for Stop {
 }
 
 /// Whether decisions are carried out. While they are not, entries count what they would have done, whatever they say.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Acting {
     /// Who stopped it, where it is stopped.
     pub stopped: Option<Stop>,

@@ -1,11 +1,12 @@
 //! What a detector says, and the numbers that made it say so.
 
-use super::{AlertId, DecisionId, Explanation, Ktime, Timestamp};
+use super::{Address, AlertId, DecisionId, Explanation, Ktime, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
 /// How bad, by the thresholds of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth a line in the log.
@@ -28,7 +29,7 @@ impl Severity {
 }
 
 /// Which detector spoke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Detector {
     /// Many ports or hosts probed.
@@ -115,7 +116,7 @@ impl Detector {
 }
 
 /// What kind of attack it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
     /// Looking for open doors.
@@ -176,7 +177,7 @@ impl Family {
 }
 
 /// What the evidence is good for: a statistical oddity alone never blocks anyone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceClass {
     /// A deviation from habit. Suffices for a log line.
@@ -186,7 +187,7 @@ pub enum EvidenceClass {
 }
 
 /// One number behind an alert.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
     /// Snake-case name of the quantity, such as `distinct_ports`.
     pub name: String,
@@ -199,9 +200,10 @@ pub struct Evidence {
 }
 
 /// A service of the protected side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Service {
     /// Address.
+    #[schema(value_type = Address)]
     pub ip: IpAddr,
     /// Port; 0 where the protocol has none.
     pub port: u16,
@@ -210,7 +212,7 @@ pub struct Service {
 }
 
 /// How the source of an alert had behaved here until then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Standing {
     /// It completed a TCP handshake within the last hour: it receives what is sent to its address.
     pub proven: bool,
@@ -221,7 +223,7 @@ pub struct Standing {
 }
 
 /// A judged observation about one source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Alert {
     /// Its name.
     pub id: AlertId,
@@ -230,6 +232,7 @@ pub struct Alert {
     /// The same on the boot clock: arrival of the packet that completed the evidence.
     pub evidence_at: Ktime,
     /// Who did it. `None` where sources are forged (a distributed flood): then nobody is blocked.
+    #[schema(value_type = Option<Address>)]
     pub source: Option<IpAddr>,
     /// Up to eight services it was done to, most recent first.
     pub targets: Vec<Service>,

@@ -1,14 +1,15 @@
 //! Who moves most just now: flows, or whoever opened them.
 
-use super::Timestamp;
+use super::{Address, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// What busiest means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BusyBy {
     /// L3 bytes both ways, since the flow began.
@@ -20,7 +21,7 @@ pub enum BusyBy {
 }
 
 /// Of what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BusyPer {
     /// Each flow.
@@ -33,7 +34,7 @@ pub enum BusyPer {
 pub type BusyRequest = (BusyPer, Option<IpNet>, oneshot::Sender<Arc<Busiest>>);
 
 /// What was moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Moved {
     /// Packets from whoever opened the flow.
     pub packets_sent: u64,
@@ -54,13 +55,15 @@ pub struct Moved {
     clippy::struct_excessive_bools,
     reason = "independent facts about a flow, read by name"
 )]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BusyFlow {
     /// Who opened it.
+    #[schema(value_type = Address)]
     pub source: IpAddr,
     /// Its port; 0 for protocols without.
     pub source_port: u16,
     /// Whom it opened it to.
+    #[schema(value_type = Address)]
     pub destination: IpAddr,
     /// Its port; 0 for protocols without.
     pub destination_port: u16,
@@ -84,9 +87,10 @@ pub struct BusyFlow {
 }
 
 /// An address with the flows that it opened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BusySource {
     /// Whose.
+    #[schema(value_type = Address)]
     pub source: IpAddr,
     /// How many are in the table.
     pub flows: u64,
@@ -102,7 +106,7 @@ pub struct BusySource {
 }
 
 /// One row.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum Busy {
     /// Of flows.

@@ -2,19 +2,23 @@
 
 use serde::Serialize;
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// A model as people ask about it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ModelCard {
     /// `site`: with this network's own thresholds; `as trained`: with those of elsewhere.
+    #[schema(value_type = String)]
     pub name: &'static str,
     /// Of the feature schema it was made for.
     pub version: u32,
     /// SHA-256 over its bytes, hexadecimal.
     pub sha256: String,
     /// What it is made of.
+    #[schema(value_type = String)]
     pub kind: &'static str,
     /// Which of its two variants judges: `both` directions, or `ingress` alone.
+    #[schema(value_type = String)]
     pub variant: &'static str,
     /// Trees, without those that tell families apart.
     pub trees: usize,
@@ -37,9 +41,10 @@ pub struct ModelCard {
 }
 
 /// A level of the model's score.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CardLevel {
     /// `suspicious` or `flag`.
+    #[schema(value_type = String)]
     pub name: &'static str,
     /// Share of benign flows that may reach it.
     pub alpha: f64,
@@ -54,7 +59,7 @@ pub struct CardLevel {
 }
 
 /// The numbers a model sees.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CardSchema {
     /// Raised with every change.
     pub version: u32,
@@ -65,18 +70,21 @@ pub struct CardSchema {
 }
 
 /// One number.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CardFeature {
     /// Its name.
+    #[schema(value_type = String)]
     pub name: &'static str,
     /// Empty for shares, ratios and flags.
+    #[schema(value_type = String)]
     pub unit: &'static str,
     /// What it is.
+    #[schema(value_type = String)]
     pub meaning: &'static str,
 }
 
 /// What a model was made from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CardTraining {
     /// SHA-256 over all rows, in order, hexadecimal.
     pub digest: String,
@@ -91,7 +99,7 @@ pub struct CardTraining {
 }
 
 /// Where training rows came from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CardOrigin {
     /// As the tables name it.
     pub name: String,

@@ -1,16 +1,17 @@
 //! What is to be done about an address, on whose word and until when.
 
 use super::{
-    Acting, ActionKind, AlertId, AllowDone, Allowed, DecisionId, Import, ImportError, Imported, InvestigationId, Rate,
-    Severity, Terms, Timestamp,
+    Acting, ActionKind, AlertId, AllowDone, Allowed, DecisionId, Import, ImportError, Imported, InvestigationId,
+    Prefix, Rate, Severity, Terms, Timestamp,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// Who wanted it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// An alert of a detector.
@@ -30,7 +31,7 @@ impl Origin {
 }
 
 /// Where a decision stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionStatus {
     /// In force (or, simulated, counted as if).
@@ -52,7 +53,7 @@ pub enum DecisionStatus {
 }
 
 /// What a detector's decision rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// What was seen here, and at most one source outside.
@@ -62,7 +63,7 @@ pub enum Basis {
 }
 
 /// Why a guard refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Veto {
     /// Name of the guard: `loopback`, `own_address`, `gateway`, `resolver`, `allowlist`, `too_wide`, …
     pub guard: String,
@@ -71,7 +72,7 @@ pub struct Veto {
 }
 
 /// What a guard or a bound had to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckVerdict {
     /// Nothing against it.
@@ -81,7 +82,7 @@ pub enum CheckVerdict {
 }
 
 /// A guard or a bound that was asked before something was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
     /// Its name: `matrix`, `evidence_class`, `detector_policy`, `confidence`, `return_path`, `good_history`, `protected`,
     /// `ceiling`, `repeat`, `collateral`, `health_probe`.
@@ -93,13 +94,14 @@ pub struct Check {
 }
 
 /// A decision. Stored before it is carried out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
     /// Its name.
     pub id: DecisionId,
     /// When it was taken.
     pub at: Timestamp,
     /// The address (as /32 or /128) or prefix it is about.
+    #[schema(value_type = Prefix)]
     pub target: IpNet,
     /// What to do.
     pub action: ActionKind,

@@ -1,9 +1,10 @@
 //! What may be asked about the world outside.
 
-use super::{Answer, FeedStatus, GeoStatus, IntelStatus, Risk};
+use super::{Address, Answer, FeedStatus, GeoStatus, IntelStatus, Risk};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// A question of a person's.
 #[derive(Debug)]
@@ -15,7 +16,7 @@ pub enum Enquiry {
 }
 
 /// How everything outside stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct IntelReport {
     /// Sources, cache, Redis.
     #[serde(flatten)]
@@ -27,9 +28,10 @@ pub struct IntelReport {
 }
 
 /// What is known of an address.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Checked {
     /// Of whom.
+    #[schema(value_type = Address)]
     pub ip: IpAddr,
     /// Why nobody outside was asked, where nobody was.
     #[serde(default, skip_serializing_if = "Option::is_none")]

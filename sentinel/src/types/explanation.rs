@@ -1,9 +1,10 @@
 //! Why a model's score is what it is.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A model's score, taken apart. `base` and all shares sum to `score` within 1e-9.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// SHA-256 of the model, hexadecimal.
     pub model: String,
@@ -31,7 +32,7 @@ pub struct Explanation {
 }
 
 /// What one feature adds to a score.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Share {
     /// Name of the feature; `svm_margin` for the second opinion.
     pub name: String,

@@ -3,9 +3,10 @@
 use super::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use utoipa::ToSchema;
 
 /// One feed. Text in it that came from the network is bounded and without control characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FeedStatus {
     /// Its name in configuration; `feed:NAME` is the source of its indicators.
     pub name: String,
@@ -50,7 +51,7 @@ pub struct FeedStatus {
 }
 
 /// A feed's list in the kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FeedInKernel {
     /// Whether the kernel has it.
     pub loaded: bool,
@@ -73,11 +74,12 @@ pub struct FeedInKernel {
 }
 
 /// How one database of countries or networks stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GeoStatus {
     /// `country` or `asn`.
     pub database: String,
     /// The file.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// What it calls itself, such as `GeoLite2-Country`; `None` where none could be opened yet.
     pub kind: Option<String>,

@@ -2,6 +2,7 @@
 
 use super::{CommandError, NewDecision};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One wish of a list, and where it stood.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub struct Import {
 }
 
 /// A line that is refused.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 pub struct BadLine {
     /// Line of the file, or item of an array, from 1.
     pub line: u32,
@@ -38,7 +39,7 @@ pub struct BadLine {
 }
 
 /// What came of an import.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Imported {
     /// Decisions in force by it, read back; those that were on their targets already among them.
     pub imported: u64,

@@ -1,12 +1,13 @@
 //! What a source outside knows about an address.
 
-use super::Timestamp;
+use super::{Address, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
 /// What a source makes of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IntelVerdict {
     /// Known to be harmless.
@@ -37,11 +38,12 @@ pub const INDICATOR_PARTS: usize = 16;
 pub const INDICATOR_TEXT: usize = 128;
 
 /// One source's answer about one address, in the same terms for every source. All text in it came from the network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Indicator {
     /// Which source or feed: `abuseipdb`, `feed:spamhaus_drop`, …
     pub source: String,
     /// About whom.
+    #[schema(value_type = Address)]
     pub ip: IpAddr,
     /// In a word.
     pub verdict: IntelVerdict,

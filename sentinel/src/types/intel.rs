@@ -3,9 +3,10 @@
 use super::{Indicator, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 /// All of it, as `/intel` and `sentinel intel status` tell it. No key and no URL is in it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct IntelStatus {
     /// Whether anybody is asked at all.
     pub enabled: bool,
@@ -19,7 +20,7 @@ pub struct IntelStatus {
 }
 
 /// One source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceStatus {
     /// Its name.
     pub name: String,
@@ -58,7 +59,7 @@ pub struct SourceStatus {
 }
 
 /// When and why a source did not answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LastError {
     /// When.
     pub at: Timestamp,
@@ -69,7 +70,7 @@ pub struct LastError {
 }
 
 /// A circuit breaker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Everything is let through.
@@ -82,7 +83,7 @@ pub enum BreakerState {
 }
 
 /// The state of a circuit breaker.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BreakerStatus {
     /// In a word.
     pub state: BreakerState,
@@ -96,7 +97,7 @@ pub struct BreakerStatus {
 }
 
 /// What is left of one period's quota.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuotaStatus {
     /// `minute` (any 60 s), `day` or `month` (UTC).
     pub period: String,
@@ -111,7 +112,7 @@ pub struct QuotaStatus {
 }
 
 /// Answers kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CacheStatus {
     /// In memory now.
     pub entries: u64,
@@ -128,7 +129,7 @@ pub struct CacheStatus {
 }
 
 /// The shared Redis.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RedisStatus {
     /// Whether it answers.
     pub up: bool,

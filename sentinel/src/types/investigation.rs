@@ -1,12 +1,13 @@
 //! What was found out about the source of an alert, and the risk it adds up to.
 
-use super::{AlertId, Indicator, InvestigationId, Severity, Timestamp};
+use super::{Address, AlertId, Indicator, InvestigationId, Prefix, Severity, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
 /// How far an investigation got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InvestigationState {
     /// The deadline has not passed and not everybody has answered.
@@ -35,7 +36,7 @@ impl InvestigationState {
 }
 
 /// What became of asking one source.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Answer {
     /// The source.
     pub source: String,
@@ -52,7 +53,7 @@ pub struct Answer {
 }
 
 /// One summand of a risk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RiskPart {
     /// Where it comes from: a detector's or a source's name; `prior`.
     pub name: String,
@@ -66,7 +67,7 @@ pub struct RiskPart {
 
 /// How likely it is that the source of an alert means harm, and why. `log_odds` of all parts sum to `log_odds` within
 /// 1e-9, and `score` is 1 / (1 + e^-log_odds).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Risk {
     /// 0 to 1.
     pub score: f64,
@@ -90,13 +91,14 @@ pub struct Risk {
 }
 
 /// An alert, looked into.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Investigation {
     /// Its name.
     pub id: InvestigationId,
     /// The alert that began it.
     pub alert: AlertId,
     /// About whom.
+    #[schema(value_type = Address)]
     pub ip: IpAddr,
     /// When it began.
     pub at: Timestamp,
@@ -120,5 +122,6 @@ pub struct Investigation {
     pub network: Option<String>,
     /// The prefix that the database has the address in as one of that network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Prefix>)]
     pub network_prefix: Option<IpNet>,
 }

@@ -3,6 +3,7 @@
 use super::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use utoipa::ToSchema;
 
 /// What an operator may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum LearnWish {
 pub type LearnRequest = (LearnWish, oneshot::Sender<Result<Learning, LearnError>>);
 
 /// How learn mode is, and what model judges.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Learning {
     /// Since when flows are collected; none while they are not.
     pub since: Option<Timestamp>,
@@ -53,7 +54,7 @@ pub struct Learning {
 }
 
 /// Whether traffic is still what the thresholds were set by.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DriftTold {
     /// Until when flows were counted.
     pub at: Timestamp,
@@ -68,7 +69,7 @@ pub struct DriftTold {
 }
 
 /// What a level needs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LearningLevel {
     /// `suspicious` or `flag`.
     pub name: String,
@@ -79,7 +80,7 @@ pub struct LearningLevel {
 }
 
 /// What share of flows reached a level.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RealisedLevel {
     /// `suspicious` or `flag`.
     pub name: String,

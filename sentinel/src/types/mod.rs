@@ -30,6 +30,7 @@ mod proof;
 mod protected;
 mod secret;
 mod shadow;
+mod shape;
 mod stats;
 mod terms;
 #[cfg(test)]
@@ -69,6 +70,7 @@ pub use proof::ProofRow;
 pub use protected::{Hits, Protected};
 pub use secret::Secret;
 pub use shadow::{Bystander, Tally};
+pub use shape::{Address, Prefix, Target};
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
 pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
 pub use time::{Clock, Ktime, Timestamp};

@@ -1,13 +1,15 @@
 //! What may never be touched, and what the kernel counted for what was.
 
-use super::Timestamp;
+use super::{Prefix, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One address or prefix that no decision may reach.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Protected {
     /// Address (as /32 or /128) or prefix.
+    #[schema(value_type = Prefix)]
     pub target: IpNet,
     /// Name of the guard, as in [`super::Veto::guard`].
     pub guard: String,
@@ -16,7 +18,7 @@ pub struct Protected {
 }
 
 /// What the kernel's block entry of one decision has counted so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Hits {
     /// Packets dropped.
     pub packets: u64,

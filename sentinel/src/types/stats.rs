@@ -5,6 +5,7 @@ use sentinel_common::stat::{COUNTERS, Counter};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Something that does not work, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,7 +46,7 @@ impl InterfaceStats {
 }
 
 /// How full a map is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MapUse {
     /// Elements held.
     pub entries: u64,

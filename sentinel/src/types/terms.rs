@@ -3,6 +3,7 @@
 use super::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// Packets a second a source may be limited to at most.
 pub const PACKETS_MAX: u32 = 10_000_000;
@@ -16,7 +17,7 @@ pub const BURST_MIN_MS: u32 = 10;
 pub const BURST_MAX_MS: u32 = 3_600_000;
 
 /// A rate, and how far a source may run ahead of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rate {
     /// Packets a second; 0 for no such limit.
     pub packets: u32,
@@ -97,7 +98,7 @@ impl fmt::Display for Rate {
 }
 
 /// What an action is carried out with. On the wire its fields stand among those of what it belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Terms {
     /// What a rate limit lets through.
     #[serde(default, skip_serializing_if = "Option::is_none")]

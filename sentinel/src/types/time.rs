@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// `CLOCK_BOOTTIME`, ns. The clock of flows, detection and expiry; it does not jump. In replay: capture time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Ktime(pub u64);
 
@@ -23,7 +24,8 @@ impl Ktime {
 }
 
 /// Wall clock, ns since 1970-01-01 UTC. For people and for the store; serialised as RFC 3339 UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema)]
+#[schema(value_type = String, format = DateTime)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

@@ -69,8 +69,8 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn about(name: &str) -> Option<Topic> {
-        Some(("decision", name.to_owned()))
+    fn about(name: &str) -> Topic {
+        ("decision", name.to_owned())
     }
 
     #[tokio::test(start_paused = true)]
@@ -78,7 +78,7 @@ mod tests {
         let mut outbox = Outbox::new(true);
         let begun = Instant::now();
         assert_eq!(outbox.due(begun), None);
-        outbox.add(about("a"), "1".into());
+        outbox.add(Some(about("a")), "1".into());
         assert_eq!(
             outbox.due(begun),
             Some(begun),
@@ -86,14 +86,19 @@ mod tests {
         );
         assert_eq!(outbox.take(begun), ["[1]"]);
         assert_eq!(outbox.due(begun), None);
-        for (topic, text) in [(about("a"), "2"), (None, "3"), (about("b"), "4"), (about("a"), "5")] {
+        for (topic, text) in [
+            (Some(about("a")), "2"),
+            (None, "3"),
+            (Some(about("b")), "4"),
+            (Some(about("a")), "5"),
+        ] {
             outbox.add(topic, text.into());
         }
         let next = begun + PERIOD;
         assert_eq!(outbox.due(begun), Some(next));
         assert_eq!(outbox.due(next + PERIOD), Some(next + PERIOD), "never in the past");
         assert_eq!(outbox.take(next), ["[3,4,5]"]);
-        outbox.add(about("b"), "6".into());
+        outbox.add(Some(about("b")), "6".into());
         assert_eq!(outbox.take(next), ["[6]"], "a batch knows nothing of the one before");
         assert!(!outbox.is_full());
         for n in 0..BATCH {
@@ -106,7 +111,7 @@ mod tests {
     async fn one_by_one_they_go_at_once() {
         let mut outbox = Outbox::new(false);
         let now = Instant::now();
-        outbox.add(about("a"), "1".into());
+        outbox.add(Some(about("a")), "1".into());
         assert!(outbox.is_full());
         outbox.add(None, "2".into());
         assert_eq!(

@@ -27,7 +27,7 @@ fn nobody(request: Request<Body>) -> Request<Body> {
 }
 
 /// Paths with something in every hole.
-fn filled(path: &str) -> String {
+pub(super) fn filled(path: &str) -> String {
     let known = [
         ("/assets/{*name}", "/assets/app.js"),
         ("/login/{name}", "/login/login.js"),

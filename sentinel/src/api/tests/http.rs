@@ -437,6 +437,9 @@ async fn wrong_requests_get_problems_that_name_the_mend() {
     }
     let form = with(send("POST", "/decisions", &json!({})), "content-type", "text/plain");
     refused(&router, form, 415, "application/json").await;
+    // Where nothing is taken at all, that is what is told.
+    let nothing = with(send("POST", "/stats", &json!({})), "content-type", "text/plain");
+    refused(&router, nothing, 405, "other methods").await;
     let large = json!({ "target": "203.0.113.9", "reason": "x".repeat(70_000) });
     refused(&router, send("POST", "/decisions", &large), 413, "64 KiB").await;
 }

@@ -414,7 +414,7 @@ fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
     match u8::try_from(payload.len()) {
         Ok(length) if length < 126 => bytes.push(0x80 | length),
         _ => {
-            bytes.push(0x80 | 126);
+            bytes.push(0x80 | 0x7e);
             bytes.extend((payload.len() as u16).to_be_bytes());
         }
     }

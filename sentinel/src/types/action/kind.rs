@@ -2,6 +2,7 @@
 
 use crate::types::Terms;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Makes the kinds of the files named; the mildest first.
 macro_rules! kinds {
@@ -9,7 +10,7 @@ macro_rules! kinds {
         $(mod $file;)*
 
         /// What can be done about a source. What is in force is never replaced by a milder kind on its own.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum ActionKind {
             $(

@@ -4,12 +4,13 @@ mod kind;
 
 pub use kind::{ActionKind, Needs};
 
-use super::{ActionId, DecisionId, Timestamp};
+use super::{ActionId, DecisionId, Prefix, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How far an action got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionStatus {
     /// Written down, not yet done.
@@ -35,7 +36,7 @@ impl ActionStatus {
 }
 
 /// One action of one decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Action {
     /// Its name.
     pub id: ActionId,
@@ -44,6 +45,7 @@ pub struct Action {
     /// What.
     pub kind: ActionKind,
     /// On whom.
+    #[schema(value_type = Prefix)]
     pub target: IpNet,
     /// How far it got.
     pub status: ActionStatus,

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod browser;
+mod docs;
 mod everywhere;
 mod home;
 mod login;
@@ -32,7 +33,7 @@ async fn serve(house: &House) -> (String, tokio::task::JoinHandle<std::io::Resul
 }
 
 /// Fills the house with a day an operator might have.
-async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
+pub(super) async fn busy(house: &House, mode: crate::config::Mode) -> Vec<DecisionId> {
     let mut mint = Mint::Random;
     let mut records = Vec::new();
     let mut hits = HashMap::new();
