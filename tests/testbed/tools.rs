@@ -87,6 +87,9 @@ pub const ENGINE: &[Tool] = &[
 /// What the tests of sudden ends strike a running agent with, at a system call of their choice.
 pub const STRIKE: Tool = tool("strace", "strace");
 
+/// What fetches the reader of the API's document from PyPI.
+pub const PIP: Tool = tool("pip3", "python3-pip");
+
 /// What puts captures on a wire for the kernel's tests.
 pub const REPLAY: Tool = tool("tcpreplay", "tcpreplay");
 

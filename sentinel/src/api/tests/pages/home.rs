@@ -220,6 +220,9 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
             row("203.0.113.0/24")
         ))
         .await;
+    browser
+        .until("document.querySelector('#form-said')?.textContent.includes('203.0.113.0/24 is')")
+        .await;
     let made = &house.state.store.active_decisions().await.unwrap()[0];
     let wanted = Rate {
         packets: 50,

@@ -10,7 +10,7 @@ export function Settings() {
   const [sought, setSought] = useState("");
   useEffect(() => void call("/settings").then(({ settings }) => setTree(settings), (error) => setWrong(error.message)), []);
   const rows = tree ? flat(tree).filter(({ key, value, description }) => `${key} ${value} ${description}`.toLowerCase().includes(sought)) : [];
-  return html`<${Card} title="Settings in force" id="settings">
+  return html`<${Card} title="Settings in force" id="settings" tools=${html`<a class="all" href="/docs">The API, path by path</a>`}>
       <form class="filters" role="search" onSubmit=${(e) => e.preventDefault()}><label>Find<input id="search" type="search" placeholder="key, value or meaning" onInput=${(e) => setSought(e.target.value.trim().toLowerCase())} /></label></form>
       <p class="says quiet">They are changed in the file, and read at the start: <code>sentinel check</code> says whether a change is right. Secrets are masked.</p>
       <div class="wide" tabindex="0" role="region" aria-label="Settings"><table class="evidence" id="setting-list">
