@@ -178,16 +178,16 @@ pub(super) struct Delete {
 
 /// A decision as the API shows it.
 #[derive(Debug, Deserialize)]
-struct Shown {
+pub(super) struct Shown {
     #[serde(flatten)]
-    decision: Decision,
+    pub(super) decision: Decision,
     #[serde(default)]
-    hits: u64,
+    pub(super) hits: u64,
     #[serde(default)]
-    would_hits: u64,
+    pub(super) would_hits: u64,
     /// The stop that holds it back.
     #[serde(default)]
-    held_back: Option<Stop>,
+    pub(super) held_back: Option<Stop>,
 }
 
 pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {

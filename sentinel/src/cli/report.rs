@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::exit::Failure;
 use super::output;
+use super::progress::Progress;
 use super::source::Source;
 use super::{Global, duration};
 use crate::config::Mode;
@@ -40,6 +41,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     })?;
     let now = now();
     let since = begins(now, super::ago(args.since)).map_err(|error| Failure::Usage(error.to_string()))?;
+    let progress = Progress::waiting("What happened is counted");
     let document = match Source::open(&config)? {
         Source::Live(client) => live(&client, &since.to_string(), format)?,
         Source::Stored(stored) => {
@@ -51,6 +53,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
             Report::new(figures, mode, stopped).write(format)?
         }
     };
+    drop(progress);
     std::fs::write(&args.out, &document).with_context(|| format!("{} cannot be written", args.out.display()))?;
     let file = args.out.display().to_string();
     if output.format() == output::Format::Json {

@@ -4,7 +4,8 @@ use super::super::client::Client;
 use super::super::decisions::{action, provisional, target};
 use super::super::exit::Failure;
 use super::super::output::escape_line;
-use crate::types::{ActionKind, Alert, Busy, BusyBy, BusyPer, Decision, Stop, Timestamp};
+use crate::cli::decisions::Shown;
+use crate::types::{ActionKind, Alert, Busy, BusyBy, BusyPer, Stop, Timestamp};
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -167,18 +168,6 @@ struct PageTold<T> {
     total: u64,
 }
 
-#[derive(Deserialize)]
-struct DecisionTold {
-    #[serde(flatten)]
-    decision: Decision,
-    #[serde(default)]
-    hits: u64,
-    #[serde(default)]
-    would_hits: u64,
-    #[serde(default)]
-    held_back: Option<Stop>,
-}
-
 /// Looks once.
 ///
 /// # Errors
@@ -200,7 +189,7 @@ async fn look_patiently(client: &Client, wish: Wish) -> Result<Snapshot, Failure
         get::<StatsTold>(client, "/stats", &[]),
         get::<PageTold<Sample>>(client, "/stats/history", &[]),
         get::<PageTold<Alert>>(client, "/alerts", &newest),
-        get::<PageTold<DecisionTold>>(client, "/decisions", &active),
+        get::<PageTold<Shown>>(client, "/decisions", &active),
         get::<PageTold<Busy>>(client, "/flows/top", &flows),
     )?;
     Ok(Snapshot {
@@ -287,7 +276,7 @@ fn alert(alert: &Alert) -> AlertRow {
     }
 }
 
-fn decision(told: &DecisionTold) -> DecisionRow {
+fn decision(told: &Shown) -> DecisionRow {
     let decision = &told.decision;
     DecisionRow {
         id: decision.id.to_string(),

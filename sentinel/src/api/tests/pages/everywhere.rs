@@ -46,13 +46,8 @@ const PAGES: &[(&str, &str)] = &[
 
 /// A house in which every page has something to show.
 async fn full() -> House {
-    let mut house = House::new();
-    let mode = crate::config::Mode::Production;
-    house.state.config = Arc::new(Config {
-        mode,
-        ..Config::default()
-    });
-    busy(&house, mode).await;
+    let house = in_production();
+    busy(&house, crate::config::Mode::Production).await;
     let scan = house
         .state
         .store

@@ -22,13 +22,8 @@ async fn an_operator_sees_why_and_unblocks() {
     let Some(mut browser) = Browser::start().await else {
         return no_browser();
     };
-    let mut house = House::new();
-    let mode = crate::config::Mode::Production;
-    house.state.config = Arc::new(Config {
-        mode,
-        ..Config::default()
-    });
-    busy(&house, mode).await;
+    let house = in_production();
+    busy(&house, crate::config::Mode::Production).await;
     let mut health = Health::default();
     health.degrade(
         Component::Kernel,
@@ -161,11 +156,7 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
     let Some(mut browser) = Browser::start().await else {
         return no_browser();
     };
-    let mut house = House::new();
-    house.state.config = Arc::new(Config {
-        mode: crate::config::Mode::Production,
-        ..Config::default()
-    });
+    let house = in_production();
     let (url, server) = serve(&house).await;
     house.attach(&[
         (Counter::DropLimit, 1_234),

@@ -23,6 +23,16 @@ fn no_browser() {
     println!("skipped: {text}");
 }
 
+/// A house that acts.
+fn in_production() -> House {
+    let mut house = House::new();
+    house.state.config = Arc::new(Config {
+        mode: crate::config::Mode::Production,
+        ..Config::default()
+    });
+    house
+}
+
 async fn serve(house: &House) -> (String, tokio::task::JoinHandle<std::io::Result<()>>) {
     crate::tls::install();
     let doors = Doors::take(&doors_at("127.0.0.1:0", &house.directory.path().join("s")))

@@ -7,13 +7,8 @@ async fn one_click_stops_everything_and_the_banner_says_so() {
     let Some(mut browser) = Browser::start().await else {
         return no_browser();
     };
-    let mut house = House::new();
-    let mode = crate::config::Mode::Production;
-    house.state.config = Arc::new(Config {
-        mode,
-        ..Config::default()
-    });
-    busy(&house, mode).await;
+    let house = in_production();
+    busy(&house, crate::config::Mode::Production).await;
     house.attach(&[]);
     let (url, server) = serve(&house).await;
     browser.open(&url).await;

@@ -50,6 +50,11 @@ export function words(name) {
 /** A host prefix is shown as the address it is. */
 export const target = (net) => String(net).replace(/^([0-9.]+)\/32$|^([0-9a-f:.]+)\/128$/i, "$1$2");
 
+const fine = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+
+/** A figure near nothing or near one, where the second digit does not suffice. */
+export const precise = (n) => fine.format(n);
+
 /** A part of one as a percentage. */
 export const percent = (part) => `${exact.format(part * 100)} %`;
 

@@ -160,7 +160,7 @@ export function DecisionLine({ decision }) {
     <div class="line"><${Address} of=${decision.target} /><span class="what">${`${deed(decision.action).done} ${terms(decision)}`.trim()}</span><${Chip} kind=${kind}>${word}</${Chip}>
       <span class="end"><${Confirm} decision=${decision} /><${Undo} decision=${decision} /></span></div>
     <p class="why">${decision.reason}</p>
-    <p class="line small"><span class="hits" data-live=${live ? "yes" : "no"}>${counted(decision)}</span>
+    <p class="line small">${decision.action !== "log_only" && html`<span class="hits" data-live=${live ? "yes" : "no"}>${counted(decision)}</span>`}
       <span class="quiet">begun <${Ago} at=${decision.at} /> ${taker(decision)}</span>
       ${decision.alert && html`<a class="quiet" href=${href("alerts", decision.alert)}>why</a>`}</p>
     ${active && decision.expires_at && html`<p class="line small"><${Left} from=${decision.at} until=${decision.expires_at} note=${decision.until_if_confirmed ? " unless confirmed" : ""} /></p>`}

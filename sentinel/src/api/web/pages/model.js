@@ -2,7 +2,7 @@
 
 import { Card, Chip, Facts, html } from "../lib/ui.js";
 import { call } from "../lib/agent.js";
-import { count, measured, moment, percent, sentence, words } from "../lib/format.js";
+import { count, measured, moment, percent, precise, sentence, words } from "../lib/format.js";
 import { Bars } from "../parts/chart.js";
 import { Learning, usePoll } from "../parts/learning.js";
 
@@ -30,7 +30,7 @@ function ModelCard({ model }) {
           <td class="number">${level.threshold === null ? "never" : level.threshold.toFixed(3)}</td><td>${count(level.benign)} flows of ${level.calibrated ? "this network" : "elsewhere"}</td>
           <td class="quiet">${level.missing ? `${count(level.missing)} more are needed` : ""}</td></tr>`)}</tbody></table>
       </div></${Card}>
-    <${Card} title="What it was measured at" id="measured"><div class="inside"><${Facts} of=${Object.entries(model.metrics).map(([name, value]) => [words(name), measured(value)])} /></div></${Card}>
+    <${Card} title="What it was measured at" id="measured"><div class="inside"><${Facts} of=${Object.entries(model.metrics).map(([name, value]) => [words(name), precise(value)])} /></div></${Card}>
     <${Card} title="What it was made from" id="training"><div class="inside">
       <${Facts} of=${[["Rows", count(training.rows)], ["Seed", training.seed], ["SHA-256", html`<code>${training.digest}</code>`], ...Object.entries(training.parameters).map(([name, value]) => [words(name), value])]} />
       <table class="evidence"><thead><tr><th scope="col">Origin</th><th scope="col">Rows</th><th scope="col">Published</th><th scope="col">Licence</th></tr></thead>

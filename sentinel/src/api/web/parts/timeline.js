@@ -7,6 +7,9 @@ import { on } from "../lib/live.js";
 import { href } from "../lib/route.js";
 import { deed, standing } from "./deeds.js";
 
+/** Flows drawn. */
+const FLOWS = 12;
+
 /** Events drawn. */
 const MOST = 40;
 
@@ -51,12 +54,13 @@ export function Flows({ of, ip }) {
   const [from, to] = [Math.min(...of.map((f) => Date.parse(f.first_seen))), Math.max(...of.map((f) => Date.parse(f.last_seen)))];
   const whole = Math.max(1, to - from);
   return html`<table class="evidence flows"><thead><tr><th scope="col">Flow</th><th scope="col">When, within ${span(whole)}</th><th scope="col" class="number">Packets</th><th scope="col" class="number">Bytes</th></tr></thead>
-    <tbody>${of.map((flow) => {
+    <tbody>${of.slice(0, FLOWS).map((flow) => {
       const [begun, lasted] = [Date.parse(flow.first_seen) - from, Date.parse(flow.last_seen) - Date.parse(flow.first_seen)];
       const other = flow.source === ip ? flow.destination : flow.source;
       const way = flow.source === ip ? "to" : "from";
       return html`<tr><th scope="row">${way} ${service({ ip: other, port: way === "to" ? flow.destination_port : flow.source_port, proto: flow.proto })}</th>
         <td><span class="span" role="img" aria-label=${`from ${moment(flow.first_seen)}, for ${span(lasted)}`}><i style=${{ left: `${(97 * begun) / whole}%`, width: `${Math.max(3, (100 * lasted) / whole)}%` }}></i></span></td>
         <td class="number">${compact(flow.packets_sent + flow.packets_received)}</td><td class="number">${size(flow.bytes_sent + flow.bytes_received)}</td></tr>`;
-    })}</tbody></table>`;
+    })}</tbody></table>
+    ${of.length > FLOWS && html`<p class="quiet">The ${FLOWS} busiest of them; <code>sentinel top</code> shows more.</p>`}`;
 }
