@@ -114,15 +114,16 @@ function NewestAlerts() {
 
 /** How many of the last day were how severe; each leads to them. */
 function Severities({ total }) {
-  const [counts, setCounts] = useState(null);
+  // Its place is taken from the start: rows below must not move under the pointer.
+  const [counts, setCounts] = useState([["high", null], ["medium", null], ["low", null]]);
   const ask = (severity) => call(`/alerts?severity=${severity}&since=1d&limit=1`).then(({ total: n }) => [severity, n]);
   useEffect(() => {
     // Soon, however much happens at once.
     const later = setTimeout(() => Promise.all(["high", "medium", "low"].map(ask)).then(setCounts, () => {}), 400);
     return () => clearTimeout(later);
   }, [total]);
-  return counts && html`<ul class="severities plain" id="severities" aria-label="Alerts of the last day by severity">${counts.map(([severity, n]) => html`<li key=${severity}>
-    <a href=${href("alerts", "", { severity, since: "1d" })}><${Severity} of=${severity} /><b>${compact(n)}</b></a></li>`)}<li class="quiet">in the last day</li></ul>`;
+  return html`<ul class="severities plain" id="severities" aria-label="Alerts of the last day by severity">${counts.map(([severity, n]) => html`<li key=${severity}>
+    <a href=${href("alerts", "", { severity, since: "1d" })}><${Severity} of=${severity} /><b>${n === null ? "–" : compact(n)}</b></a></li>`)}<li class="quiet">in the last day</li></ul>`;
 }
 
 /** An alert in two lines; the whole of it leads to the rest. */
