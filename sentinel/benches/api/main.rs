@@ -184,13 +184,13 @@ impl Served {
         Ok((began.elapsed().as_secs_f64() * 1e3, body))
     }
 
-    /// `next_cursor` after so many pages of a thousand.
-    async fn deep(&self, list: &str, pages: usize) -> Result<String> {
+    /// `next_cursor` after so many pages of a thousand; a cursor holds its filter.
+    async fn deep(&self, list: &str, filter: &str, pages: usize) -> Result<String> {
         let mut cursor = None;
         for _ in 0..pages {
             let path = match &cursor {
-                None => format!("{list}?limit=1000"),
-                Some(cursor) => format!("{list}?limit=1000&cursor={cursor}"),
+                None => format!("{list}?limit=1000{filter}"),
+                Some(cursor) => format!("{list}?limit=1000{filter}&cursor={cursor}"),
             };
             let page = self.json(&path).await?;
             match page["next_cursor"].as_str() {
@@ -204,9 +204,13 @@ impl Served {
 
 /// What is asked for, each a list with the filters the dashboard and the command line use.
 async fn paths(served: &Served, some: &[AlertId], pages: usize) -> Result<Vec<(String, String)>> {
-    let (alerts, decisions) = (
-        served.deep("/alerts", pages).await?,
-        served.deep("/decisions", pages / 2 + 1).await?,
+    let (alerts, high) = (
+        served.deep("/alerts", "", pages).await?,
+        served.deep("/alerts", "&severity=high", pages / 4 + 1).await?,
+    );
+    let (decisions, active) = (
+        served.deep("/decisions", "", pages / 2 + 1).await?,
+        served.deep("/decisions", "&active=true", pages / 2 + 1).await?,
     );
     let deep = served.json(&format!("/alerts?limit=1&cursor={alerts}")).await?;
     let quiet = deep["items"][0]["source"].as_str().unwrap_or("45.3.7.9").to_owned();
@@ -222,7 +226,7 @@ async fn paths(served: &Served, some: &[AlertId], pages: usize) -> Result<Vec<(S
         ),
         (
             "alerts severity=high deep down",
-            format!("/alerts?limit=100&severity=high&cursor={alerts}"),
+            format!("/alerts?limit=100&severity=high&cursor={high}"),
         ),
         ("alerts detector=beacon", "/alerts?limit=100&detector=beacon".to_owned()),
         (
@@ -285,7 +289,7 @@ async fn paths(served: &Served, some: &[AlertId], pages: usize) -> Result<Vec<(S
         ("decisions active=true", "/decisions?limit=200&active=true".to_owned()),
         (
             "decisions active=true deep down",
-            format!("/decisions?limit=200&active=true&cursor={decisions}"),
+            format!("/decisions?limit=200&active=true&cursor={active}"),
         ),
         ("decisions active=false", "/decisions?limit=100&active=false".to_owned()),
         (
