@@ -76,10 +76,13 @@ fn ctrl_c_and_errors_leave_nothing_behind() {
     terminal
         .until("Replaying [", SOON)
         .unwrap_or_else(|error| panic!("{error:#}"));
-    terminal.press("\u{3}").expect("typed");
-    let status = terminal
-        .ended(Duration::from_secs(3))
-        .unwrap_or_else(|error| panic!("{error:#}"));
+    // As a person does where the first is not heeded: on a starved machine it may be typed before it is listened to.
+    let status = (0..20).find_map(|_| {
+        // One that is over takes no keys.
+        let _ = terminal.press("\u{3}");
+        terminal.ended(Duration::from_millis(500)).ok()
+    });
+    let status = status.unwrap_or_else(|| panic!("it goes on: {}", terminal.words()));
     assert_eq!(status.code(), Some(130), "it died of the interrupt");
     assert!(!terminal.raw().contains("\u{1b}[?25l"));
 
