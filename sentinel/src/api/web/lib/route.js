@@ -23,6 +23,9 @@ export function href(page, name = "", filters = {}) {
   return `#/${page}${name ? `/${encodeURIComponent(name)}` : ""}${query ? `?${query}` : ""}`;
 }
 
+/** The filters of this page by these names; empty where they are not set. */
+export const filtersOf = (...names) => Object.fromEntries(names.map((name) => [name, route.value.query.get(name) ?? ""]));
+
 /** Another filter of this page, without a step in the browser's history. */
 export function refilter(changes) {
   const { page, name, query } = route.value;

@@ -2,17 +2,16 @@
 
 import { Address, Ago, Card, Chip, Left, html } from "../lib/ui.js";
 import { count, sentence, words } from "../lib/format.js";
-import { refilter, route } from "../lib/route.js";
+import { filtersOf, refilter } from "../lib/route.js";
 import { useRows } from "../lib/rows.js";
 import { Revert } from "../parts/acts.js";
-import { deed } from "../parts/deeds.js";
+import { deed, stands } from "../parts/deeds.js";
 import { Filters, List, Since, Total, Whom } from "../parts/list.js";
 
 const KINDS = { intent: "vetoed", enforced: "enforced", simulated: "simulated", failed: "failed", reverted: "over", expired: "over" };
 
 export function Actions() {
-  const { query } = route.value;
-  const filters = Object.fromEntries(["status", "ip", "since"].map((key) => [key, query.get(key) ?? ""]));
+  const filters = filtersOf("status", "ip", "since");
   const fits = (action) => {
     if (filters.status && action.status !== filters.status) return false;
     return filters.ip ? null : true;
@@ -30,13 +29,12 @@ export function Actions() {
 function Line({ action }) {
   const { noun, counted, would } = deed(action.kind);
   const simulated = action.status === "simulated" || (action.hits === 0 && action.would_hits > 0);
-  const stands = ["intent", "enforced", "simulated"].includes(action.status);
   return html`<div class="block">
     <div class="line"><${Address} of=${action.target} /><span class="what">${noun}</span><${Chip} kind=${KINDS[action.status]}>${words(action.status)}</${Chip}>
       <span class="end"><${Revert} action=${action} /></span></div>
     <p class="why">${sentence(action.outcome || "Written down, not yet done")}</p>
     <p class="line small"><span class="hits">${count(simulated ? action.would_hits : action.hits)} packets ${simulated ? would : counted}</span>
       <span class="quiet">begun <${Ago} at=${action.intent_at} /></span>
-      ${stands && action.expires_at && html`<${Left} from=${action.intent_at} until=${action.expires_at} />`}</p>
+      ${stands(action) && action.expires_at && html`<${Left} from=${action.intent_at} until=${action.expires_at} />`}</p>
   </div>`;
 }

@@ -4,15 +4,15 @@ import { Address, Ago, Card, Chip, Facts, Fault, Severity, html, useEffect, useS
 import { call } from "../lib/agent.js";
 import { moment, target, words } from "../lib/format.js";
 import { on } from "../lib/live.js";
-import { href, refilter, route } from "../lib/route.js";
+import { filtersOf, href, refilter, route } from "../lib/route.js";
 import { useRows } from "../lib/rows.js";
 import { Allow, Block, Undo, guardOf } from "../parts/acts.js";
 import { counted, standing } from "../parts/deeds.js";
+import { AlertLine } from "../parts/lines.js";
 import { AlertFacts, Basis, Checks, Evidence, Explanation, Found } from "../parts/explain.js";
 import { Filters, List, Since, Total, Whom } from "../parts/list.js";
 import { outcomes, useOutcomes } from "../parts/outcomes.js";
 import { Timeline } from "../parts/timeline.js";
-import { AlertLine } from "./home.js";
 
 const DETECTORS = [
   "port_scan", "slow_scan", "syn_flood", "packet_flood", "brute_force", "distributed_brute_force", "beacon", "dns_tunnel", "icmp_tunnel",
@@ -20,8 +20,8 @@ const DETECTORS = [
 ];
 
 export function Alerts() {
-  const { name, query } = route.value;
-  const filters = Object.fromEntries(["severity", "detector", "ip", "since"].map((key) => [key, query.get(key) ?? ""]));
+  const { name } = route.value;
+  const filters = filtersOf("severity", "detector", "ip", "since");
   // What is new is never too old; whether an address lies in a prefix the agent knows.
   const fits = (alert) => {
     if (filters.severity && !filters.severity.split(",").includes(alert.severity)) return false;

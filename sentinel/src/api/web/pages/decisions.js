@@ -7,9 +7,9 @@ import { guarded, lookAtGuards } from "../lib/live.js";
 import { refilter, route } from "../lib/route.js";
 import { useRows } from "../lib/rows.js";
 import { AllowForm, BlockForm } from "../parts/acts.js";
+import { DecisionLine } from "../parts/lines.js";
 import { Filters, List, Since, Total, Whom } from "../parts/list.js";
 import { inForce } from "../parts/outcomes.js";
-import { DecisionLine } from "./home.js";
 
 /** Which decisions, and what the agent calls them. */
 const WHICH = { "": { active: "true" }, over: { active: "false" }, watched: { watched: "true" }, simulated: { simulated: "true" }, all: {} };

@@ -1,17 +1,16 @@
 // Home: how it goes, right now.
 
-import { Address, Ago, Card, Chip, Left, Meter, Severity, html, useEffect, useState } from "../lib/ui.js";
+import { Card, Chip, Meter, Severity, html, useEffect, useState } from "../lib/ui.js";
 import { call } from "../lib/agent.js";
 import { bits, compact, count, sentence, words } from "../lib/format.js";
 import { health, onlyCounts, rates, stats } from "../lib/live.js";
 import { useRows } from "../lib/rows.js";
 import { href } from "../lib/route.js";
 import { Chart } from "../parts/chart.js";
-import { Confirm, Undo } from "../parts/acts.js";
-import { counted, deed, force, standing, taker, terms } from "../parts/deeds.js";
+import { AlertLine, DecisionLine } from "../parts/lines.js";
 import { List, Total } from "../parts/list.js";
 import { Learning } from "../parts/learning.js";
-import { inForce, outcomes, useOutcomes } from "../parts/outcomes.js";
+import { inForce, useOutcomes } from "../parts/outcomes.js";
 
 /** Rows of the short lists. */
 const FEW = 8;
@@ -126,17 +125,6 @@ function Severities({ total }) {
     <a href=${href("alerts", "", { severity, since: "1d" })}><${Severity} of=${severity} /><b>${n === null ? "–" : compact(n)}</b></a></li>`)}<li class="quiet">in the last day</li></ul>`;
 }
 
-/** An alert in two lines; the whole of it leads to the rest. */
-export function AlertLine({ alert, chosen }) {
-  const decision = outcomes.value.get(alert.id);
-  const [word, kind] = decision ? standing(decision) : ["", ""];
-  return html`<div class="item" data-chosen=${chosen ? "yes" : "no"}>
-    <span class="line"><${Severity} of=${alert.severity} /><${Address} of=${alert.source} /><span class="what">${words(alert.detector)}</span>
-      ${word && html`<${Chip} kind=${kind}>${word}</${Chip}>`}<${Ago} at=${alert.at} /></span>
-    <a class="why" href=${href("alerts", alert.id)} aria-current=${chosen ? "true" : undefined}>${alert.summary}</a>
-  </div>`;
-}
-
 function InForce() {
   const rows = useRows({ path: "/decisions", kind: "decision", filters: { active: "true" }, fits: inForce, limit: FEW, short: true });
   const [watched, setWatched] = useState(0);
@@ -150,22 +138,6 @@ function InForce() {
   return html`<${Card} title=${html`In force <${Total} rows=${rows} />`} id="blocks" tools=${tools}>
     <${List} id="block-list" rows=${rows} more=${false} row=${(decision) => html`<${DecisionLine} decision=${decision} />`} empty="Nobody is blocked, limited or redirected." />
   </${Card}>`;
-}
-
-/** A decision in force: on whom, why, until when, and what the kernel counted. */
-export function DecisionLine({ decision }) {
-  const active = decision.status === "active";
-  const [word, kind] = active ? force(decision) : standing(decision);
-  const live = decision.last_hit && Date.now() - Date.parse(decision.last_hit) < 5_000;
-  return html`<div class="block">
-    <div class="line"><${Address} of=${decision.target} /><span class="what">${`${deed(decision.action).done} ${terms(decision)}`.trim()}</span><${Chip} kind=${kind}>${word}</${Chip}>
-      <span class="end"><${Confirm} decision=${decision} /><${Undo} decision=${decision} /></span></div>
-    <p class="why">${decision.reason}</p>
-    <p class="line small">${decision.action !== "log_only" && html`<span class="hits" data-live=${live ? "yes" : "no"}>${counted(decision)}</span>`}
-      <span class="quiet">begun <${Ago} at=${decision.at} /> ${taker(decision)}</span>
-      ${decision.alert && html`<a class="quiet" href=${href("alerts", decision.alert)}>why</a>`}</p>
-    ${active && decision.expires_at && html`<p class="line small"><${Left} from=${decision.at} until=${decision.expires_at} note=${decision.until_if_confirmed ? " unless confirmed" : ""} /></p>`}
-  </div>`;
 }
 
 /** Every part of the agent, and what is wrong with it. */

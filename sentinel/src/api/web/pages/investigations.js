@@ -4,15 +4,15 @@ import { Address, Ago, Card, Chip, Severity, html, useEffect, useState } from ".
 import { call } from "../lib/agent.js";
 import { compact, count, moment, words } from "../lib/format.js";
 import { on } from "../lib/live.js";
-import { href, refilter, route } from "../lib/route.js";
+import { filtersOf, href, refilter, route } from "../lib/route.js";
 import { useRows } from "../lib/rows.js";
 import { Found } from "../parts/explain.js";
-import { usePoll } from "../parts/learning.js";
+import { usePoll } from "../lib/poll.js";
 import { Filters, List, Since, Total, Whom } from "../parts/list.js";
 
 export function Investigations() {
-  const { name, query } = route.value;
-  const filters = Object.fromEntries(["risk", "ip", "since"].map((key) => [key, query.get(key) ?? ""]));
+  const { name } = route.value;
+  const filters = filtersOf("risk", "ip", "since");
   const fits = (found) => {
     if (filters.risk && !filters.risk.split(",").includes(found.risk.level)) return false;
     return filters.ip ? null : true;

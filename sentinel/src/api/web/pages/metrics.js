@@ -5,7 +5,7 @@ import { fetchText } from "../lib/agent.js";
 import { bits, compact, count, words } from "../lib/format.js";
 import { rates, stats } from "../lib/live.js";
 import { Bars, Chart } from "../parts/chart.js";
-import { usePoll } from "../parts/learning.js";
+import { usePoll } from "../lib/poll.js";
 import { VERDICTS } from "./home.js";
 
 const SECONDS = 600;

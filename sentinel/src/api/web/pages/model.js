@@ -4,7 +4,8 @@ import { Card, Chip, Facts, html } from "../lib/ui.js";
 import { call } from "../lib/agent.js";
 import { count, measured, moment, percent, precise, sentence, words } from "../lib/format.js";
 import { Bars } from "../parts/chart.js";
-import { Learning, usePoll } from "../parts/learning.js";
+import { usePoll } from "../lib/poll.js";
+import { Learning } from "../parts/learning.js";
 
 export function Model() {
   const [model, wrong] = usePoll(() => call("/model"), 15_000);

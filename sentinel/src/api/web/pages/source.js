@@ -7,10 +7,10 @@ import { route } from "../lib/route.js";
 import { useRows } from "../lib/rows.js";
 import { Allow, Block } from "../parts/acts.js";
 import { Answers, Risk } from "../parts/explain.js";
+import { AlertLine, DecisionLine } from "../parts/lines.js";
 import { List, Total } from "../parts/list.js";
 import { Timeline } from "../parts/timeline.js";
 import { useOutcomes } from "../parts/outcomes.js";
-import { AlertLine, DecisionLine } from "./home.js";
 
 export function Source() {
   const ip = route.value.name;

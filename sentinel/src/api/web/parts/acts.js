@@ -1,10 +1,10 @@
 // What an operator commands: undo, confirm, block, allow. One place for each, wherever the button stands.
 
-import { Fault, Sure, html, useEffect, useRef, useState } from "../lib/ui.js";
+import { Sure, html, useEffect, useRef, useState } from "../lib/ui.js";
 import { call, mayAct, query } from "../lib/agent.js";
 import { target, words } from "../lib/format.js";
 import { guarded, mode, onlyCounts, stopped } from "../lib/live.js";
-import { deed, standing } from "./deeds.js";
+import { deed, standing, stands } from "./deeds.js";
 
 /** Takes a decision back, in two clicks. */
 export function Undo({ decision, done = () => {} }) {
@@ -16,7 +16,7 @@ export function Undo({ decision, done = () => {} }) {
 
 /** Takes what a whole action did back, in two clicks. */
 export function Revert({ action }) {
-  if (!mayAct.value || !["enforced", "simulated", "intent"].includes(action.status)) return null;
+  if (!mayAct.value || !stands(action)) return null;
   const act = () => call(`/actions/${encodeURIComponent(action.id)}/revert`, { method: "POST", body: {} });
   return html`<${Sure} label="Undo" question="Undo it?" yes="Yes, undo" name=${`Undo ${deed(action.kind).noun.toLowerCase()} of ${target(action.target)}`} act=${act} />`;
 }
@@ -170,13 +170,9 @@ export const guardOf = (whom) => guarded.value.find((p) => target(p.target) === 
 
 /** Never blocks one address again, in two clicks. */
 export function Allow({ whom, done = () => {} }) {
-  const [wrong, setWrong] = useState("");
   if (!mayAct.value || guardOf(whom)) return null;
-  const act = async () => {
-    setWrong("");
-    done(await call("/allowlist", { method: "POST", body: { target: whom, comment: "from the dashboard" } }));
-  };
-  return html`<${Sure} label="Never block" kind="primary" question="Put it on the allowlist for good?" yes="Yes, never block" name=${`Never block ${whom}`} act=${act} /><${Fault} text=${wrong} />`;
+  const act = async () => done(await call("/allowlist", { method: "POST", body: { target: whom, comment: "from the dashboard" } }));
+  return html`<${Sure} label="Never block" kind="primary" question="Put it on the allowlist for good?" yes="Yes, never block" name=${`Never block ${whom}`} act=${act} />`;
 }
 
 /** Blocks one address for four hours, in two clicks. */

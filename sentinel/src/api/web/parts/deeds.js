@@ -55,5 +55,8 @@ export function counted(decision) {
   return `${count(counts ? decision.would_hits : decision.hits)} packets ${counts ? would : did}`;
 }
 
+/** Whether something of an action is, or may be, in force. */
+export const stands = ({ status }) => ["intent", "enforced", "simulated"].includes(status);
+
 /** Who took it. */
 export const taker = ({ origin, actor }) => (origin === "operator" ? `by ${actor}` : `by detector ${words(actor)}`);

@@ -4,7 +4,7 @@ import { Address, Ago, Card, Chip, html } from "../lib/ui.js";
 import { call } from "../lib/agent.js";
 import { compact, count, size } from "../lib/format.js";
 import { standing } from "./deeds.js";
-import { usePoll } from "./learning.js";
+import { usePoll } from "../lib/poll.js";
 
 export function Harm() {
   const [told, wrong] = usePoll(() => call("/simulation?since=7d"), 30_000);

@@ -1,24 +1,12 @@
 // The model and learn mode: what was promised, what it held, and the operator's word.
 
-import { Ago, Card, Fault, Meter, html, useEffect, useState } from "../lib/ui.js";
+import { Ago, Card, Fault, Meter, html, useState } from "../lib/ui.js";
 import { call, mayAct } from "../lib/agent.js";
 import { count, measured } from "../lib/format.js";
+import { usePoll } from "../lib/poll.js";
 
 /** How often the card is read anew, ms. */
 const PERIOD = 5_000;
-
-/** A value asked for now and then while the page is looked at: [value, wrong, again]. */
-export function usePoll(ask, period) {
-  const [told, setTold] = useState(null);
-  const [wrong, setWrong] = useState("");
-  const look = () => ask().then((value) => (setTold(value), setWrong("")), (error) => setWrong(error.message));
-  useEffect(() => {
-    look();
-    const beat = setInterval(() => document.hidden || look(), period);
-    return () => clearInterval(beat);
-  }, []);
-  return [told, wrong, look, setTold];
-}
 
 export function Learning() {
   const [learning, unreadable, , setLearning] = usePoll(() => call("/learn"), PERIOD);
