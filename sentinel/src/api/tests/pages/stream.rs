@@ -1,6 +1,7 @@
 //! What is live: soon there, still under the pointer, and light after a long time.
 
 use super::*;
+use std::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_under_the_pointer_holds_still() {
@@ -12,16 +13,25 @@ async fn a_row_under_the_pointer_holds_still() {
     let (url, _server) = serve(&house).await;
     browser.open(&url).await;
     browser
-        .until("document.querySelectorAll('#alert-list > li').length === 5")
+        .until(
+            "document.querySelector('#about').textContent.includes('up') && \
+             document.querySelectorAll('#alert-list > li').length === 5",
+        )
         .await;
-    browser
-        .eval("document.querySelector('#alert-list > li').scrollIntoView({ block: 'center' })")
-        .await;
-    let middle =
-        "(({x, y}) => ({x: x + 50, y: y + 5}))(document.querySelector('#alert-list > li').getBoundingClientRect())";
-    let place = browser.eval(middle).await;
-    let hover = json!({ "type": "mouseMoved", "x": place["x"], "y": place["y"] });
-    browser.call("Input.dispatchMouseEvent", hover).await;
+    // The page still grows above the list, so the row is looked for until the pointer is on it.
+    let middle = "(() => { const row = document.querySelector('#alert-list > li'); row.scrollIntoView({ block: 'center' }); \
+         const {x, y} = row.getBoundingClientRect(); return {x: x + 50, y: y + 5}; })()";
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while browser
+        .eval("document.querySelector('#alert-list').matches(':hover')")
+        .await
+        != json!(true)
+    {
+        assert!(Instant::now() < deadline, "the pointer does not get there");
+        let place = browser.eval(middle).await;
+        let hover = json!({ "type": "mouseMoved", "x": place["x"], "y": place["y"] });
+        browser.call("Input.dispatchMouseEvent", hover).await;
+    }
     for _ in 0..3 {
         let fresh = alert(&mut Mint::Random, now());
         house.state.bus.publish(Event::Alert(Arc::new(fresh)));

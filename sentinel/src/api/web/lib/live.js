@@ -27,7 +27,7 @@ export const onlyCounts = computed(() => mode.value === "simulation" || stopped.
 
 const listeners = new Map();
 
-/** Calls `hear(data)` for messages of a kind; `lagged` is called where lists are to be fetched anew. Answers with the way out. */
+/** Calls `hear(data)` for messages of a kind; `joined` and `lagged` where lists are to be fetched anew. Answers with the way out. */
 export function on(kind, hear) {
   if (!listeners.has(kind)) listeners.set(kind, new Set());
   listeners.get(kind).add(hear);
@@ -63,6 +63,8 @@ function take(message) {
       // Another agent may speak otherwise: begin anew.
       if (started.value && message.started !== started.value) return location.reload();
       started.value = message.started;
+      // Pages that were fetched before may lack what happened until now.
+      if (last === null) tell("joined");
       last ??= message.last;
       link.value = "live";
       delay = 500;

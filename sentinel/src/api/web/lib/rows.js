@@ -39,6 +39,7 @@ export class Rows {
     this.load();
     const offs = [
       on(this.kind, (item) => this.hear(item)),
+      on("joined", () => this.load()),
       on("lagged", () => this.again()),
       on("hits", (hits) => this.count(hits)),
     ];
