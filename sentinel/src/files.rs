@@ -1,7 +1,9 @@
 //! Files: read with a bound, written whole or not at all.
 //!
-//! In: a path, bytes. Out: bytes, or what the system said with the path; how far long reading has come. Invariant: what stood at a path stands there
+//! In: a path, bytes, lines. Out: bytes, or what the system said with the path; how far long reading has come. Invariant: what stood at a path stands there
 //! until the new content is durable. Deliberately elsewhere: what the bytes mean.
+
+pub mod rotating;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -9,6 +9,7 @@ mod alerts;
 mod audit;
 mod backlog;
 mod ballast;
+mod cursors;
 mod ends;
 mod error;
 mod figures;
@@ -105,6 +106,13 @@ pub enum Record {
     Session(Arc<Session>),
     /// A session is over; named by its digest.
     EndSession(String),
+    /// How far a consumer of alerts has come, in place of what was kept of it.
+    Cursor {
+        /// Whose.
+        name: &'static str,
+        /// The last alert it is done with, by order of arrival.
+        seq: i64,
+    },
     /// Appended to the hash chain by the writer.
     Audit {
         /// When.

@@ -21,7 +21,7 @@ pub(super) fn keep(connection: &Connection, key: &str, value: &str) -> rusqlite:
     Ok(())
 }
 
-fn kept(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+pub(super) fn kept(connection: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
     connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
