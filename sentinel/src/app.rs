@@ -2,11 +2,12 @@
 
 mod earlier;
 mod gate;
+mod judging;
 
 use crate::api::{AppState, Doors, login_url};
 use crate::auth::{Auth, Secrets};
 use crate::bus::Bus;
-use crate::config::{BUILT_IN, Config, Hook, Mode, Origins};
+use crate::config::{Config, Hook, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
@@ -20,16 +21,16 @@ use crate::intel::feeds::{FeedDeps, FeedRoom};
 use crate::intel::geo::Geo;
 use crate::intel::{Intel, IntelSource, clients, endpoints};
 use crate::metrics::Metrics;
-use crate::model::Model;
+use crate::notify::{self, Notifications};
 use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
 use crate::store::Store;
 use crate::time;
-use crate::train::file::read_model;
 use crate::types::{Component, Condition, Health, Mint, Stats};
 use anyhow::Context;
 pub(crate) use earlier::{loose, remembered};
 use gate::{Closing, Gate};
+pub(crate) use judging::judging_model;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -54,8 +55,6 @@ const COMMANDS: usize = 64;
 const WISHES: usize = 16;
 /// What is told of who was heard reaches back so much further than the window of a provisional decision.
 const HEARD: Duration = Duration::from_secs(5);
-/// The model that came with the program.
-const SHIPPED: &[u8] = include_bytes!("../../config/models/default.model");
 /// How long an orderly shutdown may take.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -80,7 +79,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let before = store.settings().await?;
     let allowed = store.allowlist().await?;
     let tallies = store.tallies(remembered.iter().map(|(d, _)| d.id).collect()).await?;
-    let asked = endpoints(&config.intel).into_iter();
+    let asked = endpoints(&config.intel)
+        .into_iter()
+        .chain(notify::endpoints(&config.alerting));
     let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
     let (host, facts) = HostRoom::open(asked).await?;
     let links = facts.clone();
@@ -105,6 +106,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (enquiries_tx, enquiries) = mpsc::channel(WISHES);
     let (busiest_tx, busiest) = mpsc::channel(WISHES);
     let (card_tx, card) = watch::channel(None);
+    let (tests_tx, tests) = mpsc::channel(WISHES);
+    let (channels_tx, channels) = watch::channel(Arc::default());
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -171,7 +174,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     }
     desk.attached().await;
 
-    let isolation_bus = bus.clone();
+    let (isolation_bus, notify_bus) = (bus.clone(), bus.clone());
+    let dashboard = config.api.url(doors.local_addr()?);
     let secrets = Secrets::new()?;
     let auth = Arc::new(Auth::open(store.clone(), secrets, config.api.session).await?);
     if auth.is_new() {
@@ -185,6 +189,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         learning: learning_tx,
         enquiries: enquiries_tx,
         busiest: busiest_tx,
+        tests: tests_tx,
+        channels,
         bus,
         stats,
         health,
@@ -350,6 +356,17 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         rooms.spawn("containers", roster.run(cancel.clone()));
         rooms.spawn("isolations", isolations.run(cancel.clone()));
     }
+    let notify_deps = notify::Deps {
+        store: store.clone(),
+        bus: notify_bus,
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+        status: channels_tx,
+        sender: notify::Sender::here(dashboard),
+        now: time::wall_now,
+    };
+    let notifications = Notifications::new(config.alerting.clone(), notify_deps);
+    rooms.spawn("notifications", notifications.run(tests, cancel.clone()));
     rooms.spawn("desk", desk.run(cases_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
@@ -394,52 +411,6 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
     outcome.and(left)
-}
-
-/// What judges flows.
-pub(crate) struct Judging {
-    /// This network's own model, else the one as trained.
-    pub(crate) model: Arc<Model>,
-    /// The one configured, else the one that came with the program.
-    trained: Arc<Model>,
-    /// Why this network's own is not in force, where it was.
-    lost: Option<String>,
-}
-
-/// Reads the model, where one is to judge.
-///
-/// # Errors
-/// The configured one is none. This network's own is only worth a complaint: the other still stands.
-pub(crate) fn judging_model(config: &Config) -> anyhow::Result<Option<Judging>> {
-    let settings = &config.detect.model;
-    if !settings.enabled {
-        return Ok(None);
-    }
-    let trained = Arc::new(if settings.file.as_os_str() == BUILT_IN {
-        Model::decode(SHIPPED).context("the model that came with the program")?
-    } else {
-        read_model(&settings.file).context("`detect.model.file`")?.0
-    });
-    let site = match settings.site.try_exists() {
-        Ok(false) => None,
-        Ok(true) => Some(read_model(&settings.site).map_err(|error| error.to_string())),
-        Err(error) => Some(Err(format!("{}: {error}", settings.site.display()))),
-    };
-    let (model, lost) = match site {
-        None => (Arc::clone(&trained), None),
-        Some(Ok((model, _))) => (Arc::new(model), None),
-        Some(Err(error)) => {
-            tracing::error!(%error, "the thresholds of this network cannot be read; the model goes without");
-            (Arc::clone(&trained), Some(error))
-        }
-    };
-    if lost.is_none() && model.record().description.site.is_none() {
-        tracing::info!(
-            "the model's thresholds are not calibrated for this network: it judges and says nothing; `sentinel learn \
-             start` collects what is benign here"
-        );
-    }
-    Ok(Some(Judging { model, trained, lost }))
 }
 
 /// Containers cut off by an earlier run are nobody's while no engine is configured: that is said, loudly.

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod model;
 pub mod netlink;
 pub mod nft;
+pub mod notify;
 pub mod probe;
 pub mod proof;
 pub mod replay;

@@ -19,6 +19,7 @@ mod learning;
 mod life;
 mod lifecycle;
 mod nft;
+mod notify;
 mod operate;
 mod progress;
 mod record;

@@ -64,6 +64,7 @@ impl Agent {
             "api": { "socket": agent.socket() },
             "detect": { "model": { "site": agent.path("site.model") } },
             "intel": { "feeds": { "directory": agent.path("feeds") } },
+            "alerting": { "file": { "path": agent.path("alerts.jsonl") } },
         });
         merge(&mut all, settings);
         // JSON is YAML.

@@ -123,6 +123,8 @@ async fn serve(store: &Store, active: &[DecisionId], folder: &Path) -> Result<(S
         learning: mpsc::channel(1).0,
         enquiries: mpsc::channel(1).0,
         busiest: mpsc::channel(1).0,
+        tests: mpsc::channel(1).0,
+        channels: watch::channel(Arc::default()).1,
         bus: Bus::default(),
         stats: watch::channel(Arc::default()).1,
         health: watch::channel(Arc::default()).1,

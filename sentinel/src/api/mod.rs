@@ -24,6 +24,7 @@ mod learn;
 mod lists;
 mod login;
 mod model;
+mod notifications;
 mod openapi;
 mod query;
 mod reports;
@@ -46,8 +47,8 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
 use crate::types::{
-    Acting, BusyRequest, Command, DecisionId, Enquiry, Health, Hits, LearnRequest, ModelCard, Protected, Stats,
-    Timestamp,
+    Acting, BusyRequest, Channels, Command, DecisionId, Enquiry, Health, Hits, LearnRequest, ModelCard, Protected,
+    Stats, TestWish, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use guard::Door;
@@ -97,6 +98,10 @@ pub struct AppState {
     pub health: watch::Receiver<Arc<Health>>,
     /// What the kernel counted for each decision in force.
     pub hits: watch::Receiver<Arc<HashMap<DecisionId, Hits>>>,
+    /// The way to who tells people.
+    pub tests: mpsc::Sender<TestWish>,
+    /// How it stands with the channels.
+    pub channels: watch::Receiver<Arc<Channels>>,
     /// What may never be touched.
     pub protected: watch::Receiver<Arc<Vec<Protected>>>,
     /// Whether anything is carried out.

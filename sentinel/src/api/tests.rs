@@ -6,9 +6,10 @@ use crate::store::{Record, Writer};
 use crate::types::testing::alert;
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, AlertId, AllowDone, BadLine, Busiest, Busy, BusyFlow, BusyPer, BusySource,
-    Checked, CommandError, Component, Decision, DecisionStatus, Detector, Enquiry, Event, Evidence, EvidenceClass,
-    FeedStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats, LearnError, LearnWish, Learning,
-    MapUse, Mint, Moved, NewDecision, Origin, Rate, Role, Selector, Session, Severity, Stop, Terms, Veto,
+    ChannelKind, Channels, Checked, CommandError, Component, Decision, DecisionStatus, Detector, Enquiry, Event,
+    Evidence, EvidenceClass, FeedStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats, LearnError,
+    LearnWish, Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate, Role, Selector, Session, Severity, Stop,
+    Terms, TestOutcome, TestWish, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -28,6 +29,7 @@ mod document;
 mod glance;
 mod golden;
 mod http;
+mod notifications;
 mod operate;
 mod pages;
 mod paging;
@@ -69,6 +71,7 @@ struct House {
     health: watch::Sender<Arc<Health>>,
     hits: watch::Sender<Arc<HashMap<DecisionId, Hits>>>,
     protected: watch::Sender<Arc<Vec<Protected>>>,
+    channels: watch::Sender<Arc<Channels>>,
     model: watch::Sender<Option<Arc<ModelCard>>>,
     writer: Option<JoinHandle<()>>,
     directory: TempDir,
@@ -201,6 +204,22 @@ async fn move_about(mut questions: mpsc::Receiver<BusyRequest>) {
     }
 }
 
+/// Takes every test message but Slack's.
+async fn tell(mut wishes: mpsc::Receiver<TestWish>) {
+    while let Some(wish) = wishes.recv().await {
+        let wanted = ChannelKind::ALL
+            .into_iter()
+            .filter(|kind| wish.channel.is_none_or(|channel| channel == *kind));
+        let outcomes = wanted.map(|channel| TestOutcome {
+            channel,
+            taken: channel != ChannelKind::Slack,
+            detail: format!("asked by {}", wish.actor),
+            mend: (channel == ChannelKind::Slack).then(|| "make a new webhook".to_owned()),
+        });
+        let _ = wish.reply.send(outcomes.collect());
+    }
+}
+
 impl House {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -213,6 +232,9 @@ impl House {
         tokio::spawn(know(questions));
         let (busiest, asked) = mpsc::channel(8);
         tokio::spawn(move_about(asked));
+        let (tests, tried) = mpsc::channel(8);
+        tokio::spawn(tell(tried));
+        let (channels, channels_out) = watch::channel(Arc::default());
         let bus = Bus::default();
         let (model, model_out) = watch::channel(None);
         let (stats, stats_out) = watch::channel(Arc::default());
@@ -238,6 +260,8 @@ impl House {
             learning,
             enquiries,
             busiest,
+            tests,
+            channels: channels_out,
             bus,
             stats: stats_out,
             health: health_out,
@@ -259,6 +283,7 @@ impl House {
             health,
             hits,
             protected,
+            channels,
             model,
             writer: Some(writer),
             directory,

@@ -21,6 +21,7 @@ mod intel;
 mod learn;
 mod log;
 mod model;
+mod notifications;
 mod output;
 mod pages;
 mod progress;
@@ -171,6 +172,9 @@ enum Command {
     /// What the world outside knows of an address, and how those stand who are asked
     #[command(subcommand)]
     Intel(intel::Command),
+    /// Who is told of alerts, and whether it comes through
+    #[command(subcommand)]
+    Notifications(notifications::Command),
     /// Why: the evidence behind an alert
     #[command(subcommand)]
     Explain(explain::Command),
@@ -238,6 +242,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Audit(command) => audit::run(global, command),
         Command::Learn(command) => learn::run(global, *command),
         Command::Intel(command) => intel::run(global, *command),
+        Command::Notifications(command) => notifications::run(global, command),
         Command::Explain(command) => explain::run(global, command),
         Command::Verify(command) => verify::run(global, command),
         Command::Detach(args) => detach::run(global, args),

@@ -1,5 +1,7 @@
 //! What one value cannot tell: rules between keys.
 
+mod alerting;
+
 use super::intel::{CUSTOM_FEEDS_MAX, IntelConfig};
 use super::keys::{Draft, INTERFACES};
 use super::load::Places;
@@ -37,6 +39,7 @@ pub(super) fn cross(draft: &Draft, origins: &Places, problems: &mut Vec<Problem>
     let risk = ["risk_thresholds.high", "risk_thresholds.medium"];
     ordered(config.risk_thresholds, risk, &mut say);
     intel(&config.intel, &mut say);
+    alerting::cross(&config.alerting, &mut say);
     if config.kernel.pin && config.kernel.hook == Hook::Nftables {
         say(
             "kernel.pin",

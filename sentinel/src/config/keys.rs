@@ -1,7 +1,9 @@
 //! The one table of keys: path, meaning, and the place and bounds of the value.
 
+use super::alerting;
 use super::api;
 use super::behaviour;
+use super::channels;
 use super::intel;
 use super::policy;
 use super::resolved::{Config, Mode};
@@ -548,6 +550,9 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(policy::DETECTOR_KEYS.as_flattened())
         .chain(intel::KEYS)
         .chain(intel::SOURCE_KEYS.as_flattened())
+        .chain(alerting::KEYS)
+        .chain(alerting::ROUTE_KEYS)
+        .chain(channels::KEYS)
 }
 
 /// The key of a path.

@@ -5,6 +5,7 @@ use super::intel::KEY_VARIABLES;
 use super::keys::{self, Draft};
 use super::problem::{Place, Problem};
 use super::resolved::Config;
+use super::secrets;
 use super::tree::{self, Node, Value};
 use super::value::{Fault, closest, quote};
 use crate::types::Secret;
@@ -79,6 +80,7 @@ fn layers(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) ->
         reader.variable(name, value);
     }
     reader.api_keys(&others);
+    reader.secrets(&others);
     reader
 }
 
@@ -262,6 +264,13 @@ impl Reader {
         }));
     }
 
+    /// Takes the other secrets.
+    fn secrets(&mut self, env: &[(String, String)]) {
+        let origins = &self.origins;
+        let named_at = |key: &str| origins.get(key).cloned().unwrap_or(Place::Default);
+        secrets::take(&mut self.draft, env, &mut self.secrets, named_at, &mut self.problems);
+    }
+
     /// Takes the sources' keys from the environment, else from the files named for them.
     fn api_keys(&mut self, env: &[(String, String)]) {
         for (name, value) in env {
@@ -367,7 +376,7 @@ fn api_key(text: &str) -> Result<Option<Secret>, (String, String)> {
 }
 
 /// The text of a file, or what is wrong and the mend.
-fn read(file: &Path) -> Result<String, (String, String)> {
+pub(super) fn read(file: &Path) -> Result<String, (String, String)> {
     use std::io::Read;
     let mend = match std::fs::metadata(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "name an existing file with -c",

@@ -4,8 +4,11 @@
 //! Invariant: nothing but the named files is opened, and nothing is bound; one table ([`keys`]) knows every key, its
 //! bounds and its place in [`Config`]. Deliberately elsewhere: what the values do.
 
+mod alerting;
 mod api;
 mod behaviour;
+mod body;
+mod channels;
 mod check;
 mod containers;
 mod decoy;
@@ -18,8 +21,10 @@ mod matrix;
 mod policy;
 mod probe;
 mod problem;
+mod quiet;
 mod resolved;
 mod schema;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -27,11 +32,18 @@ mod tree;
 mod trust;
 mod url;
 mod value;
+mod words;
 
+pub use alerting::{AlertingConfig, DetectorRoutes, QuietConfig, RoutingConfig, ThrottlingConfig};
 pub use api::ApiConfig;
 pub use behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
+};
+pub use body::BodyTemplate;
+pub use channels::{
+    EmailConfig, Facility, FileConfig, HeaderLine, Host, MailSecurity, Mailbox, SlackConfig, SyslogAddress,
+    SyslogConfig, SyslogFormat, WebUrl, WebhookConfig,
 };
 pub use dump::{changes, effective};
 pub use intel::{
@@ -46,6 +58,7 @@ pub use policy::{
 };
 pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
+pub use quiet::{Hours, Zone};
 pub use resolved::{
     BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,
     HoneypotConfig, Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
@@ -55,3 +68,4 @@ pub use schema::schema;
 pub use told::{Section, Setting, Told, ToldOrigin, told};
 pub use trust::distrust;
 pub use value::{parse_duration, parse_size};
+pub use words::Auto;

@@ -1,5 +1,6 @@
 //! The configuration as the rooms use it: parsed, checked, complete.
 
+use super::alerting::AlertingConfig;
 use super::api::ApiConfig;
 use super::behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
@@ -71,6 +72,8 @@ pub struct Config {
     pub detect: DetectConfig,
     /// Threat intelligence.
     pub intel: IntelConfig,
+    /// What is told to people.
+    pub alerting: AlertingConfig,
     /// From severity and risk to thresholds.
     pub risk_thresholds: SeverityThresholds,
     /// From severity to action.
@@ -525,6 +528,7 @@ impl Default for Config {
                 realert_after: secs(60),
             },
             intel: IntelConfig::default(),
+            alerting: AlertingConfig::default(),
             risk_thresholds: SeverityThresholds {
                 high: 0.8,
                 medium: 0.6,

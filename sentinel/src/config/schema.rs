@@ -123,6 +123,7 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::FeedNames(value) => {
             json!({ "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$" }, "default": **value })
         }
+        Slot::Words(value) => value.schema(),
         Slot::Feeds(_) => json!({
             "type": "array",
             "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}=(/|https?://).+$" },

@@ -7,6 +7,7 @@ use super::keys::{self, Draft};
 use super::load::Origins;
 use super::problem::Place;
 use super::resolved::{Config, Mode};
+use super::secrets::{self, SecretKey};
 use super::value::Slot;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -130,6 +131,10 @@ pub fn told(config: &Config, origins: &Origins) -> Vec<Told> {
             let path = setting.key.clone();
             insert(&mut all, &path, setting);
         }
+        if let Some(secret) = secrets::of_file(key.path) {
+            let set = (secret.slot)(&mut draft).is_some();
+            insert(&mut all, secret.path, secret_setting(secret, set, origins));
+        }
     }
     all
 }
@@ -138,8 +143,24 @@ pub fn told(config: &Config, origins: &Origins) -> Vec<Told> {
 fn hides(slot: &Slot<'_>, shown: &str) -> bool {
     match slot {
         Slot::Url(value) => **value != shown,
-        Slot::Cache(_) | Slot::Feeds(_) => shown.contains(MASK),
+        Slot::Cache(_) | Slot::Feeds(_) | Slot::Words(_) => shown.contains(MASK),
         _ => false,
+    }
+}
+
+/// Whether there is a secret, which is never shown.
+fn secret_setting(secret: &SecretKey, set: bool, origins: &Origins) -> Setting {
+    let file = secret.file.rsplit('.').next().unwrap_or_default();
+    Setting {
+        name: String::new(),
+        key: secret.path.to_owned(),
+        value: if set { MASK } else { "not set" }.to_owned(),
+        default: "not set".to_owned(),
+        changed: set,
+        masked: set,
+        origin: origins.secrets.get(secret.path).into(),
+        description: "A secret, which no settings file holds".to_owned(),
+        expects: format!("environment variable {}, or what is in `{file}`", secret.variable),
     }
 }
 

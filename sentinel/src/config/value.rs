@@ -8,6 +8,7 @@ use super::probe::{self, Probe};
 use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
 use super::url::{FEED, base_url, cache, custom_feed, feed_name};
+use super::words::Words;
 use crate::types::ActionKind;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -81,6 +82,8 @@ pub(super) enum Slot<'a> {
     FeedNames(&'a mut Vec<String>),
     /// One's own feeds.
     Feeds(&'a mut Vec<CustomFeed>),
+    /// What no other section has.
+    Words(&'a mut dyn Words),
 }
 
 /// What is wrong with a value, and the mend.
@@ -107,7 +110,10 @@ pub(super) fn quote(text: &str) -> String {
 
 impl Slot<'_> {
     /// Whether it takes several values.
-    pub(super) const fn is_list(&self) -> bool {
+    pub(super) fn is_list(&self) -> bool {
+        if let Self::Words(to) = self {
+            return to.is_list();
+        }
         matches!(
             self,
             Self::Prefixes(_)
@@ -174,6 +180,7 @@ impl Slot<'_> {
         let word = match self {
             Self::Interfaces(_) => Some("auto"),
             Self::AllOrPorts(_) => Some("all"),
+            Self::Words(to) => to.word(),
             _ => None,
         };
         if !self.is_list() || word == Some(text.trim()) {
@@ -276,6 +283,7 @@ impl Slot<'_> {
             Self::Cache(to) => **to = cache(text)?,
             Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
             Self::FeedNames(_) => return Err(wrong("a list of names of feeds such as `[spamhaus_drop]`".into())),
+            Self::Words(to) => to.take(text)?,
             Self::Feeds(_) => return Err(fault("is no list", format!("write a list such as `[{FEED}]`"))),
         }
         Ok(())
@@ -313,6 +321,7 @@ impl Slot<'_> {
             Self::Containers(to) => each(items, to, faults, containers::protected),
             Self::Probes(to) => each(items, to, faults, probe::probe),
             Self::Hosts(to) => each(items, to, faults, hosts::host),
+            Self::Words(to) => to.take_list(items, faults),
             Self::Ports(to) | Self::AllOrPorts(to) => each(items, to, faults, |text| {
                 whole(text, &(1..=65_535)).map(|port| port as u16)
             }),
@@ -365,6 +374,7 @@ impl Slot<'_> {
             Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),
             Self::FeedNames(_) => "a list of names of feeds".into(),
             Self::Feeds(_) => format!("a list such as `[{FEED}]`"),
+            Self::Words(to) => to.wants(),
         }
     }
 }

@@ -5,10 +5,13 @@
 //! Deliberately elsewhere: serving it (`api`), counting packets (the kernel programs).
 
 mod collect;
+mod notices;
 #[cfg(test)]
 mod tests;
 
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
+pub use notices::Notices;
+
 use collect::{Dropped, HealthCollector, StatsCollector};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -236,6 +239,8 @@ pub struct Metrics {
     isolation_restores: Family<RestoreLabels, Counter>,
     /// `sentinel_learning_journal_total`: what became of learn mode's collection on disk.
     pub journal: Family<JournalLabels, Counter>,
+    /// Of what is told to people.
+    pub notices: Notices,
 }
 
 impl Default for Metrics {
@@ -282,6 +287,7 @@ impl Metrics {
             isolation_failures: Family::default(),
             isolation_restores: Family::default(),
             journal: Family::default(),
+            notices: Notices::default(),
         };
         metrics.register();
         metrics
@@ -291,6 +297,7 @@ impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
+        self.notices.register(r);
         r.register("flow_records", "Flow records taken in", self.flow_records.clone());
         r.register(
             "flow_score_seconds",

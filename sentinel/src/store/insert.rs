@@ -1,6 +1,6 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Counters, Record, access, audit::Head, cursors, ends, intel, operate, proof};
+use super::{Counters, Record, access, audit::Head, cursors, ends, intel, messages, operate, proof};
 use crate::types::{Action, ActionId, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
@@ -38,6 +38,9 @@ pub(super) fn insert(
         Record::Token(token) => access::keep_token(connection, token),
         Record::Session(session) => access::keep_session(connection, session),
         Record::EndSession(digest) => access::end_session(connection, digest),
+        Record::Routed(routed) => messages::keep_routed(connection, routed),
+        Record::Message(message) => messages::put_down(connection, message),
+        Record::Settled { id, at, state, cause } => messages::settle(connection, *id, *at, *state, cause.as_deref()),
         Record::Cursor { name, seq } => cursors::keep(connection, name, *seq),
         Record::Bystander(source) => operate::keep_bystander(connection, source),
         Record::Audit {

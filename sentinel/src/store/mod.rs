@@ -16,6 +16,7 @@ mod figures;
 mod filter;
 mod insert;
 mod intel;
+mod messages;
 mod operate;
 mod plan;
 mod proof;
@@ -32,11 +33,13 @@ pub use figures::{
     IntelSourceCount, InvestigationFigures, ResponseFigures, SourceCount, Step, TakenBack, TargetCount, Times,
 };
 pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, InvestigationFilter, PAGE_MAX, Page, Window};
+pub use messages::ROUTER;
 pub use writer::Writer;
 
 use crate::types::{
     Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Ended, Investigation,
-    InvestigationId, KeptAnswer, ProofRow, QuotaRow, Session, Stop, Tally as ShadowTally, Timestamp, Token,
+    InvestigationId, KeptAnswer, Message, MessageId, MessageState, ProofRow, QuotaRow, Routed, Session, Stop,
+    Tally as ShadowTally, Timestamp, Token,
 };
 use ipnet::IpNet;
 use read::Readers;
@@ -106,6 +109,21 @@ pub enum Record {
     Session(Arc<Session>),
     /// A session is over; named by its digest.
     EndSession(String),
+    /// What the router of alerts did, all of it or nothing.
+    Routed(Box<Routed>),
+    /// A message put down; one that is there already is left as it is.
+    Message(Box<Message>),
+    /// What became of a message.
+    Settled {
+        /// Which.
+        id: MessageId,
+        /// When.
+        at: Timestamp,
+        /// What.
+        state: MessageState,
+        /// Why it was refused.
+        cause: Option<String>,
+    },
     /// How far a consumer of alerts has come, in place of what was kept of it.
     Cursor {
         /// Whose.

@@ -37,6 +37,8 @@ id!(/// Names an action.
     ActionId);
 id!(/// Names an investigation.
     InvestigationId);
+id!(/// Names a message to a channel.
+    MessageId);
 
 /// Mints identifiers: random live, counted in replay so that the same capture gives the same bytes.
 #[derive(Clone, Debug)]
@@ -79,6 +81,11 @@ impl Mint {
     /// A new action's name.
     pub fn action(&mut self, at: Timestamp) -> ActionId {
         ActionId(self.uuid(at))
+    }
+
+    /// A new message's name.
+    pub fn message(&mut self, at: Timestamp) -> MessageId {
+        MessageId(self.uuid(at))
     }
 
     /// A new investigation's name.

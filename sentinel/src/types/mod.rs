@@ -25,6 +25,7 @@ mod intel;
 mod investigation;
 mod learning;
 mod net;
+mod notice;
 mod peers;
 mod proof;
 mod protected;
@@ -32,6 +33,7 @@ mod secret;
 mod shadow;
 mod shape;
 mod stats;
+mod template;
 mod terms;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -55,7 +57,7 @@ pub use event::{Event, Live};
 pub use explanation::{Explanation, Share};
 pub use feed::{FeedInKernel, FeedStatus, GeoStatus};
 pub use health::{Component, Condition, Health};
-pub use ids::{ActionId, AlertId, DecisionId, InvestigationId, Mint};
+pub use ids::{ActionId, AlertId, DecisionId, InvestigationId, MessageId, Mint};
 pub use import::{BadLine, Import, ImportError, Imported, Listed};
 pub use indicator::{INDICATOR_PARTS, INDICATOR_TEXT, Indicator, IntelVerdict};
 pub use intel::{
@@ -64,7 +66,11 @@ pub use intel::{
 };
 pub use investigation::{Answer, Investigation, InvestigationState, Risk, RiskPart};
 pub use learning::{DriftTold, LearnError, LearnRequest, LearnWish, Learning, LearningLevel, RealisedLevel};
-pub use net::canonical;
+pub use net::{canonical, off_limits};
+pub use notice::{
+    ChannelKind, ChannelStatus, ChannelTrouble, Channels, Content, Digest, DigestLine, Folded, Message, MessageRow,
+    MessageState, Routed, TestOutcome, TestWish,
+};
 pub use peers::{Heard, Peers};
 pub use proof::ProofRow;
 pub use protected::{Hits, Protected};
@@ -72,6 +78,7 @@ pub use secret::Secret;
 pub use shadow::{Bystander, Tally};
 pub use shape::{Address, Prefix, Target};
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
+pub use template::{PLACES, Template, TemplateError};
 pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
 pub use time::{Clock, Ktime, Timestamp};
 

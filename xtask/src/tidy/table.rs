@@ -105,6 +105,10 @@ pub(super) const ROOMS: &[Room] = &[
     room("report", &["store", "types"]),
     room("bus", &["types"]),
     room("export", &["types"]),
+    room(
+        "notify",
+        &["bus", "config", "files", "metrics", "store", "time", "tls", "types"],
+    ),
     room("metrics", &["types"]),
     room("auth", &["store", "types"]),
     room(
@@ -125,6 +129,7 @@ pub(super) const ROOMS: &[Room] = &[
             "kernel",
             "model",
             "nft",
+            "notify",
             "proof",
             "replay",
             "report",

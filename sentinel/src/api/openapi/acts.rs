@@ -2,7 +2,7 @@
 
 use super::op::{Op, count, duration, flag, one_of, only_true, target, text};
 use crate::api::dto::{DecisionDto, DeletedDto, NewDecisionDto, NewReportDto};
-use crate::api::{acting, allowlist};
+use crate::api::{acting, allowlist, notifications};
 use crate::types::Imported;
 
 /// How long an answer may take, and what a 503 then means.
@@ -88,6 +88,21 @@ pub(in crate::api) fn report() -> Op {
         .answers_as(200, &["text/html", "application/pdf"], "")
         .header(200, "Content-Disposition", "The name of the file.")
         .refuses(429, "Another report is being made.")
+}
+
+pub(in crate::api) fn notifications() -> Op {
+    Op::new(
+        "system",
+        "Who is told, how it stands with each channel, and the latest messages",
+    )
+    .answers::<notifications::NotificationsDto>(200, "How it is.")
+}
+
+pub(in crate::api) fn notifications_test() -> Op {
+    Op::new("system", "Send a test message by one channel, or by all that are configured")
+        .says("Goes past what waits. The test of a channel says whether the other side took it, and what to do where it did not.")
+        .takes::<notifications::TestDto>()
+        .answers::<notifications::TestedDto>(200, "What came of it; not taken is no error of the request.")
 }
 
 pub(in crate::api) fn acting_status() -> Op {

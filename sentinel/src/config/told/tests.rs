@@ -47,7 +47,8 @@ fn every_key_is_told_once_with_where_it_came_from() {
     let env = [("SENTINEL_FLOW__IDLE_TIMEOUT".to_owned(), "90s".to_owned())];
     let (config, origins) = load_with_origins(std::slice::from_ref(&file), env).unwrap();
     let told = told(&config, &origins);
-    assert_eq!(count(&told), keys::all().count() + KEY_VARIABLES.len());
+    let secrets = KEY_VARIABLES.len() + secrets::SECRETS.len();
+    assert_eq!(count(&told), keys::all().count() + secrets);
     for key in keys::all() {
         let setting = find(&told, key.path);
         assert_eq!(setting.key, key.path);

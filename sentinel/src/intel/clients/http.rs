@@ -277,7 +277,7 @@ fn cause(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let mut found = None;
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls_cause(tls));
+            return Some(crate::tls::words(tls));
         }
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
             found = io_cause(io.kind()).or(found);
@@ -288,20 +288,6 @@ fn cause(error: &(dyn StdError + 'static)) -> Option<&'static str> {
         next = error.source();
     }
     found
-}
-
-/// In fixed words: rustls repeats names the server sent.
-fn tls_cause(error: &rustls::Error) -> &'static str {
-    use rustls::CertificateError as Bad;
-    match error {
-        rustls::Error::InvalidCertificate(why) => match why {
-            Bad::Expired | Bad::ExpiredContext { .. } => "TLS: its certificate has expired; check this machine's clock",
-            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => "TLS: its certificate is for another name",
-            Bad::UnknownIssuer => "TLS: its certificate is signed by nobody this machine trusts",
-            _ => "TLS: its certificate is not valid",
-        },
-        _ => "TLS: no handshake",
-    }
 }
 
 fn io_cause(kind: std::io::ErrorKind) -> Option<&'static str> {

@@ -93,3 +93,57 @@ async fn an_operator_puts_somebody_on_the_allowlist_and_takes_them_off() {
     house.cancel.cancel();
     server.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_who_is_told_and_tests_it() {
+    let Some(mut browser) = Browser::start().await else {
+        return no_browser();
+    };
+    let house = House::new();
+    notifications::some(&house).await;
+    let (url, server) = serve(&house).await;
+    browser.open(&url).await;
+    browser.until("document.querySelector('#page')").await;
+    browser.go("#/settings").await;
+    let row = |name: &str| {
+        format!(
+            "[...document.querySelectorAll('#channel-list tbody tr')].find((tr) => tr.innerText.toLowerCase().startsWith('{name}'))"
+        )
+    };
+    let slack = row("slack");
+    browser
+        .until(&format!("{slack}.innerText.includes('answered 404 (no_service)')"))
+        .await;
+    browser
+        .until(&format!("{}.innerText.includes('not set up')", row("syslog")))
+        .await;
+    browser
+        .until(&format!("!{}.querySelector('button')", row("syslog")))
+        .await;
+    browser.eval(&format!("{slack}.querySelector('button').click()")).await;
+    browser
+        .until(&format!(
+            "{slack}.innerText.includes('Test not taken: asked by dashboard. Make a new webhook')"
+        ))
+        .await;
+    browser
+        .eval(&format!("{}.querySelector('button').click()", row("file")))
+        .await;
+    browser
+        .until(&format!("{}.innerText.includes('Test taken')", row("file")))
+        .await;
+    browser
+        .eval("document.querySelector('#channels details').open = true")
+        .await;
+    browser
+        .until("document.querySelector('#message-list').innerText.includes('answered 422')")
+        .await;
+    browser
+        .eval("document.querySelector('#channels').scrollIntoView()")
+        .await;
+    browser.picture("channels").await;
+    assert_eq!(browser.barriers().await, Vec::<Value>::new());
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    house.cancel.cancel();
+    server.await.unwrap().unwrap();
+}

@@ -3,6 +3,7 @@
 import { Ago, Card, Chip, Fault, Sure, html, useEffect, useRef, useState } from "../lib/ui.js";
 import { call, isAdmin } from "../lib/agent.js";
 import { moment, words } from "../lib/format.js";
+import { Channels } from "../parts/channels.js";
 
 export function Settings() {
   const [tree, setTree] = useState(null);
@@ -19,6 +20,7 @@ export function Settings() {
           <td title=${changed ? `by default ${usual}` : undefined}>${changed ? html`<${Chip} kind="over">${told(origin)}</${Chip}>` : html`<span class="quiet">${told(origin)}</span>`}</td><td class="quiet">${description}</td></tr>`)}</tbody></table></div>
       ${!rows.length && html`<p class="empty">${wrong || (tree ? "No setting is like that." : "Loading…")}</p>`}
     </${Card}>
+    <${Channels} />
     ${isAdmin.value && html`<${Tokens} />`}`;
 }
 

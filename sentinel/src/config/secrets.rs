@@ -1,0 +1,115 @@
+//! Secrets that no settings file holds, beside the keys of intelligence sources: from the environment, else from a file.
+
+use super::channels::web_url;
+use super::keys::Draft;
+use super::load::read;
+use super::problem::{Place, Problem};
+use crate::types::Secret;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Longest secret, bytes.
+const LONGEST: usize = 4096;
+
+/// One of them.
+pub(super) struct SecretKey {
+    /// What it is called where settings are told.
+    pub(super) path: &'static str,
+    /// The environment variable that holds it.
+    pub(super) variable: &'static str,
+    /// The key of the file that holds it, where the environment does not.
+    pub(super) file: &'static str,
+    /// Its place in a draft.
+    pub(super) slot: for<'a> fn(&'a mut Draft) -> &'a mut Option<Secret>,
+    /// The file named in a draft.
+    named: for<'a> fn(&'a Draft) -> &'a Option<PathBuf>,
+    /// What is wrong with a text, and the mend.
+    check: fn(&str) -> Result<(), (String, String)>,
+}
+
+/// Every one.
+pub(super) const SECRETS: &[SecretKey] = &[
+    SecretKey {
+        path: "alerting.email.password",
+        variable: "SMTP_PASSWORD",
+        file: "alerting.email.password_file",
+        slot: |d| &mut d.config.alerting.email.password,
+        named: |d| &d.config.alerting.email.password_file,
+        check: one_line,
+    },
+    SecretKey {
+        path: "alerting.slack.url",
+        variable: "SLACK_WEBHOOK_URL",
+        file: "alerting.slack.url_file",
+        slot: |d| &mut d.config.alerting.slack.url,
+        named: |d| &d.config.alerting.slack.url_file,
+        check: |text| web_url(text).map(drop).map_err(|fault| (fault.message, fault.mend)),
+    },
+    SecretKey {
+        path: "alerting.webhook.secret",
+        variable: "WEBHOOK_SECRET",
+        file: "alerting.webhook.secret_file",
+        slot: |d| &mut d.config.alerting.webhook.secret,
+        named: |d| &d.config.alerting.webhook.secret_file,
+        check: one_line,
+    },
+];
+
+/// The secret whose file this key names.
+pub(super) fn of_file(path: &str) -> Option<&'static SecretKey> {
+    SECRETS.iter().find(|secret| secret.file == path)
+}
+
+fn one_line(text: &str) -> Result<(), (String, String)> {
+    if text.len() <= LONGEST && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let message = "holds no secret: it is too long, or has more than one line";
+    Err((message.into(), "let it hold the secret and nothing else".into()))
+}
+
+/// Takes them in, and tells where each came from. What is wrong with one is said without repeating it.
+pub(super) fn take(
+    draft: &mut Draft,
+    env: &[(String, String)],
+    places: &mut BTreeMap<&'static str, Place>,
+    named_at: impl Fn(&str) -> Place,
+    problems: &mut Vec<Problem>,
+) {
+    for secret in SECRETS {
+        let variable = env
+            .iter()
+            .find(|(name, value)| name == secret.variable && !value.is_empty());
+        let found = if let Some((name, value)) = variable {
+            let place = Place::Env(name.clone());
+            (secret.check)(value.trim())
+                .map(|()| (value.clone(), place.clone()))
+                .map_err(|why| (place, "", why))
+        } else {
+            let Some(file) = (secret.named)(draft).clone() else {
+                continue;
+            };
+            of(&file, secret).map_err(|why| (named_at(secret.file), secret.file, why))
+        };
+        match found {
+            Ok((text, place)) => {
+                let text = text.trim();
+                *(secret.slot)(draft) = (!text.is_empty()).then(|| Secret::new(text));
+                places.insert(secret.path, place);
+            }
+            Err((place, key, (message, mend))) => problems.push(Problem {
+                place,
+                key: key.to_owned(),
+                message,
+                mend,
+            }),
+        }
+    }
+}
+
+fn of(file: &Path, secret: &SecretKey) -> Result<(String, Place), (String, String)> {
+    let name = |(message, mend): (String, String)| (format!("{}: {message}", file.display()), mend);
+    let text = read(file).map_err(name)?;
+    (secret.check)(text.trim()).map_err(name)?;
+    Ok((text, Place::File(file.to_owned())))
+}

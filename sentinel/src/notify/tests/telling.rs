@@ -1,0 +1,271 @@
+//! The whole room.
+
+use super::*;
+
+fn away(_: &Letter, _: usize) -> Result<(), ChannelError> {
+    Err(ChannelError::away("nobody listens there", "start it"))
+}
+
+const FINE: Says = |_, _| Ok(());
+
+fn clock() -> Timestamp {
+    crate::time::wall_now()
+}
+
+/// 10,000 alerts at once: the file gets every one, mail ten messages and one digest that says how many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_alerts_are_ten_messages_and_a_digest() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = settings();
+    config.digest = Duration::from_secs(4);
+    let (mail, got) = channel(ChannelKind::Email, FINE);
+    let (file, lines) = channel(ChannelKind::File, FINE);
+    let house = House::open(directory.path(), &config, vec![mail, file], clock);
+    house.ready().await;
+    house.raise(&storm(100, 100)).await;
+    house.routed().await;
+    let digests = |got: &Mutex<Vec<Letter>>| {
+        got.lock()
+            .unwrap()
+            .iter()
+            .filter(|letter| letter.kind == "digest")
+            .count()
+    };
+    while digests(&got) == 0 || lines.lock().unwrap().len() < 10_000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let letters = got.lock().unwrap().clone();
+    assert_eq!((letters.len(), digests(&got)), (11, 1));
+    let digest = letters.iter().find(|letter| letter.kind == "digest").unwrap();
+    assert_eq!(digest.data["digest"]["alerts"], 9_990);
+    assert_eq!(digest.title, "high: 9990 alerts told together");
+    let ids: BTreeSet<_> = lines
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|letter| letter.data["alert"]["id"].to_string())
+        .collect();
+    assert_eq!(ids.len(), 10_000, "each once");
+    let text = house.metrics.encode().unwrap();
+    assert!(
+        text.contains("sentinel_notifications_total{channel=\"email\",result=\"sent\"} 11"),
+        "{text}"
+    );
+    assert!(
+        text.contains("sentinel_notifications_folded_total{channel=\"email\",reason=\"duplicate\"}"),
+        "{text}"
+    );
+    house.close().await;
+}
+
+/// An hour during which nothing is taken; killed in the middle; then everything comes, in order, once.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_hour_s_outage_and_a_kill_lose_nothing() {
+    static CLOCK: AtomicI64 = AtomicI64::new(NOON.0);
+    fn now() -> Timestamp {
+        Timestamp(CLOCK.load(Ordering::Relaxed))
+    }
+    let pass = |time: Duration| async move {
+        CLOCK.fetch_add(time.as_nanos() as i64, Ordering::Relaxed);
+        tokio::time::sleep(time).await;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let config = settings();
+    let (mail, _) = channel(ChannelKind::Email, away);
+    let house = House::open(directory.path(), &config, vec![mail], now);
+    house.ready().await;
+    let alerts = storm(7, 1);
+    for one in &alerts[..4] {
+        house.raise(std::slice::from_ref(one)).await;
+        house.routed().await;
+        pass(Duration::from_mins(6)).await;
+    }
+    let trouble = house.status.borrow()[&ChannelKind::Email].trouble.clone().unwrap();
+    assert!((8..40).contains(&trouble.tries), "patience grows: {trouble:?}");
+    assert_eq!(
+        (
+            trouble.cause.as_str(),
+            house.status.borrow()[&ChannelKind::Email].waiting
+        ),
+        ("nobody listens there", 4)
+    );
+    let condition = house.health.borrow().components[&crate::types::Component::Notify].clone();
+    assert!(
+        matches!(&condition, Condition::Degraded { cause, mend } if cause.contains("email: nobody listens there (4 messages wait)") && mend == "start it"),
+        "{condition:?}"
+    );
+    house.raise(&alerts[4..5]).await;
+    house.kill().await;
+
+    let (mail, got) = channel(
+        ChannelKind::Email,
+        |_, tries| if tries < 6 { away(&blank(), 0) } else { Ok(()) },
+    );
+    let house = House::open(directory.path(), &config, vec![mail], now);
+    house.raise(&alerts[5..]).await;
+    pass(Duration::from_mins(36)).await;
+    house.routed().await;
+    while got.lock().unwrap().len() < 7 {
+        pass(Duration::from_secs(1)).await;
+    }
+    let told: Vec<_> = got
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|letter| letter.data["alert"]["id"].clone())
+        .collect();
+    let raised: Vec<_> = alerts.iter().map(|one| serde_json::json!(one.id)).collect();
+    assert_eq!(told, raised, "in order, each once");
+    pass(Duration::from_secs(5)).await;
+    let status = house.status.borrow()[&ChannelKind::Email].clone();
+    assert_eq!(
+        (status.waiting, status.trouble.is_none(), status.sent_at.is_some()),
+        (0, true, true)
+    );
+    assert!(!house.health.borrow().degraded());
+    house.close().await;
+}
+
+fn blank() -> Letter {
+    let sender = Sender {
+        host: String::new(),
+        dashboard: String::new(),
+    };
+    Letter::test("x", Mint::Random.message(NOON), NOON, &sender)
+}
+
+/// Killed after it was taken and before that was written down: told twice under one name, never not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_between_taken_and_written_down_tells_twice_by_one_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = settings();
+    let message = Message {
+        id: Mint::Random.message(NOON),
+        channel: ChannelKind::File,
+        at: NOON,
+        due: NOON,
+        content: Content::Test { by: "me".to_owned() },
+    };
+    for _ in 0..2 {
+        let (file, got) = channel(ChannelKind::File, FINE);
+        let house = House::open(directory.path(), &config, vec![file], clock);
+        house
+            .store
+            .commit(vec![Record::Message(Box::new(message.clone()))])
+            .await
+            .unwrap();
+        if got.lock().unwrap().is_empty() {
+            house
+                .bus
+                .publish(Event::Alert(Arc::new(alert(&mut Mint::Random, NOON))));
+        }
+        house.kill().await;
+    }
+    let (file, got) = channel(ChannelKind::File, FINE);
+    let house = House::open(directory.path(), &config, vec![file], clock);
+    while !house
+        .store
+        .next_messages(ChannelKind::File, 1)
+        .await
+        .unwrap()
+        .is_empty()
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let told = got.lock().unwrap().len();
+    assert!(told <= 1, "what was told and written down is over");
+    let rows = house.store.latest_messages(None, 10).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].message.id, rows[0].state), (message.id, MessageState::Sent));
+    house.close().await;
+}
+
+/// One that hangs and one that is away hold up nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_down_delays_no_other() {
+    #[derive(Debug)]
+    struct Hangs;
+    impl Channel for Hangs {
+        fn kind(&self) -> ChannelKind {
+            ChannelKind::Email
+        }
+
+        fn deliver<'a>(&'a self, _: &'a Letter) -> BoxFuture<'a, Result<(), ChannelError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = settings();
+    config.slack.url = Some(crate::types::Secret::new("https://hooks.example.com/x"));
+    let (slack, _) = channel(ChannelKind::Slack, away);
+    let (file, got) = channel(ChannelKind::File, FINE);
+    let house = House::open(directory.path(), &config, vec![Box::new(Hangs), slack, file], clock);
+    house.ready().await;
+    house.raise(&storm(20, 1)).await;
+    while got.lock().unwrap().len() < 20 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(house.status.borrow()[&ChannelKind::Email].waiting, 10);
+    house.close().await;
+}
+
+/// What the other side does not want is given up after some tries, told of, and does not hold up the rest.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_message_nobody_wants_is_refused_and_told_of() {
+    fn picky(letter: &Letter, _: usize) -> Result<(), ChannelError> {
+        if letter.data["alert"]["source"] == "198.51.100.0" {
+            return Err(ChannelError::new(Fault::Letter, "answered 422", "look at the receiver"));
+        }
+        Ok(())
+    }
+    static CLOCK: AtomicI64 = AtomicI64::new(NOON.0);
+    fn now() -> Timestamp {
+        Timestamp(CLOCK.fetch_add(50_000_000, Ordering::Relaxed))
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (file, got) = channel(ChannelKind::File, picky);
+    let house = House::open(directory.path(), &settings(), vec![file], now);
+    house.ready().await;
+    house.raise(&storm(3, 1)).await;
+    while got.lock().unwrap().len() < 2 {
+        CLOCK.fetch_add(1_000_000_000, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let rows = house.store.latest_messages(Some(ChannelKind::File), 10).await.unwrap();
+    let refused: Vec<_> = rows.iter().filter(|row| row.state == MessageState::Refused).collect();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].cause.as_deref(), Some("answered 422"));
+    let audit = house.store.audit(crate::store::AuditFilter::default()).await.unwrap();
+    assert!(audit.items.iter().any(|line| line.verb == "not_told"), "{audit:?}");
+    house.close().await;
+}
+
+/// What was before the first start is no news.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_no_news() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let (store, writer) = Store::open(&directory.path().join("sentinel.db")).unwrap();
+        let writer = std::thread::spawn(move || writer.run());
+        let records = storm(5, 1)
+            .into_iter()
+            .map(|one| Record::Alert(Arc::new(one)))
+            .collect();
+        store.commit(records).await.unwrap();
+        store.close();
+        writer.join().unwrap();
+    }
+    let (file, got) = channel(ChannelKind::File, FINE);
+    let house = House::open(directory.path(), &settings(), vec![file], clock);
+    house.ready().await;
+    let fresh = alert(&mut Mint::Random, NOON);
+    house.raise(std::slice::from_ref(&fresh)).await;
+    while got.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = got.lock().unwrap().clone();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].data["alert"]["id"], serde_json::json!(fresh.id));
+    assert_eq!(told[0].title, "medium: port scan by 203.0.113.7, nothing done");
+    house.close().await;
+}
