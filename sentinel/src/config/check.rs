@@ -37,6 +37,7 @@ pub(super) fn cross(draft: &Draft, origins: &Places, problems: &mut Vec<Problem>
     let risk = ["risk_thresholds.high", "risk_thresholds.medium"];
     ordered(config.risk_thresholds, risk, &mut say);
     intel(&config.intel, &mut say);
+    config.export.check(&mut say);
     if config.kernel.pin && config.kernel.hook == Hook::Nftables {
         say(
             "kernel.pin",

@@ -2,6 +2,7 @@
 
 use super::api;
 use super::behaviour;
+use super::export;
 use super::intel;
 use super::policy;
 use super::resolved::{Config, Mode};
@@ -548,6 +549,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(policy::DETECTOR_KEYS.as_flattened())
         .chain(intel::KEYS)
         .chain(intel::SOURCE_KEYS.as_flattened())
+        .chain(export::all())
 }
 
 /// The key of a path.

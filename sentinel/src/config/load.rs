@@ -1,6 +1,7 @@
 //! The layers: defaults, files, their local overrides, the environment.
 
 use super::check;
+use super::export;
 use super::intel::KEY_VARIABLES;
 use super::keys::{self, Draft};
 use super::problem::{Place, Problem};
@@ -282,6 +283,7 @@ impl Reader {
                 }
             }
         }
+        self.export_secrets(env);
         for key in keys::all().filter(|key| key.path.ends_with(".key_file")) {
             let name = key
                 .path
@@ -302,6 +304,39 @@ impl Reader {
                     place: self.origins.get(key.path).cloned().unwrap_or(Place::Default),
                     key: key.path.to_owned(),
                     message: format!("{}: {message}", file.display()),
+                    mend,
+                }),
+            }
+        }
+    }
+
+    /// Takes what sinks are logged in to with from the environment, else from the files named for it.
+    fn export_secrets(&mut self, env: &[(String, String)]) {
+        for (variable, path) in export::SECRETS {
+            let (place, found) = match env
+                .iter()
+                .find(|(name, value)| name == variable && !value.trim().is_empty())
+            {
+                Some((name, value)) => (Place::Env(name.clone()), api_key(value)),
+                None => {
+                    let file = self.draft.config.export.secret(path).and_then(|(_, file)| file.clone());
+                    let Some(file) = file else { continue };
+                    let place = self.origins.get(path).cloned().unwrap_or(Place::Default);
+                    let found = read(&file).and_then(|text| match api_key(&text)? {
+                        Some(key) => Ok(Some(key)),
+                        None => Err(("is empty".into(), "let it hold the key and nothing else".into())),
+                    });
+                    let told = |(message, mend)| (format!("{}: {message}", file.display()), mend);
+                    (place, found.map_err(told))
+                }
+            };
+            match (found, self.draft.config.export.secret(path)) {
+                (Ok(found), Some((secret, _))) => *secret = found,
+                (Ok(_), None) => {}
+                (Err((message, mend)), _) => self.problems.push(Problem {
+                    place,
+                    key: path.to_owned(),
+                    message,
                     mend,
                 }),
             }

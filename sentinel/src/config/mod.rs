@@ -10,6 +10,7 @@ mod check;
 mod containers;
 mod decoy;
 mod dump;
+mod export;
 mod hosts;
 mod intel;
 mod keys;
@@ -34,6 +35,7 @@ pub use behaviour::{
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
 pub use dump::{changes, effective};
+pub use export::{EVENT_TYPES, ElasticConfig, ExportConfig, FileConfig, Format, SinkConfig, SplunkConfig};
 pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,

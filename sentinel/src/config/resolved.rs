@@ -5,6 +5,7 @@ use super::behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
+use super::export::ExportConfig;
 use super::intel::IntelConfig;
 use super::matrix::Matrix;
 use super::policy::PolicyConfig;
@@ -83,6 +84,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// HTTP.
     pub api: ApiConfig,
+    /// What is written for other tools and sent to them.
+    pub export: ExportConfig,
 }
 
 /// `kernel:`.
@@ -563,6 +566,7 @@ impl Default for Config {
                 commit_deadline: Duration::from_millis(50),
             },
             api: ApiConfig::default(),
+            export: ExportConfig::default(),
         }
     }
 }

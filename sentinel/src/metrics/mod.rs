@@ -158,6 +158,13 @@ pub struct JournalLabels {
     pub event: &'static str,
 }
 
+/// Labels of `sentinel_export_events_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExportLabels {
+    sink: &'static str,
+    result: &'static str,
+}
+
 /// Labels of `sentinel_model_info`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModelLabels {
@@ -236,6 +243,7 @@ pub struct Metrics {
     isolation_restores: Family<RestoreLabels, Counter>,
     /// `sentinel_learning_journal_total`: what became of learn mode's collection on disk.
     pub journal: Family<JournalLabels, Counter>,
+    exported: Family<ExportLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -282,6 +290,7 @@ impl Metrics {
             isolation_failures: Family::default(),
             isolation_restores: Family::default(),
             journal: Family::default(),
+            exported: Family::default(),
         };
         metrics.register();
         metrics
@@ -409,6 +418,11 @@ impl Metrics {
             "Containers put back, by what was read back",
             self.isolation_restores.clone(),
         );
+        r.register(
+            "export_events",
+            "What became of events on their way to other tools",
+            self.exported.clone(),
+        );
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
             architecture: std::env::consts::ARCH,
@@ -437,6 +451,14 @@ impl Metrics {
     /// Counts items dropped in the agent; shown beside those of [`Stats::lost`] in `sentinel_events_dropped_total`.
     pub fn dropped(&self, stage: &'static str, reason: &'static str, items: u64) {
         self.dropped.add(stage, reason, items);
+    }
+
+    /// Counts events on their way to a sink: `delivered`, `refused` by it, `dropped` for want of room, or tried again
+    /// (`retried`).
+    pub fn exported(&self, sink: &'static str, result: &'static str, events: u64) {
+        self.exported
+            .get_or_create(&ExportLabels { sink, result })
+            .inc_by(events);
     }
 
     /// Counts flow records taken in from `origin`.

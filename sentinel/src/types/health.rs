@@ -33,6 +33,8 @@ pub enum Component {
     Acting,
     /// Who must answer for a decision about a prefix to be confirmed.
     Probes,
+    /// What is written for other tools and sent to them.
+    Export,
 }
 
 impl Component {
@@ -51,6 +53,7 @@ impl Component {
             Self::Containers => "containers",
             Self::Acting => "acting",
             Self::Probes => "probes",
+            Self::Export => "export",
         }
     }
 }
