@@ -14,6 +14,7 @@ use crate::control::{
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
+use crate::export;
 use crate::flow::FlowTable;
 use crate::host::{Endpoint, HostRoom};
 use crate::intel::feeds::{FeedDeps, FeedRoom};
@@ -35,7 +36,7 @@ use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,8 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 /// Whatever kept a room from being built, or made one end on its own.
 pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let config = Arc::new(config);
+    // Caught from the beginning: by default it would end the agent.
+    let hangup = signal(SignalKind::hangup())?;
     let started = time::wall_now();
     let clock = time::clock();
     let cancel = CancellationToken::new();
@@ -105,6 +108,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (enquiries_tx, enquiries) = mpsc::channel(WISHES);
     let (busiest_tx, busiest) = mpsc::channel(WISHES);
     let (card_tx, card) = watch::channel(None);
+    let (reopen_tx, reopen) = watch::channel(0);
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -171,6 +175,20 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     }
     desk.attached().await;
 
+    let export = export::open(
+        &config.export,
+        export::Deps {
+            store: store.clone(),
+            bus: bus.clone(),
+            metrics: Arc::clone(&metrics),
+            health: health_tx.clone(),
+            reopen,
+            hits: hits.clone(),
+            stats: stats.clone(),
+            started,
+        },
+        &cancel,
+    );
     let isolation_bus = bus.clone();
     let secrets = Secrets::new()?;
     let auth = Arc::new(Auth::open(store.clone(), secrets, config.api.session).await?);
@@ -259,7 +277,11 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let mut rooms = Rooms {
         set: JoinSet::new(),
         cancel: cancel.clone(),
+        hangup: Some((hangup, reopen_tx)),
     };
+    for (name, room) in export.rooms {
+        rooms.spawn(name, room);
+    }
     let counters = gate.counters();
     let blind = matches!(gate, Gate::Sets(..));
     let gate = match gate {
@@ -300,6 +322,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         )
         .with_card(card_tx)
         .with_busiest(busiest)
+        .with_ended(export.flows)
         .with_witness(Witness::new(shadows, bystanders_tx))
         .with_heard(heard_tx, window + HEARD)
         .run(records_rx, notices_rx, asks, alerts_tx),
@@ -487,6 +510,8 @@ async fn follow_store(
 struct Rooms {
     set: JoinSet<(&'static str, anyhow::Result<()>)>,
     cancel: CancellationToken,
+    /// SIGHUP, and who is to open files anew then.
+    hangup: Option<(Signal, watch::Sender<u64>)>,
 }
 
 impl Rooms {
@@ -518,6 +543,7 @@ impl Rooms {
                 tracing::info!("SIGINT: closing");
                 Ok(())
             }
+            () = reopen_on(self.hangup) => Ok(()),
             ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
         };
         self.cancel.cancel();
@@ -541,6 +567,17 @@ impl Rooms {
     }
 }
 
+/// Has files opened anew at each SIGHUP, for whoever moves them aside (`logrotate`).
+async fn reopen_on(hangup: Option<(Signal, watch::Sender<u64>)>) {
+    if let Some((mut signal, reopen)) = hangup {
+        while signal.recv().await.is_some() {
+            tracing::info!("SIGHUP: files are opened anew");
+            reopen.send_modify(|times| *times += 1);
+        }
+    }
+    std::future::pending().await
+}
+
 fn early_end(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
     match ended {
         Ok((name, Ok(()))) => anyhow::bail!("room `{name}` ended on its own"),
@@ -560,6 +597,7 @@ mod tests {
             let mut rooms = Rooms {
                 set: JoinSet::new(),
                 cancel: cancel.clone(),
+                hangup: None,
             };
             let other = cancel.clone();
             rooms.spawn("other", async move { other.cancelled().await });

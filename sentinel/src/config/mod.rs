@@ -35,7 +35,9 @@ pub use behaviour::{
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
 pub use dump::{changes, effective};
-pub use export::{EVENT_TYPES, ElasticConfig, ExportConfig, FileConfig, Format, SinkConfig, SplunkConfig};
+pub use export::{
+    EVENT_TYPES, ElasticConfig, ExportConfig, FileConfig, Format, ServerConfig, SinkConfig, SplunkConfig,
+};
 pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,
