@@ -2,6 +2,7 @@
 
 mod earlier;
 mod gate;
+mod hangup;
 
 use crate::api::{AppState, Doors, login_url};
 use crate::auth::{Auth, Secrets};
@@ -29,14 +30,16 @@ use crate::time;
 use crate::train::file::read_model;
 use crate::types::{Component, Condition, Health, Mint, Stats};
 use anyhow::Context;
+use earlier::tell_left_behind;
 pub(crate) use earlier::{loose, remembered};
 use gate::{Closing, Gate};
+use hangup::Hangup;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -67,8 +70,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 /// Whatever kept a room from being built, or made one end on its own.
 pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    // Caught from the beginning: by default it would end the agent.
-    let hangup = signal(SignalKind::hangup())?;
+    let (hangup, reopen) = Hangup::caught()?;
     let started = time::wall_now();
     let clock = time::clock();
     let cancel = CancellationToken::new();
@@ -108,7 +110,6 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (enquiries_tx, enquiries) = mpsc::channel(WISHES);
     let (busiest_tx, busiest) = mpsc::channel(WISHES);
     let (card_tx, card) = watch::channel(None);
-    let (reopen_tx, reopen) = watch::channel(0);
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -277,7 +278,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let mut rooms = Rooms {
         set: JoinSet::new(),
         cancel: cancel.clone(),
-        hangup: Some((hangup, reopen_tx)),
+        hangup: Some(hangup),
     };
     for (name, room) in export.rooms {
         rooms.spawn(name, room);
@@ -465,22 +466,6 @@ pub(crate) fn judging_model(config: &Config) -> anyhow::Result<Option<Judging>> 
     Ok(Some(Judging { model, trained, lost }))
 }
 
-/// Containers cut off by an earlier run are nobody's while no engine is configured: that is said, loudly.
-async fn tell_left_behind(store: &Store, health: &watch::Sender<Arc<Health>>) -> anyhow::Result<()> {
-    let cut_off = store.isolations().await?;
-    let cut_off = cut_off.iter().filter(|(_, undo)| undo.is_some()).count();
-    if cut_off > 0 {
-        let cause =
-            format!("{cut_off} containers were cut off by an earlier run and are not put back without an engine");
-        let mend =
-            "set `containers.engine` again and restart; or reconnect them with `docker network connect`".to_owned();
-        tracing::error!(cause, mend, "left behind");
-        let condition = Condition::Degraded { cause, mend };
-        health.send_if_modified(|board| Health::note(board, Component::Containers, condition));
-    }
-    Ok(())
-}
-
 /// The interfaces to watch: those configured, or that of the default route.
 fn interfaces(config: &Config, default: Option<&str>) -> anyhow::Result<Vec<String>> {
     if !config.kernel.interfaces.is_empty() || config.kernel.hook == Hook::Nftables {
@@ -510,8 +495,7 @@ async fn follow_store(
 struct Rooms {
     set: JoinSet<(&'static str, anyhow::Result<()>)>,
     cancel: CancellationToken,
-    /// SIGHUP, and who is to open files anew then.
-    hangup: Option<(Signal, watch::Sender<u64>)>,
+    hangup: Option<Hangup>,
 }
 
 impl Rooms {
@@ -543,7 +527,7 @@ impl Rooms {
                 tracing::info!("SIGINT: closing");
                 Ok(())
             }
-            () = reopen_on(self.hangup) => Ok(()),
+            () = Hangup::heed(self.hangup) => Ok(()),
             ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
         };
         self.cancel.cancel();
@@ -565,17 +549,6 @@ impl Rooms {
         tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
         outcome
     }
-}
-
-/// Has files opened anew at each SIGHUP, for whoever moves them aside (`logrotate`).
-async fn reopen_on(hangup: Option<(Signal, watch::Sender<u64>)>) {
-    if let Some((mut signal, reopen)) = hangup {
-        while signal.recv().await.is_some() {
-            tracing::info!("SIGHUP: files are opened anew");
-            reopen.send_modify(|times| *times += 1);
-        }
-    }
-    std::future::pending().await
 }
 
 fn early_end(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {

@@ -64,6 +64,7 @@ impl Agent {
             "api": { "socket": agent.socket() },
             "detect": { "model": { "site": agent.path("site.model") } },
             "intel": { "feeds": { "directory": agent.path("feeds") } },
+            "export": { "eve": { "file": agent.path("eve.json") } },
         });
         merge(&mut all, settings);
         // JSON is YAML.

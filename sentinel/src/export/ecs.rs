@@ -2,7 +2,7 @@
 
 use super::community;
 use super::eve;
-use super::event::{Dropped, Happening, Observer, Technique, Totals, protocol, technique};
+use super::event::{Dropped, Happening, Observer, Technique, Totals, has_ports, protocol, technique};
 use crate::types::{Alert, Clock, Decision, FlowEnd, FlowState, Severity};
 use sentinel_common::addr::Addr;
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ fn flowed(flow: &FlowEnd, clock: Clock) -> Value {
         (target, flow.target.port),
         number
     ));
-    json!({
+    let mut document = json!({
         "event": {
             "kind": "event",
             "category": ["network"],
@@ -130,21 +130,24 @@ fn flowed(flow: &FlowEnd, clock: Clock) -> Value {
         "source": {
             "ip": flow.source,
             "address": flow.source,
-            "port": flow.source_port,
             "bytes": flow.bytes_ahead,
             "packets": flow.packets_ahead,
         },
         "destination": {
             "ip": flow.target.ip,
             "address": flow.target.ip,
-            "port": flow.target.port,
             "bytes": flow.bytes_back,
             "packets": flow.packets_back,
         },
         "network": network,
         "related": { "ip": [flow.source, flow.target.ip] },
         "sentinel": { "flow": { "state": flow.state.as_str() } },
-    })
+    });
+    if has_ports(number) {
+        document["source"]["port"] = json!(flow.source_port);
+        document["destination"]["port"] = json!(flow.target.port);
+    }
+    document
 }
 
 fn denied(dropped: &Dropped) -> Value {

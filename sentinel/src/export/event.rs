@@ -181,6 +181,11 @@ pub(super) fn technique(alert: &Alert) -> Option<Technique> {
     })
 }
 
+/// Whether a protocol has ports; of ICMP the parser gives type and code in their place.
+pub(super) const fn has_ports(number: u8) -> bool {
+    !matches!(number, 1 | 58)
+}
+
 /// A protocol's name in small letters, where it has one that is common.
 pub(super) const fn protocol(number: u8) -> Option<&'static str> {
     match number {

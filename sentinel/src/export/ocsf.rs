@@ -2,7 +2,7 @@
 
 use super::community;
 use super::eve;
-use super::event::{Dropped, Happening, Observer, Technique, Totals, protocol, technique};
+use super::event::{Dropped, Happening, Observer, Technique, Totals, has_ports, protocol, technique};
 use crate::types::{Alert, Clock, Decision, FlowEnd, FlowState, Severity, Timestamp};
 use sentinel_common::addr::Addr;
 use serde_json::{Value, json};
@@ -147,8 +147,12 @@ fn flowed(flow: &FlowEnd, clock: Clock) -> Value {
         number
     ));
     event["connection_info"] = connection;
-    event["src_endpoint"] = json!({ "ip": flow.source, "port": flow.source_port });
-    event["dst_endpoint"] = json!({ "ip": flow.target.ip, "port": flow.target.port });
+    event["src_endpoint"] = json!({ "ip": flow.source });
+    event["dst_endpoint"] = json!({ "ip": flow.target.ip });
+    if has_ports(number) {
+        event["src_endpoint"]["port"] = json!(flow.source_port);
+        event["dst_endpoint"]["port"] = json!(flow.target.port);
+    }
     event["start_time"] = millis(clock.wall(flow.started));
     event["end_time"] = millis(clock.wall(flow.last));
     event["duration"] = json!(flow.last.since(flow.started).as_millis() as u64);
