@@ -86,6 +86,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let allowed = store.allowlist().await?;
     let tallies = store.tallies(remembered.iter().map(|(d, _)| d.id).collect()).await?;
     let asked = endpoints(&config.intel).into_iter();
+    let asked = asked.chain(export::endpoints(&config.export));
     let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
     let (host, facts) = HostRoom::open(asked).await?;
     let links = facts.clone();

@@ -25,6 +25,6 @@ impl Hangup {
                 this.reopen.send_modify(|times| *times += 1);
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

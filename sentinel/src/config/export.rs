@@ -419,3 +419,84 @@ static OWN: [Key; 11] = [
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     SINKS.as_flattened().iter().chain(&OWN).chain(SERVERS.as_flattened())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+
+    /// What is wrong with these settings, as `key: message: mend`.
+    fn problems(yaml: &str, env: &[(&str, &str)]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s.yml");
+        std::fs::write(&file, yaml.replace("DIR", &dir.path().display().to_string())).unwrap();
+        std::fs::write(dir.path().join("empty"), " ").unwrap();
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        match load(&[file], env) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems
+                .into_iter()
+                .map(|problem| format!("{}: {}: {}", problem.key, problem.message, problem.mend))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_the_mend_and_without_the_secret() {
+        let token = [("SPLUNK_HEC_TOKEN", "hunter2")];
+        for (yaml, env, says) in [
+            ("export: { splunk: { enabled: true } }", &[][..], "SPLUNK_HEC_TOKEN"),
+            (
+                "export: { splunk: { enabled: true, token_file: DIR/empty } }",
+                &[],
+                "is empty",
+            ),
+            (
+                "export: { splunk: { enabled: true, token_file: DIR/none } }",
+                &[],
+                "cannot be read",
+            ),
+            (
+                "export: { splunk: { enabled: true, url: 'http://192.0.2.1:8088' } }",
+                &token,
+                "https://",
+            ),
+            ("export: { splunk: { url: '192.0.2.1:8088' } }", &[], "URL of a server"),
+            ("export: { eve: { format: cef } }", &[], "`ecs` or `ocsf`"),
+            ("export: { eve: { types: [alerts] } }", &[], "did you mean `alert`"),
+            ("export: { eve: { max_bytes: 1KiB } }", &[], "64KiB"),
+            ("export: { elasticsearch: { index: Logs } }", &[], "small letters"),
+            (
+                "export: { elasticsearch: { enabled: true, user: elastic } }",
+                &[],
+                "ELASTICSEARCH_PASSWORD",
+            ),
+            (
+                "export: { elasticsearch: { enabled: true } }",
+                &[("ELASTICSEARCH_PASSWORD", "hunter2")],
+                "name the user",
+            ),
+            ("export: { elastic: {} }", &[], "elasticsearch"),
+        ] {
+            let told = problems(yaml, env);
+            assert!(told.len() == 1 && told[0].contains(says), "{yaml}: {told:?}");
+            assert!(!told[0].contains("hunter2"), "{told:?}");
+        }
+        for (yaml, env) in [
+            ("export: { splunk: { enabled: true } }", &token[..]),
+            (
+                "export: { splunk: { enabled: true, url: 'http://127.0.0.1:8088' } }",
+                &token,
+            ),
+            (
+                "export: { splunk: { enabled: true, url: 'http://[::1]:8088/x' } }",
+                &token,
+            ),
+            ("export: { elasticsearch: { enabled: true } }", &[]),
+            ("export: { eve: { enabled: false } }", &[]),
+        ] {
+            assert_eq!(problems(yaml, env), Vec::<String>::new(), "{yaml}");
+        }
+    }
+}

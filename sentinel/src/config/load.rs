@@ -313,22 +313,21 @@ impl Reader {
     /// Takes what sinks are logged in to with from the environment, else from the files named for it.
     fn export_secrets(&mut self, env: &[(String, String)]) {
         for (variable, path) in export::SECRETS {
-            let (place, found) = match env
+            let given = env
                 .iter()
-                .find(|(name, value)| name == variable && !value.trim().is_empty())
-            {
-                Some((name, value)) => (Place::Env(name.clone()), api_key(value)),
-                None => {
-                    let file = self.draft.config.export.secret(path).and_then(|(_, file)| file.clone());
-                    let Some(file) = file else { continue };
-                    let place = self.origins.get(path).cloned().unwrap_or(Place::Default);
-                    let found = read(&file).and_then(|text| match api_key(&text)? {
-                        Some(key) => Ok(Some(key)),
-                        None => Err(("is empty".into(), "let it hold the key and nothing else".into())),
-                    });
-                    let told = |(message, mend)| (format!("{}: {message}", file.display()), mend);
-                    (place, found.map_err(told))
-                }
+                .find(|(name, value)| name == variable && !value.trim().is_empty());
+            let (place, found) = if let Some((name, value)) = given {
+                (Place::Env(name.clone()), api_key(value))
+            } else {
+                let file = self.draft.config.export.secret(path).and_then(|(_, file)| file.clone());
+                let Some(file) = file else { continue };
+                let place = self.origins.get(path).cloned().unwrap_or(Place::Default);
+                let found = read(&file).and_then(|text| match api_key(&text)? {
+                    Some(key) => Ok(Some(key)),
+                    None => Err(("is empty".into(), "let it hold the key and nothing else".into())),
+                });
+                let told = |(message, mend)| (format!("{}: {message}", file.display()), mend);
+                (place, found.map_err(told))
             };
             match (found, self.draft.config.export.secret(path)) {
                 (Ok(found), Some((secret, _))) => *secret = found,

@@ -27,6 +27,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(1);
 /// Longest pause that a server may ask for.
 const PATIENCE: Duration = Duration::from_hours(1);
+/// Alerts read at once: their decisions, of which one may have several, must fit on a page.
+const ALERTS: usize = 250;
 /// How long an orderly end tries to hand over what is there.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -255,26 +257,33 @@ impl<T: Target> Outlet<T> {
 
     /// Takes in alerts, as far as a batch has room.
     async fn read_alerts(&mut self) {
-        let room = self.batching.events.saturating_sub(self.waiting.len());
-        if !self.feed.alerts || room == 0 {
-            return;
-        }
-        match self.alerts(room).await {
-            Ok(alerts) => {
-                for (seq, alert, decision) in alerts {
-                    self.read = seq;
-                    self.take(&Happening::Alert(alert, decision), Some(seq));
-                }
+        while self.feed.alerts {
+            let room = self.batching.events.saturating_sub(self.waiting.len()).min(ALERTS);
+            if room == 0 {
+                return;
             }
-            Err(error) => tracing::debug!(sink = T::NAME, %error, "alerts cannot be read now"),
+            let alerts = match self.alerts(room).await {
+                Ok(alerts) => alerts,
+                Err(error) => {
+                    tracing::debug!(sink = T::NAME, %error, "alerts cannot be read now");
+                    return;
+                }
+            };
+            let all = alerts.len() < room;
+            for (seq, alert, decision) in alerts {
+                self.read = seq;
+                self.take(&Happening::Alert(alert, decision), Some(seq));
+            }
+            if all {
+                return;
+            }
         }
     }
 
     /// The next alerts, each with the decision it led to.
-    #[expect(clippy::type_complexity, reason = "a row of three, read once")]
     async fn alerts(&self, room: usize) -> Result<Vec<(i64, Arc<Alert>, Option<Arc<Decision>>)>, StoreError> {
         let store = &self.feed.store;
-        let alerts = store.alerts_after(self.read, room.min(PAGE_MAX)).await?;
+        let alerts = store.alerts_after(self.read, room).await?;
         if alerts.is_empty() {
             return Ok(Vec::new());
         }

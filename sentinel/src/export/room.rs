@@ -133,6 +133,22 @@ pub fn open(config: &ExportConfig, deps: Deps, cancel: &CancellationToken) -> Ex
     }
 }
 
+/// The servers of what is enabled, each with what it is for and its host: so that nobody blocks them.
+pub fn endpoints(config: &ExportConfig) -> Vec<(String, String)> {
+    let servers = [
+        (
+            ToElastic::NAME,
+            &config.elasticsearch.sink,
+            &config.elasticsearch.server,
+        ),
+        (ToSplunk::NAME, &config.splunk.sink, &config.splunk.server),
+    ];
+    let on = servers.into_iter().filter(|(_, sink, _)| sink.enabled);
+    let host = |url: &str| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned);
+    on.filter_map(|(name, _, server)| Some((format!("export to {name}"), host(&server.url)?)))
+        .collect()
+}
+
 fn batching(server: &ServerConfig) -> Batching {
     Batching {
         events: server.batch,
@@ -244,18 +260,14 @@ impl Round {
         if let Some(known) = self.known.get(&id) {
             return Some(*known);
         }
-        match self.store.decision(id).await {
-            Ok(Some(decision)) => {
-                let known = (decision.target, decision.action);
-                self.known.insert(id, known);
-                Some(known)
-            }
-            // The disk lags, or it is a decision nobody stored: without a target there is nothing true to say.
-            Ok(None) | Err(_) => {
-                self.metrics.dropped("export", "unknown_decision", 1);
-                None
-            }
+        if let Ok(Some(decision)) = self.store.decision(id).await {
+            let known = (decision.target, decision.action);
+            self.known.insert(id, known);
+            return Some(known);
         }
+        // The disk lags, or it is a decision nobody stored: without a target there is nothing true to say.
+        self.metrics.dropped("export", "unknown_decision", 1);
+        None
     }
 
     fn offer(&self, happening: Happening) {

@@ -102,7 +102,7 @@ pub(super) fn each() -> Vec<(&'static str, Happening)> {
     };
     let totals = Totals {
         at: AT,
-        uptime: Duration::from_secs(3_600),
+        uptime: Duration::from_hours(1),
         counters: BTreeMap::from([("drop_v4", 41), ("pass_v4", 1_000), ("pass_v6", 20)]),
         maps: BTreeMap::from([(
             "block4".to_owned(),

@@ -244,7 +244,7 @@ async fn drops_flows_and_totals_are_lines() {
     let mut counters = [0; COUNTERS];
     counters[0] = 99;
     running.stats.send_replace(Arc::new(Stats {
-        at: STARTED.after(Duration::from_secs(60)),
+        at: STARTED.after(Duration::from_mins(1)),
         interfaces: vec![InterfaceStats {
             name: "eth0".into(),
             xdp_mode: "native",
@@ -294,7 +294,7 @@ async fn what_there_is_no_room_for_is_dropped_and_counted_and_holds_up_nobody() 
     config.splunk.sink.enabled = true;
     config.splunk.sink.types = vec!["flow".to_owned()];
     config.splunk.server.url = server.url();
-    config.splunk.server.timeout = Duration::from_secs(60);
+    config.splunk.server.timeout = Duration::from_mins(1);
     let running = Running::start(&config, &books.store);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let Some((_, Happening::Flow(flow, _))) = each().into_iter().find(|(name, _)| *name == "flow") else {

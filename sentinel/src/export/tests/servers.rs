@@ -38,7 +38,7 @@ fn bulk(request: &Request) -> Vec<String> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert!(request.body.ends_with('\n') && lines.len() % 2 == 0);
+    assert!(request.body.ends_with('\n') && lines.len().is_multiple_of(2));
     lines
         .chunks(2)
         .map(|pair| {
@@ -130,10 +130,9 @@ async fn elasticsearch_gets_each_alert_whatever_it_answers_first() {
     eventually("health after it", || running.wrong().is_none()).await;
     eventually("39 counted", || running.counted("elasticsearch", "delivered") == 39).await;
     assert!(running.counted("elasticsearch", "retried") > 0);
-    let got = got.lock().unwrap();
-    let missing: Vec<_> = names.iter().filter(|name| !got.contains_key(*name)).collect();
-    assert_eq!(missing.len(), 1, "the one it refused does not hold up the rest");
-    drop(got);
+    let there = got.lock().unwrap().clone();
+    let missing = names.iter().filter(|name| !there.contains_key(*name)).count();
+    assert_eq!(missing, 1, "the one it refused does not hold up the rest");
     running.stop().await;
     assert_eq!(books.store.cursor("elasticsearch").await.unwrap(), Some(40));
 }
