@@ -169,27 +169,46 @@ impl<T: Target> Outlet<T> {
     /// Runs until cancelled; then hands over what is there, if that does not take long. What is left of the alerts is
     /// handed over by the next run.
     pub(super) async fn run(mut self, cancel: CancellationToken) {
-        let all = async {
-            self.begin().await;
-            loop {
-                self.gather().await;
-                let pause = self.deliver().await;
-                if let Some(pause) = pause {
-                    tokio::select! {
-                        () = sleep(pause) => {}
-                        () = reopened(&mut self.feed.reopen) => self.target.reopen(),
-                    }
-                }
-            }
-        };
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = all => {}
+        let in_time = self.work(&cancel).await;
+        if in_time {
+            let _ = timeout(FAREWELL, self.end()).await;
         }
-        let _ = timeout(FAREWELL, self.end()).await;
-        let left = self.waiting.iter().filter(|doc| doc.seq.is_none()).count() as u64;
+        let mut left = self.waiting.iter().filter(|doc| doc.seq.is_none()).count() as u64;
+        while self.feed.queue.try_recv().is_ok() {
+            left += 1;
+        }
         if left > 0 {
             self.dropped("ended", left);
+        }
+    }
+
+    /// Works until cancelled. A batch on its way then has some time to be answered, since giving it up would have it sent
+    /// twice; whether it was.
+    async fn work(&mut self, cancel: &CancellationToken) -> bool {
+        tokio::select! {
+            () = cancel.cancelled() => return false,
+            () = self.begin() => {}
+        }
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return true,
+                () = self.gather() => {}
+            }
+            let late = async {
+                cancel.cancelled().await;
+                sleep(FAREWELL).await;
+            };
+            let pause = tokio::select! {
+                pause = self.deliver() => pause,
+                () = late => return false,
+            };
+            if let Some(pause) = pause {
+                tokio::select! {
+                    () = cancel.cancelled() => return true,
+                    () = sleep(pause) => {}
+                    () = reopened(&mut self.feed.reopen) => self.target.reopen(),
+                }
+            }
         }
     }
 
