@@ -2,6 +2,7 @@
 
 mod earlier;
 mod gate;
+mod hangup;
 mod judging;
 
 use crate::api::{AppState, Doors, login_url};
@@ -15,6 +16,7 @@ use crate::control::{
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
+use crate::export;
 use crate::flow::FlowTable;
 use crate::host::{Endpoint, HostRoom};
 use crate::intel::feeds::{FeedDeps, FeedRoom};
@@ -28,8 +30,10 @@ use crate::store::Store;
 use crate::time;
 use crate::types::{Component, Condition, Health, Mint, Stats};
 use anyhow::Context;
+use earlier::tell_left_behind;
 pub(crate) use earlier::{loose, remembered};
 use gate::{Closing, Gate};
+use hangup::Hangup;
 pub(crate) use judging::judging_model;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -65,6 +69,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 /// Whatever kept a room from being built, or made one end on its own.
 pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let config = Arc::new(config);
+    let (hangup, reopen) = Hangup::caught()?;
     let started = time::wall_now();
     let clock = time::clock();
     let cancel = CancellationToken::new();
@@ -81,6 +86,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let tallies = store.tallies(remembered.iter().map(|(d, _)| d.id).collect()).await?;
     let asked = endpoints(&config.intel)
         .into_iter()
+        .chain(export::endpoints(&config.export))
         .chain(notify::endpoints(&config.alerting));
     let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
     let (host, facts) = HostRoom::open(asked).await?;
@@ -176,6 +182,20 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
 
     let (isolation_bus, notify_bus) = (bus.clone(), bus.clone());
     let dashboard = config.api.url(doors.local_addr()?);
+    let export = export::open(
+        &config.export,
+        export::Deps {
+            store: store.clone(),
+            bus: bus.clone(),
+            metrics: Arc::clone(&metrics),
+            health: health_tx.clone(),
+            reopen,
+            hits: hits.clone(),
+            stats: stats.clone(),
+            started,
+        },
+        &cancel,
+    );
     let secrets = Secrets::new()?;
     let auth = Arc::new(Auth::open(store.clone(), secrets, config.api.session).await?);
     if auth.is_new() {
@@ -265,7 +285,11 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let mut rooms = Rooms {
         set: JoinSet::new(),
         cancel: cancel.clone(),
+        hangup: Some(hangup),
     };
+    for (name, room) in export.rooms {
+        rooms.spawn(name, room);
+    }
     let counters = gate.counters();
     let blind = matches!(gate, Gate::Sets(..));
     let gate = match gate {
@@ -306,6 +330,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         )
         .with_card(card_tx)
         .with_busiest(busiest)
+        .with_ended(export.flows)
         .with_witness(Witness::new(shadows, bystanders_tx))
         .with_heard(heard_tx, window + HEARD)
         .run(records_rx, notices_rx, asks, alerts_tx),
@@ -413,22 +438,6 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     outcome.and(left)
 }
 
-/// Containers cut off by an earlier run are nobody's while no engine is configured: that is said, loudly.
-async fn tell_left_behind(store: &Store, health: &watch::Sender<Arc<Health>>) -> anyhow::Result<()> {
-    let cut_off = store.isolations().await?;
-    let cut_off = cut_off.iter().filter(|(_, undo)| undo.is_some()).count();
-    if cut_off > 0 {
-        let cause =
-            format!("{cut_off} containers were cut off by an earlier run and are not put back without an engine");
-        let mend =
-            "set `containers.engine` again and restart; or reconnect them with `docker network connect`".to_owned();
-        tracing::error!(cause, mend, "left behind");
-        let condition = Condition::Degraded { cause, mend };
-        health.send_if_modified(|board| Health::note(board, Component::Containers, condition));
-    }
-    Ok(())
-}
-
 /// The interfaces to watch: those configured, or that of the default route.
 fn interfaces(config: &Config, default: Option<&str>) -> anyhow::Result<Vec<String>> {
     if !config.kernel.interfaces.is_empty() || config.kernel.hook == Hook::Nftables {
@@ -458,6 +467,7 @@ async fn follow_store(
 struct Rooms {
     set: JoinSet<(&'static str, anyhow::Result<()>)>,
     cancel: CancellationToken,
+    hangup: Option<Hangup>,
 }
 
 impl Rooms {
@@ -489,6 +499,7 @@ impl Rooms {
                 tracing::info!("SIGINT: closing");
                 Ok(())
             }
+            () = Hangup::heed(self.hangup) => Ok(()),
             ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
         };
         self.cancel.cancel();
@@ -531,6 +542,7 @@ mod tests {
             let mut rooms = Rooms {
                 set: JoinSet::new(),
                 cancel: cancel.clone(),
+                hangup: None,
             };
             let other = cancel.clone();
             rooms.spawn("other", async move { other.cancelled().await });

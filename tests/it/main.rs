@@ -12,6 +12,7 @@ mod containers;
 mod contract;
 mod disk;
 mod expiry;
+mod export;
 mod guards;
 mod intel;
 mod kills;

@@ -65,6 +65,7 @@ impl Agent {
             "detect": { "model": { "site": agent.path("site.model") } },
             "intel": { "feeds": { "directory": agent.path("feeds") } },
             "alerting": { "file": { "path": agent.path("alerts.jsonl") } },
+            "export": { "eve": { "file": agent.path("eve.json") } },
         });
         merge(&mut all, settings);
         // JSON is YAML.

@@ -1,8 +1,10 @@
 //! What an earlier run left in force.
 
 use crate::store::{ActionFilter, PAGE_MAX, Store};
-use crate::types::{Action, ActionKind, ActionStatus, Decision, DecisionId};
+use crate::types::{Action, ActionKind, ActionStatus, Component, Condition, Decision, DecisionId, Health};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The decisions that were in force when the agent last ran, each with its latest action in the kernel.
 pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, Option<Action>)>> {
@@ -54,4 +56,20 @@ pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>
         }
     }
     Ok(loose)
+}
+
+/// Containers cut off by an earlier run are nobody's while no engine is configured: that is said, loudly.
+pub(super) async fn tell_left_behind(store: &Store, health: &watch::Sender<Arc<Health>>) -> anyhow::Result<()> {
+    let cut_off = store.isolations().await?;
+    let cut_off = cut_off.iter().filter(|(_, undo)| undo.is_some()).count();
+    if cut_off > 0 {
+        let cause =
+            format!("{cut_off} containers were cut off by an earlier run and are not put back without an engine");
+        let mend =
+            "set `containers.engine` again and restart; or reconnect them with `docker network connect`".to_owned();
+        tracing::error!(cause, mend, "left behind");
+        let condition = Condition::Degraded { cause, mend };
+        health.send_if_modified(|board| Health::note(board, Component::Containers, condition));
+    }
+    Ok(())
 }

@@ -40,6 +40,7 @@ pub(super) fn cross(draft: &Draft, origins: &Places, problems: &mut Vec<Problem>
     ordered(config.risk_thresholds, risk, &mut say);
     intel(&config.intel, &mut say);
     alerting::cross(&config.alerting, &mut say);
+    config.export.check(&mut say);
     if config.kernel.pin && config.kernel.hook == Hook::Nftables {
         say(
             "kernel.pin",

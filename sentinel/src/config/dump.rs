@@ -71,6 +71,7 @@ pub(super) fn show(slot: &Slot<'_>, mask: &str) -> String {
         }),
         Slot::Cache(CacheBackend::Memory) => "memory".to_owned(),
         Slot::Cache(CacheBackend::Redis(_)) => format!("redis {mask}"),
+        Slot::Text(value, _) => (*value).clone(),
         Slot::Network(value) => value.as_deref().unwrap_or_default().to_owned(),
         Slot::Probes(value) => {
             let texts: Vec<_> = value.iter().map(|probe| probe.text.clone()).collect();

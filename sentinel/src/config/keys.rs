@@ -4,6 +4,7 @@ use super::alerting;
 use super::api;
 use super::behaviour;
 use super::channels;
+use super::export;
 use super::intel;
 use super::policy;
 use super::resolved::{Config, Mode};
@@ -553,6 +554,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(alerting::KEYS)
         .chain(alerting::ROUTE_KEYS)
         .chain(channels::KEYS)
+        .chain(export::all())
 }
 
 /// The key of a path.

@@ -364,7 +364,7 @@ fn unknown_variable(path: &str) -> Fault {
 const API_KEY: usize = 512;
 
 /// A key as a server wants it; empty for none. What is wrong with it is said without repeating it.
-fn api_key(text: &str) -> Result<Option<Secret>, (String, String)> {
+pub(super) fn api_key(text: &str) -> Result<Option<Secret>, (String, String)> {
     let text = text.trim();
     if text.len() > API_KEY || !text.chars().all(|c| c.is_ascii_graphic()) {
         return Err((

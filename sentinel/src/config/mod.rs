@@ -13,6 +13,7 @@ mod check;
 mod containers;
 mod decoy;
 mod dump;
+mod export;
 mod hosts;
 mod intel;
 mod keys;
@@ -46,6 +47,7 @@ pub use channels::{
     SyslogConfig, SyslogFormat, WebUrl, WebhookConfig,
 };
 pub use dump::{changes, effective};
+pub use export::{EVENT_TYPES, ElasticConfig, EveConfig, ExportConfig, Format, ServerConfig, SinkConfig, SplunkConfig};
 pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,

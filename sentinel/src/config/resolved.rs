@@ -6,6 +6,7 @@ use super::behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
+use super::export::ExportConfig;
 use super::intel::IntelConfig;
 use super::matrix::Matrix;
 use super::policy::PolicyConfig;
@@ -86,6 +87,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// HTTP.
     pub api: ApiConfig,
+    /// What is written for other tools and sent to them.
+    pub export: ExportConfig,
 }
 
 /// `kernel:`.
@@ -567,6 +570,7 @@ impl Default for Config {
                 commit_deadline: Duration::from_millis(50),
             },
             api: ApiConfig::default(),
+            export: ExportConfig::default(),
         }
     }
 }

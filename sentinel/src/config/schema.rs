@@ -117,6 +117,7 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
             "default": [],
         }),
         Slot::Cache(_) => json!({ "type": "string", "pattern": "^(memory|rediss?://.+)$", "default": "memory" }),
+        Slot::Text(value, kind) => json!({ "type": "string", "pattern": kind.pattern, "default": **value }),
         Slot::Names(value, known) => {
             json!({ "type": "array", "items": { "enum": known }, "default": **value })
         }

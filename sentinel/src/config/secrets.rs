@@ -2,7 +2,7 @@
 
 use super::channels::web_url;
 use super::keys::Draft;
-use super::load::read;
+use super::load::{api_key, read};
 use super::problem::{Place, Problem};
 use crate::types::Secret;
 use std::collections::BTreeMap;
@@ -53,11 +53,39 @@ pub(super) const SECRETS: &[SecretKey] = &[
         named: |d| &d.config.alerting.webhook.secret_file,
         check: one_line,
     },
+    SecretKey {
+        path: "export.elasticsearch.api_key",
+        variable: "ELASTICSEARCH_API_KEY",
+        file: "export.elasticsearch.api_key_file",
+        slot: |d| &mut d.config.export.elasticsearch.api_key,
+        named: |d| &d.config.export.elasticsearch.api_key_file,
+        check: key,
+    },
+    SecretKey {
+        path: "export.elasticsearch.password",
+        variable: "ELASTICSEARCH_PASSWORD",
+        file: "export.elasticsearch.password_file",
+        slot: |d| &mut d.config.export.elasticsearch.password,
+        named: |d| &d.config.export.elasticsearch.password_file,
+        check: one_line,
+    },
+    SecretKey {
+        path: "export.splunk.token",
+        variable: "SPLUNK_HEC_TOKEN",
+        file: "export.splunk.token_file",
+        slot: |d| &mut d.config.export.splunk.token,
+        named: |d| &d.config.export.splunk.token_file,
+        check: key,
+    },
 ];
 
 /// The secret whose file this key names.
 pub(super) fn of_file(path: &str) -> Option<&'static SecretKey> {
     SECRETS.iter().find(|secret| secret.file == path)
+}
+
+fn key(text: &str) -> Result<(), (String, String)> {
+    api_key(text).map(drop)
 }
 
 fn one_line(text: &str) -> Result<(), (String, String)> {
@@ -79,7 +107,7 @@ pub(super) fn take(
     for secret in SECRETS {
         let variable = env
             .iter()
-            .find(|(name, value)| name == secret.variable && !value.is_empty());
+            .find(|(name, value)| name == secret.variable && !value.trim().is_empty());
         let found = if let Some((name, value)) = variable {
             let place = Place::Env(name.clone());
             (secret.check)(value.trim())
@@ -94,7 +122,7 @@ pub(super) fn take(
         match found {
             Ok((text, place)) => {
                 let text = text.trim();
-                *(secret.slot)(draft) = (!text.is_empty()).then(|| Secret::new(text));
+                *(secret.slot)(draft) = Some(Secret::new(text));
                 places.insert(secret.path, place);
             }
             Err((place, key, (message, mend))) => problems.push(Problem {
@@ -110,6 +138,10 @@ pub(super) fn take(
 fn of(file: &Path, secret: &SecretKey) -> Result<(String, Place), (String, String)> {
     let name = |(message, mend): (String, String)| (format!("{}: {message}", file.display()), mend);
     let text = read(file).map_err(name)?;
+    if text.trim().is_empty() {
+        let mend = "let it hold the secret and nothing else".to_owned();
+        return Err(name(("is empty".to_owned(), mend)));
+    }
     (secret.check)(text.trim()).map_err(name)?;
     Ok((text, Place::File(file.to_owned())))
 }

@@ -2,6 +2,7 @@
 
 use super::containers;
 use super::decoy::{DECOY4, DECOY6, decoy};
+use super::export::TextKind;
 use super::hosts;
 use super::intel::{CacheBackend, CustomFeed};
 use super::probe::{self, Probe};
@@ -76,6 +77,8 @@ pub(super) enum Slot<'a> {
     Cache(&'a mut CacheBackend),
     /// Who must answer.
     Probes(&'a mut Vec<Probe>),
+    /// A text of a kind.
+    Text(&'a mut String, &'static TextKind),
     /// Some of these names.
     Names(&'a mut Vec<String>, &'static [&'static str]),
     /// Names of feeds, built in or one's own.
@@ -281,6 +284,7 @@ impl Slot<'_> {
             Self::Hosts(_) => return Err(wrong(hosts::LIST.into())),
             Self::Url(to) => **to = base_url(text)?,
             Self::Cache(to) => **to = cache(text)?,
+            Self::Text(to, kind) => **to = kind.read(text)?,
             Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
             Self::FeedNames(_) => return Err(wrong("a list of names of feeds such as `[spamhaus_drop]`".into())),
             Self::Words(to) => to.take(text)?,
@@ -371,6 +375,7 @@ impl Slot<'_> {
             Self::Hosts(_) => hosts::LIST.into(),
             Self::Url(_) => "a URL such as `https://api.example.com`".into(),
             Self::Cache(_) => "`memory` or a URL such as `redis://127.0.0.1:6379/0`".into(),
+            Self::Text(_, kind) => kind.wants.into(),
             Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),
             Self::FeedNames(_) => "a list of names of feeds".into(),
             Self::Feeds(_) => format!("a list such as `[{FEED}]`"),

@@ -8,7 +8,7 @@ use crate::flow::{FlowTable, Observation};
 use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
 use crate::model::Model;
 use crate::time;
-use crate::types::{Alert, BusyRequest, Component, Health, Heard, Ktime, ModelCard, Peers, hex};
+use crate::types::{Alert, BusyRequest, Component, FlowEnd, Health, Heard, Ktime, ModelCard, Peers, hex};
 use sentinel_common::event::FlowRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,6 +56,7 @@ pub struct Analysis {
     heard: Option<(watch::Sender<Arc<Heard>>, Duration)>,
     /// When it was last told who was heard of.
     heard_at: Ktime,
+    ended: Option<mpsc::Sender<FlowEnd>>,
 }
 
 impl Analysis {
@@ -85,6 +86,7 @@ impl Analysis {
             busy: None,
             heard: None,
             heard_at: Ktime::default(),
+            ended: None,
         }
     }
 
@@ -93,6 +95,16 @@ impl Analysis {
     pub fn with_heard(self, heard: watch::Sender<Arc<Heard>>, horizon: Duration) -> Self {
         Self {
             heard: Some((heard, horizon)),
+            ..self
+        }
+    }
+
+    /// Has it tell of flows that ended; what the channel has no room for is counted and lost.
+    #[must_use]
+    pub fn with_ended(self, ended: Option<mpsc::Sender<FlowEnd>>) -> Self {
+        Self {
+            table: self.table.with_ended(ended.is_some()),
+            ended,
             ..self
         }
     }
@@ -198,6 +210,7 @@ impl Analysis {
         let timeouts: Vec<Observation> = self.table.tick(now);
         let mut alerts: Vec<Alert> = timeouts.iter().flat_map(|o| self.detectors.observe(o)).collect();
         alerts.extend(self.detectors.tick(now));
+        self.tell_ended();
         self.count_losses();
         if let Some(witness) = &mut self.witness {
             self.metrics.dropped("simulation", "bystanders_full", witness.tell(now));
@@ -230,6 +243,17 @@ impl Analysis {
             .sources
             .store(self.table.sources() as u64, Ordering::Relaxed);
         alerts
+    }
+
+    fn tell_ended(&mut self) {
+        let Some(told) = &self.ended else { return };
+        let (ended, mut lost) = self.table.take_ended();
+        for flow in ended {
+            lost += u64::from(told.try_send(flow).is_err());
+        }
+        if lost > 0 {
+            self.metrics.dropped("export", "flows_full", lost);
+        }
     }
 
     /// Passes on which model judges, and what it found since the last time.

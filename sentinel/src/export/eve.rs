@@ -1,7 +1,8 @@
 //! Lines of `eve.json`: Suricata's names for what they cover, ours under `sentinel`.
 
 use super::community;
-use crate::types::{Alert, Clock, Decision, DecisionId, Ktime, Severity, Timestamp};
+use super::event::{Dropped, Happening, Observer, Totals};
+use crate::types::{Alert, Clock, Decision, DecisionId, FlowEnd, Ktime, Severity, Timestamp};
 use sentinel_common::addr::Addr;
 use sentinel_common::flow::{
     FlowKey, FlowValue, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, STATE_CLOSED, STATE_HANDSHAKE,
@@ -112,6 +113,89 @@ impl Event {
         serde_json::to_writer(&mut *out, &self.0)?;
         out.write_all(b"\n")
     }
+}
+
+/// A line of a running agent. Its times are in Suricata's form (`+0000`), which its schema asks for and readers of EVE
+/// expect; what `replay` writes has RFC 3339's.
+pub fn live(of: &Happening, by: &Observer) -> Value {
+    let mut line = match of {
+        Happening::Alert(alert, decision) => Event::alert(alert, decision.as_deref()).0,
+        Happening::Flow(flow, clock) => ended(flow, *clock),
+        Happening::Drop(dropped) => dropped_line(dropped),
+        Happening::Stats(totals) => totals_line(totals),
+    };
+    line["sentinel"]["host"] = json!(by.host);
+    suricata_time(&mut line["timestamp"]);
+    if let Some(flow) = line.get_mut("flow") {
+        suricata_time(&mut flow["start"]);
+        suricata_time(&mut flow["end"]);
+    }
+    line
+}
+
+/// `…Z` as `…+0000`.
+fn suricata_time(time: &mut Value) {
+    if let Some(text) = time.as_str().and_then(|text| text.strip_suffix('Z')) {
+        *time = json!(format!("{text}+0000"));
+    }
+}
+
+fn ended(flow: &FlowEnd, clock: Clock) -> Value {
+    let (source, target) = (Addr::from(flow.source), Addr::from(flow.target.ip));
+    let (source, target) = ((source, flow.source_port), (target, flow.target.port));
+    let number = flow.target.proto;
+    let mut line = base("flow", clock.wall(flow.last), source, target, number);
+    line["flow_id"] = json!(flow_id(source, target, number, flow.started.0));
+    line["flow"] = json!({
+        "pkts_toserver": flow.packets_ahead,
+        "pkts_toclient": flow.packets_back,
+        "bytes_toserver": flow.bytes_ahead,
+        "bytes_toclient": flow.bytes_back,
+        "start": clock.wall(flow.started),
+        "end": clock.wall(flow.last),
+        "age": flow.last.since(flow.started).as_secs(),
+        "state": flow.state.as_str(),
+    });
+    line
+}
+
+/// What was dropped under a decision; a prefix is no address, and stands under `sentinel` only.
+fn dropped_line(dropped: &Dropped) -> Value {
+    let mut line = json!({ "timestamp": dropped.at, "event_type": "drop" });
+    if dropped.target.prefix_len() == dropped.target.max_prefix_len() {
+        line["src_ip"] = json!(dropped.target.addr());
+    }
+    line["drop"] = json!({ "reason": dropped.action.as_str() });
+    line["sentinel"] = json!({
+        "decision": dropped.decision,
+        "simulated": false,
+        "target": dropped.target,
+        "packets": dropped.packets,
+        "bytes": dropped.bytes,
+        "packets_total": dropped.total,
+        "first": dropped.first,
+    });
+    line
+}
+
+fn totals_line(totals: &Totals) -> Value {
+    json!({
+        "timestamp": totals.at,
+        "event_type": "stats",
+        "stats": { "uptime": totals.uptime.as_secs(), "capture": { "kernel_packets": totals.packets() } },
+        "sentinel": details(totals),
+    })
+}
+
+/// Totals under our own names.
+pub(super) fn details(totals: &Totals) -> Value {
+    json!({
+        "counters": totals.counters,
+        "maps": totals.maps,
+        "flows_active": totals.flows_active,
+        "sources_active": totals.sources_active,
+        "lost": totals.lost,
+    })
 }
 
 fn base(kind: &str, at: Timestamp, source: (Addr, u16), target: (Addr, u16), number: u8) -> Value {

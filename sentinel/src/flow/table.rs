@@ -4,7 +4,7 @@ use super::pace::Pace;
 use super::sources::{Change, Sources};
 use super::{Bounded, Cause, Fate, Observation, Stealth, Tally};
 use crate::config::FlowConfig;
-use crate::types::{Ktime, Service};
+use crate::types::{FlowEnd, FlowState, Ktime, Service};
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{
@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Flows pushed out before their time to answer was over, kept for the next tick to judge. More are counted and lost.
 const EARLY: usize = 8192;
+/// Flows that ended, kept until they are fetched. More are counted and lost.
+const ENDED: usize = 16_384;
 /// Time after the first record in which a UDP packet from a well-known port to a high one may answer a request that
 /// went out before we watched, and is therefore no probe.
 const STRANGER: Duration = Duration::from_secs(30);
@@ -111,6 +113,9 @@ pub struct FlowTable {
     born: Option<Ktime>,
     unjudged: u64,
     stale: u64,
+    /// What ended since it was last fetched, where anybody wants to know.
+    ended: Option<Vec<FlowEnd>>,
+    ended_lost: u64,
 }
 
 impl FlowTable {
@@ -127,6 +132,29 @@ impl FlowTable {
             born: None,
             unjudged: 0,
             stale: 0,
+            ended: None,
+            ended_lost: 0,
+        }
+    }
+
+    /// Has it keep flows that end for [`FlowTable::take_ended`].
+    #[must_use]
+    pub fn with_ended(mut self, keep: bool) -> Self {
+        self.ended = keep.then(Vec::new);
+        self
+    }
+
+    /// Flows that ended since the last time, and how many more did that there was no room for.
+    pub fn take_ended(&mut self) -> (Vec<FlowEnd>, u64) {
+        let ended = self.ended.as_mut().map(std::mem::take).unwrap_or_default();
+        (ended, std::mem::take(&mut self.ended_lost))
+    }
+
+    fn over(&mut self, key: &FlowKey, entry: &Entry) {
+        match &mut self.ended {
+            None => {}
+            Some(ended) if ended.len() < ENDED => ended.push(end(key, entry)),
+            Some(_) => self.ended_lost += 1,
         }
     }
 
@@ -181,6 +209,7 @@ impl FlowTable {
             + Sources::memory_bound(config.max_sources)
             + waiting
             + 2 * EARLY * size_of::<(FlowKey, Entry)>()
+            + 2 * ENDED * size_of::<FlowEnd>()
     }
 
     /// Takes in a record. `None` where it says nothing new.
@@ -189,6 +218,9 @@ impl FlowTable {
         self.born.get_or_insert(now);
         let counts = &record.counts;
         let known = self.flows.peek(&record.key).copied();
+        if let Some(before) = known.filter(|known| fresh_connection(record, known)) {
+            self.over(&record.key, &before);
+        }
         let known = known.filter(|known| !fresh_connection(record, known));
         let new = known.is_none();
         let mut entry = known.unwrap_or_else(|| Entry::begun(record));
@@ -267,9 +299,11 @@ impl FlowTable {
         observation.fate_now = entry.fate != was_fate;
 
         // Whoever was forgotten while its answer was still due is judged at the next tick.
-        if let Some((key, pushed_out)) = self.flows.insert(record.key, entry)
-            && pushed_out.has(WAITING)
-        {
+        let pushed_out = self.flows.insert(record.key, entry);
+        if let Some((key, pushed_out)) = &pushed_out {
+            self.over(key, pushed_out);
+        }
+        if let Some((key, pushed_out)) = pushed_out.filter(|(_, entry)| entry.has(WAITING)) {
             if self.early.len() < EARLY {
                 self.early.push_back((key, pushed_out));
             } else {
@@ -297,7 +331,9 @@ impl FlowTable {
         let horizon = |timeout: Duration| Ktime(now.0.saturating_sub(timeout.as_nanos() as u64));
         let quiet_since = horizon(self.idle_timeout);
         while self.flows.oldest().is_some_and(|(_, e)| e.seen < quiet_since) {
-            self.flows.pop_oldest();
+            if let Some((key, entry)) = self.flows.pop_oldest() {
+                self.over(&key, &entry);
+            }
         }
         self.sources
             .forget(horizon(self.idle_timeout.max(Duration::from_secs(64))));
@@ -520,5 +556,34 @@ fn observe(key: &FlowKey, entry: &Entry) -> Observation {
         fate_now: false,
         companion: entry.has(COMPANION),
         window: super::SourceWindow::default(),
+    }
+}
+
+/// What is told of a flow that is over.
+fn end(key: &FlowKey, entry: &Entry) -> FlowEnd {
+    let (source, target) = ends(key, entry);
+    let (ahead, back) = (&entry.forward, &entry.reverse);
+    FlowEnd {
+        source: source.0.into(),
+        source_port: source.1,
+        target: Service {
+            ip: target.0.into(),
+            port: target.1,
+            proto: key.proto,
+        },
+        from_inside: entry.has(REVERSED),
+        packets_ahead: ahead.packets,
+        bytes_ahead: ahead.bytes,
+        packets_back: back.packets,
+        bytes_back: back.bytes,
+        started: Ktime(entry.first_ns),
+        last: Ktime(entry.last_ns),
+        state: if entry.has(CLOSED) {
+            FlowState::Closed
+        } else if entry.has(COMPLETED) || ahead.packets > 0 && back.packets > 0 {
+            FlowState::Established
+        } else {
+            FlowState::New
+        },
     }
 }

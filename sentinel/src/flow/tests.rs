@@ -395,3 +395,44 @@ fn of_very_many_flows_the_busiest_256_are_told() {
     assert_eq!(ports, (5_000 - 255..=5_000).rev().collect::<Vec<_>>());
     assert_eq!(told.total, 5_000);
 }
+
+#[test]
+fn each_flow_is_told_of_once_when_it_ends_and_what_there_is_no_room_for_is_counted() {
+    let config = FlowConfig {
+        max_flows: 4,
+        idle_timeout: Duration::from_secs(10),
+        ..Config::default().flow
+    };
+    let flow = |port: u16, at: u64| {
+        let key = FlowKey {
+            remote_port: port,
+            ..report(17, CAUSE_FIRST, at).key
+        };
+        FlowRecord::new(key, Direction::Ingress, Report::half(2, at, at), CAUSE_FIRST, at)
+    };
+    let mut untold = FlowTable::new(&config);
+    let mut table = FlowTable::new(&config).with_ended(true);
+    for port in 1..=6 {
+        untold.apply(&flow(port, SEC));
+        table.apply(&flow(port, SEC));
+    }
+    let ports = |ended: &[crate::types::FlowEnd]| ended.iter().map(|flow| flow.source_port).collect::<Vec<_>>();
+    let (ended, lost) = table.take_ended();
+    assert_eq!((ports(&ended), lost), (vec![1, 2], 0), "those that made room");
+    assert_eq!(
+        (ended[0].packets_ahead, ended[0].bytes_ahead, ended[0].packets_back),
+        (2, 200, 0)
+    );
+    assert_eq!(ended[0].state, crate::types::FlowState::New);
+    table.tick(Ktime(5 * SEC));
+    assert_eq!(table.take_ended().0, []);
+    table.tick(Ktime(20 * SEC));
+    assert_eq!(ports(&table.take_ended().0), [3, 4, 5, 6], "those that were quiet");
+    assert_eq!(untold.take_ended(), (Vec::new(), 0), "nobody asked");
+    for n in 0..20_004_u32 {
+        table.apply(&flow((n % 60_000) as u16, (30 + u64::from(n)) * SEC / 1000));
+    }
+    let (ended, lost) = table.take_ended();
+    assert_eq!(ended.len() as u64 + lost, 20_000);
+    assert_eq!(lost, 20_000 - 16_384);
+}

@@ -161,6 +161,13 @@ pub struct JournalLabels {
     pub event: &'static str,
 }
 
+/// Labels of `sentinel_export_events_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExportLabels {
+    sink: &'static str,
+    result: &'static str,
+}
+
 /// Labels of `sentinel_model_info`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ModelLabels {
@@ -241,6 +248,7 @@ pub struct Metrics {
     pub journal: Family<JournalLabels, Counter>,
     /// Of what is told to people.
     pub notices: Notices,
+    exported: Family<ExportLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -288,6 +296,7 @@ impl Metrics {
             isolation_restores: Family::default(),
             journal: Family::default(),
             notices: Notices::default(),
+            exported: Family::default(),
         };
         metrics.register();
         metrics
@@ -416,6 +425,11 @@ impl Metrics {
             "Containers put back, by what was read back",
             self.isolation_restores.clone(),
         );
+        r.register(
+            "export_events",
+            "What became of events on their way to other tools",
+            self.exported.clone(),
+        );
         let build = BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
             architecture: std::env::consts::ARCH,
@@ -444,6 +458,14 @@ impl Metrics {
     /// Counts items dropped in the agent; shown beside those of [`Stats::lost`] in `sentinel_events_dropped_total`.
     pub fn dropped(&self, stage: &'static str, reason: &'static str, items: u64) {
         self.dropped.add(stage, reason, items);
+    }
+
+    /// Counts events on their way to a sink: `delivered`, `refused` by it, `dropped` for want of room, or tried again
+    /// (`retried`).
+    pub fn exported(&self, sink: &'static str, result: &'static str, events: u64) {
+        self.exported
+            .get_or_create(&ExportLabels { sink, result })
+            .inc_by(events);
     }
 
     /// Counts flow records taken in from `origin`.

@@ -35,6 +35,8 @@ pub enum Component {
     Probes,
     /// The channels by which people are told.
     Notify,
+    /// What is written for other tools and sent to them.
+    Export,
 }
 
 impl Component {
@@ -54,6 +56,7 @@ impl Component {
             Self::Acting => "acting",
             Self::Probes => "probes",
             Self::Notify => "notify",
+            Self::Export => "export",
         }
     }
 }

@@ -104,7 +104,10 @@ pub(super) const ROOMS: &[Room] = &[
     room("store", &["types"]),
     room("report", &["store", "types"]),
     room("bus", &["types"]),
-    room("export", &["types"]),
+    room(
+        "export",
+        &["bus", "config", "files", "metrics", "store", "time", "tls", "types"],
+    ),
     room(
         "notify",
         &["bus", "config", "files", "metrics", "store", "time", "tls", "types"],
