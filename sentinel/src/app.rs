@@ -10,7 +10,7 @@ use crate::config::{BUILT_IN, Config, Hook, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
-    IsolationDeps, Isolations, LearnRoom, Losses, Witness, World,
+    IsolationDeps, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World,
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
@@ -363,6 +363,25 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             health: health_tx.clone(),
         }
         .run(cancel.clone()),
+    );
+    let retention = Retention {
+        config: config.store.retention,
+        store: store.clone(),
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+    };
+    rooms.spawn("retention", retention.run(cancel.clone()));
+    let report_deps = ReportDeps {
+        store: store.clone(),
+        mode: config.mode,
+        acting: state.acting.clone(),
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+        sink: None,
+    };
+    rooms.spawn(
+        "reports",
+        Reporting::new(config.reports.clone(), report_deps).run(cancel.clone()),
     );
     rooms.spawn(
         "store condition",

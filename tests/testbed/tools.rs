@@ -87,6 +87,9 @@ pub const ENGINE: &[Tool] = &[
 /// What the tests of sudden ends strike a running agent with, at a system call of their choice.
 pub const STRIKE: Tool = tool("strace", "strace");
 
+/// What reads and draws the pages of reports.
+pub const PAGES: Tool = tool("pdftotext", "poppler-utils");
+
 /// What fetches the reader of the API's document from PyPI.
 pub const PIP: Tool = tool("pip3", "python3-pip");
 

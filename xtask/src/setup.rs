@@ -2,7 +2,7 @@
 
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
-use testbed::tools::{BROWSER, ENGINE, PIP, REDIS, REPLAY, STRIKE, TOOLS, Tool, missing};
+use testbed::tools::{BROWSER, ENGINE, PAGES, PIP, REDIS, REPLAY, STRIKE, TOOLS, Tool, missing};
 
 /// A C compiler: SQLite is built from source.
 pub(crate) fn compiler() -> Result<()> {
@@ -71,7 +71,10 @@ pub(crate) fn everything(consent: Consent) -> Result<()> {
     };
     ebpf::ensure_compiler(options)?;
     ebpf::ensure_linker(&ebpf::root()?, options)?;
-    tools(consent, &[&[BROWSER, PIP, REDIS, REPLAY, STRIKE], ENGINE].concat())?;
+    tools(
+        consent,
+        &[&[BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE], ENGINE].concat(),
+    )?;
     println!("everything is there");
     Ok(())
 }

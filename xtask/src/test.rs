@@ -4,7 +4,7 @@ use crate::{Consent, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use testbed::tools::{BROWSER, ENGINE, PIP, REDIS, REPLAY, STRIKE};
+use testbed::tools::{BROWSER, ENGINE, PAGES, PIP, REDIS, REPLAY, STRIKE};
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
@@ -37,7 +37,10 @@ fn quick_tests() -> Result<Vec<String>> {
 }
 
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
-    setup::tools(consent, &[&[BROWSER, PIP, REDIS, REPLAY, STRIKE], ENGINE].concat())?;
+    setup::tools(
+        consent,
+        &[&[BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE], ENGINE].concat(),
+    )?;
     let skipped = suite(consent)?;
     Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
 }

@@ -79,6 +79,7 @@ pub(super) fn show(slot: &Slot<'_>, mask: &str) -> String {
         Slot::Names(value, _) | Slot::FeedNames(value) | Slot::Containers(value) | Slot::Hosts(value) => {
             list(value, "none")
         }
+        Slot::Own(value) => value.show(),
         Slot::Feeds(value) => {
             let named: Vec<_> = value.iter().map(|feed| format!("{}={mask}", feed.name)).collect();
             list(&named, "none")

@@ -15,10 +15,13 @@ mod intel;
 mod keys;
 mod load;
 mod matrix;
+mod own;
 mod policy;
 mod probe;
 mod problem;
+mod reports;
 mod resolved;
+mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -46,11 +49,13 @@ pub use policy::{
 };
 pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
+pub use reports::{ReportSchedule, ReportsConfig, TimeOfDay, Weekday, Zone};
 pub use resolved::{
     BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,
     HoneypotConfig, Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
     SeverityThresholds, StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };
+pub use retention::RetentionConfig;
 pub use schema::schema;
 pub use told::{Section, Setting, Told, ToldOrigin, told};
 pub use trust::distrust;

@@ -120,6 +120,11 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::Names(value, known) => {
             json!({ "type": "array", "items": { "enum": known }, "default": **value })
         }
+        Slot::Own(value) => {
+            let mut schema = value.schema();
+            schema["default"] = json!(value.show());
+            schema
+        }
         Slot::FeedNames(value) => {
             json!({ "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]{0,31}$" }, "default": **value })
         }

@@ -4,6 +4,7 @@ use super::containers;
 use super::decoy::{DECOY4, DECOY6, decoy};
 use super::hosts;
 use super::intel::{CacheBackend, CustomFeed};
+use super::own::Own;
 use super::probe::{self, Probe};
 use super::resolved::{Decoy, Hook, Mode, Switch};
 use super::tree::Value;
@@ -81,6 +82,8 @@ pub(super) enum Slot<'a> {
     FeedNames(&'a mut Vec<String>),
     /// One's own feeds.
     Feeds(&'a mut Vec<CustomFeed>),
+    /// What reads and tells itself.
+    Own(&'a mut dyn Own),
 }
 
 /// What is wrong with a value, and the mend.
@@ -276,6 +279,7 @@ impl Slot<'_> {
             Self::Cache(to) => **to = cache(text)?,
             Self::Names(_, known) => return Err(wrong(format!("a list of some of {}", known.join(", ")))),
             Self::FeedNames(_) => return Err(wrong("a list of names of feeds such as `[spamhaus_drop]`".into())),
+            Self::Own(to) => to.read(text)?,
             Self::Feeds(_) => return Err(fault("is no list", format!("write a list such as `[{FEED}]`"))),
         }
         Ok(())
@@ -365,6 +369,7 @@ impl Slot<'_> {
             Self::Names(_, known) => format!("a list of some of {}", known.join(", ")),
             Self::FeedNames(_) => "a list of names of feeds".into(),
             Self::Feeds(_) => format!("a list such as `[{FEED}]`"),
+            Self::Own(of) => of.wants(),
         }
     }
 }

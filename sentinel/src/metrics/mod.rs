@@ -5,11 +5,13 @@
 //! Deliberately elsewhere: serving it (`api`), counting packets (the kernel programs).
 
 mod collect;
+mod keeping;
 #[cfg(test)]
 mod tests;
 
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
 use collect::{Dropped, HealthCollector, StatsCollector};
+pub use keeping::{Keeping, PrunedLabels, ReportLabels};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -236,6 +238,8 @@ pub struct Metrics {
     isolation_restores: Family<RestoreLabels, Counter>,
     /// `sentinel_learning_journal_total`: what became of learn mode's collection on disk.
     pub journal: Family<JournalLabels, Counter>,
+    /// What the database holds, and reports.
+    pub keeping: Keeping,
 }
 
 impl Default for Metrics {
@@ -282,6 +286,7 @@ impl Metrics {
             isolation_failures: Family::default(),
             isolation_restores: Family::default(),
             journal: Family::default(),
+            keeping: Keeping::default(),
         };
         metrics.register();
         metrics
@@ -291,6 +296,7 @@ impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
+        self.keeping.register(r);
         r.register("flow_records", "Flow records taken in", self.flow_records.clone());
         r.register(
             "flow_score_seconds",

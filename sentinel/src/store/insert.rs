@@ -39,6 +39,7 @@ pub(super) fn insert(
         Record::Session(session) => access::keep_session(connection, session),
         Record::EndSession(digest) => access::end_session(connection, digest),
         Record::Bystander(source) => operate::keep_bystander(connection, source),
+        Record::Reported(run) => operate::keep_report(connection, *run),
         Record::Audit {
             at,
             actor,

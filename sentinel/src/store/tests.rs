@@ -5,6 +5,7 @@ mod figures;
 mod intel;
 mod links;
 mod plans;
+mod retention;
 
 use super::*;
 use crate::types::testing::investigation;
@@ -617,7 +618,7 @@ fn refuses_what_it_cannot_use_and_changes_nothing() {
         .unwrap();
     refuse(
         &std::fs::read(&newer).unwrap(),
-        &["99", "up to 9", "move the file away"],
+        &["99", &format!("up to {}", schema::VERSION), "move the file away"],
     );
 
     let foreign = directory.path().join("foreign.db");

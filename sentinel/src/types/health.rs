@@ -33,6 +33,10 @@ pub enum Component {
     Acting,
     /// Who must answer for a decision about a prefix to be confirmed.
     Probes,
+    /// The database's size, and what may be removed of it.
+    Retention,
+    /// Reports that are made by themselves.
+    Reports,
 }
 
 impl Component {
@@ -51,6 +55,8 @@ impl Component {
             Self::Containers => "containers",
             Self::Acting => "acting",
             Self::Probes => "probes",
+            Self::Retention => "retention",
+            Self::Reports => "reports",
         }
     }
 }

@@ -1,0 +1,1 @@
+-- kept for the messages of channels.
