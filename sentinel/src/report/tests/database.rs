@@ -56,7 +56,7 @@ async fn the_pages_tell_what_the_store_holds() {
     let by_detector = line("port scan");
     assert_eq!(
         (by_detector.last().unwrap().as_str(), &by_detector[2]),
-        ("1,337", &crate::report::words::count(high))
+        ("1,337", &words::count(high))
     );
     assert_eq!(line("203.0.113.0").iter().rev().nth(2).unwrap(), "446");
     assert_eq!(line("198.51.100.10:22").last().unwrap(), "1,337");
