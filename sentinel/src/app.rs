@@ -12,7 +12,7 @@ use crate::config::{Config, Hook, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
-    IsolationDeps, Isolations, LearnRoom, Losses, Witness, World,
+    IsolationDeps, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World,
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
@@ -28,7 +28,7 @@ use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
 use crate::store::Store;
 use crate::time;
-use crate::types::{Component, Condition, Health, Mint, Stats};
+use crate::types::{ChannelKind, Component, Condition, Health, Mint, Stats};
 use anyhow::Context;
 use earlier::tell_left_behind;
 pub(crate) use earlier::{loose, remembered};
@@ -405,6 +405,25 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             health: health_tx.clone(),
         }
         .run(cancel.clone()),
+    );
+    let retention = Retention {
+        config: config.store.retention,
+        store: store.clone(),
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+    };
+    rooms.spawn("retention", retention.run(cancel.clone()));
+    let report_deps = ReportDeps {
+        store: store.clone(),
+        mode: config.mode,
+        acting: state.acting.clone(),
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+        mail: config.alerting.configured(ChannelKind::Email),
+    };
+    rooms.spawn(
+        "reports",
+        Reporting::new(config.reports.clone(), report_deps).run(cancel.clone()),
     );
     rooms.spawn(
         "store condition",

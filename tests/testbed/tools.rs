@@ -89,6 +89,8 @@ pub const STRIKE: Tool = tool("strace", "strace");
 
 /// What the tests of messages write to, and what makes it a certificate.
 pub const MAIL: &[Tool] = &[tool("aiosmtpd", "python3-aiosmtpd"), tool("openssl", "openssl")];
+/// What reads and draws the pages of reports.
+pub const PAGES: Tool = tool("pdftotext", "poppler-utils");
 
 /// What fetches the reader of the API's document from PyPI.
 pub const PIP: Tool = tool("pip3", "python3-pip");

@@ -1,6 +1,7 @@
 //! The only shapes on the wire. Nouns go out as their serde form; what is added stands here.
 
 use crate::config::{Config, Mode};
+use crate::report::kept::Kept;
 use crate::store::Page;
 use crate::types::{
     Acting, ActionKind, Component, Condition, Decision, DecisionStatus, Event, Health, Hits, Live, MapUse, Protected,
@@ -145,6 +146,46 @@ pub(super) struct NewReportDto {
     /// `json`, `html` or `pdf`.
     #[schema(examples("json", "html", "pdf"))]
     pub(super) format: String,
+}
+
+/// Reports that were made by themselves.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Reports)]
+pub(super) struct ReportsDto {
+    /// The latest first.
+    pub(super) items: Vec<KeptReportDto>,
+    /// How many there are.
+    pub(super) total: usize,
+}
+
+/// A report that was made by itself.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeptReport)]
+pub(super) struct KeptReportDto {
+    /// Of the file, and of its path under `/reports/`.
+    #[schema(examples("sentinel-weekly-2026-11-23.pdf"))]
+    pub(super) name: String,
+    /// First day it is of.
+    #[schema(examples("2026-11-23"))]
+    pub(super) day: String,
+    /// `json`, `html` or `pdf`.
+    pub(super) format: &'static str,
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// When it was written.
+    pub(super) made_at: Timestamp,
+}
+
+impl From<Kept> for KeptReportDto {
+    fn from(kept: Kept) -> Self {
+        Self {
+            name: kept.name,
+            day: kept.day,
+            format: kept.format.name(),
+            bytes: kept.bytes,
+            made_at: kept.made_at,
+        }
+    }
 }
 
 /// A size as a number of bytes or as people write it.

@@ -48,7 +48,19 @@ pub(super) async fn alerts(State(api): State<Shared>, mut params: Params) -> Ans
 
 pub(super) async fn alert(State(api): State<Shared>, Path(text): Path<String>) -> Answer<Alert> {
     let id: AlertId = id(&text, "alert")?;
-    Ok(Json(found(api.store.alert(id).await?, "alert")?))
+    if let Some(alert) = api.store.alert(id).await? {
+        return Ok(Json(alert));
+    }
+    let followed = DecisionFilter {
+        alert: vec![id],
+        ..DecisionFilter::default()
+    };
+    if api.store.decisions(followed).await?.total > 0 {
+        return Err(Problem::not_found(
+            "the alert is no longer kept (`store.retention.alerts`); what was decided then still is",
+        ));
+    }
+    found(None, "alert")
 }
 
 pub(super) async fn investigations(State(api): State<Shared>, mut params: Params) -> Answer<PageDto<Investigation>> {

@@ -1,12 +1,13 @@
-//! What happened in a period, as a document: `POST /reports`.
+//! What happened in a period, as a document: `POST /reports`; and those that were made by themselves.
 
 use super::commands::Body;
-use super::dto::{NewReportDto, mode};
+use super::dto::{KeptReportDto, NewReportDto, ReportsDto, mode};
 use super::error::Problem;
 use super::query::{short, since};
 use super::{Shared, now};
-use crate::report::{Format, Report, ReportError, begins};
-use axum::extract::State;
+use crate::report::{Format, Report, ReportError, begins, kept};
+use axum::Json;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
@@ -42,12 +43,44 @@ pub(super) async fn make(State(api): State<Shared>, Body(body): Body<NewReportDt
     let name = report.file_name(format);
     let written = tokio::task::spawn_blocking(move || report.write(format)).await;
     let document = written.map_err(|error| Problem::internal(&error))??;
+    Ok(file(&name, format, document))
+}
+
+fn file(name: &str, format: Format, document: Vec<u8>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, format.media_type().to_owned()),
         (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((headers, document).into_response())
+    (headers, document).into_response()
+}
+
+/// Those that were made by themselves.
+pub(super) async fn list(State(api): State<Shared>) -> Result<Json<ReportsDto>, Problem> {
+    let directory = api.config.reports.directory.clone();
+    let found = tokio::task::spawn_blocking(move || kept::list(&directory)).await;
+    let found = found
+        .map_err(|error| Problem::internal(&error))?
+        .map_err(|error| Problem::internal(&error))?;
+    let items: Vec<_> = found.into_iter().map(KeptReportDto::from).collect();
+    Ok(Json(ReportsDto {
+        total: items.len(),
+        items,
+    }))
+}
+
+/// One of those.
+pub(super) async fn kept_one(State(api): State<Shared>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (directory, wanted) = (api.config.reports.directory.clone(), name.clone());
+    let found = tokio::task::spawn_blocking(move || kept::read(&directory, &wanted)).await;
+    let found = found
+        .map_err(|error| Problem::internal(&error))?
+        .map_err(|error| Problem::internal(&error))?;
+    match found {
+        // A name that was found is one of ours, letters and digits.
+        Some((format, document)) => Ok(file(&name, format, document)),
+        None => Err(Problem::not_found("there is no such report")),
+    }
 }
 
 pub(super) fn busy() -> Problem {

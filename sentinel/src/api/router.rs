@@ -118,7 +118,7 @@ const PATIENT: &[Row] = &[row(
     "/reports",
     Need::Role(Role::Viewer),
     Need::Role(Role::Viewer),
-    || post(reports::make, told::report),
+    || get(reports::list, told::reports).post(reports::make, told::report),
 )];
 
 const ROWS: &[Row] = &[
@@ -172,6 +172,7 @@ const ROWS: &[Row] = &[
     shown("/actions/{id}/revert", || post(commands::revert, told::revert)),
     shown("/audit", || get(lists::audit, told::audit)),
     shown("/audit/verify", || get(lists::verify_audit, told::verify_audit)),
+    shown("/reports/{name}", || get(reports::kept_one, told::kept_report)),
     shown("/protected", || get(lists::protected, told::protected)),
     shown("/acting", || {
         get(acting::status, told::acting_status).post(acting::wish, told::acting_wish)

@@ -269,7 +269,13 @@ impl House {
             protected: protected_out,
             acting: acting_out,
             model: model_out,
-            config: Arc::default(),
+            config: Arc::new(Config {
+                reports: crate::config::ReportsConfig {
+                    directory: directory.path().join("reports"),
+                    ..crate::config::ReportsConfig::default()
+                },
+                ..Config::default()
+            }),
             origins: Arc::default(),
             metrics: Arc::default(),
             started: now(),

@@ -82,6 +82,13 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
                 )));
             } else {
                 let head = verdict["head"].as_str().unwrap_or_default();
+                let pruned = verdict["pruned"].as_i64().unwrap_or(0);
+                if pruned > 0 {
+                    output.line(&format!(
+                        "Retention removed the first {pruned} records; the chain is checked from record {} on.",
+                        pruned + 1
+                    ));
+                }
                 output.line(&escape_line(&format!(
                     "All {intact} records are as they were written; the last one's hash is {head}. Keep it elsewhere to notice \
                      a chain that was replaced whole."

@@ -302,13 +302,24 @@ fn decision(source: &Source, id: uuid::Uuid, output: &Output) -> Result<(), Fail
         output.table(&table);
     }
     if let Some(behind) = decision.alert {
-        show_alert(source.get(&format!("/alerts/{behind}"))?, output)?;
+        match source.get(&format!("/alerts/{behind}")) {
+            Ok(found) => show_alert(found, output)?,
+            Err(failure) => show_missing("alert", behind, &failure, output),
+        }
     }
     if let Some(id) = decision.investigation {
-        let found: Investigation = serde_json::from_value(source.get(&format!("/investigations/{id}"))?)?;
-        show_investigation(&found, output);
+        match source.get(&format!("/investigations/{id}")) {
+            Ok(found) => show_investigation(&serde_json::from_value(found)?, output),
+            Err(failure) => show_missing("investigation", id, &failure, output),
+        }
     }
     Ok(())
+}
+
+/// What a decision followed from may be kept for less time than the decision.
+fn show_missing(noun: &str, id: impl std::fmt::Display, failure: &Failure, output: &Output) {
+    let why = failure.message();
+    output.line(&escape_line(&format!("Its {noun} {id} cannot be shown: {why}")));
 }
 
 /// Whole where it is whole, else with two places.

@@ -139,7 +139,10 @@ impl Stored {
             "decisions" => item(self.runtime.block_on(self.store.decision(DecisionId(id)))?)?,
             _ => None,
         };
-        Ok(found.with_context(|| format!("there is no {} {id}", list.trim_end_matches('s')))?)
+        Ok(found.with_context(|| {
+            let noun = list.trim_end_matches('s');
+            format!("there is no {noun} {id}, or it is no longer kept (`store.retention`)")
+        })?)
     }
 }
 

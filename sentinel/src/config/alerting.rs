@@ -1,8 +1,8 @@
 //! Settings of what is told to people: which alerts, by which way, how often.
 
 use super::channels::{EmailConfig, FileConfig, SlackConfig, SyslogConfig, WebhookConfig};
+use super::clock::{Hours, Zone};
 use super::keys::{DAY, Key, key, secs};
-use super::quiet::{Hours, Zone};
 use super::value::Slot;
 use super::words::Auto;
 use crate::types::{ChannelKind, Detector, Severity};

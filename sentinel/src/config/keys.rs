@@ -7,7 +7,9 @@ use super::channels;
 use super::export;
 use super::intel;
 use super::policy;
+use super::reports;
 use super::resolved::{Config, Mode};
+use super::retention;
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
 use sentinel_common::names::WATCHED_INTERFACES;
@@ -545,6 +547,8 @@ pub(super) const INTERFACES: usize = WATCHED_INTERFACES as usize;
 /// Every key.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     KEYS.iter()
+        .chain(retention::KEYS)
+        .chain(reports::KEYS)
         .chain(api::KEYS)
         .chain(behaviour::KEYS)
         .chain(policy::KEYS)

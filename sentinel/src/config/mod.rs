@@ -10,6 +10,7 @@ mod behaviour;
 mod body;
 mod channels;
 mod check;
+mod clock;
 mod containers;
 mod decoy;
 mod dump;
@@ -22,8 +23,9 @@ mod matrix;
 mod policy;
 mod probe;
 mod problem;
-mod quiet;
+mod reports;
 mod resolved;
+mod retention;
 mod schema;
 mod secrets;
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use channels::{
     EmailConfig, Facility, FileConfig, HeaderLine, Host, MailSecurity, Mailbox, SlackConfig, SyslogAddress,
     SyslogConfig, SyslogFormat, WebUrl, WebhookConfig,
 };
+pub use clock::{Hours, TimeOfDay, Weekday, Zone};
 pub use dump::{changes, effective};
 pub use export::{EVENT_TYPES, ElasticConfig, EveConfig, ExportConfig, Format, ServerConfig, SinkConfig, SplunkConfig};
 pub use intel::{
@@ -60,12 +63,13 @@ pub use policy::{
 };
 pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
-pub use quiet::{Hours, Zone};
+pub use reports::{ReportSchedule, ReportsConfig};
 pub use resolved::{
     BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,
     HoneypotConfig, Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
     SeverityThresholds, StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };
+pub use retention::RetentionConfig;
 pub use schema::schema;
 pub use told::{Section, Setting, Told, ToldOrigin, told};
 pub use trust::distrust;

@@ -11,6 +11,8 @@ use super::intel::IntelConfig;
 use super::matrix::Matrix;
 use super::policy::PolicyConfig;
 use super::probe::Probe;
+use super::reports::ReportsConfig;
+use super::retention::RetentionConfig;
 use crate::types::Rate;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -85,6 +87,8 @@ pub struct Config {
     pub containers: ContainersConfig,
     /// Database.
     pub store: StoreConfig,
+    /// Reports made by themselves.
+    pub reports: ReportsConfig,
     /// HTTP.
     pub api: ApiConfig,
     /// What is written for other tools and sent to them.
@@ -419,6 +423,8 @@ pub struct StoreConfig {
     pub path: PathBuf,
     /// How long a decision may wait for the disk before enforcement goes on without it.
     pub commit_deadline: Duration,
+    /// How long what is remembered is kept.
+    pub retention: RetentionConfig,
 }
 
 impl Default for Config {
@@ -568,7 +574,9 @@ impl Default for Config {
             store: StoreConfig {
                 path: "data/sentinel.db".into(),
                 commit_deadline: Duration::from_millis(50),
+                retention: RetentionConfig::default(),
             },
+            reports: ReportsConfig::default(),
             api: ApiConfig::default(),
             export: ExportConfig::default(),
         }

@@ -210,61 +210,61 @@ impl<T: Word> Words for Auto<T> {
 }
 
 /// One of a few words.
-pub(super) fn chosen<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, Fault> {
-    if let Some(found) = all.iter().find(|one| name(**one) == text) {
-        return Ok(*found);
+pub(super) trait Choice: Copy + PartialEq + 'static {
+    /// All of them, with what each means.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The word for it.
+    fn word(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(_, value)| *value == self);
+        found.map_or("", |(word, _)| word)
     }
-    let names = named(all, &name);
-    let near = super::value::closest(text, all.iter().map(|one| name(*one)));
-    let mend = near.map_or_else(
-        || format!("write {names}"),
-        |near| format!("did you mean `{near}`? Known are {names}"),
-    );
-    Err(fault(format!("{} is not known", quote(text)), mend))
 }
 
-/// Those words, as a message has them.
-pub(super) fn named<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> String {
-    let names: Vec<_> = all.iter().map(|one| format!("`{}`", name(*one))).collect();
-    names.join(" or ")
-}
-
-impl Word for ChannelKind {
+impl<T: Choice> Word for T {
     fn wants() -> String {
-        named(&Self::ALL, Self::as_str)
+        let names: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("`{word}`")).collect();
+        names.join(" or ")
     }
 
     fn read(text: &str) -> Result<Self, Fault> {
-        chosen(text, &Self::ALL, Self::as_str)
+        if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == text) {
+            return Ok(*value);
+        }
+        let names = <T as Word>::wants();
+        let near = super::value::closest(text, T::WORDS.iter().map(|(word, _)| *word));
+        let mend = near.map_or_else(
+            || format!("write {names}"),
+            |near| format!("did you mean `{near}`? Known are {names}"),
+        );
+        Err(fault(format!("{} is not known", quote(text)), mend))
     }
 
     fn show(&self, _: &str) -> String {
-        self.as_str().to_owned()
+        Choice::word(*self).to_owned()
     }
 
     fn choices() -> Vec<&'static str> {
-        Self::ALL.map(Self::as_str).to_vec()
+        T::WORDS.iter().map(|(word, _)| *word).collect()
     }
 }
 
-const SEVERITIES: [Severity; 3] = [Severity::High, Severity::Medium, Severity::Low];
+impl Choice for ChannelKind {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::Email.as_str(), Self::Email),
+        (Self::Slack.as_str(), Self::Slack),
+        (Self::Webhook.as_str(), Self::Webhook),
+        (Self::File.as_str(), Self::File),
+        (Self::Syslog.as_str(), Self::Syslog),
+    ];
+}
 
-impl Word for Severity {
-    fn wants() -> String {
-        named(&SEVERITIES, Self::as_str)
-    }
-
-    fn read(text: &str) -> Result<Self, Fault> {
-        chosen(text, &SEVERITIES, Self::as_str)
-    }
-
-    fn show(&self, _: &str) -> String {
-        self.as_str().to_owned()
-    }
-
-    fn choices() -> Vec<&'static str> {
-        SEVERITIES.map(Self::as_str).to_vec()
-    }
+impl Choice for Severity {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        (Self::High.as_str(), Self::High),
+        (Self::Medium.as_str(), Self::Medium),
+        (Self::Low.as_str(), Self::Low),
+    ];
 }
 
 impl Word for Template {

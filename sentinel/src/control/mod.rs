@@ -16,6 +16,8 @@ mod guard;
 mod investigations;
 mod isolation;
 mod learning;
+mod reporting;
+mod retention;
 mod witness;
 mod world;
 
@@ -28,5 +30,7 @@ pub use guard::Guard;
 pub use investigations::{Case, Investigations, Sources};
 pub use isolation::{IsolationDeps, Isolations};
 pub use learning::{Ask, LearnRoom};
+pub use reporting::{ReportDeps, Reporting};
+pub use retention::Retention;
 pub use witness::{Shadows, Witness};
 pub use world::World;

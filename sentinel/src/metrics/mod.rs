@@ -5,6 +5,7 @@
 //! Deliberately elsewhere: serving it (`api`), counting packets (the kernel programs).
 
 mod collect;
+mod keeping;
 mod notices;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, St
 pub use notices::Notices;
 
 use collect::{Dropped, HealthCollector, StatsCollector};
+pub use keeping::{Keeping, PrunedLabels, ReportLabels};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -249,6 +251,8 @@ pub struct Metrics {
     /// Of what is told to people.
     pub notices: Notices,
     exported: Family<ExportLabels, Counter>,
+    /// What the database holds, and reports.
+    pub keeping: Keeping,
 }
 
 impl Default for Metrics {
@@ -297,6 +301,7 @@ impl Metrics {
             journal: Family::default(),
             notices: Notices::default(),
             exported: Family::default(),
+            keeping: Keeping::default(),
         };
         metrics.register();
         metrics
@@ -307,6 +312,7 @@ impl Metrics {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
         self.notices.register(r);
+        self.keeping.register(r);
         r.register("flow_records", "Flow records taken in", self.flow_records.clone());
         r.register(
             "flow_score_seconds",

@@ -137,13 +137,13 @@ fn chart(page: &mut String, bars: &Bars) {
     for (n, (name, of)) in bars.steps.iter().enumerate() {
         let x = LEFT + step * n as f64;
         let mut y = ABOVE + height;
-        for (severity, alerts) in ["low", "medium", "high"].into_iter().zip(of) {
+        for (kind, alerts) in bars.kinds.iter().zip(of) {
             let tall = height * *alerts as f64 / top as f64;
             y -= tall;
             if *alerts > 0 {
                 let _ = writeln!(
                     page,
-                    "<rect class=\"{severity}\" x=\"{:.2}\" y=\"{y:.2}\" width=\"{:.2}\" height=\"{tall:.2}\"><title>{} {severity}: {}</title></rect>",
+                    "<rect class=\"{kind}\" x=\"{:.2}\" y=\"{y:.2}\" width=\"{:.2}\" height=\"{tall:.2}\"><title>{} {kind}: {}</title></rect>",
                     x + step * 0.1,
                     step * 0.8,
                     escape(name),
@@ -161,7 +161,11 @@ fn chart(page: &mut String, bars: &Bars) {
             );
         }
     }
-    page.push_str("</svg>\n<ul class=\"legend\"><li class=\"high\">high</li><li class=\"medium\">medium</li><li class=\"low\">low</li></ul>\n</figure>\n");
+    page.push_str("</svg>\n<ul class=\"legend\">");
+    for kind in bars.kinds.iter().rev() {
+        let _ = write!(page, "<li class=\"{kind}\">{kind}</li>");
+    }
+    page.push_str("</ul>\n</figure>\n");
 }
 
 /// RFC 4648, 4.

@@ -195,7 +195,7 @@ impl Pages<'_> {
         let (tall, left) = (130.0, 44.0);
         self.room(tall + 50.0);
         self.text(MARGIN, self.y + 10.0, BODY, true, BLACK, &bars.title);
-        self.legend();
+        self.legend(bars.kinds);
         self.y += 20.0;
         let (top, width) = (bars.top(), INNER - left);
         for part in 0..=2_u64 {
@@ -212,10 +212,10 @@ impl Pages<'_> {
         for (n, (name, of)) in bars.steps.iter().enumerate() {
             let x = MARGIN + left + step * n as f32;
             let mut y = self.y + tall;
-            for (ink, alerts) in [LOW, MEDIUM, HIGH].into_iter().zip(of) {
+            for (kind, alerts) in bars.kinds.iter().zip(of) {
                 let height = tall * (*alerts as f64 / top as f64) as f32;
                 y -= height;
-                self.area(x + step * 0.1, y, step * 0.8, height, ink);
+                self.area(x + step * 0.1, y, step * 0.8, height, ink(kind));
             }
             if n % every == 0 {
                 let middle = x + step / 2.0 - self.face.regular.width(name, 7.0) / 2.0;
@@ -225,13 +225,13 @@ impl Pages<'_> {
         self.y += tall + 22.0;
     }
 
-    fn legend(&mut self) {
+    fn legend(&mut self, kinds: &[&str]) {
         let mut x = MARGIN + INNER;
-        for (name, ink) in [("low", LOW), ("medium", MEDIUM), ("high", HIGH)] {
+        for name in kinds {
             x -= self.face.regular.width(name, SMALL);
             self.text(x, self.y + 10.0, SMALL, false, SOFT, name);
             x -= 11.0;
-            self.area(x, self.y + 3.5, 7.0, 7.0, ink);
+            self.area(x, self.y + 3.5, 7.0, 7.0, ink(name));
             x -= 10.0;
         }
     }
@@ -286,6 +286,16 @@ impl Pages<'_> {
         }
         self.y += SMALL * LEADING + 4.0;
         self.area(MARGIN, self.y - 0.8, INNER, 0.8, SOFT);
+    }
+}
+
+/// The colour of a kind of what is told over time.
+fn ink(kind: &str) -> Ink {
+    match kind {
+        "high" => HIGH,
+        "medium" => MEDIUM,
+        "real" => GOOD,
+        _ => LOW,
     }
 }
 

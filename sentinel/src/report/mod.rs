@@ -6,6 +6,7 @@
 
 mod error;
 mod html;
+pub mod kept;
 mod layout;
 mod outline;
 mod pdf;
@@ -56,6 +57,13 @@ impl Report {
             stopped,
             figures,
         }
+    }
+
+    /// Made at another time than its period's end.
+    #[must_use]
+    pub fn made_at(mut self, at: Timestamp) -> Self {
+        self.made_at = at;
+        self
     }
 
     /// As a document.

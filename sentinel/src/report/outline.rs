@@ -41,12 +41,18 @@ pub(super) struct Tile {
     pub(super) more: String,
 }
 
-/// Alerts over time: of each step low, medium, high.
+/// Something over time, of several kinds on top of each other.
 #[derive(Clone, Debug)]
 pub(super) struct Bars {
     pub(super) title: String,
-    pub(super) steps: Vec<(String, [u64; 3])>,
+    /// Names of the kinds, the lowest first; each has its colour.
+    pub(super) kinds: &'static [&'static str],
+    /// Name of each step of time, and how many of each kind.
+    pub(super) steps: Vec<(String, Vec<u64>)>,
 }
+
+const SEVERITIES: &[&str] = &["low", "medium", "high"];
+const WORTH: &[&str] = &["simulated", "real"];
 
 impl Bars {
     /// The largest step, and the end of the axis: a round number above it.
@@ -195,13 +201,14 @@ fn alerts(figures: &Figures, blocks: &mut Vec<Block>) {
     let by_day = alerts.step_seconds > 3600;
     blocks.push(Block::Bars(Bars {
         title: format!("Alerts by {}, by severity", if by_day { "day" } else { "hour" }),
+        kinds: SEVERITIES,
         steps: alerts
             .over_time
             .iter()
             .map(|one| {
                 (
                     step(one.at, by_day),
-                    [one.alerts.low, one.alerts.medium, one.alerts.high],
+                    vec![one.alerts.low, one.alerts.medium, one.alerts.high],
                 )
             })
             .collect(),
@@ -310,6 +317,17 @@ fn decisions(figures: &Figures, blocks: &mut Vec<Block>) {
         rows: rows.collect(),
         none: "No decision was taken.",
     }));
+    if !figures.actions.is_empty() {
+        let by_day = figures.alerts.step_seconds > 3600;
+        let steps = figures.actions_over_time.iter();
+        blocks.push(Block::Bars(Bars {
+            title: format!("Actions begun by {}", if by_day { "day" } else { "hour" }),
+            kinds: WORTH,
+            steps: steps
+                .map(|one| (step(one.at, by_day), vec![one.simulated, one.real]))
+                .collect(),
+        }));
+    }
     let rows = figures.actions.iter().map(|one| {
         vec![
             words(&one.kind),
@@ -496,6 +514,13 @@ fn audit(figures: &Figures, blocks: &mut Vec<Block>) {
     } else {
         audit.head.clone()
     }));
+    if audit.pruned > 0 {
+        blocks.push(Block::Note(format!(
+            "Retention removed the first {}; the chain is whole from line {} on.",
+            many(audit.pruned, "line", "lines"),
+            audit.pruned.saturating_add(1)
+        )));
+    }
     blocks.push(Block::Note(
         "Keep this hash elsewhere: a later audit that does not pass through it was replaced.".to_owned(),
     ));

@@ -1,11 +1,13 @@
 //! Reports of a busy month with hostile texts in it, of nothing, and of much.
 
+mod database;
+
 use super::layout::{HEIGHT, MARGIN, Mark, WIDTH, pages};
 use super::typeface::Typeface;
 use super::*;
 use crate::store::{
-    ActionCount, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount, IntelSourceCount,
-    InvestigationFigures, ResponseFigures, SourceCount, Step, TakenBack, TargetCount, Times,
+    ActionCount, ActionStep, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount,
+    IntelSourceCount, InvestigationFigures, ResponseFigures, SourceCount, Step, TakenBack, TargetCount, Times,
 };
 use crate::types::Service;
 
@@ -106,6 +108,13 @@ fn busy(rows: usize) -> Report {
             packets: 0,
             would_packets: 77,
         }],
+        actions_over_time: (0..30)
+            .map(|n| ActionStep {
+                at: Timestamp(SINCE.0 + n * 24 * HOUR),
+                real: n as u64 % 4,
+                simulated: 40,
+            })
+            .collect(),
         response: ResponseFigures {
             read: 900,
             to_outcome: Some(times),
@@ -128,6 +137,7 @@ fn busy(rows: usize) -> Report {
             head: "ab".repeat(32),
             broken: None,
             of_period: 5,
+            pruned: 0,
         },
     };
     Report::new(figures, "simulation", None)
@@ -207,7 +217,7 @@ fn what_came_from_the_network_is_text_and_nothing_else() {
     }
     // The one style is allowed by its digest, as browsers write it.
     assert!(
-        page.contains("style-src 'sha256-DKWszPCMs7ackJfP3n7Gq/Qmgkz+brLJaqbzgce5Kto='"),
+        page.contains("style-src 'sha256-fJKYI1omyMgK2q0tc/jMw/feJmcjRFvl01zhnGccI9g='"),
         "{}",
         &page[..600]
     );
@@ -225,6 +235,167 @@ fn what_came_from_the_network_is_text_and_nothing_else() {
         }
     }
     assert_eq!(open, Vec::<String>::new());
+}
+
+/// What somebody on the network may have written, or have had written, into what reports tell.
+fn hostile(n: usize) -> String {
+    const PARTS: [&str; 12] = [
+        "</td><script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "=cmd|' /C calc'!A0",
+        "@SUM(1+9)*cmd|' /C calc'!A0",
+        "\u{1b}[2J\u{1b}]0;owned\u{7}",
+        "\u{202e}gnp.exe\u{2066}",
+        ") Tj ET Q endstream endobj 1 0 obj << /OpenAction << /S /JavaScript /JS (app.alert(1)) >> >>",
+        "(\\) \\( %%EOF xref trailer <</Root 1 0 R>>",
+        "\u{0}\u{8}\r\n\u{85}\u{2028}\u{2029}\u{feff}",
+        "]]>--><!--<![CDATA[",
+        "&lt;b&gt; \"' javascript:alert(1) url(//evil.example)",
+        "\u{e000}\u{10ffff}漢字🔥 e\u{301}",
+    ];
+    // Each beside another one, and repeated: at a bound of their length they are cut somewhere else each time.
+    format!(
+        "{}{}{n}",
+        PARTS[n % PARTS.len()].repeat(1 + n % 9),
+        PARTS[(n * 7 + n / 12) % PARTS.len()]
+    )
+}
+
+#[test]
+fn hundreds_of_hostile_texts_come_out_as_text() {
+    let mut report = busy(0);
+    report.figures.taken_back = (0..500)
+        .map(|n| TakenBack {
+            at: Some(SINCE),
+            target: hostile(n),
+            kind: hostile(n + 1),
+            status: hostile(n + 2),
+            simulated: false,
+            reason: hostile(n + 3),
+            outcome: Some(hostile(n + 4)),
+        })
+        .collect();
+    report.figures.alerts.families = (0..50).map(|n| named(&hostile(n), 1)).collect();
+    report.figures.vetoes = (0..50).map(|n| named(&hostile(n), 1)).collect();
+    report.figures.audit.broken = Some(hostile(6));
+    let page = html(&report);
+    for never in [
+        "<script", "<img", "<!--", "<![CDATA", "<b>", "\u{1b}", "\u{0}", "\u{7}", "\u{202e}", "\u{2066}", "\u{feff}",
+    ] {
+        assert!(!page.contains(never), "{never:?} in HTML");
+    }
+    // JSON says it as it was, escaped: that it is read back the same is what makes it harmless.
+    let json = report.write(Format::Json).unwrap();
+    let text = std::str::from_utf8(&json).unwrap();
+    assert!(
+        !text.chars().any(|c| c.is_ascii_control() && c != '\n'),
+        "no control character is written as it is"
+    );
+    let told: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    for (n, one) in told["taken_back"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(one["reason"], hostile(n + 3));
+    }
+    // No text is written into a page as an operator or a string, only as numbers of glyphs.
+    let pdf = report.write(Format::Pdf).unwrap();
+    let has = |part: &[u8]| pdf.windows(part.len()).any(|window| window == part);
+    for never in [
+        "/OpenAction",
+        "/JavaScript",
+        "/JS",
+        "/AA",
+        "/Launch",
+        "/URI",
+        "/EmbeddedFile",
+    ] {
+        assert!(!has(never.as_bytes()), "{never} in PDF");
+    }
+    assert_eq!(pdf.windows(5).filter(|window| window == b"%%EOF").count(), 1);
+    let Some(told) = pdf_text(&pdf) else { return };
+    for said in ["alert(1)", "=cmd|", "endstream endobj", "app.alert(1)"] {
+        assert!(told.contains(said), "{said:?} is told as text");
+    }
+    let strange = |c: char| c.is_control() && c != '\n' && c != '\u{c}' || ('\u{202a}'..='\u{202e}').contains(&c);
+    assert_eq!(told.chars().find(|c| strange(*c)), None, "as it is read out of the PDF");
+}
+
+/// What Debian's pdftotext reads out of a document; `None` where it is not installed, and that is said.
+fn pdf_text(pdf: &[u8]) -> Option<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("r.pdf");
+    std::fs::write(&file, pdf).unwrap();
+    let mut command = std::process::Command::new("pdftotext");
+    match command.arg("-layout").arg(&file).arg("-").output() {
+        Ok(output) => {
+            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+            Some(String::from_utf8(output.stdout).unwrap())
+        }
+        Err(error) => {
+            println!("skipped: pdftotext: {error}; install poppler-utils");
+            None
+        }
+    }
+}
+
+/// Every page rendered by Debian's pdftoppm; `REPORT_PAGES=DIR` leaves the pictures there to be looked at.
+#[test]
+fn every_page_can_be_drawn_by_somebody_else() {
+    for (name, report) in [("busy", busy(20)), ("empty", empty())] {
+        let made = tempfile::tempdir().unwrap();
+        let directory = std::env::var_os("REPORT_PAGES").map_or(made.path().to_owned(), Into::into);
+        let file = directory.join(format!("{name}.pdf"));
+        std::fs::write(&file, report.write(Format::Pdf).unwrap()).unwrap();
+        let mut command = std::process::Command::new("pdftoppm");
+        let drawn = command
+            .args(["-r", "70", "-png"])
+            .arg(&file)
+            .arg(directory.join(name))
+            .output();
+        let Ok(drawn) = drawn else {
+            println!("skipped: pdftoppm is not there; install poppler-utils");
+            return;
+        };
+        assert!(drawn.status.success() && drawn.stderr.is_empty(), "{drawn:?}");
+        let drawn = std::fs::read_dir(&directory).unwrap().filter(|entry| {
+            let file = entry.as_ref().unwrap().file_name().into_string().unwrap();
+            file.starts_with(&format!("{name}-"))
+        });
+        let face = Typeface::new().unwrap();
+        assert_eq!(drawn.count(), pages(&outline::of(&report), &face).len(), "{name}");
+    }
+}
+
+#[test]
+fn all_that_a_report_is_to_tell_stands_in_all_three() {
+    let report = busy(3);
+    let page = html(&report);
+    let pdf = pdf_text(&report.write(Format::Pdf).unwrap());
+    for said in [
+        "Alerts by day, by severity",
+        "Actions begun by day",
+        "By detector",
+        "By kind of attack",
+        "Sources that raised most alerts",
+        "Services that were attacked most",
+        "From complete evidence",
+        "Who answered",
+        "Taken back before its time",
+        "Guards that refused a decision",
+        "30,961",
+        "203.0.113.0",
+        "41.0 ms",
+        "abababababababababababababababab",
+    ] {
+        assert!(page.contains(said), "{said} in HTML");
+        if let Some(pdf) = &pdf {
+            assert!(pdf.contains(said), "{said} in PDF:\n{pdf}");
+        }
+    }
+    for class in ["high", "medium", "low", "real", "simulated"] {
+        assert!(page.contains(&format!("<rect class=\"{class}\"")), "{class} is drawn");
+    }
+    let mut pruned = report;
+    pruned.figures.audit.pruned = 70;
+    assert!(html(&pruned).contains("Retention removed the first 70 lines; the chain is whole from line 71 on."));
 }
 
 #[test]

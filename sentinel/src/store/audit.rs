@@ -36,10 +36,60 @@ pub struct AuditEntry {
 pub struct AuditVerdict {
     /// Rows that are as they were written.
     pub intact: i64,
+    /// The last row that retention removed; the chain is whole from the one after it. 0 where it removed none.
+    pub pruned: i64,
     /// Hash of the last of them, hex; write it down elsewhere to notice a chain that was replaced whole.
     pub head: String,
     /// What is wrong with the first row that is not, if one is not.
     pub broken: Option<String>,
+}
+
+/// The last row that retention removed: the chain is whole from the one after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Anchor {
+    pub(super) seq: i64,
+    pub(super) hash: Hash,
+}
+
+impl Anchor {
+    /// Key in `meta`.
+    const KEY: &str = "audit_anchor";
+    /// Who removes rows, and what that is called in the audit.
+    pub(super) const ACTOR: &str = "sentinel";
+    pub(super) const VERB: &str = "audit.prune";
+
+    /// Where nothing was removed, the beginning. What cannot be read is that too, and the rows do not follow it.
+    pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let noted: Option<String> = connection
+            .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+            .query_row([Self::KEY], |row| row.get(0))
+            .optional()?;
+        Ok(noted.and_then(|text| Self::read(&text)).unwrap_or_default())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (seq, hash) = text.split_once(' ')?;
+        let byte = |at: usize| u8::from_str_radix(hash.get(2 * at..2 * at + 2)?, 16).ok();
+        let mut bytes = Hash::default();
+        for (at, place) in bytes.iter_mut().enumerate() {
+            *place = byte(at)?;
+        }
+        let seq = seq.parse().ok().filter(|seq| *seq > 0)?;
+        (hash.len() == 2 * bytes.len()).then_some(Self { seq, hash: bytes })
+    }
+
+    pub(super) fn save(self, connection: &Connection) -> rusqlite::Result<()> {
+        super::operate::keep(connection, Self::KEY, &format!("{} {}", self.seq, hex(&self.hash)))
+    }
+
+    /// The row up to which a line of the audit says that rows go, and its hash.
+    fn announced(actor: &str, verb: &str, subject: &str, detail: &str) -> Option<(i64, String)> {
+        if (actor, verb) != (Self::ACTOR, Self::VERB) {
+            return None;
+        }
+        let seq = subject.rsplit(' ').next()?.parse().ok()?;
+        Some((seq, detail.rsplit(' ').next()?.to_owned()))
+    }
 }
 
 /// End of the chain.
@@ -59,8 +109,11 @@ impl Head {
                     hash: row.get(1)?,
                 })
             })
-            .optional()
-            .map(Option::unwrap_or_default)
+            .optional()?
+            .map_or_else(
+                || Anchor::load(connection).map(|Anchor { seq, hash }| Self { seq, hash }),
+                Ok,
+            )
     }
 
     /// Writes a row behind this head and moves it.
@@ -117,7 +170,13 @@ pub(super) fn verify(connection: &Connection) -> Result<AuditVerdict, StoreError
 
 /// The same within a transaction of the caller's.
 pub(super) fn walk(connection: &Connection) -> rusqlite::Result<AuditVerdict> {
-    let mut head = Head::default();
+    let anchor = Anchor::load(connection)?;
+    let mut head = Head {
+        seq: anchor.seq,
+        hash: anchor.hash,
+    };
+    // Whether a line tells of what is gone.
+    let mut told = anchor.seq == 0;
     let mut broken = None;
     let mut statement =
         connection.prepare("SELECT seq, at, actor, verb, subject, detail, hash FROM audit ORDER BY seq")?;
@@ -134,7 +193,16 @@ pub(super) fn walk(connection: &Connection) -> rusqlite::Result<AuditVerdict> {
             broken = Some(format!("row {seq} is not as it was written"));
             break;
         }
+        if let Some((up_to, its)) = Anchor::announced(text(2)?, text(3)?, text(4)?, text(5)?) {
+            told |= up_to > anchor.seq || up_to == anchor.seq && its == hex(&anchor.hash);
+        }
         head = Head { seq, hash };
+    }
+    if broken.is_none() && !told {
+        broken = Some(format!(
+            "it begins behind row {}, and no line of it tells that what was before was removed",
+            anchor.seq
+        ));
     }
     if broken.is_none() {
         let noted: Option<String> = connection
@@ -150,7 +218,8 @@ pub(super) fn walk(connection: &Connection) -> rusqlite::Result<AuditVerdict> {
         }
     }
     Ok(AuditVerdict {
-        intact: head.seq,
+        intact: head.seq - anchor.seq,
+        pruned: anchor.seq,
         head: hex(&head.hash),
         broken,
     })

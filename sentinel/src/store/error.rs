@@ -104,6 +104,14 @@ pub enum StoreError {
         "`{0}` is no cursor of this list with these filters; pass `next_cursor` of the page before unchanged, with the same filters"
     )]
     Cursor(String),
+    /// There is no room to make the file anew.
+    #[error("making the database anew takes {needed} bytes, and {room} are free; free space on its disk")]
+    NoRoom {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        room: u64,
+    },
     /// SQLite refused while reading.
     #[error("the database could not be read: {0}")]
     Read(#[source] rusqlite::Error),

@@ -5,7 +5,7 @@
 mod shapes;
 
 pub use shapes::{
-    ActionCount, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount, Figures,
+    ActionCount, ActionStep, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount, Figures,
     IntelSourceCount, InvestigationFigures, ResponseFigures, SourceCount, Step, TakenBack, TargetCount, Times,
 };
 
@@ -40,6 +40,7 @@ impl AuditFigures {
             head: verdict.head,
             broken: verdict.broken,
             of_period,
+            pruned: verdict.pruned.max(0) as u64,
         }
     }
 }
@@ -77,7 +78,8 @@ fn sorted(counts: BTreeMap<String, u64>) -> Vec<Count> {
 impl Period<'_> {
     fn figures(&self) -> rusqlite::Result<Figures> {
         let verdict = audit::walk(self.connection)?;
-        let lines = self.one("SELECT count(*) FROM audit WHERE at BETWEEN ?1 AND ?2")?;
+        let (actions, actions_over_time) = self.actions()?;
+        let lines = self.one("SELECT count(*) FROM audit WHERE at >= ?1 AND at < ?2")?;
         Ok(Figures {
             since: self.since,
             until: self.until,
@@ -85,7 +87,8 @@ impl Period<'_> {
             alerts: self.alerts()?,
             investigations: self.investigations()?,
             decisions: self.decisions()?,
-            actions: self.actions()?,
+            actions,
+            actions_over_time,
             response: self.response()?,
             vetoes: self.vetoes()?,
             taken_back: self.taken_back()?,
@@ -114,14 +117,15 @@ impl Period<'_> {
             .query_row([], |row| Ok(row.get::<_, Option<i64>>(0)?.map(Timestamp)))
     }
 
+    /// How long a step of time is, ns, and how many there are. They begin with the period, the last one may be short.
+    fn steps(&self) -> (i64, i64) {
+        let long = self.until.0 - self.since.0;
+        let step = if long > BY_HOUR { DAY } else { HOUR };
+        (step, ((long + step - 1) / step).max(1))
+    }
+
     fn alerts(&self) -> rusqlite::Result<AlertFigures> {
-        let step = if self.until.0 - self.since.0 > BY_HOUR {
-            DAY
-        } else {
-            HOUR
-        };
-        // Steps begin with the period, the last one may be short.
-        let steps = ((self.until.0 - self.since.0 + step - 1) / step).max(1);
+        let (step, steps) = self.steps();
         let mut figures = AlertFigures {
             step_seconds: (step / 1_000_000_000) as u64,
             over_time: (0..steps)
@@ -136,7 +140,7 @@ impl Period<'_> {
         let hours = self.rows(
             &format!(
                 "SELECT hour, severity, detector, alerts FROM alert_hours
-                 WHERE hour >= ?1 / {HOUR} AND hour <= ?2 / {HOUR} AND alerts > 0"
+                 WHERE hour >= ?1 / {HOUR} AND hour * {HOUR} < ?2 AND alerts > 0"
             ),
             |row| {
                 let (severity, detector): (String, String) = (row.get(1)?, row.get(2)?);
@@ -161,28 +165,34 @@ impl Period<'_> {
         Ok(figures)
     }
 
-    /// The first alert by arrival that may be of the period, and the last that may be older.
-    fn bounds(&self) -> rusqlite::Result<(i64, i64)> {
-        let hour = self.since.0 / HOUR;
+    /// The first alert by arrival that may be of the period, the last that may be older, and the first that may be younger.
+    fn bounds(&self) -> rusqlite::Result<(i64, i64, i64)> {
         self.connection
-            .prepare_cached(
+            .prepare_cached(&format!(
                 "SELECT coalesce((SELECT min(first) FROM alert_hours WHERE hour >= ?1), 0),
-                        coalesce((SELECT max(last) FROM alert_hours WHERE hour < ?1), 0)",
-            )?
-            .query_row([hour], |row| Ok((row.get(0)?, row.get(1)?)))
+                        coalesce((SELECT max(last) FROM alert_hours WHERE hour < ?1), 0),
+                        coalesce((SELECT min(first) FROM alert_hours WHERE (hour + 1) * {HOUR} > ?2), {})",
+                i64::MAX
+            ))?
+            .query_row([self.since.0 / HOUR, self.until.0], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
     }
 
     fn sources(&self) -> rusqlite::Result<Vec<SourceCount>> {
-        let (first, last) = self.bounds()?;
+        let (first, last, after) = self.bounds()?;
         let mut statement = self.connection.prepare_cached(
             "SELECT source, count(*) AS n FROM alerts INDEXED BY alerts_source
-             WHERE source IS NOT NULL AND seq >= ?1 AND (seq > ?2 OR at >= ?3)
-             GROUP BY source ORDER BY n DESC, source LIMIT ?4",
+             WHERE source IS NOT NULL AND seq >= ?1 AND (seq > ?2 OR at >= ?3) AND (seq < ?4 OR at < ?5)
+             GROUP BY source ORDER BY n DESC, source LIMIT ?6",
         )?;
-        let top = statement.query_map(params![first, last, self.since.0, TOP as i64], |row| {
-            let octets: [u8; 16] = row.get(0)?;
-            Ok((Ipv6Addr::from(octets).to_canonical(), counted(row, 1)?))
-        })?;
+        let top = statement.query_map(
+            params![first, last, self.since.0, after, self.until.0, TOP as i64],
+            |row| {
+                let octets: [u8; 16] = row.get(0)?;
+                Ok((Ipv6Addr::from(octets).to_canonical(), counted(row, 1)?))
+            },
+        )?;
         let top = top.collect::<rusqlite::Result<Vec<_>>>()?;
         top.into_iter()
             .map(|(ip, count)| {
@@ -221,12 +231,12 @@ impl Period<'_> {
             family: Family,
             targets: Vec<Service>,
         }
-        let (first, _) = self.bounds()?;
+        let (first, ..) = self.bounds()?;
         let (mut families, mut targets) = (BTreeMap::new(), BTreeMap::new());
         let mut statement = self.connection.prepare_cached(
-            "SELECT json FROM alerts NOT INDEXED WHERE seq >= ?1 AND at >= ?2 ORDER BY seq DESC LIMIT ?3",
+            "SELECT json FROM alerts NOT INDEXED WHERE seq >= ?1 AND at >= ?2 AND at < ?3 ORDER BY seq DESC LIMIT ?4",
         )?;
-        let mut rows = statement.query(params![first, self.since.0, READ_ALERTS as i64])?;
+        let mut rows = statement.query(params![first, self.since.0, self.until.0, READ_ALERTS as i64])?;
         while let Some(row) = rows.next()? {
             // One that cannot be read is none.
             let Ok(told) = serde_json::from_str::<Told>(row.get_ref(0)?.as_str()?) else {
@@ -256,7 +266,7 @@ impl Period<'_> {
         let mut figures = InvestigationFigures::default();
         let mut states = BTreeMap::new();
         let all = self.rows(
-            "SELECT level, state, count(*) FROM investigations WHERE at BETWEEN ?1 AND ?2 GROUP BY level, state",
+            "SELECT level, state, count(*) FROM investigations WHERE at >= ?1 AND at < ?2 GROUP BY level, state",
             |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, counted(row, 2)?)),
         )?;
         for (level, state, count) in all {
@@ -268,7 +278,7 @@ impl Period<'_> {
         let mut sources: BTreeMap<String, (u64, u64, BTreeMap<String, u64>)> = BTreeMap::new();
         let latest = self.rows(
             &format!(
-                "SELECT json FROM investigations NOT INDEXED WHERE at BETWEEN ?1 AND ?2
+                "SELECT json FROM investigations NOT INDEXED WHERE at >= ?1 AND at < ?2
                  ORDER BY seq DESC LIMIT {READ_INVESTIGATIONS}"
             ),
             |row| Ok(serde_json::from_str::<Told>(row.get_ref(0)?.as_str()?).ok()),
@@ -298,7 +308,7 @@ impl Period<'_> {
     fn decisions(&self) -> rusqlite::Result<Vec<DecisionCount>> {
         let sql = format!(
             "SELECT action, {} AS state, {SIMULATED} AS simulated, origin, count(*) FROM decisions AS d
-             WHERE at BETWEEN ?1 AND ?2 GROUP BY action, state, simulated, origin
+             WHERE at >= ?1 AND at < ?2 GROUP BY action, state, simulated, origin
              ORDER BY action, state, simulated, origin",
             ends::status_of("d")
         );
@@ -313,7 +323,8 @@ impl Period<'_> {
         })
     }
 
-    fn actions(&self) -> rusqlite::Result<Vec<ActionCount>> {
+    fn actions(&self) -> rusqlite::Result<(Vec<ActionCount>, Vec<ActionStep>)> {
+        let (step, steps) = self.steps();
         let sql = format!(
             "SELECT a.kind, CASE WHEN a.status IN ('intent', 'enforced', 'simulated') AND a.kind <> 'isolate_container'
                         THEN coalesce((SELECT CASE g.status WHEN 'expired' THEN 'expired' ELSE 'reverted' END
@@ -322,22 +333,52 @@ impl Period<'_> {
                     coalesce((SELECT {SIMULATED} FROM decisions AS d WHERE d.id = a.decision), 0) AS simulated,
                     count(*),
                     sum(coalesce((SELECT hits FROM ends WHERE decision = a.decision), {}, 0)),
-                    sum(coalesce((SELECT would_hits FROM ends WHERE decision = a.decision), {}, 0))
-             FROM actions AS a WHERE a.at BETWEEN ?1 AND ?2 GROUP BY a.kind, state, simulated
-             ORDER BY a.kind, state, simulated",
+                    sum(coalesce((SELECT would_hits FROM ends WHERE decision = a.decision), {}, 0)),
+                    (a.at - ?1) / {step} AS step
+             FROM actions AS a WHERE a.at >= ?1 AND at < ?2 GROUP BY a.kind, state, simulated, step
+             ORDER BY a.kind, state, simulated, step",
             field("hits"),
             field("would_hits")
         );
-        self.rows(&sql, |row| {
-            Ok(ActionCount {
+        let each = self.rows(&sql, |row| {
+            let count = ActionCount {
                 kind: row.get(0)?,
                 status: row.get(1)?,
                 simulated: row.get(2)?,
                 count: counted(row, 3)?,
                 packets: counted(row, 4)?,
                 would_packets: counted(row, 5)?,
+            };
+            Ok((count, row.get::<_, i64>(6)?))
+        })?;
+        let mut over_time: Vec<ActionStep> = (0..steps)
+            .map(|n| ActionStep {
+                at: Timestamp(self.since.0 + n * step),
+                real: 0,
+                simulated: 0,
             })
-        })
+            .collect();
+        let mut all: Vec<ActionCount> = Vec::new();
+        for (one, at) in each {
+            if let Some(step) = over_time.get_mut(at.clamp(0, steps - 1) as usize) {
+                let begun = if one.simulated {
+                    &mut step.simulated
+                } else {
+                    &mut step.real
+                };
+                *begun += one.count;
+            }
+            // In order: those of one kind follow each other.
+            match all.last_mut() {
+                Some(last) if (&last.kind, &last.status, last.simulated) == (&one.kind, &one.status, one.simulated) => {
+                    last.count += one.count;
+                    last.packets += one.packets;
+                    last.would_packets += one.would_packets;
+                }
+                _ => all.push(one),
+            }
+        }
+        Ok((all, over_time))
     }
 
     fn response(&self) -> rusqlite::Result<ResponseFigures> {
@@ -347,7 +388,7 @@ impl Period<'_> {
                         (SELECT {} FROM actions WHERE decision = d.id AND status IN ('enforced', 'simulated')
                             ORDER BY seq LIMIT 1),
                         (SELECT {} FROM tallies WHERE decision = d.id)
-                 FROM decisions AS d NOT INDEXED WHERE at BETWEEN ?1 AND ?2 AND origin = 'detector' AND alert IS NOT NULL
+                 FROM decisions AS d NOT INDEXED WHERE at >= ?1 AND at < ?2 AND origin = 'detector' AND alert IS NOT NULL
                      AND status NOT IN ('vetoed', 'logged') ORDER BY seq DESC LIMIT {READ_DECISIONS}",
                 field("outcome_at"),
                 field("hits.first_hit")
@@ -375,7 +416,7 @@ impl Period<'_> {
     fn vetoes(&self) -> rusqlite::Result<Vec<Count>> {
         let sql = format!(
             "SELECT coalesce({}, 'unknown') AS guard, count(*) AS n FROM decisions
-             WHERE status = 'vetoed' AND at BETWEEN ?1 AND ?2 GROUP BY guard ORDER BY n DESC, guard",
+             WHERE status = 'vetoed' AND at >= ?1 AND at < ?2 GROUP BY guard ORDER BY n DESC, guard",
             field("veto.guard")
         );
         self.rows(&sql, |row| {
@@ -395,7 +436,7 @@ impl Period<'_> {
                     coalesce((SELECT g.cause FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = d.id),
                         (SELECT {} FROM actions WHERE decision = d.id ORDER BY seq DESC LIMIT 1))
              FROM decisions AS d NOT INDEXED
-             WHERE at BETWEEN ?1 AND ?2 AND {state} IN ('deleted', 'lifted', 'rolled_back', 'failed')
+             WHERE at >= ?1 AND at < ?2 AND {state} IN ('deleted', 'lifted', 'rolled_back', 'failed')
              ORDER BY seq DESC LIMIT {TOLD}",
             field("ended_at"),
             field("target"),

@@ -43,6 +43,7 @@ pub(super) fn insert(
         Record::Settled { id, at, state, cause } => messages::settle(connection, *id, *at, *state, cause.as_deref()),
         Record::Cursor { name, seq } => cursors::keep(connection, name, *seq),
         Record::Bystander(source) => operate::keep_bystander(connection, source),
+        Record::Reported(run) => operate::keep_report(connection, *run),
         Record::Audit {
             at,
             actor,

@@ -21,6 +21,7 @@ mod operate;
 mod plan;
 mod proof;
 mod read;
+mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -29,11 +30,12 @@ mod writer;
 pub use audit::{AuditEntry, AuditVerdict};
 pub use error::StoreError;
 pub use figures::{
-    ActionCount, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount, Figures,
+    ActionCount, ActionStep, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount, Figures,
     IntelSourceCount, InvestigationFigures, ResponseFigures, SourceCount, Step, TakenBack, TargetCount, Times,
 };
 pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, InvestigationFilter, PAGE_MAX, Page, Window};
 pub use messages::ROUTER;
+pub use retention::{Pruned, Retain, Space};
 pub use writer::Writer;
 
 use crate::types::{
@@ -131,6 +133,8 @@ pub enum Record {
         /// The last alert it is done with, by order of arrival.
         seq: i64,
     },
+    /// The run of a scheduled report that was made, in place of an earlier one.
+    Reported(Timestamp),
     /// Appended to the hash chain by the writer.
     Audit {
         /// When.
@@ -206,7 +210,7 @@ impl Store {
         ballast.fill();
         let counters = Arc::new(Counters::default());
         // Places in the queue are given out by the semaphore, so a send into this channel never waits.
-        let (orders, inbox) = sync_channel(QUEUE + 1);
+        let (orders, inbox) = sync_channel(QUEUE + 2);
         let (condition_in, condition) = watch::channel(writer::healthy());
         let store = Self {
             orders: Some(orders),
@@ -229,6 +233,7 @@ impl Store {
             retry_at: None,
             // What an end together left to be worked in at the last end.
             fold_at: Some(std::time::Instant::now()),
+            pass: None,
             _lock: lock,
         };
         Ok((store, writer))
@@ -277,6 +282,39 @@ impl Store {
         };
         orders.try_send(Order::Commit(batch)).map_err(|_| StoreError::Closed)?;
         outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Removes what may go, little by little while nothing else is to be written; resolves when it is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while another removal goes on; [`StoreError::Read`] where the database refused, and what went
+    /// until then is gone; [`StoreError::Closed`], [`StoreError::ReadOnly`].
+    pub async fn retain(&self, rule: Retain) -> Result<Pruned, StoreError> {
+        let Some(orders) = &self.orders else {
+            return Err(StoreError::ReadOnly);
+        };
+        let (done, outcome) = oneshot::channel();
+        match orders.try_send(Order::Retain(rule, done)) {
+            Ok(()) => outcome.await.unwrap_or(Err(StoreError::Closed)),
+            Err(std::sync::mpsc::TrySendError::Full(_)) => Err(StoreError::Busy),
+            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => Err(StoreError::Closed),
+        }
+    }
+
+    /// How large the database is, and what is in it.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn space(&self) -> Result<Space, StoreError> {
+        self.readers.with(retention::space).await
+    }
+
+    /// The run of a scheduled report that was made last, as it was kept.
+    ///
+    /// # Errors
+    /// As [`Store::alert`].
+    pub async fn last_report(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.with(operate::last_report).await
     }
 
     /// Tells the writer to write what is queued and end. Later commits fail with [`StoreError::Closed`].

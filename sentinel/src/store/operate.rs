@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 const ACTING: &str = "acting";
 /// Key in `meta` of the settings of the latest start.
 pub(super) const SETTINGS: &str = "settings";
+/// Key in `meta` of the run of a scheduled report that was made last, ns since 1970.
+const REPORTED: &str = "reports.made";
 /// Sources told of one decision; those with most sessions.
 const BYSTANDERS: usize = 64;
 
@@ -46,6 +48,16 @@ pub(super) fn stop(connection: &Connection) -> Result<Option<Stop>, StoreError> 
         parsed(&text).map(Some)
     };
     read().map_err(StoreError::Read)
+}
+
+pub(super) fn keep_report(connection: &Connection, run: Timestamp) -> rusqlite::Result<()> {
+    keep(connection, REPORTED, &run.0.to_string())
+}
+
+/// One that cannot be read is none.
+pub(super) fn last_report(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    let kept = kept(connection, REPORTED).map_err(StoreError::Read)?;
+    Ok(kept.and_then(|text| text.parse().ok()).map(Timestamp))
 }
 
 pub(super) fn settings(connection: &Connection) -> Result<Option<String>, StoreError> {

@@ -1,6 +1,6 @@
 //! Opening a database file safely: look first, touch later; migrations step by step.
 
-use super::StoreError;
+use super::{StoreError, retention};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -34,7 +34,7 @@ const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
 const STATEMENTS: usize = 128;
 
 /// How long a connection waits for another one's lock.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Opens for writing: makes directory and file where missing, refuses what is not ours, migrates.
 ///
@@ -57,6 +57,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| refused(path, &e))?;
     prepare(&mut connection, !exists).map_err(|e| refused(path, &e))?;
+    retention::convert(&connection, path);
     Ok(connection)
 }
 
@@ -153,6 +154,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
 fn prepare(connection: &mut Connection, fresh: bool) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
     if fresh {
+        // Before anything is written: afterwards it takes a VACUUM.
+        connection.pragma_update(None, "auto_vacuum", 2)?;
         // First of all: a file left half made by a crash must still be known as ours.
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     }

@@ -6,6 +6,7 @@ mod figures;
 mod intel;
 mod links;
 mod plans;
+mod retention;
 
 use super::*;
 use crate::types::testing::investigation;
@@ -618,7 +619,7 @@ fn refuses_what_it_cannot_use_and_changes_nothing() {
         .unwrap();
     refuse(
         &std::fs::read(&newer).unwrap(),
-        &["99", "up to 10", "move the file away"],
+        &["99", &format!("up to {}", schema::VERSION), "move the file away"],
     );
 
     let foreign = directory.path().join("foreign.db");

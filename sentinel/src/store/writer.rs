@@ -5,6 +5,7 @@ use super::backlog::{BACKLOG, Backlog};
 use super::ballast::Ballast;
 use super::error::{is_about_the_record, is_full};
 use super::insert::insert;
+use super::retention::{AT_LEAST, Pass, Pruned, Retain};
 use super::{Counters, Record, StoreError, ends};
 use crate::types::Condition;
 use rusqlite::{Connection, TransactionBehavior};
@@ -33,6 +34,8 @@ pub(super) struct Batch {
 /// What the writer is told.
 pub(super) enum Order {
     Commit(Batch),
+    /// Remove what may go, a little at a time.
+    Retain(Retain, oneshot::Sender<Result<Pruned, StoreError>>),
     Close,
 }
 
@@ -54,6 +57,8 @@ pub struct Writer {
     pub(super) retry_at: Option<Instant>,
     /// When to go on working ends in that were kept together; set while there may be any.
     pub(super) fold_at: Option<Instant>,
+    /// What is being removed.
+    pub(super) pass: Option<Pass>,
     /// Held for its lock: one agent per database.
     pub(super) _lock: File,
 }
@@ -79,7 +84,8 @@ impl Writer {
         let mut open = true;
         while open {
             // Nothing is worked in while the disk refuses.
-            let order = match self.retry_at.or(self.fold_at) {
+            let idle_work = self.fold_at.or_else(|| self.pass.as_ref().map(|pass| pass.at));
+            let order = match self.retry_at.or(idle_work) {
                 None => self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.orders.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
@@ -90,6 +96,7 @@ impl Writer {
                     open = more;
                     self.settle(batches);
                 }
+                Ok(Order::Retain(rule, done)) => self.begin(rule, done),
                 Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -98,13 +105,15 @@ impl Writer {
             }
             if idle && self.retry_at.is_none() && self.fold_at.is_some_and(|at| at <= Instant::now()) {
                 self.fold();
+            } else if open && self.retry_at.is_none() {
+                self.remove(idle);
             }
         }
         self.end();
     }
 
     /// Takes what is queued behind `first`, up to the group's bound.
-    fn gather(&self, first: Batch) -> (Vec<Batch>, bool) {
+    fn gather(&mut self, first: Batch) -> (Vec<Batch>, bool) {
         let mut size = first.records.len();
         let mut batches = vec![first];
         while size < GROUP {
@@ -113,6 +122,7 @@ impl Writer {
                     size += batch.records.len();
                     batches.push(batch);
                 }
+                Ok(Order::Retain(rule, done)) => self.begin(rule, done),
                 Ok(Order::Close) => return (batches, false),
                 Err(_) => break,
             }
@@ -299,6 +309,27 @@ impl Writer {
                 Some(Instant::now() + RETRY)
             }
         };
+    }
+
+    /// Begins to remove what may go; one at a time.
+    fn begin(&mut self, rule: Retain, done: oneshot::Sender<Result<Pruned, StoreError>>) {
+        if self.pass.is_some() {
+            // Whoever asked may have left.
+            let _ = done.send(Err(StoreError::Busy));
+        } else {
+            self.pass = Some(Pass::new(rule, done));
+        }
+    }
+
+    /// Removes some of it: in a pause, and once a second where there is none.
+    fn remove(&mut self, idle: bool) {
+        let now = Instant::now();
+        let due = |pass: &Pass| idle && pass.at <= now || now >= pass.last + AT_LEAST;
+        if self.pass.as_ref().is_some_and(due)
+            && let Some(pass) = self.pass.take()
+        {
+            self.pass = pass.step(&mut self.connection, &mut self.head);
+        }
     }
 
     fn degrade(&mut self, cause: &str, mend: &str) {

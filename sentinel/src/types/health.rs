@@ -37,6 +37,10 @@ pub enum Component {
     Notify,
     /// What is written for other tools and sent to them.
     Export,
+    /// The database's size, and what may be removed of it.
+    Retention,
+    /// Reports that are made by themselves.
+    Reports,
 }
 
 impl Component {
@@ -57,6 +61,8 @@ impl Component {
             Self::Probes => "probes",
             Self::Notify => "notify",
             Self::Export => "export",
+            Self::Retention => "retention",
+            Self::Reports => "reports",
         }
     }
 }

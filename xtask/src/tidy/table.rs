@@ -69,6 +69,7 @@ pub(super) const ROOMS: &[Room] = &[
             "model",
             "probe",
             "proof",
+            "report",
             "respond",
             "store",
             "time",

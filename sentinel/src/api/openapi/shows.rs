@@ -1,7 +1,7 @@
 //! What is said of the paths that show what was seen, decided and done.
 
 use super::op::{Op, flag, only_true, target, text, uuid, uuids};
-use crate::api::dto::{DecisionDto, PageDto, ProtectedDto};
+use crate::api::dto::{DecisionDto, PageDto, ProtectedDto, ReportsDto};
 use crate::api::{allowlist, simulation};
 use crate::store::{AuditEntry, AuditVerdict};
 use crate::types::{Action, ActionStatus, Alert, Detector, Investigation, Severity};
@@ -106,6 +106,19 @@ pub(in crate::api) fn audit() -> Op {
 
 pub(in crate::api) fn verify_audit() -> Op {
     Op::new("system", "Check the audit's chain").answers::<AuditVerdict>(200, "What the check found.")
+}
+
+pub(in crate::api) fn reports() -> Op {
+    Op::new("system", "List the reports that were made by themselves").answers::<ReportsDto>(200, "The latest first.")
+}
+
+pub(in crate::api) fn kept_report() -> Op {
+    Op::new("system", "A report that was made by itself")
+        .hole("name", "As the list has it.", text(&["sentinel-weekly-2026-11-23.pdf"]))
+        .answers_any(200, "The document.")
+        .answers_as(200, &["text/html", "application/pdf"], "")
+        .header(200, "Content-Disposition", "The name of the file.")
+        .refuses(404, "There is no such report.")
 }
 
 pub(in crate::api) fn protected() -> Op {

@@ -180,6 +180,9 @@ fn it_is_openapi_3_1_and_its_shapes_are_json_schema() {
 /// Fills the house with one of everything.
 async fn furnish(house: &House) -> Vec<(&'static str, String)> {
     house.attach(&[(sentinel_common::stat::Counter::PassV4, 5)]);
+    let reports = house.directory.path().join("reports");
+    std::fs::create_dir(&reports).unwrap();
+    std::fs::write(reports.join("sentinel-daily-2026-11-28.json"), "{}\n").unwrap();
     let mut health = Health::default();
     health.degrade(Component::Kernel, "eth0 runs in generic mode", "use another driver");
     health.ok(Component::Store, "wal");

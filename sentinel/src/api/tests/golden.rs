@@ -402,6 +402,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
             "AuditVerdict",
             json(&AuditVerdict {
                 intact: 6,
+                pruned: 0,
                 head: "ab".repeat(32),
                 broken: Some("row 7 was changed".into()),
             }),

@@ -37,6 +37,61 @@ async fn a_report_is_answered_as_the_document_that_was_asked_for() {
 }
 
 #[tokio::test]
+async fn reports_made_by_themselves_are_listed_and_answered_and_no_other_file_is() {
+    let house = House::new();
+    let router = house.router(Door::Tcp);
+    let (status, told) = ask(&router, get("/reports")).await;
+    assert_eq!((status, &told), (200, &json!({ "items": [], "total": 0 })));
+    let reports = house.directory.path().join("reports");
+    std::fs::create_dir(&reports).unwrap();
+    for (name, text) in [
+        ("sentinel-weekly-2026-11-23.pdf", "%PDF-"),
+        ("sentinel-daily-2026-11-28.html", "<!doctype html>"),
+        ("notes.txt", "mine"),
+    ] {
+        std::fs::write(reports.join(name), text).unwrap();
+    }
+    std::fs::write(house.directory.path().join("secret"), "secret").unwrap();
+    let (_, told) = ask(&router, get("/reports")).await;
+    let items = told["items"].as_array().unwrap();
+    assert_eq!((items.len(), &told["total"]), (2, &2.into()));
+    assert_eq!(
+        (
+            &items[0]["name"],
+            &items[0]["format"],
+            &items[0]["bytes"],
+            &items[0]["day"]
+        ),
+        (
+            &"sentinel-daily-2026-11-28.html".into(),
+            &"html".into(),
+            &15.into(),
+            &"2026-11-28".into()
+        )
+    );
+    let (status, headers, body) = answer(&router, get("/reports/sentinel-weekly-2026-11-23.pdf")).await;
+    assert_eq!((status.as_u16(), body.as_slice()), (200, b"%PDF-".as_slice()));
+    assert_eq!(headers["content-type"], "application/pdf");
+    assert_eq!(
+        headers["content-disposition"],
+        "attachment; filename=\"sentinel-weekly-2026-11-23.pdf\""
+    );
+    for strange in [
+        "notes.txt",
+        "..%2Fsecret",
+        "%2E%2E%2Fsecret",
+        "..%2Freports%2Fsentinel-weekly-2026-11-23.pdf",
+        "sentinel-weekly-2026-11-23.pdf%00",
+        "sentinel-weekly-2020-01-01.pdf",
+        "%2Fetc%2Fpasswd",
+    ] {
+        let (status, _, body) = answer(&router, get(&format!("/reports/{strange}"))).await;
+        assert_eq!(status.as_u16(), 404, "{strange}");
+        assert!(!String::from_utf8_lossy(&body).contains("secret"), "{strange}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_period_or_no_format_is_refused_and_a_second_one_waits() {
     let house = House::new();
     let api = Api::new(house.state.clone(), house.cancel.clone());

@@ -2,93 +2,37 @@
 
 use super::super::hosts;
 use super::super::value::{Fault, fault, quote};
-use super::super::words::{Word, chosen, named};
+use super::super::words::{Choice, Word};
 use super::{Facility, HeaderLine, Host, MailSecurity, Mailbox, SyslogAddress, SyslogFormat, WebUrl};
 use crate::types::Secret;
 use std::net::SocketAddr;
 
-impl MailSecurity {
-    const ALL: [Self; 3] = [Self::StartTls, Self::Tls, Self::None];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::StartTls => "starttls",
-            Self::Tls => "tls",
-            Self::None => "none",
-        }
-    }
+impl Choice for MailSecurity {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("starttls", Self::StartTls), ("tls", Self::Tls), ("none", Self::None)];
 }
 
-impl SyslogFormat {
-    const ALL: [Self; 2] = [Self::Rfc5424, Self::Cef];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rfc5424 => "rfc5424",
-            Self::Cef => "cef",
-        }
-    }
+impl Choice for SyslogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("rfc5424", Self::Rfc5424), ("cef", Self::Cef)];
 }
 
 pub(super) const LOCAL0: u8 = 16;
 
 /// Those a daemon may use, with their numbers.
-const FACILITIES: [(&str, u8); 11] = [
-    ("daemon", 3),
-    ("auth", 4),
-    ("authpriv", 10),
-    ("local0", LOCAL0),
-    ("local1", 17),
-    ("local2", 18),
-    ("local3", 19),
-    ("local4", 20),
-    ("local5", 21),
-    ("local6", 22),
-    ("local7", 23),
-];
-
-macro_rules! word_of_choices {
-    ($name:ident) => {
-        impl Word for $name {
-            fn wants() -> String {
-                named(&Self::ALL, Self::as_str)
-            }
-
-            fn read(text: &str) -> Result<Self, Fault> {
-                chosen(text, &Self::ALL, Self::as_str)
-            }
-
-            fn show(&self, _: &str) -> String {
-                self.as_str().to_owned()
-            }
-
-            fn choices() -> Vec<&'static str> {
-                Self::ALL.map(Self::as_str).to_vec()
-            }
-        }
-    };
-}
-
-word_of_choices!(MailSecurity);
-word_of_choices!(SyslogFormat);
-
-impl Word for Facility {
-    fn wants() -> String {
-        named(&FACILITIES, |(name, _)| name)
-    }
-
-    fn read(text: &str) -> Result<Self, Fault> {
-        chosen(text, &FACILITIES, |(name, _)| name).map(|(_, number)| Self(number))
-    }
-
-    fn show(&self, _: &str) -> String {
-        let found = FACILITIES.iter().find(|(_, number)| *number == self.0);
-        found.map_or("", |(name, _)| name).to_owned()
-    }
-
-    fn choices() -> Vec<&'static str> {
-        FACILITIES.map(|(name, _)| name).to_vec()
-    }
+impl Choice for Facility {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("daemon", Self(3)),
+        ("auth", Self(4)),
+        ("authpriv", Self(10)),
+        ("local0", Self(LOCAL0)),
+        ("local1", Self(17)),
+        ("local2", Self(18)),
+        ("local3", Self(19)),
+        ("local4", Self(20)),
+        ("local5", Self(21)),
+        ("local6", Self(22)),
+        ("local7", Self(23)),
+    ];
 }
 
 impl Word for Host {

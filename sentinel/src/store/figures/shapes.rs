@@ -21,6 +21,8 @@ pub struct Figures {
     pub decisions: Vec<DecisionCount>,
     /// What was done, by what it is and how far it got, in the order of these.
     pub actions: Vec<ActionCount>,
+    /// Actions begun from the beginning to the end of the period, in the steps of alerts over time.
+    pub actions_over_time: Vec<ActionStep>,
     /// How long it took from the evidence to the answer.
     pub response: ResponseFigures,
     /// Which guards refused decisions, those that did most often first.
@@ -191,6 +193,17 @@ pub struct ActionCount {
     pub would_packets: u64,
 }
 
+/// Actions begun in one step of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ActionStep {
+    /// Its beginning.
+    pub at: Timestamp,
+    /// Of decisions that are carried out.
+    pub real: u64,
+    /// Of simulated ones.
+    pub simulated: u64,
+}
+
 /// How long it took, ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Times {
@@ -245,4 +258,6 @@ pub struct AuditFigures {
     pub broken: Option<String>,
     /// Lines of the period.
     pub of_period: u64,
+    /// The last line that retention removed; the chain is whole from the one after it. 0 where it removed none.
+    pub pruned: u64,
 }

@@ -158,6 +158,12 @@ fn they_are_those_of_the_period_and_of_nothing_else() {
         .map(|one| (one.status.as_str(), one.count, one.packets))
         .collect();
     assert_eq!(actions, [("enforced", 1, 3), ("reverted", 1, 9)]);
+    let begun: Vec<_> = told
+        .actions_over_time
+        .iter()
+        .map(|step| (step.real, step.simulated))
+        .collect();
+    assert_eq!(begun, [(1, 0), (0, 0), (1, 0), (0, 0)], "by the hour");
     assert_eq!(told.vetoes, [count("allowlist", 1)]);
     let back = &told.taken_back;
     assert_eq!(

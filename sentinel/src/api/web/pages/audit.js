@@ -40,8 +40,8 @@ function Chain() {
   const check = async () => {
     setSaid(["", "Checking…"]);
     try {
-      const { intact, broken, head } = await call("/audit/verify");
-      setSaid(broken ? ["bad", `Broken after ${count(intact)} entries: ${broken}`] : ["good", `Whole: ${count(intact)} entries, ending in ${head.slice(0, 12)}…`]);
+      const { intact, broken, head, pruned } = await call("/audit/verify");
+      setSaid(broken ? ["bad", `Broken after ${count(intact)} entries: ${broken}`] : ["good", `Whole: ${count(intact)} entries, ending in ${head.slice(0, 12)}…${pruned ? `; the first ${count(pruned)} were removed by retention` : ""}`]);
     } catch (error) {
       setSaid(["bad", error.message]);
     }

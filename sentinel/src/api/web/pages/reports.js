@@ -2,7 +2,7 @@
 
 import { Address, Card, Facts, Fault, html, save, useEffect, useState } from "../lib/ui.js";
 import { call, fetchFile } from "../lib/agent.js";
-import { compact, count, moment, sentence, service, target, words } from "../lib/format.js";
+import { compact, count, moment, sentence, service, size, target, words } from "../lib/format.js";
 import { Bars, Columns } from "../parts/chart.js";
 import { deed } from "../parts/deeds.js";
 import { Harm } from "../parts/harm.js";
@@ -41,9 +41,27 @@ export function Reports() {
       <${Fault} text=${wrong} />
     </${Card}>
     ${told && html`<${Figures} of=${told} />`}
+    <${Kept} />
     <${Harm} />`;
 }
 
+/** Those that were made by themselves. */
+function Kept() {
+  const [told, setTold] = useState(null);
+  const [wrong, setWrong] = useState("");
+  useEffect(() => {
+    call("/reports").then(setTold, (error) => setWrong(error.message));
+  }, []);
+  if (!told && !wrong) return null;
+  return html`<${Card} title="Made by themselves" id="kept">
+    <${Fault} text=${wrong} />
+    ${told && (told.items.length
+      ? html`<div class="wide" tabindex="0" role="region" aria-label="Reports made by themselves"><table class="evidence"><thead><tr>${["From", "Report", "Size", "Made"].map((text) => html`<th scope="col">${text}</th>`)}</tr></thead>
+        <tbody>${told.items.slice(0, 100).map((one) => html`<tr><td class="quiet">${one.day}</td><th scope="row"><a href=${`/reports/${encodeURIComponent(one.name)}`} download=${one.name}>${one.name}</a></th><td>${size(one.bytes)}</td><td class="quiet">${moment(one.made_at)}</td></tr>`)}</tbody></table></div>`
+      : html`<p class="empty">None yet: <code>reports.schedule</code> in the settings makes them.</p>`)}</${Card}>`;
+}
+
+const BEGUN = [["real", "--dropped"], ["simulated", "--would"]];
 const SEVERITIES = [["high", "--dropped"], ["medium", "--would"], ["low", "--quiet"]];
 
 function Figures({ of: report }) {
@@ -62,6 +80,8 @@ function Figures({ of: report }) {
     </dl>
     <${Card} title="Alerts over time" id="over-time"><${Columns} label="Alerts over time by severity" series=${SEVERITIES}
       rows=${alerts.over_time.map((step) => ({ name: moment(step.at), values: SEVERITIES.map(([severity]) => step[severity]) }))} /></${Card}>
+    <${Card} title="Actions over time" id="actions-over-time"><${Columns} label="Actions begun over time, real and simulated" series=${BEGUN}
+      rows=${report.actions_over_time.map((step) => ({ name: moment(step.at), values: BEGUN.map(([worth]) => step[worth]) }))} /></${Card}>
     <div class="charts">
       <${Card} title="By detector" id="by-detector"><${Ranked} rows=${alerts.by_detector.map((d) => [words(d.name), d.high + d.medium + d.low])} /></${Card}>
       <${Card} title="By kind of attack" id="by-family"><${Ranked} rows=${alerts.families.map(({ name, count: n }) => [words(name), n])} /></${Card}>

@@ -1,16 +1,15 @@
-//! Times of a day, and whose clock they are by.
+//! Times of a day, days, and whose clock they are by.
 
 use super::value::{Fault, fault, quote};
-use super::words::Word;
+use super::words::{Choice, Word};
 use crate::types::Timestamp;
-use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 /// From a time of the day to another, which may be of the next day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hours {
-    from: Time,
-    to: Time,
+    from: TimeOfDay,
+    to: TimeOfDay,
 }
 
 impl Hours {
@@ -20,10 +19,12 @@ impl Hours {
             return false;
         };
         let time = at.to_zoned(zone.0.clone()).time();
-        if self.from <= self.to {
-            (self.from..self.to).contains(&time)
+        let time = (time.hour(), time.minute());
+        let (from, to) = ((self.from.hour, self.from.minute), (self.to.hour, self.to.minute));
+        if from <= to {
+            (from..to).contains(&time)
         } else {
-            time >= self.from || time < self.to
+            time >= from || time < to
         }
     }
 }
@@ -36,7 +37,7 @@ impl Word for Hours {
     fn read(text: &str) -> Result<Self, Fault> {
         let ends = text
             .split_once('-')
-            .and_then(|(from, to)| Some((time(from)?, time(to)?)));
+            .and_then(|(from, to)| Some((TimeOfDay::of(from)?, TimeOfDay::of(to)?)));
         match ends {
             Some((from, to)) if from != to => Ok(Self { from, to }),
             Some(_) => Err(fault(
@@ -51,24 +52,83 @@ impl Word for Hours {
     }
 
     fn show(&self, _: &str) -> String {
-        format!("{}-{}", self.from.strftime("%H:%M"), self.to.strftime("%H:%M"))
+        format!("{}-{}", self.from.show(""), self.to.show(""))
     }
 }
 
-/// `07:30`.
-fn time(text: &str) -> Option<Time> {
-    let (hour, minute) = text.trim().split_once(':')?;
-    let two = |text: &str| (text.len() <= 2).then(|| text.parse::<i8>().ok()).flatten();
-    Time::new(two(hour)?, two(minute)?, 0, 0).ok()
+/// Hour and minute of a day, as a wall clock shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeOfDay {
+    /// 0 to 23.
+    pub hour: i8,
+    /// 0 to 59.
+    pub minute: i8,
+}
+
+impl TimeOfDay {
+    fn of(text: &str) -> Option<Self> {
+        let part = |part: &str, most: i8| {
+            let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+            part.parse::<i8>().ok().filter(|n| digits && *n <= most)
+        };
+        let (hour, minute) = text.split_once(':')?;
+        Some(Self {
+            hour: part(hour, 23)?,
+            minute: part(minute, 59)?,
+        })
+    }
+}
+
+impl Word for TimeOfDay {
+    fn wants() -> String {
+        "a time such as `\"07:00\"`, from 00:00 to 23:59".to_owned()
+    }
+
+    fn read(text: &str) -> Result<Self, Fault> {
+        Self::of(text).ok_or_else(|| {
+            fault(
+                format!("{} is no time of the day", quote(text)),
+                format!("write {}", Self::wants()),
+            )
+        })
+    }
+
+    fn show(&self, _: &str) -> String {
+        format!("{:02}:{:02}", self.hour, self.minute)
+    }
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weekday(pub jiff::civil::Weekday);
+
+impl Choice for Weekday {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("monday", Self(jiff::civil::Weekday::Monday)),
+        ("tuesday", Self(jiff::civil::Weekday::Tuesday)),
+        ("wednesday", Self(jiff::civil::Weekday::Wednesday)),
+        ("thursday", Self(jiff::civil::Weekday::Thursday)),
+        ("friday", Self(jiff::civil::Weekday::Friday)),
+        ("saturday", Self(jiff::civil::Weekday::Saturday)),
+        ("sunday", Self(jiff::civil::Weekday::Sunday)),
+    ];
 }
 
 /// A time zone; by default this machine's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone(pub TimeZone, Option<String>);
 
 impl Default for Zone {
     fn default() -> Self {
         Self(TimeZone::system(), None)
+    }
+}
+
+impl Zone {
+    /// Greenwich's without its summers.
+    #[cfg(test)]
+    pub fn utc() -> Self {
+        Self(TimeZone::UTC, Some("UTC".to_owned()))
     }
 }
 
@@ -141,5 +201,20 @@ mod tests {
         }
         assert!(Zone::read("Europe/Brlin").is_err());
         assert!(Zone::read("../../etc/passwd").is_err());
+    }
+
+    #[test]
+    fn times_and_days_are_read_and_what_is_none_is_refused() {
+        for good in ["00:00", "07:05", "23:59"] {
+            assert_eq!(TimeOfDay::read(good).ok().map(|at| at.show("")).as_deref(), Some(good));
+        }
+        for bad in ["", "7:00", "24:00", "12:60", "12", "-1:00", "+1:00", "12:00:00", "noon"] {
+            assert!(TimeOfDay::read(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            Weekday::read("sunday").ok().map(|day| day.show("")).as_deref(),
+            Some("sunday")
+        );
+        assert!(Weekday::read("Sunday!").is_err());
     }
 }
