@@ -388,7 +388,9 @@ proptest! {
                             prop_assert_eq!(model.remove(&d.target).map(|(id, _)| id), Some(d.id));
                         }
                         Some(Revision::Changed(d)) => {
-                            prop_assert!(alert.class == EvidenceClass::Behaviour || agree >= 2);
+                            // Back to what another alert behind it asks for is milder, and no deed of this one.
+                            let milder = before.as_ref().is_some_and(|before| d.action < before.action);
+                            prop_assert!(alert.class == EvidenceClass::Behaviour || agree >= 2 || milder);
                             prop_assert_eq!(d.terms.rate.is_some(), d.action == ActionKind::RateLimit);
                             if let Some(before) = before {
                                 prop_assert!(before.origin == Origin::Detector && before.id == d.id);

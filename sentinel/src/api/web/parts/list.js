@@ -7,16 +7,26 @@ import { link } from "../lib/live.js";
 /** `row(item)` draws one; `empty` says what it means that there is none. */
 export function List({ id, rows, row, empty, label, more = true }) {
   const { view, state, fault, waiting, cursor } = rows;
-  const hold = (held) => () => rows.hold(held);
+  const by = useRef({ pointer: false, focus: false }).current;
+  const hold = (who, held) => {
+    by[who] = held;
+    rows.hold(by.pointer || by.focus);
+  };
   // Not while the focus stays inside, as when a button takes another's place.
-  const left = (event) => event.currentTarget.contains(event.relatedTarget) || rows.hold(false);
+  const left = (event) => event.currentTarget.contains(event.relatedTarget) || hold("focus", false);
+  const show = (event) => {
+    // A button that goes while it has the focus tells nobody.
+    event.currentTarget.blur();
+    rows.release();
+  };
+  // What tells of new rows lies over the list, and within what is held: it must not push rows from under the pointer.
   return html`
-    ${waiting.value > 0 && html`<button type="button" class="pill" id=${`${id}-new`} onClick=${() => rows.release()}>${waiting.value} new, show</button>`}
-    <ul class="list" id=${id} aria-label=${label}
-        onPointerEnter=${(e) => e.pointerType === "mouse" && rows.hold(true)} onPointerLeave=${hold(false)}
-        onFocusIn=${hold(true)} onFocusOut=${left}>
-      ${view.value.map((item) => html`<li key=${item.id} class=${item.gone ? "row gone" : "row"}>${row(item)}</li>`)}
-    </ul>
+    <div class="held" onPointerEnter=${(e) => e.pointerType === "mouse" && hold("pointer", true)} onPointerLeave=${() => hold("pointer", false)} onFocusIn=${() => hold("focus", true)} onFocusOut=${left}>
+      ${waiting.value > 0 && html`<div class="above"><button type="button" class="pill" id=${`${id}-new`} onClick=${show}>${waiting.value} new, show</button></div>`}
+      <ul class="list" id=${id} aria-label=${label}>
+        ${view.value.map((item) => html`<li key=${item.id} class=${item.gone ? "row gone" : "row"}>${row(item)}</li>`)}
+      </ul>
+    </div>
     ${view.value.length === 0 && html`<p class="empty" id=${`${id}-empty`}>${
       state.value === "ready" ? empty : state.value === "failed" ? `Not loaded: ${fault.value}` : link.value === "lost" ? "Not loaded: no connection to the agent." : "Loading…"}</p>`}
     ${view.value.length > 0 && fault.value && html`<p class="said" role="alert">${fault.value}</p>`}
