@@ -30,8 +30,8 @@ use crate::store::Store;
 use crate::time;
 use crate::types::{ChannelKind, Component, Condition, Health, Mint, Stats};
 use anyhow::Context;
-use earlier::tell_left_behind;
 pub(crate) use earlier::{loose, remembered};
+use earlier::{name_readers, tell_left_behind};
 use gate::{Closing, Gate};
 use hangup::Hangup;
 pub(crate) use judging::judging_model;
@@ -182,6 +182,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
 
     let (isolation_bus, notify_bus) = (bus.clone(), bus.clone());
     let dashboard = config.api.url(doors.local_addr()?);
+    name_readers(&store, &config).await;
     let export = export::open(
         &config.export,
         export::Deps {

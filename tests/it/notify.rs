@@ -199,13 +199,7 @@ impl House {
             let mail: Vec<_> = self.mail().into_iter().filter(about).collect();
             Ok((mail.len() >= wanted).then_some(mail))
         })
-        .unwrap_or_else(|error| {
-            panic!(
-                "{error:#}: {:?} {}",
-                self.mail(),
-                self.agent.get("/notifications").unwrap()
-            )
-        })
+        .unwrap_or_else(|error| panic!("{error:#}: {:?} {:?}", self.mail(), self.agent.get("/notifications")))
     }
 
     fn received(&self) -> Vec<Value> {

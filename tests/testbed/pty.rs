@@ -21,8 +21,13 @@ impl Terminal {
     /// # Errors
     /// When `script` cannot be started.
     pub fn open(line: &str, env: &[(&str, &OsStr)]) -> Result<Self> {
+        // What was started in the background ignores Ctrl-C, and hands that down.
         let mut child = Command::new("script")
-            .args(["-qefc", &format!("stty cols 80 rows 24; exec {line}"), "/dev/null"])
+            .args([
+                "-qefc",
+                &format!("stty cols 80 rows 24; exec env --default-signal=INT {line}"),
+                "/dev/null",
+            ])
             .env("TERM", "xterm-256color")
             .env_remove("NO_COLOR")
             .envs(env.iter().copied())

@@ -1,6 +1,8 @@
 //! What an earlier run left in force.
 
-use crate::store::{ActionFilter, PAGE_MAX, Store};
+use crate::config::Config;
+use crate::export;
+use crate::store::{ActionFilter, PAGE_MAX, ROUTER, Record, Store};
 use crate::types::{Action, ActionKind, ActionStatus, Component, Condition, Decision, DecisionId, Health};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -72,4 +74,13 @@ pub(super) async fn tell_left_behind(store: &Store, health: &watch::Sender<Arc<H
         health.send_if_modified(|board| Health::note(board, Component::Containers, condition));
     }
     Ok(())
+}
+
+/// From now on these read alerts from the store. What is kept for a reader that is switched off would be kept for ever.
+pub(super) async fn name_readers(store: &Store, config: &Config) {
+    let mut readers = export::readers(&config.export);
+    readers.push(ROUTER);
+    if let Err(error) = store.commit(vec![Record::Readers(readers)]).await {
+        tracing::warn!(%error, "alerts may be kept for readers that are there no more, until the next start");
+    }
 }

@@ -163,7 +163,7 @@ impl Default for EmailConfig {
             from: None,
             to: Vec::new(),
             subject: subject(),
-            timeout: secs(20),
+            timeout: secs(60),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::resolved::{Config, Hook, Mode, SeverityThresholds, Switch};
 use super::value::show_duration;
 use sentinel_common::names::ALLOW_CAPACITY;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// Longest path a unix socket can have (`sun_path` less its terminator, unix(7)).
@@ -157,12 +158,47 @@ pub(super) fn cross(draft: &Draft, origins: &Places, problems: &mut Vec<Problem>
             "choose a shorter path",
         );
     }
-    if config.api.socket == config.store.path {
-        say(
-            "api.socket",
-            "is the same file as `store.path`".into(),
-            "give each its own path",
-        );
+    apart(config, &mut say);
+}
+
+/// Nothing is written over by something else.
+fn apart(config: &Config, say: &mut impl FnMut(&'static str, String, &str)) {
+    let mut taken: Vec<(&str, &Path)> = vec![("store.path", &config.store.path)];
+    let eve = config
+        .export
+        .eve
+        .sink
+        .enabled
+        .then_some(config.export.eve.file.as_path());
+    for (key, path) in [
+        ("api.socket", Some(config.api.socket.as_path())),
+        ("export.eve.file", eve),
+        ("alerting.file.path", config.alerting.file.path.as_deref()),
+    ] {
+        let Some(path) = path else { continue };
+        // Beside each other stand `FILE-wal`, `FILE-shm`, `FILE.lock` and `FILE.1`: what begins alike is too near.
+        let near = |other: &Path| {
+            let (a, b) = (path.as_os_str().as_bytes(), other.as_os_str().as_bytes());
+            let beside = |long: &[u8], short: &[u8]| {
+                long.strip_prefix(short).is_some_and(|rest| {
+                    let number = rest
+                        .strip_prefix(b".")
+                        .is_some_and(|n| n.iter().all(u8::is_ascii_digit));
+                    rest.is_empty()
+                        || number
+                        || [&b"-wal"[..], b"-shm", b"-journal", b".lock", b".ballast"].contains(&rest)
+                })
+            };
+            beside(a, b) || beside(b, a)
+        };
+        if let Some((other, _)) = taken.iter().find(|(_, other)| near(other)) {
+            say(
+                key,
+                format!("would be written over by `{other}`"),
+                "give each its own path",
+            );
+        }
+        taken.push((key, path));
     }
 }
 

@@ -230,7 +230,18 @@ fn rules_between_keys() {
         &["1000 of all sources is below 2000 of one"],
     );
     check_says("kernel: {interfaces: [a, b, a]}", &["names a twice"]);
-    check_says("api: {socket: data/sentinel.db}", &["the same file as `store.path`"]);
+    check_says(
+        "api: {socket: data/sentinel.db}",
+        &["`api.socket`: would be written over by `store.path`"],
+    );
+    check_says(
+        "alerting: {file: {path: data/sentinel.db-wal}}",
+        &["`alerting.file.path`: would be written over by `store.path`"],
+    );
+    check_says(
+        "alerting: {file: {path: data/eve.json.1}}",
+        &["`alerting.file.path`: would be written over by `export.eve.file`"],
+    );
     check_says(
         &format!("api: {{socket: /{}}}", "x".repeat(120)),
         &["longer than the 107 bytes"],

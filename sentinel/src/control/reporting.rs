@@ -17,6 +17,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,8 @@ pub struct Reporting {
     zone: TimeZone,
     deps: ReportDeps,
     now: fn() -> Timestamp,
+    /// The latest run that was made since the start, ns; 0 for none.
+    made: AtomicI64,
 }
 
 /// Why there is no report yet.
@@ -93,6 +96,7 @@ impl Reporting {
             config,
             deps,
             now: time::wall_now,
+            made: AtomicI64::new(0),
         }
     }
 
@@ -133,11 +137,19 @@ impl Reporting {
         let Some(run) = due(&self.config, &self.zone, now) else {
             return Ok(LOOK);
         };
-        match self.deps.store.last_report().await? {
+        // While the disk refuses, what was made is not read back yet.
+        let made = Some(Timestamp(self.made.load(Ordering::Relaxed))).filter(|made| made.0 > 0);
+        match self.deps.store.last_report().await?.max(made) {
             // What was before the first start is nobody's to make up for.
-            None => self.deps.store.commit(vec![Record::Reported(run.at)]).await?,
-            // Only the latest: of a month's absence there are not thirty reports.
-            Some(last) if last < run.at => self.make(run).await?,
+            None => {
+                self.kept(vec![Record::Reported(run.at)]).await?;
+                self.made.store(run.at.0, Ordering::Relaxed);
+            }
+            // Only the latest: of a month's absence there are not thirty reports. One of the future is a clock set back.
+            Some(last) if last < run.at || last > now => {
+                self.make(run).await?;
+                self.made.store(run.at.0, Ordering::Relaxed);
+            }
             Some(_) => {}
         }
         let next = next_run(&self.config, &self.zone, (self.now)());
@@ -150,6 +162,14 @@ impl Reporting {
             Duration::from_nanos((next.at.0 - (self.now)().0).max(0) as u64)
         });
         Ok(wait.clamp(Duration::from_millis(10), LOOK))
+    }
+
+    /// Durable, or to be written as soon as the disk takes it.
+    async fn kept(&self, records: Vec<Record>) -> Result<(), Failed> {
+        match self.deps.store.commit(records).await {
+            Ok(()) | Err(StoreError::Queued { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn make(&self, run: Run) -> Result<(), Failed> {
@@ -211,10 +231,7 @@ impl Reporting {
             })));
         }
         // Durable with its line and its message, or made once more at the next start.
-        match self.deps.store.commit(records).await {
-            Ok(()) | Err(StoreError::Queued { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        self.kept(records).await?;
         self.count("made");
         tracing::info!(?files, "a scheduled report was made");
         Ok(())

@@ -23,4 +23,4 @@ mod to_file;
 mod to_splunk;
 
 pub use event::{Dropped, Happening, Observer, Totals};
-pub use room::{Deps, Export, endpoints, open};
+pub use room::{Deps, Export, endpoints, open, readers};

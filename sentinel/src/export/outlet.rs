@@ -137,6 +137,8 @@ pub(super) struct Outlet<T> {
     read: i64,
     passed: i64,
     failures: u32,
+    /// Whether anything was ever taken, since the start.
+    takes: bool,
     dice: u64,
 }
 
@@ -162,6 +164,7 @@ impl<T: Target> Outlet<T> {
             read: 0,
             passed: 0,
             failures: 0,
+            takes: false,
             dice: RandomState::new().hash_one(T::NAME),
         }
     }
@@ -214,6 +217,10 @@ impl<T: Target> Outlet<T> {
 
     /// Where the run before ended. One that there never was begins with what comes, not with history.
     async fn begin(&mut self) {
+        // A cursor of a sink that takes no alerts would keep them in the database for ever.
+        if !self.feed.alerts {
+            return;
+        }
         loop {
             match self.place().await {
                 Ok(place) => {
@@ -378,10 +385,31 @@ impl<T: Target> Outlet<T> {
         for (doc, verdict) in batch.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Taken => taken += 1,
-                Verdict::Refused(why) => refusals.push(why),
-                Verdict::Again if alone => refusals.push(trouble.clone().unwrap_or_default().cause),
+                Verdict::Refused(why) => refusals.push((doc, why)),
+                Verdict::Again if alone => refusals.push((doc, trouble.clone().unwrap_or_default().cause)),
                 Verdict::Again => again.push(doc),
             }
+        }
+        self.takes |= taken > 0;
+        // Nothing was ever taken: that is the settings' fault and not an event's, and no event is passed by for it.
+        if !self.takes
+            && let Some((_, why)) = refusals.first()
+        {
+            let cause = format!("it refuses every event: {why}");
+            let mut back: Vec<Doc> = refusals.into_iter().map(|(doc, _)| doc).chain(again).collect();
+            self.metrics.exported(T::NAME, "retried", back.len() as u64);
+            back.sort_by_key(|doc| (doc.seq.is_none(), doc.seq, doc.at));
+            for doc in back.into_iter().rev() {
+                self.waiting.push_front(doc);
+            }
+            self.failures = self.failures.saturating_add(1);
+            self.limit = self.batching.events;
+            self.board.bad(
+                T::NAME,
+                &cause,
+                "check `format`, the index and its mapping; nothing is lost meanwhile",
+            );
+            return Some(self.pause());
         }
         let count = |result, events: usize| {
             if events > 0 {
@@ -402,14 +430,18 @@ impl<T: Target> Outlet<T> {
             Some(trouble) if !alone => {
                 self.failures = self.failures.saturating_add(1);
                 self.board.bad(T::NAME, &trouble.cause, &trouble.mend);
-                Some(trouble.after.map_or_else(|| self.pause(), |after| after.min(PATIENCE)))
+                Some(
+                    trouble
+                        .after
+                        .map_or_else(|| self.pause(), |after| after.clamp(PAUSE, PATIENCE)),
+                )
             }
             _ => {
                 self.failures = 0;
                 self.limit = (self.limit * 2).min(self.batching.events);
                 match refusals.first() {
                     None => self.board.good(T::NAME),
-                    Some(why) => self.board.bad(
+                    Some((_, why)) => self.board.bad(
                         T::NAME,
                         &format!("it refuses events, and they are passed by: {why}"),
                         "see docs/export.md for the mapping it needs; `sentinel_export_events_total` counts them",

@@ -133,6 +133,19 @@ pub fn open(config: &ExportConfig, deps: Deps, cancel: &CancellationToken) -> Ex
     }
 }
 
+/// The names by which sinks that want alerts keep how far they have come.
+pub fn readers(config: &ExportConfig) -> Vec<&'static str> {
+    [
+        (ToFile::NAME, &config.eve.sink),
+        (ToElastic::NAME, &config.elasticsearch.sink),
+        (ToSplunk::NAME, &config.splunk.sink),
+    ]
+    .into_iter()
+    .filter(|(_, sink)| sink.enabled && sink.types.iter().any(|kind| kind == "alert"))
+    .map(|(name, _)| name)
+    .collect()
+}
+
 /// The servers of what is enabled, each with what it is for and its host: so that nobody blocks them.
 pub fn endpoints(config: &ExportConfig) -> Vec<(String, String)> {
     let servers = [

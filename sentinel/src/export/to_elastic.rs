@@ -85,7 +85,13 @@ fn body(index: &str, docs: &[Doc]) -> Vec<u8> {
         };
         body.extend_from_slice(action.to_string().as_bytes());
         body.push(b'\n');
-        body.extend_from_slice(doc.body.as_bytes());
+        // A data stream takes nothing without it; only ECS has it by itself.
+        match doc.body.strip_prefix('{') {
+            Some(rest) if !doc.body.contains("\"@timestamp\"") => {
+                body.extend_from_slice(format!("{{\"@timestamp\":\"{}\",{rest}", doc.at).as_bytes());
+            }
+            _ => body.extend_from_slice(doc.body.as_bytes()),
+        }
         body.push(b'\n');
     }
     body

@@ -66,11 +66,15 @@ fn write(file: &mut RotatingFile, lines: &[(String, bool)]) -> Answer {
             Verdict::Again
         });
     }
-    if failed.is_none() && lines.iter().any(|(_, alert)| *alert) {
-        failed = file.sync().err();
-        if failed.is_some() {
-            verdicts.fill(Verdict::Again);
-        }
+    let taken = lines
+        .iter()
+        .zip(&verdicts)
+        .filter(|(_, verdict)| **verdict == Verdict::Taken);
+    if taken.into_iter().any(|((_, alert), _)| *alert)
+        && let Err(error) = file.sync()
+    {
+        failed = Some(error);
+        verdicts.fill(Verdict::Again);
     }
     Answer {
         verdicts,

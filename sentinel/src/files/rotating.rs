@@ -175,7 +175,15 @@ impl RotatingFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.current = None;
+        if let Some(current) = self.current.take() {
+            // Whoever waits for it to be durable asks the next file.
+            current.file.sync_data()?;
+            let there = std::fs::symlink_metadata(&self.path).ok();
+            if there.as_ref().map(identity) != Some(current.identity) {
+                // Somebody else has moved it aside already.
+                return Ok(());
+            }
+        }
         for n in (1..self.keep).rev() {
             moved(&self.numbered(n), &self.numbered(n + 1))?;
         }

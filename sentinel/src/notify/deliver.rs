@@ -3,6 +3,7 @@
 use super::channels::{Channel, ChannelError, Fault};
 use super::letter::{Letter, Sender};
 use super::room::Board;
+use super::router::SETTLE;
 use crate::metrics::Metrics;
 use crate::store::{Record, Store, StoreError};
 use crate::types::{ChannelKind, ChannelTrouble, Message, MessageId, MessageState, Timestamp};
@@ -17,6 +18,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
 /// Tries of a letter that the other side does not want; then those behind it have their turn.
 const REFUSALS: u32 = 5;
+/// How long what is on its way may take once the house is being closed.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// The store is asked again at least so often: a message may have been put down by an earlier run.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -50,10 +53,18 @@ impl Deliverer {
     pub(super) async fn run(self, cancel: CancellationToken) {
         let mut patience = Patience::default();
         loop {
-            let wait = tokio::select! {
-                () = cancel.cancelled() => return,
-                wait = self.step(&mut patience) => wait,
+            // What is on its way may still be answered: given up, it would be told twice.
+            let late = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(FAREWELL).await;
             };
+            let wait = tokio::select! {
+                wait = self.step(&mut patience, &cancel) => wait,
+                () = late => return,
+            };
+            if cancel.is_cancelled() {
+                return;
+            }
             let Some(wait) = wait else { continue };
             // What is new changes nothing while the other side is away.
             let woken = async {
@@ -72,7 +83,7 @@ impl Deliverer {
     }
 
     /// What waits at the front; how long to wait then, if at all.
-    async fn step(&self, patience: &mut Patience) -> Option<Duration> {
+    async fn step(&self, patience: &mut Patience, cancel: &CancellationToken) -> Option<Duration> {
         let front = match self.store.next_messages(self.kind(), self.at_once).await {
             Ok(front) => front,
             Err(error) => {
@@ -86,8 +97,12 @@ impl Deliverer {
         let mut sent = Vec::new();
         let mut then = None;
         for message in front {
+            if cancel.is_cancelled() {
+                break;
+            }
             let early = message.due.0.saturating_sub((self.now)().0);
-            if early > 0 {
+            // Nothing is ever due later than that: more is a clock that was set back meanwhile.
+            if early > 0 && early <= SETTLE.as_nanos() as i64 {
                 then = Some(Duration::from_nanos(early as u64));
                 break;
             }
@@ -183,7 +198,7 @@ impl Deliverer {
                     }
                     break;
                 }
-                Err(error @ (StoreError::Overflow { .. } | StoreError::Rejected(_))) => {
+                Err(error @ StoreError::Overflow { .. }) => {
                     tracing::error!(id = %last, %error, "it is not kept that a message was told; tried again");
                     tokio::time::sleep(FIRST).await;
                 }

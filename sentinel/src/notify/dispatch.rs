@@ -12,12 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Alerts taken at once.
 const BATCH: usize = 512;
 /// How often it is looked whether a digest is due, and for alerts nobody told of.
 const TICK: Duration = Duration::from_secs(1);
+/// How often what waits is counted anew.
+const RECOUNT: Duration = Duration::from_mins(1);
 /// Messages that may wait for one channel; beyond that alerts are folded into one digest, however long it takes.
 const WAITING: u64 = 10_000;
 
@@ -45,6 +48,7 @@ impl Dispatcher {
             return;
         };
         let mut router = Router::new(&self.config, Mint::Random);
+        let mut counted = Instant::now();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -58,6 +62,13 @@ impl Dispatcher {
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 },
+            }
+            if counted.elapsed() >= RECOUNT {
+                counted = Instant::now();
+                // Others put messages down too.
+                if let Ok(waiting) = self.store.messages_waiting().await {
+                    self.board.waiting(&waiting);
+                }
             }
             while self.route(&mut standing, &mut router).await {
                 if cancel.is_cancelled() {
@@ -91,7 +102,7 @@ impl Dispatcher {
                 Books::default()
             })
         });
-        self.board.waiting(self.store.messages_waiting().await?);
+        self.board.waiting(&self.store.messages_waiting().await?);
         let standing = Standing {
             cursor: cursor.unwrap_or(newest).min(newest),
             books: books.unwrap_or_default(),

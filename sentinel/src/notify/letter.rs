@@ -17,6 +17,8 @@ const VERSION: u32 = 1;
 const LONGEST: usize = 400;
 /// Summands of a risk, and numbers of the evidence, that are told.
 const REASONS: usize = 5;
+/// Bytes of files that go with a letter; others are named in it.
+const FILES: u64 = 20 << 20;
 /// Lines of a digest that are told; the data has all.
 const LINES: usize = 20;
 
@@ -212,9 +214,9 @@ impl Known {
             told.push(sentence);
         }
         if told.is_empty() {
-            told.push("Nothing: no decision followed from it.".to_owned());
+            told.push("Nothing so far: no decision has followed from it.".to_owned());
         }
-        (short.unwrap_or_else(|| "nothing done".to_owned()), told)
+        (short.unwrap_or_else(|| "nothing done so far".to_owned()), told)
     }
 
     fn deed(&self, decision: &Decision) -> (String, String) {
@@ -382,16 +384,28 @@ fn of_digest(digest: &Digest, message: &Message, from: &Sender) -> Letter {
 fn of_report(title: &str, files: &[PathBuf], message: &Message, from: &Sender) -> Letter {
     let mut letter = Letter::blank("report", message.id, message.at, from);
     letter.title = clean(title);
-    let names: Vec<_> = files
-        .iter()
-        .filter_map(|file| file.file_name()?.to_str())
-        .map(clean)
-        .collect();
+    let mut room = FILES;
+    let mut attached = Vec::new();
+    let mut names = Vec::new();
+    for file in files {
+        let Some(name) = file.file_name().and_then(|name| name.to_str()).map(clean) else {
+            continue;
+        };
+        match file.metadata() {
+            Ok(meta) if meta.len() <= room => {
+                room -= meta.len();
+                attached.push(file.clone());
+                names.push(name);
+            }
+            Ok(_) => names.push(format!("{name} (too large to be sent; it is among the reports kept)")),
+            Err(_) => names.push(format!("{name} (no longer there)")),
+        }
+    }
     letter.lead = format!("{} of {}.", letter.title, letter.host);
     letter.data["report"] = json!({ "files": names });
     letter.sections.push(("Files", names));
     letter.link = format!("{}/#/reports", from.dashboard);
-    letter.files = files.to_vec();
+    letter.files = attached;
     letter.finish()
 }
 
@@ -399,7 +413,7 @@ fn of_report(title: &str, files: &[PathBuf], message: &Message, from: &Sender) -
 pub(super) fn clean(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+            || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let mut out: String = text
         .chars()

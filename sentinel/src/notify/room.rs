@@ -1,6 +1,6 @@
 //! The room: one router, one deliverer for each channel, and whoever wants to see whether they work.
 
-use super::channels::{Channel, build};
+use super::channels::{Channel, ChannelError, build};
 use super::deliver::Deliverer;
 use super::dispatch::Dispatcher;
 use super::letter::{Letter, Sender};
@@ -16,11 +16,15 @@ use crate::types::{
 use futures_util::future::{join, join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Messages that a channel for programs takes before it is written down.
 const AT_ONCE: usize = 128;
+
+/// How long one channel may take to be tested.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the room needs.
 #[derive(Debug)]
@@ -127,6 +131,10 @@ async fn answer(
         let Some(TestWish { channel, actor, reply }) = wish else {
             return;
         };
+        // Whoever asked has left.
+        if reply.is_closed() {
+            continue;
+        }
         let outcome = tokio::select! {
             () = cancel.cancelled() => return,
             outcome = test(&config, channel, &actor, &sender, now()) => outcome,
@@ -148,7 +156,14 @@ pub async fn test(
     let wanted = |kind: ChannelKind| channel.is_none_or(|channel| channel == kind);
     let channels = build(config);
     let tried = channels.iter().filter(|it| wanted(it.kind())).map(|it| async {
-        match it.deliver(&letter).await {
+        let bound = tokio::time::timeout(PATIENCE, it.deliver(&letter)).await;
+        let late = || {
+            Err(ChannelError::away(
+                "did not answer in time",
+                "is it up, and may this host reach it?",
+            ))
+        };
+        match bound.unwrap_or_else(|_| late()) {
             Ok(()) => TestOutcome {
                 channel: it.kind(),
                 taken: true,
@@ -210,10 +225,11 @@ impl Board {
         board
     }
 
-    pub(super) fn waiting(&self, waiting: BTreeMap<ChannelKind, u64>) {
+    /// As the store has it.
+    pub(super) fn waiting(&self, waiting: &BTreeMap<ChannelKind, u64>) {
         self.change(|channels| {
-            for (kind, n) in waiting {
-                channels.entry(kind).or_default().waiting = n;
+            for kind in ChannelKind::ALL {
+                channels.entry(kind).or_default().waiting = waiting.get(&kind).copied().unwrap_or(0);
             }
         });
     }

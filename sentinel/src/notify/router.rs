@@ -112,9 +112,11 @@ impl<'a> Router<'a> {
         for (channel, lane) in &mut books.lanes {
             lane.forget(now, self.config.throttling.duplicate_window);
             let ripe = |digest: &mut Digest| {
-                now >= digest.since.after(self.config.digest)
+                let quiet = self.config.fold.contains(channel) && self.is_quiet(now);
+                // Begun in the future: the clock was set back.
+                (now >= digest.since.after(self.config.digest) || now < digest.since)
                     && !full.contains(channel)
-                    && !(self.config.fold.contains(channel) && self.is_quiet(now))
+                    && (!quiet || self.config.quiet_hours.except.contains(&digest.severity))
             };
             if let Some(digest) = lane.open.take_if(ripe) {
                 let content = Content::Digest(digest.sorted());

@@ -113,7 +113,9 @@ pub fn read(directory: &Path, name: &str) -> io::Result<Option<(Format, Vec<u8>)
 /// # Errors
 /// What the system says of the first that could not be removed; the others are gone.
 pub fn prune(directory: &Path, keep: usize) -> io::Result<Vec<String>> {
-    let all = list(directory)?;
+    let mut all = list(directory)?;
+    // The latest made, not the latest told of: a month begins before its days.
+    all.sort_by(|a, b| (b.made_at, &b.day).cmp(&(a.made_at, &a.day)));
     let stem = |kept: &Kept| kept.name.rsplit_once('.').map(|(stem, _)| stem.to_owned());
     let mut stems = Vec::new();
     let mut gone = Vec::new();

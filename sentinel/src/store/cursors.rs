@@ -41,6 +41,20 @@ pub(super) fn keep(connection: &Connection, name: &str, seq: i64) -> rusqlite::R
     keep_text(connection, &key(name), &seq.to_string())
 }
 
+/// Forgets how far readers have come that are not among these.
+pub(super) fn keep_only(connection: &Connection, names: &[&'static str]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("SELECT key FROM meta WHERE key >= 'cursor.' AND key < 'cursor/'")?;
+    let keys = statement.query_map([], |row| row.get::<_, String>(0))?;
+    for known in keys.collect::<rusqlite::Result<Vec<_>>>()? {
+        if !names.iter().any(|name| key(name) == known) {
+            connection
+                .prepare_cached("DELETE FROM meta WHERE key = ?1")?
+                .execute([known])?;
+        }
+    }
+    Ok(())
+}
+
 fn cursor(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
     let text = kept(connection, &key(name)).map_err(StoreError::Read)?;
     text.map(|text| text.parse())

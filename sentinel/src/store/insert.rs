@@ -41,6 +41,7 @@ pub(super) fn insert(
         Record::Routed(routed) => messages::keep_routed(connection, routed),
         Record::Message(message) => messages::put_down(connection, message),
         Record::Settled { id, at, state, cause } => messages::settle(connection, *id, *at, *state, cause.as_deref()),
+        Record::Readers(names) => cursors::keep_only(connection, names),
         Record::Cursor { name, seq } => cursors::keep(connection, name, *seq),
         Record::Bystander(source) => operate::keep_bystander(connection, source),
         Record::Reported(run) => operate::keep_report(connection, *run),

@@ -21,6 +21,7 @@ mod operate;
 mod plan;
 mod proof;
 mod read;
+mod record;
 mod retention;
 mod schema;
 #[cfg(test)]
@@ -35,13 +36,13 @@ pub use figures::{
 };
 pub use filter::{ActionFilter, AlertFilter, AuditFilter, DecisionFilter, InvestigationFilter, PAGE_MAX, Page, Window};
 pub use messages::ROUTER;
+pub use record::Record;
 pub use retention::{Pruned, Retain, Space};
 pub use writer::Writer;
 
 use crate::types::{
-    Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Ended, Investigation,
-    InvestigationId, KeptAnswer, Message, MessageId, MessageState, ProofRow, QuotaRow, Routed, Session, Stop,
-    Tally as ShadowTally, Timestamp, Token,
+    Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Investigation,
+    InvestigationId, KeptAnswer, ProofRow, QuotaRow, Session, Stop, Tally as ShadowTally, Timestamp, Token,
 };
 use ipnet::IpNet;
 use read::Readers;
@@ -58,97 +59,6 @@ use writer::{Batch, Order};
 
 /// Records that may wait for the writer; a commit beyond that waits in turn.
 const QUEUE: usize = 16_384;
-
-/// Something to keep.
-#[derive(Clone, Debug)]
-pub enum Record {
-    /// Inserted; one that is there already is left as it is.
-    Alert(Arc<Alert>),
-    /// Inserted, or updated by its identifier.
-    Investigation(Arc<Investigation>),
-    /// Inserted, or updated by its identifier.
-    Decision(Arc<Decision>),
-    /// Inserted, or updated by its identifier.
-    Action(Arc<Action>),
-    /// How decisions that are stored ended together, with their actions in the kernel.
-    Ended(Arc<Ended>),
-    /// What must be put back when an action is undone, in place of an earlier word on it; opaque to the store.
-    Undo {
-        /// The action.
-        action: ActionId,
-        /// As the room that undoes it wrote it.
-        json: String,
-    },
-    /// An answer of a source, in place of an older one of the same source about the same address.
-    IntelAnswer(Arc<KeptAnswer>),
-    /// What was spent of a quota: within a period it only grows, and a period never goes back.
-    IntelQuota(QuotaRow),
-    /// Removes answers that are of no use any more at `now` (four times their time to live), and the oldest beyond
-    /// `rows`.
-    IntelTrim {
-        /// Now.
-        now: Timestamp,
-        /// Answers that may stay.
-        rows: u64,
-    },
-    /// What a decision followed from, in place of an earlier one of the same decision.
-    Proof(Box<ProofRow>),
-    /// Whether acting is stopped, in place of what was kept.
-    Acting(Option<Stop>),
-    /// The settings of this start, as text, in place of those of the start before.
-    Settings(String),
-    /// Put on the allowlist, in place of an entry of the same target.
-    Allow(Arc<Allowed>),
-    /// Taken off the allowlist.
-    Disallow(IpNet),
-    /// What a decision's entry has met, in place of what was kept.
-    Tally(Arc<ShadowTally>),
-    /// Sessions under a simulated decision, added to what was kept of the same source.
-    Bystander(Arc<Bystander>),
-    /// A token, in place of what was kept of it.
-    Token(Arc<Token>),
-    /// A browser's session, in place of what was kept of it.
-    Session(Arc<Session>),
-    /// A session is over; named by its digest.
-    EndSession(String),
-    /// What the router of alerts did, all of it or nothing.
-    Routed(Box<Routed>),
-    /// A message put down; one that is there already is left as it is.
-    Message(Box<Message>),
-    /// What became of a message.
-    Settled {
-        /// Which.
-        id: MessageId,
-        /// When.
-        at: Timestamp,
-        /// What.
-        state: MessageState,
-        /// Why it was refused.
-        cause: Option<String>,
-    },
-    /// How far a consumer of alerts has come, in place of what was kept of it.
-    Cursor {
-        /// Whose.
-        name: &'static str,
-        /// The last alert it is done with, by order of arrival.
-        seq: i64,
-    },
-    /// The run of a scheduled report that was made, in place of an earlier one.
-    Reported(Timestamp),
-    /// Appended to the hash chain by the writer.
-    Audit {
-        /// When.
-        at: Timestamp,
-        /// Who.
-        actor: String,
-        /// Did what.
-        verb: String,
-        /// To whom or what.
-        subject: String,
-        /// With which result.
-        detail: String,
-    },
-}
 
 /// What the writer has counted.
 #[derive(Debug, Default)]

@@ -25,8 +25,8 @@ pub fn off_limits(ip: IpAddr) -> Option<&'static str> {
     const LINK_LOCAL: &str = "an address of one link, where clouds keep secrets too";
     let v4 = |ip: Ipv4Addr| match ip.octets() {
         [169, 254, ..] => Some(LINK_LOCAL),
-        // Alibaba's and Oracle's.
-        [100, 100, 100, 200] | [192, 0, 0, 192] => Some(METADATA),
+        // Alibaba's, Oracle's and Azure's.
+        [100, 100, 100, 200] | [192, 0, 0, 192] | [168, 63, 129, 16] => Some(METADATA),
         [0, ..] => Some("an address of nobody"),
         [224..=255, ..] => Some("an address of many"),
         _ => None,
@@ -40,8 +40,10 @@ pub fn off_limits(ip: IpAddr) -> Option<&'static str> {
             [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
             | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
             | [0x2002, high, low, ..] => v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
-            // Amazon's.
-            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => Some(METADATA),
+            // Amazon's, Google's and Scaleway's.
+            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+            | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+            | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42] => Some(METADATA),
             [0xfe80..=0xfebf, ..] => Some(LINK_LOCAL),
             [0xff00..=0xffff, ..] => Some("an address of many"),
             _ => None,
@@ -59,6 +61,8 @@ mod tests {
             ("169.254.169.254", true),
             ("100.100.100.200", true),
             ("100.100.100.201", false),
+            ("168.63.129.16", true),
+            ("fd20:ce::254", true),
             ("0.0.0.0", true),
             ("224.0.0.1", true),
             ("255.255.255.255", true),

@@ -5,7 +5,6 @@ use crate::config::{ReportSchedule, TimeOfDay, Zone};
 use crate::store::AuditFilter;
 use crate::types::testing::alert;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 

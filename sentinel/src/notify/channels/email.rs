@@ -14,8 +14,6 @@ use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// Files of a letter beyond this stay where they are; the letter names them.
-const FILES: u64 = 20 << 20;
 /// Characters of a subject.
 const SUBJECT: usize = 200;
 
@@ -103,7 +101,7 @@ impl Email {
 
     async fn send(&self, letter: &Letter) -> Result<(), ChannelError> {
         let message = self.message(letter)?;
-        match tokio::time::timeout(self.timeout.saturating_mul(2), self.transport.send(message)).await {
+        match tokio::time::timeout(self.timeout.saturating_mul(3), self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(ChannelError::away(
@@ -143,9 +141,8 @@ fn mailbox(address: &Address) -> Result<Mailbox, ChannelError> {
     })
 }
 
-/// Those that can be read and fit; the others are named in the letter all the same.
+/// Those that can be read: one that went in this moment is named in the letter all the same.
 fn attachments(letter: &Letter) -> Vec<SinglePart> {
-    let mut room = FILES;
     let mut parts = Vec::new();
     for file in &letter.files {
         let name = file.file_name().and_then(|name| name.to_str());
@@ -155,16 +152,10 @@ fn attachments(letter: &Letter) -> Vec<SinglePart> {
             Some("json") => "application/json",
             _ => "application/octet-stream",
         };
-        let (Some(name), Ok(kind), Ok(meta)) = (name, ContentType::parse(kind), file.metadata()) else {
+        let (Some(name), Ok(kind), Ok(bytes)) = (name, ContentType::parse(kind), std::fs::read(file)) else {
             continue;
         };
-        if meta.len() > room {
-            continue;
-        }
-        if let Ok(bytes) = std::fs::read(file) {
-            room = room.saturating_sub(bytes.len() as u64);
-            parts.push(Attachment::new(name.to_owned()).body(bytes, kind));
-        }
+        parts.push(Attachment::new(name.to_owned()).body(bytes, kind));
     }
     parts
 }
@@ -178,10 +169,15 @@ fn failed(error: &lettre::transport::smtp::Error) -> ChannelError {
                 format!("the mail server refuses the log-in ({code})"),
                 "check `alerting.email.user` and the password",
             ),
-            "550" | "551" | "553" | "554" | "501" | "552" => ChannelError::new(
+            "552" => ChannelError::new(
                 Fault::Letter,
+                format!("the mail server refuses it ({code}): it is too large"),
+                "let the server take larger mail, or write reports in fewer formats",
+            ),
+            // Mostly the sender, a recipient or a relay: that is mended, and no message is lost.
+            "501" | "550" | "551" | "553" | "554" => ChannelError::settings(
                 format!("the mail server refuses it ({code})"),
-                "may this sender write to these recipients? Look at the server's log, and at `from` and `to`",
+                "may this sender write to each of these recipients? Look at the server's log, and at `from` and `to`",
             ),
             _ if error.is_permanent() => ChannelError::settings(
                 format!("the mail server refuses it ({code})"),

@@ -14,6 +14,8 @@ use std::time::Duration;
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// Bytes of an answer that are read; it is not told, but some servers wait until it is taken.
 const ANSWER: usize = 64 * 1024;
+/// How long for.
+const READING: Duration = Duration::from_secs(2);
 
 /// One place to send JSON to.
 pub(super) struct Post {
@@ -98,27 +100,26 @@ impl Post {
             return Err(self.forbidden(what));
         }
         let request = self.client.post(self.url.clone()).headers(headers).body(body);
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ChannelError::away(
+        let Ok(response) = tokio::time::timeout(self.timeout, request.send()).await else {
+            return Err(ChannelError::away(
                 format!("did not answer within {:?}", self.timeout),
                 "is the receiver up? A longer `timeout` is for one that is slow",
-            )),
-        }
-    }
-
-    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Answer, ChannelError> {
-        let mut response = request.send().await.map_err(|error| self.failed(&error))?;
+            ));
+        };
+        let mut response = response.map_err(|error| self.failed(&error))?;
         let (status, after) = (response.status(), retry_after(response.headers()));
         let mut body = Vec::new();
-        // How it goes on does not matter once it was taken.
-        while let Ok(Some(chunk)) = response.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() >= ANSWER {
-                body.truncate(ANSWER);
-                break;
+        // What follows changes nothing: whether it was taken is said.
+        let reading = async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() >= ANSWER {
+                    body.truncate(ANSWER);
+                    break;
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(READING, reading).await;
         Ok(Answer { status, body, after })
     }
 
@@ -192,11 +193,12 @@ impl Answer {
                 format!("{cause}: too many messages"),
                 "it is tried again when it said; lower `alerting.throttling.max_alerts_per_minute`",
             ),
-            400..=499 => ChannelError::new(
+            413 | 422 => ChannelError::new(
                 Fault::Letter,
                 cause,
                 "it does not take this message; check `body` and the receiver's log",
             ),
+            400..=499 => ChannelError::settings(cause, "check the URL and `body`, and look at the receiver's log"),
             _ => ChannelError::away(cause, "it is tried again; look at the receiver"),
         };
         error.after = self.after;

@@ -111,6 +111,30 @@ fn a_minute_brings_no_more_than_it_may() {
     assert_eq!(told, 80, "no limit");
 }
 
+/// At night the eleventh grave alert of a minute is not held back until morning; and a clock set back holds back nothing.
+#[test]
+fn what_is_grave_is_told_at_night_and_a_digest_of_tomorrow_at_once() {
+    let mut desk = Desk::new(settings());
+    desk.config.quiet_hours = QuietConfig {
+        hours: Some(hours("11:00-13:00")),
+        timezone: zone("UTC"),
+        except: vec![Severity::High],
+    };
+    for one in storm(12, 1) {
+        desk.take(&one, 0);
+    }
+    assert_eq!(desk.due(300)[0].1.alerts, 2);
+    for one in storm(12, 1) {
+        desk.take(&one, 86_400);
+    }
+    let due = desk.due(10);
+    assert_eq!(
+        due.iter().map(|(_, digest)| digest.alerts).sum::<u64>(),
+        2,
+        "begun tomorrow"
+    );
+}
+
 /// 100,000 alerts, 50 incidents.
 #[test]
 fn a_storm_is_as_many_first_messages_as_incidents_and_digests_that_add_up() {

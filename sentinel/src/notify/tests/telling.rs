@@ -266,6 +266,6 @@ async fn history_is_no_news() {
     let told = got.lock().unwrap().clone();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].data["alert"]["id"], serde_json::json!(fresh.id));
-    assert_eq!(told[0].title, "medium: port scan by 203.0.113.7, nothing done");
+    assert_eq!(told[0].title, "medium: port scan by 203.0.113.7, nothing done so far");
     house.close().await;
 }

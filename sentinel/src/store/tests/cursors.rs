@@ -40,4 +40,8 @@ async fn a_consumer_goes_on_where_it_was_after_a_restart() {
     );
     assert_eq!(rest.last().unwrap().0, store.newest_alert().await.unwrap());
     assert_eq!(store.alerts_after(5, 10).await.unwrap(), []);
+    // Who reads no more holds nothing back.
+    store.commit(vec![Record::Readers(vec!["eve"])]).await.unwrap();
+    assert_eq!(store.cursor("other").await.unwrap(), None);
+    assert_eq!(store.cursor("eve").await.unwrap(), Some(2));
 }
