@@ -9,14 +9,18 @@ pub(super) trait Words {
     /// Puts in what a text says.
     fn take(&mut self, text: &str) -> Result<(), Fault>;
 
-    /// Puts in a list; the index is that of the item.
-    fn take_list(&mut self, items: &[(usize, &str)], faults: &mut Vec<(Option<usize>, Fault)>);
+    /// Puts in a list, where it is one; the index is that of the item.
+    fn take_list(&mut self, _items: &[(usize, &str)], _faults: &mut Vec<(Option<usize>, Fault)>) {}
 
     /// Whether it takes several values.
-    fn is_list(&self) -> bool;
+    fn is_list(&self) -> bool {
+        false
+    }
 
     /// The word that stands for no list at all.
-    fn word(&self) -> Option<&'static str>;
+    fn word(&self) -> Option<&'static str> {
+        None
+    }
 
     /// What it looks like, for messages.
     fn wants(&self) -> String;
@@ -60,16 +64,6 @@ impl<T: Word> Words for T {
         Ok(())
     }
 
-    fn take_list(&mut self, _: &[(usize, &str)], _: &mut Vec<(Option<usize>, Fault)>) {}
-
-    fn is_list(&self) -> bool {
-        false
-    }
-
-    fn word(&self) -> Option<&'static str> {
-        None
-    }
-
     fn wants(&self) -> String {
         T::wants()
     }
@@ -90,16 +84,6 @@ impl<T: Word> Words for Option<T> {
     fn take(&mut self, text: &str) -> Result<(), Fault> {
         *self = if text.is_empty() { None } else { Some(T::read(text)?) };
         Ok(())
-    }
-
-    fn take_list(&mut self, _: &[(usize, &str)], _: &mut Vec<(Option<usize>, Fault)>) {}
-
-    fn is_list(&self) -> bool {
-        false
-    }
-
-    fn word(&self) -> Option<&'static str> {
-        None
     }
 
     fn wants(&self) -> String {
@@ -136,10 +120,6 @@ impl<T: Word> Words for Vec<T> {
 
     fn is_list(&self) -> bool {
         true
-    }
-
-    fn word(&self) -> Option<&'static str> {
-        None
     }
 
     fn wants(&self) -> String {
