@@ -65,6 +65,13 @@ pub struct FileError {
     pub error: std::io::Error,
 }
 
+/// This host's name, as the kernel has it.
+pub fn host_name() -> String {
+    let told = read(Path::new("/proc/sys/kernel/hostname"), 256).unwrap_or_default();
+    let name = String::from_utf8_lossy(&told).trim().to_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
 /// A file's first `limit` bytes, and one more where it is longer.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Results on stdout: for people, as JSON, or as CSV; hostile text made harmless.
 
 use super::table::Table;
+use crate::types::is_unseen;
 use clap::{ColorChoice, ValueEnum};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -95,9 +96,7 @@ impl Output {
 pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let hidden =
-            matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
-        if (c.is_control() && c != '\n') || hidden {
+        if (c.is_control() && c != '\n') || is_unseen(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

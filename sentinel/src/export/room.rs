@@ -9,6 +9,7 @@ use super::to_splunk::ToSplunk;
 use super::{Dropped, Happening, Observer, Totals};
 use crate::bus::Bus;
 use crate::config::{ExportConfig, ServerConfig, SinkConfig};
+use crate::files::host_name;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time;
@@ -292,11 +293,4 @@ impl Round {
             }
         }
     }
-}
-
-/// The host's name, as the kernel has it.
-fn host_name() -> String {
-    let read = crate::files::read("/proc/sys/kernel/hostname".as_ref(), 256).unwrap_or_default();
-    let name = String::from_utf8_lossy(&read).trim().to_owned();
-    if name.is_empty() { "localhost".to_owned() } else { name }
 }

@@ -63,6 +63,8 @@ impl Dispatcher {
                     Err(RecvError::Closed) => return,
                 },
             }
+            // One look into the store answers all that was told meanwhile.
+            while live.try_recv().is_ok() {}
             if counted.elapsed() >= RECOUNT {
                 counted = Instant::now();
                 // Others put messages down too.

@@ -1,9 +1,10 @@
 //! What a message says, as it is known when it is sent: one text for every channel, and the data for programs.
 
+use crate::files::host_name;
 use crate::store::{DecisionFilter, InvestigationFilter, Store, StoreError, Window};
 use crate::types::{
     Action, ActionStatus, Alert, AlertId, Content, Decision, DecisionStatus, Digest, Investigation, Message, MessageId,
-    Severity, Timestamp,
+    Severity, Timestamp, is_unseen,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -34,9 +35,8 @@ pub struct Sender {
 impl Sender {
     /// This host.
     pub fn here(dashboard: String) -> Self {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
-            host: host.trim().to_owned(),
+            host: host_name(),
             dashboard,
         }
     }
@@ -411,10 +411,7 @@ fn of_report(title: &str, files: &[PathBuf], message: &Message, from: &Sender) -
 
 /// A stranger's text in one line, without what steers terminals or the direction of writing, and not too long.
 pub(super) fn clean(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
+    let steers = |c: char| c.is_control() || is_unseen(c) || matches!(c, '\u{2028}' | '\u{2029}');
     let mut out: String = text
         .chars()
         .map(|c| if steers(c) { ' ' } else { c })

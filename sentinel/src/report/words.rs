@@ -1,6 +1,6 @@
 //! Numbers, times and strangers' texts, as they are told.
 
-use crate::types::Timestamp;
+use crate::types::{Timestamp, is_unseen};
 
 /// Characters of one text that are told.
 const LONGEST: usize = 220;
@@ -64,7 +64,7 @@ pub(super) fn words(name: &str) -> String {
 pub(super) fn clean(text: &str) -> String {
     let mut told: String = text
         .chars()
-        .filter(|c| !turns(*c))
+        .filter(|c| !is_unseen(*c))
         .map(|c| {
             if c.is_control() || c == '\u{2028}' || c == '\u{2029}' {
                 ' '
@@ -79,9 +79,4 @@ pub(super) fn clean(text: &str) -> String {
         told.push('…');
     }
     told
-}
-
-/// Marks that turn the direction of what follows (Unicode TR 9), or are not seen.
-const fn turns(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

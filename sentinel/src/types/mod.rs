@@ -38,6 +38,7 @@ mod template;
 mod terms;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
 mod time;
 
 pub use access::{Role, Session, Token, TokenId};
@@ -82,6 +83,7 @@ pub use shape::{Address, Prefix, Target};
 pub use stats::{InterfaceStats, MapUse, Stats, Trouble};
 pub use template::{PLACES, Template, TemplateError};
 pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
+pub use text::is_unseen;
 pub use time::{Clock, Ktime, Timestamp};
 
 /// Lower-case hexadecimal, as digests are written.
