@@ -15,7 +15,7 @@ pub(super) struct TextKind {
     pub(super) wants: &'static str,
     /// The same as a regular expression, for the schema.
     pub(super) pattern: &'static str,
-    good: fn(&str) -> bool,
+    pub(super) good: fn(&str) -> bool,
 }
 
 impl TextKind {

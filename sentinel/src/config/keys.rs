@@ -3,6 +3,7 @@
 use super::alerting;
 use super::api;
 use super::behaviour;
+use super::bettercap;
 use super::channels;
 use super::export;
 use super::intel;
@@ -551,6 +552,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(reports::KEYS)
         .chain(api::KEYS)
         .chain(behaviour::KEYS)
+        .chain(bettercap::KEYS)
         .chain(policy::KEYS)
         .chain(policy::DETECTOR_KEYS.as_flattened())
         .chain(intel::KEYS)

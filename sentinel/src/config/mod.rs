@@ -7,6 +7,7 @@
 mod alerting;
 mod api;
 mod behaviour;
+mod bettercap;
 mod body;
 mod channels;
 mod check;
@@ -43,6 +44,7 @@ pub use behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
+pub use bettercap::BettercapConfig;
 pub use body::BodyTemplate;
 pub use channels::{
     EmailConfig, Facility, FileConfig, HeaderLine, Host, MailSecurity, Mailbox, SlackConfig, SyslogAddress,

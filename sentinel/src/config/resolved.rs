@@ -6,6 +6,7 @@ use super::behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
 };
+use super::bettercap::BettercapConfig;
 use super::export::ExportConfig;
 use super::intel::IntelConfig;
 use super::matrix::Matrix;
@@ -85,6 +86,8 @@ pub struct Config {
     pub probes: Vec<Probe>,
     /// The container engine.
     pub containers: ContainersConfig,
+    /// A Bettercap beside us.
+    pub bettercap: BettercapConfig,
     /// Database.
     pub store: StoreConfig,
     /// Reports made by themselves.
@@ -576,6 +579,7 @@ impl Default for Config {
                 commit_deadline: Duration::from_millis(50),
                 retention: RetentionConfig::default(),
             },
+            bettercap: BettercapConfig::default(),
             reports: ReportsConfig::default(),
             api: ApiConfig::default(),
             export: ExportConfig::default(),

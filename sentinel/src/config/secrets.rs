@@ -54,6 +54,14 @@ pub(super) const SECRETS: &[SecretKey] = &[
         check: one_line,
     },
     SecretKey {
+        path: "bettercap.password",
+        variable: "BETTERCAP_PASSWORD",
+        file: "bettercap.password_file",
+        slot: |d| &mut d.config.bettercap.password,
+        named: |d| &d.config.bettercap.password_file,
+        check: one_line,
+    },
+    SecretKey {
         path: "export.elasticsearch.api_key",
         variable: "ELASTICSEARCH_API_KEY",
         file: "export.elasticsearch.api_key_file",
