@@ -1,6 +1,7 @@
 //! The wiring diagram: builds every room, opens every channel, spawns every task, owns shutdown.
 
 mod earlier;
+mod ears;
 mod gate;
 mod hangup;
 mod judging;
@@ -8,11 +9,11 @@ mod judging;
 use crate::api::{AppState, Doors, login_url};
 use crate::auth::{Auth, Secrets};
 use crate::bus::Bus;
-use crate::config::{Config, Hook, Mode, Origins};
+use crate::config::{Config, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
-    IsolationDeps, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World,
+    IsolationDeps, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World, follow_store,
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
@@ -25,14 +26,15 @@ use crate::intel::{Intel, IntelSource, clients, endpoints};
 use crate::metrics::Metrics;
 use crate::notify::{self, Notifications};
 use crate::respond::{Deps, Responder};
-use crate::sensor::XdpSensor;
+use crate::sensor::{XdpSensor, bettercap};
 use crate::store::Store;
 use crate::time;
-use crate::types::{ChannelKind, Component, Condition, Health, Mint, Stats};
+use crate::types::{ChannelKind, Health, Mint, Stats};
 use anyhow::Context;
 pub(crate) use earlier::{loose, remembered};
 use earlier::{name_readers, tell_left_behind};
-use gate::{Closing, Gate};
+use ears::Beside;
+use gate::{Closing, Gate, interfaces, welcome};
 use hangup::Hangup;
 pub(crate) use judging::judging_model;
 use std::collections::BTreeMap;
@@ -87,7 +89,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let asked = endpoints(&config.intel)
         .into_iter()
         .chain(export::endpoints(&config.export))
-        .chain(notify::endpoints(&config.alerting));
+        .chain(notify::endpoints(&config.alerting))
+        .chain(config.bettercap.host().map(|host| ("Bettercap".to_owned(), host)));
     let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
     let (host, facts) = HostRoom::open(asked).await?;
     let links = facts.clone();
@@ -231,9 +234,17 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (cases_tx, cases_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
     let window = config.response.policy.confirm.window;
-    let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
-    let mut detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(gate.limits()?);
-    let judging = judging_model(&config)?;
+    let mut ears = bettercap(&config, links.clone(), Arc::clone(&metrics), health_tx.clone());
+    let blind = matches!(gate, Gate::Sets(..));
+    let only_ears = blind && ears.is_some();
+    let (table, mut detectors, judging) = if only_ears {
+        let (table, detectors) = ears::judges(&config, clock);
+        (table, detectors, None)
+    } else {
+        let table = FlowTable::new(&config.flow).with_egress(config.kernel.egress);
+        let detectors = Detectors::new(&config, clock, Mint::Random, "xdp").with_limits(gate.limits()?);
+        (table, detectors, judging_model(&config)?)
+    };
     if let Some(judging) = &judging {
         detectors = detectors
             .with_model(&config, Arc::clone(&judging.model))
@@ -256,6 +267,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     };
     let (feed_room, feeds) = FeedRoom::new(&config.intel, feed_deps)?;
     detectors = detectors.with_lists(&config, Box::new(feeds.clone()));
+    let listed = feeds.clone();
     let ring_losses = gate.ring_lost();
     let counted = store.clone();
     let losses = move || -> Losses {
@@ -292,7 +304,6 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         rooms.spawn(name, room);
     }
     let counters = gate.counters();
-    let blind = matches!(gate, Gate::Sets(..));
     let gate = match gate {
         Gate::Programs(mut kernel) => {
             let (ring_tx, ring_rx) = mpsc::channel(RING_BATCHES);
@@ -311,6 +322,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             Closing::Programs(kernel)
         }
         Gate::Sets(_, lease) => {
+            if let Some(ears) = ears.take() {
+                ears::listen(&mut rooms, ears, records_tx.clone(), cancel.clone());
+            }
             let cancel = cancel.clone();
             rooms.spawn("no sensor", async move {
                 cancel.cancelled().await;
@@ -319,23 +333,32 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             Closing::Sets(lease)
         }
     };
-    rooms.spawn(
-        "analysis",
-        Analysis::new(
-            table,
-            detectors,
-            Arc::clone(&metrics),
-            Arc::clone(&gauges),
-            health_tx.clone(),
-            peers_tx,
-        )
-        .with_card(card_tx)
-        .with_busiest(busiest)
-        .with_ended(export.flows)
-        .with_witness(Witness::new(shadows, bystanders_tx))
-        .with_heard(heard_tx, window + HEARD)
-        .run(records_rx, notices_rx, asks, alerts_tx),
-    );
+    if let Some(ears) = ears {
+        let deps = Beside {
+            clock,
+            feeds: listed,
+            metrics: Arc::clone(&metrics),
+            health: health_tx.clone(),
+            alerts: alerts_tx.clone(),
+            ended: export.flows.clone(),
+        };
+        ears::beside(&mut rooms, ears, &config, deps, cancel.clone());
+    }
+    let analysis = Analysis::new(
+        table,
+        detectors,
+        Arc::clone(&metrics),
+        Arc::clone(&gauges),
+        health_tx.clone(),
+        peers_tx,
+    )
+    .with_card(card_tx)
+    .with_busiest(busiest)
+    .with_ended(export.flows)
+    .with_witness(Witness::new(shadows, bystanders_tx))
+    .with_heard(heard_tx, window + HEARD);
+    let analysis = if only_ears { analysis.paced() } else { analysis };
+    rooms.spawn("analysis", analysis.run(records_rx, notices_rx, asks, alerts_tx));
     let confirm_deps = ConfirmDeps {
         provisional,
         heard,
@@ -432,22 +455,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     );
     rooms.spawn_fallible("api", doors.open(state, cancel.clone()));
 
-    tracing::info!(
-        ?interfaces,
-        mode = ?config.mode,
-        dashboard = %format_args!("http://{}/", config.api.listen),
-        version = env!("CARGO_PKG_VERSION"),
-        "watching"
-    );
-    if blind {
-        tracing::warn!(
-            "`kernel.hook: nftables`: no packet is seen, so nothing is detected and no feed is blocked; decisions made by hand \
-             are carried out"
-        );
-    }
-    if config.mode == Mode::Simulation {
-        tracing::info!("simulation: every decision is counted, no packet is dropped");
-    }
+    welcome(&config, &interfaces, blind && !only_ears);
 
     let outcome = rooms.until_over().await;
     let left = gate.close(&config);
@@ -456,31 +464,6 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
     outcome.and(left)
-}
-
-/// The interfaces to watch: those configured, or that of the default route.
-fn interfaces(config: &Config, default: Option<&str>) -> anyhow::Result<Vec<String>> {
-    if !config.kernel.interfaces.is_empty() || config.kernel.hook == Hook::Nftables {
-        return Ok(config.kernel.interfaces.clone());
-    }
-    let name = default.context("no default route, so no interface to watch: name one in `kernel.interfaces`")?;
-    Ok(vec![name.to_owned()])
-}
-
-/// Copies the store's own condition into the health board.
-async fn follow_store(
-    mut condition: watch::Receiver<Condition>,
-    health: watch::Sender<Arc<Health>>,
-    cancel: CancellationToken,
-) {
-    loop {
-        let now = condition.borrow_and_update().clone();
-        health.send_if_modified(|board| Health::note(board, Component::Store, now));
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            changed = condition.changed() => if changed.is_err() { return },
-        }
-    }
 }
 
 /// The running rooms. One that ends or panics before the house is closed closes the house.

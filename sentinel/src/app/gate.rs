@@ -7,6 +7,7 @@ use crate::intel::feeds::ListEnforcer;
 use crate::kernel::{Kernel, KernelError};
 use crate::nft::{Lease, Nft, Usage};
 use crate::respond::Enforcer;
+use anyhow::Context;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,5 +105,34 @@ fn point_at_honeypot(kernel: &mut Kernel, config: &Config) -> anyhow::Result<()>
             Ok(())
         }
         outcome => Ok(outcome?),
+    }
+}
+
+/// The interfaces to watch: those configured, or that of the default route.
+pub(super) fn interfaces(config: &Config, default: Option<&str>) -> anyhow::Result<Vec<String>> {
+    if !config.kernel.interfaces.is_empty() || config.kernel.hook == Hook::Nftables {
+        return Ok(config.kernel.interfaces.clone());
+    }
+    let name = default.context("no default route, so no interface to watch: name one in `kernel.interfaces`")?;
+    Ok(vec![name.to_owned()])
+}
+
+/// Says in the log what begins; `deaf` where no packet is seen by anybody.
+pub(super) fn welcome(config: &Config, interfaces: &[String], deaf: bool) {
+    tracing::info!(
+        ?interfaces,
+        mode = ?config.mode,
+        dashboard = %format_args!("http://{}/", config.api.listen),
+        version = env!("CARGO_PKG_VERSION"),
+        "watching"
+    );
+    if deaf {
+        tracing::warn!(
+            "`kernel.hook: nftables`: no packet is seen, so nothing is detected and no feed is blocked; decisions made by hand \
+             are carried out"
+        );
+    }
+    if config.mode == Mode::Simulation {
+        tracing::info!("simulation: every decision is counted, no packet is dropped");
     }
 }

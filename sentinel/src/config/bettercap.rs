@@ -70,6 +70,19 @@ impl BettercapConfig {
     }
 }
 
+impl BettercapConfig {
+    /// The host it is on; `None` where there is no Bettercap.
+    pub fn host(&self) -> Option<String> {
+        let (_, rest) = scheme(&self.url)?;
+        let host = rest.split('/').next()?;
+        let host = match host.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+            _ => host,
+        };
+        Some(host.trim_matches(['[', ']']).to_owned())
+    }
+}
+
 /// Whether it is spoken to over TLS, and what follows the scheme.
 fn scheme(url: &str) -> Option<(bool, &str)> {
     let (scheme, rest) = url.split_once("://")?;
@@ -152,11 +165,12 @@ pub(super) fn check(bettercap: &BettercapConfig, say: &mut impl FnMut(&'static s
         }
         return;
     }
-    if bettercap.username.is_empty() != bettercap.password.is_none() {
+    // The other way round it may be in the environment of the agent, and not in that of whoever asks it something.
+    if bettercap.username.is_empty() && bettercap.password.is_some() {
         say(
             "bettercap.username",
-            "and the password go together, and one of them is missing".into(),
-            "set both as `api.rest.username` and `api.rest.password` have them (BETTERCAP_PASSWORD or `password_file`), or neither",
+            "is empty, and there is a password".into(),
+            "name who logs in, as `api.rest.username` has it",
         );
     }
 }
@@ -217,13 +231,12 @@ mod tests {
             username: name.to_owned(),
             ..at(url)
         };
-        assert_eq!(said(named("ws://b", "")), 0);
-        assert_eq!(said(named("ws://b", "joe")), 1);
-        let whole = BettercapConfig {
+        let with_password = |name: &str| BettercapConfig {
             password: Some(Secret::new("x")),
-            ..named("ws://b", "joe")
+            ..named("ws://b", name)
         };
-        assert_eq!(said(whole), 0);
+        assert_eq!(said(named("ws://b", "joe")), 0);
+        assert_eq!((said(with_password("joe")), said(with_password(""))), (0, 1));
         let banning = BettercapConfig {
             arp_ban: true,
             ..at("")

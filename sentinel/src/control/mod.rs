@@ -8,6 +8,7 @@
 
 mod analysis;
 mod busiest;
+mod condition;
 mod confirm;
 mod counting;
 mod desk;
@@ -22,6 +23,7 @@ mod witness;
 mod world;
 
 pub use analysis::{Analysis, Gauges};
+pub use condition::follow_store;
 pub use confirm::{ConfirmDeps, Confirmations};
 pub use counting::{Counting, Losses, Reading};
 pub use desk::{Desk, DeskDeps};

@@ -2,8 +2,7 @@
 
 use super::Detectors;
 use crate::config::Config;
-use crate::flow::{FlowTable, Observation};
-use crate::replay::ModelFlows;
+use crate::flow::{FlowTable, ModelFlows, Observation};
 use crate::types::{Alert, Clock, Detector, Ktime, Mint};
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;

@@ -8,6 +8,7 @@
 //! `flow.max_flows` and `flow.max_sources` (see [`FlowTable::memory_bound`]); no clock, no I/O, no order of iteration.
 //! Deliberately elsewhere: what an observation means (`detect`).
 
+mod accounting;
 mod busiest;
 mod lru;
 mod observation;
@@ -20,6 +21,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use accounting::{ModelFlows, Told};
 pub use lru::Bounded;
 pub use observation::{Cause, Fate, Observation, Stealth};
 pub use peers::History;

@@ -4,6 +4,7 @@
 //! Invariant: an address is never a label; every label set is bounded by configuration or by an enum.
 //! Deliberately elsewhere: serving it (`api`), counting packets (the kernel programs).
 
+mod bettercap;
 mod collect;
 mod keeping;
 mod notices;
@@ -11,6 +12,7 @@ mod notices;
 mod tests;
 
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
+pub use bettercap::Bettercap;
 pub use notices::Notices;
 
 use collect::{Dropped, HealthCollector, StatsCollector};
@@ -250,6 +252,8 @@ pub struct Metrics {
     pub journal: Family<JournalLabels, Counter>,
     /// Of what is told to people.
     pub notices: Notices,
+    /// What a Bettercap is heard saying.
+    pub bettercap: Bettercap,
     exported: Family<ExportLabels, Counter>,
     /// What the database holds, and reports.
     pub keeping: Keeping,
@@ -300,6 +304,7 @@ impl Metrics {
             isolation_restores: Family::default(),
             journal: Family::default(),
             notices: Notices::default(),
+            bettercap: Bettercap::default(),
             exported: Family::default(),
             keeping: Keeping::default(),
         };
@@ -312,6 +317,7 @@ impl Metrics {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
         self.notices.register(r);
+        self.bettercap.register(r);
         self.keeping.register(r);
         r.register("flow_records", "Flow records taken in", self.flow_records.clone());
         r.register(

@@ -1,10 +1,9 @@
 //! A capture as feature records: the kernel's counting, the flow table and the builder, and no judge.
 
-use super::ModelFlows;
 use super::pace::{Pace, STEP, STEPS, Stamp};
 use crate::config::Config;
 use crate::features::{Builder, FeatureLosses, FeatureRecord, Limits};
-use crate::flow::{FlowLosses, FlowTable};
+use crate::flow::{FlowLosses, FlowTable, ModelFlows};
 use crate::types::Ktime;
 use sentinel_common::packet::{ParseError, parse_ethernet};
 use std::time::Duration;

@@ -9,7 +9,6 @@
 //! from the replay just as the kernel would have dropped them; in simulation they are counted and go on.
 
 mod features;
-mod flows;
 mod gate;
 #[cfg(test)]
 mod hostile;
@@ -18,7 +17,6 @@ mod pipeline;
 mod summary;
 
 pub use features::{FeatureReplay, FeatureSummary};
-pub use flows::ModelFlows;
 pub use gate::ModelGate;
 pub use pipeline::Pipeline;
 pub use summary::Summary;

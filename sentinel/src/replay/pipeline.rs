@@ -1,12 +1,12 @@
 //! The rooms in a row, driven by the packets' own time.
 
 use super::pace::{Pace, STEP, STEPS, Stamp};
-use super::{ModelFlows, ModelGate, Summary};
+use super::{ModelGate, Summary};
 use crate::config::{Config, Mode, SeverityThresholds};
 use crate::decide::{Guards, Judge};
 use crate::detect::Detectors;
 use crate::export::eve;
-use crate::flow::{FlowTable, Observation};
+use crate::flow::{FlowTable, ModelFlows, Observation};
 use crate::investigate::{Recent, Weigher, risk};
 use crate::model::Model;
 use crate::respond::{Enforcer, entry_of};

@@ -4,7 +4,9 @@
 //! Invariant: nothing is trusted; what cannot be read is an error that says where and what to do.
 //! Deliberately elsewhere: what packets mean (`sentinel_common::packet`), flows (`flow`).
 
+mod bettercap;
 pub mod pcap;
 mod xdp;
 
+pub use bettercap::{BettercapFlows, BettercapListener, bettercap};
 pub use xdp::XdpSensor;

@@ -25,7 +25,12 @@ pub(super) const ROOMS: &[Room] = &[
     room("kernel", &["config", "intel", "netlink", "respond", "types"]),
     room("nft", &["config", "netlink", "respond", "time", "types"]),
     room("host", &["types"]),
-    room("sensor", &["detect", "files", "kernel", "metrics", "time"]),
+    room(
+        "sensor",
+        &[
+            "config", "detect", "files", "flow", "host", "kernel", "metrics", "time", "tls", "types",
+        ],
+    ),
     room("flow", &["config", "types"]),
     room("features", &["config", "flow", "types"]),
     room("model", &["features"]),

@@ -1,7 +1,7 @@
 //! The kernel's flow table, in memory: the same counting, the same reports; but both directions of a flow in one place,
 //! and as many flows as there is room for, whatever their hash.
 
-use crate::flow::Bounded;
+use super::Bounded;
 use crate::types::Ktime;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;

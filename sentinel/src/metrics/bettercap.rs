@@ -1,0 +1,72 @@
+//! Of what a Bettercap is heard saying.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    /// `packet`, `words`, `sighting`, `other`, `duplicate`, `before_start`.
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// `sentinel_bettercap_*`.
+#[derive(Debug, Default)]
+pub struct Bettercap {
+    events: Family<KindLabels, Counter>,
+    refused: Family<ReasonLabels, Counter>,
+    lost: Family<ReasonLabels, Counter>,
+    connected: Gauge,
+}
+
+impl Bettercap {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "bettercap_events",
+            "Events heard, by what they are",
+            self.events.clone(),
+        );
+        registry.register(
+            "bettercap_refused",
+            "Events that cannot be used, by why",
+            self.refused.clone(),
+        );
+        registry.register(
+            "bettercap_disconnects",
+            "Connections that failed or ended, by why",
+            self.lost.clone(),
+        );
+        registry.register(
+            "bettercap_connected",
+            "1 while Bettercap is heard",
+            self.connected.clone(),
+        );
+    }
+
+    /// An event came.
+    pub fn event(&self, kind: &'static str) {
+        self.events.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// Something came that cannot be used.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// There is no connection any more, or was none.
+    pub fn lost(&self, reason: &'static str) {
+        self.lost.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Whether Bettercap is heard.
+    pub fn connected(&self, heard: bool) {
+        self.connected.set(heard.into());
+    }
+}

@@ -1,0 +1,422 @@
+//! What Bettercap says, as text, to what it means.
+//!
+//! One event is `{"tag", "time", "data"}` (its `session.Event`). What is read of `data`: of `net.sniff.*` either a `packet`
+//! object or the summary (`protocol`, `from`, `to`, `data.Size`), of `endpoint.*`, `wifi.*` and `ble.*` who was seen. All
+//! of it is hostile: whoever sends a packet writes part of the text.
+
+use super::lenient::{Object, Text};
+use super::services::Services;
+use crate::types::Timestamp;
+use sentinel_common::flow::{PROTO_TCP, PROTO_UDP};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// Longest name that is kept of who was seen, characters.
+const NAME: usize = 64;
+
+/// What an event means.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Event {
+    /// A packet.
+    Packet(Packet),
+    /// A packet of which only the application's words are told.
+    Words(Words),
+    /// Somebody was seen, or is gone.
+    Sighting(Box<Sighting>),
+    /// Nothing that is judged.
+    Other,
+}
+
+/// A packet, as far as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packet {
+    /// When it was captured, ns since 1970, by the clock of Bettercap's machine.
+    pub at_ns: i64,
+    /// Sender.
+    pub src: IpAddr,
+    /// Receiver.
+    pub dst: IpAddr,
+    /// Port of the sender; 0 where the protocol has none.
+    pub src_port: u16,
+    /// Port of the receiver.
+    pub dst_port: u16,
+    /// IP protocol number.
+    pub proto: u8,
+    /// Length of the L4 header and what follows it, bytes.
+    pub l4_len: u32,
+    /// TCP flags, where they are told: raw packets only.
+    pub flags: Option<u8>,
+}
+
+/// A packet of which Bettercap tells the application's words in place of its ports and length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Words {
+    /// When it was captured, ns since 1970.
+    pub at_ns: i64,
+    /// Sender: an address Bettercap read from the packet.
+    pub src: IpAddr,
+    /// Receiver, where that is an address; in a request it is what the client wrote into it, and so may be a lie.
+    pub dst: Option<IpAddr>,
+    /// It answers.
+    pub answer: bool,
+}
+
+/// Somebody was seen on the network or on the air.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sighting {
+    /// When, ns since 1970.
+    pub at_ns: i64,
+    /// `endpoint`, `wifi` or `ble`.
+    pub kind: &'static str,
+    /// Hardware address, in small letters.
+    pub mac: String,
+    /// Its address, where it has one.
+    pub ip: Option<IpAddr>,
+    /// What it calls itself.
+    pub name: String,
+    /// Who made it.
+    pub vendor: String,
+    /// It is gone.
+    pub lost: bool,
+}
+
+/// Why an event cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    /// It is no JSON, or no event.
+    #[error("it is no event in JSON")]
+    Json,
+    /// Its time cannot be read.
+    #[error("its time cannot be read")]
+    Time,
+    /// Sender or receiver are no addresses.
+    #[error("its addresses cannot be read")]
+    Address,
+    /// A port is neither a number nor a known service.
+    #[error("its ports cannot be read")]
+    Port,
+    /// Its length is missing or impossible.
+    #[error("its length cannot be read")]
+    Length,
+}
+
+impl Malformed {
+    /// As a label of metrics.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Time => "time",
+            Self::Address => "address",
+            Self::Port => "port",
+            Self::Length => "length",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow)]
+    tag: Cow<'a, str>,
+    #[serde(borrow, default)]
+    time: Text<'a>,
+    #[serde(borrow, default)]
+    data: Object<Data<'a>>,
+}
+
+/// What is read of `data`, of whatever event it is.
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow, default)]
+    time: Text<'a>,
+    #[serde(borrow, default)]
+    protocol: Text<'a>,
+    #[serde(borrow, default)]
+    from: Text<'a>,
+    #[serde(borrow, default)]
+    to: Text<'a>,
+    #[serde(borrow, default)]
+    data: Object<Size<'a>>,
+    #[serde(borrow, default)]
+    packet: Object<RawPacket<'a>>,
+    #[serde(borrow, default)]
+    mac: Text<'a>,
+    #[serde(borrow, default)]
+    ipv4: Text<'a>,
+    #[serde(borrow, default)]
+    ipv6: Text<'a>,
+    #[serde(borrow, default)]
+    hostname: Text<'a>,
+    #[serde(borrow, default)]
+    name: Text<'a>,
+    #[serde(borrow, default)]
+    alias: Text<'a>,
+    #[serde(borrow, default)]
+    essid: Text<'a>,
+    #[serde(borrow, default)]
+    vendor: Text<'a>,
+    #[serde(borrow, default, rename = "Client")]
+    client: Object<Who<'a>>,
+}
+
+/// Of a summary: how long the packet was.
+#[derive(Deserialize)]
+struct Size<'a> {
+    #[serde(borrow, default, rename = "Size")]
+    size: Text<'a>,
+}
+
+/// The client of a `wifi.client.*` event.
+#[derive(Deserialize)]
+struct Who<'a> {
+    #[serde(borrow, default)]
+    mac: Text<'a>,
+    #[serde(borrow, default)]
+    hostname: Text<'a>,
+    #[serde(borrow, default)]
+    vendor: Text<'a>,
+}
+
+/// A raw packet, under the names that tools give its fields.
+#[derive(Deserialize)]
+struct RawPacket<'a> {
+    #[serde(borrow, default, alias = "timestamp")]
+    time: Text<'a>,
+    #[serde(borrow, default, alias = "proto")]
+    protocol: Text<'a>,
+    #[serde(borrow, default, alias = "source", alias = "src_ip", alias = "from")]
+    src: Text<'a>,
+    #[serde(borrow, default, alias = "destination", alias = "dst_ip", alias = "to")]
+    dst: Text<'a>,
+    #[serde(borrow, default, alias = "sport", alias = "srcport", alias = "source_port")]
+    src_port: Text<'a>,
+    #[serde(borrow, default, alias = "dport", alias = "dstport", alias = "destination_port")]
+    dst_port: Text<'a>,
+    #[serde(borrow, default, alias = "len", alias = "size")]
+    length: Text<'a>,
+    #[serde(borrow, default)]
+    flags: Text<'a>,
+}
+
+/// An event, and how to know it again.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Heard<'a> {
+    pub(super) event: Event,
+    /// When Bettercap made it, ns since 1970: its history is in this order.
+    pub(super) stamp_ns: i64,
+    /// What makes it this event and no other.
+    pub(super) identity: &'a [u8],
+}
+
+/// Reads one event.
+pub(super) fn read<'a>(text: &'a str, services: &Services) -> Result<Heard<'a>, Malformed> {
+    let raw: Raw<'_> = serde_json::from_str(text).map_err(|_| Malformed::Json)?;
+    let stamp_ns = time(raw.time.get())?;
+    let (event, whole) = match (&raw.data.0, raw.tag.strip_prefix("net.sniff.")) {
+        (None, _) => (Event::Other, true),
+        (Some(data), Some(kind)) => {
+            let event = match &data.packet {
+                Object(Some(packet)) => Event::Packet(raw_packet(packet, data.time.get(), stamp_ns, services)?),
+                Object(None) => summary(kind, data, stamp_ns, services)?,
+            };
+            (event, true)
+        }
+        // Who was seen is a pointer in Bettercap's history: told again, it says when it was seen last.
+        (Some(data), None) => (sighting(&raw.tag, data, stamp_ns), false),
+    };
+    let head = text.split("\"data\"").next().filter(|_| !whole);
+    Ok(Heard {
+        event,
+        stamp_ns,
+        identity: head.unwrap_or(text).as_bytes(),
+    })
+}
+
+fn time(text: Option<&str>) -> Result<i64, Malformed> {
+    let at: Timestamp = text.and_then(|text| text.parse().ok()).ok_or(Malformed::Time)?;
+    Ok(at.0)
+}
+
+fn proto(name: &str) -> Option<u8> {
+    Some(match name {
+        "tcp" | "TCP" => PROTO_TCP,
+        "udp" | "UDP" => PROTO_UDP,
+        "sctp" | "SCTP" => 132,
+        "UDPLite" => 136,
+        other => other.parse().ok()?,
+    })
+}
+
+/// The time of the packet, or else of the event.
+fn captured(text: Option<&str>, stamp_ns: i64) -> Result<i64, Malformed> {
+    text.map_or(Ok(stamp_ns), |text| time(Some(text)))
+}
+
+fn summary(kind: &str, data: &Data<'_>, stamp_ns: i64, services: &Services) -> Result<Event, Malformed> {
+    let (from, to) = (plain(data.from.get()), plain(data.to.get()));
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let at_ns = captured(data.time.get(), stamp_ns)?;
+    let Some(proto) = data.protocol.get().and_then(proto) else {
+        return Ok(words(kind, from, to, at_ns));
+    };
+    let with_ports = matches!(proto, PROTO_TCP | PROTO_UDP);
+    let end = |text: &str| {
+        if with_ports {
+            let (ip, port) = text.rsplit_once(':').ok_or(Malformed::Address)?;
+            let port = services.port(proto, port).ok_or(Malformed::Port)?;
+            Ok((address(ip)?, port))
+        } else {
+            Ok((address(text)?, 0))
+        }
+    };
+    let ((src, src_port), (dst, dst_port)) = (end(from)?, end(to)?);
+    let size = data.data.0.as_ref().and_then(|data| data.size.get());
+    Ok(Event::Packet(Packet {
+        at_ns,
+        src,
+        dst,
+        src_port,
+        dst_port,
+        proto,
+        l4_len: length(size)?,
+        flags: None,
+    }))
+}
+
+/// Events of protocols that Bettercap reads on: `http.request`, `https`, `ftp` and others.
+fn words(kind: &str, from: &str, to: &str, at_ns: i64) -> Event {
+    let bare = |text: &str| -> Option<IpAddr> {
+        text.parse().ok().or_else(|| {
+            let (ip, _) = text.rsplit_once(':')?;
+            ip.parse().ok()
+        })
+    };
+    // Of those over UDP (dns, mdns, upnp, krb5) the asking packet is not told, so there is no flow to add to.
+    let over_tcp = matches!(
+        kind,
+        "http.request" | "http.response" | "https" | "ftp" | "ntlm.challenge" | "ntlm.response" | "ntlm.authenticate"
+    );
+    match bare(from).filter(|_| over_tcp) {
+        Some(src) => Event::Words(Words {
+            at_ns,
+            src,
+            dst: bare(to),
+            answer: matches!(kind, "http.response" | "ntlm.challenge"),
+        }),
+        None => Event::Other,
+    }
+}
+
+fn raw_packet(
+    packet: &RawPacket<'_>,
+    when: Option<&str>,
+    stamp_ns: i64,
+    services: &Services,
+) -> Result<Packet, Malformed> {
+    let proto = packet.protocol.get().and_then(proto).ok_or(Malformed::Port)?;
+    let src = address(packet.src.get().unwrap_or_default())?;
+    let dst = address(packet.dst.get().unwrap_or_default())?;
+    let port = |text: &Text<'_>| match (proto, text.get()) {
+        (PROTO_TCP | PROTO_UDP, Some(text)) => services.port(proto, &plain(Some(text))).ok_or(Malformed::Port),
+        (PROTO_TCP | PROTO_UDP, None) => Err(Malformed::Port),
+        _ => Ok(0),
+    };
+    let header = if src.is_ipv4() { 20 } else { 40 };
+    let l3_len = length(packet.length.get())?;
+    Ok(Packet {
+        at_ns: captured(packet.time.get().or(when), stamp_ns)?,
+        src,
+        dst,
+        src_port: port(&packet.src_port)?,
+        dst_port: port(&packet.dst_port)?,
+        proto,
+        l4_len: l3_len.checked_sub(header).ok_or(Malformed::Length)?,
+        flags: packet.flags.get().filter(|_| proto == PROTO_TCP).and_then(flags),
+    })
+}
+
+/// TCP flags as a number, or as letters (`SA`).
+fn flags(text: &str) -> Option<u8> {
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    text.chars().try_fold(0, |flags, letter| {
+        let bit = "FSRPAUEC".find(letter)?;
+        Some(flags | 1 << bit)
+    })
+}
+
+fn sighting(tag: &str, data: &Data<'_>, at_ns: i64) -> Event {
+    let kind = match tag.split('.').next() {
+        Some("endpoint") => "endpoint",
+        Some("wifi") => "wifi",
+        Some("ble") => "ble",
+        _ => return Event::Other,
+    };
+    let client = data.client.0.as_ref();
+    let mac = client.map_or(&data.mac, |client| &client.mac);
+    let Some(mac) = mac.get().and_then(hardware) else {
+        return Event::Other;
+    };
+    let ip = [&data.ipv4, &data.ipv6]
+        .into_iter()
+        .find_map(|text| text.get()?.parse().ok());
+    let names = match client {
+        Some(client) => [&client.hostname, &data.hostname, &data.name, &data.essid],
+        None => [&data.alias, &data.hostname, &data.name, &data.essid],
+    };
+    let named = names.into_iter().filter_map(Text::get).find(|name| !name.is_empty());
+    let vendor = client.map_or(&data.vendor, |client| &client.vendor);
+    Event::Sighting(Box::new(Sighting {
+        at_ns,
+        kind,
+        mac,
+        ip,
+        name: harmless(named.unwrap_or_default()),
+        vendor: harmless(vendor.get().unwrap_or_default()),
+        lost: tag.ends_with(".lost"),
+    }))
+}
+
+/// `aa:bb:cc:dd:ee:ff` in small letters.
+fn hardware(text: &str) -> Option<String> {
+    let bytes = text
+        .split(':')
+        .filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()));
+    (text.len() == 17 && bytes.count() == 6).then(|| text.to_ascii_lowercase())
+}
+
+/// A name without what moves a terminal or turns text around.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() && !crate::types::is_unseen(*c))
+        .take(NAME)
+        .collect()
+}
+
+fn address(text: &str) -> Result<IpAddr, Malformed> {
+    let ip: IpAddr = text.parse().map_err(|_| Malformed::Address)?;
+    Ok(ip.to_canonical())
+}
+
+fn length(text: Option<&str>) -> Result<u32, Malformed> {
+    text.and_then(|text| text.parse().ok())
+        .filter(|length| *length <= 65_535)
+        .ok_or(Malformed::Length)
+}
+
+/// Without the colours Bettercap puts around names where it has a terminal (`ESC [ … m`).
+fn plain(text: Option<&str>) -> Cow<'_, str> {
+    let text = text.unwrap_or_default();
+    if !text.contains('\u{1b}') {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        out.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}

@@ -1,0 +1,75 @@
+//! A Bettercap as a sensor: what it hears on the wire and on the air, as flow records and sightings.
+//!
+//! In: the events of its `api.rest` (a WebSocket). Out: flow records as the kernel makes them, through the same counting;
+//! an empty batch says that nothing more came until now. Two rooms, so that one reads while the other counts: [`listen`]
+//! and [`judge`], with a bounded queue between them; what does not fit is dropped and counted.
+//! Invariant: nothing is heard twice, nothing of it is believed further than `infer` says, memory is bounded.
+//! Deliberately elsewhere: what flows mean (`detect`), commands to Bettercap (`bettercap`).
+
+mod event;
+mod flows;
+mod infer;
+mod judge;
+mod lenient;
+mod listen;
+mod order;
+mod seen;
+mod services;
+#[cfg(test)]
+mod tests;
+
+pub use judge::BettercapFlows;
+pub use listen::BettercapListener;
+
+use crate::config::{BettercapConfig, Config};
+use crate::host::HostFacts;
+use crate::metrics::Metrics;
+use crate::types::Health;
+use flows::Flows;
+use listen::Hearing;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::{mpsc, watch};
+
+/// The two halves of the sensor; `None` where no Bettercap is to be heard.
+pub fn bettercap(
+    config: &Config,
+    facts: watch::Receiver<Arc<HostFacts>>,
+    metrics: Arc<Metrics>,
+    health: watch::Sender<Arc<Health>>,
+) -> Option<(BettercapListener, BettercapFlows)> {
+    let settings = &config.bettercap;
+    settings.events()?;
+    let (events_tx, events) = mpsc::channel(settings.queue);
+    let connected = Arc::new(AtomicBool::new(false));
+    let flows = Flows::new(
+        config.flow.max_flows,
+        config.kernel.report_interval,
+        settings.inside.clone(),
+    );
+    let judge = BettercapFlows {
+        flows,
+        events,
+        connected: Arc::clone(&connected),
+        facts,
+        here: is_here(settings),
+        idle: config.flow.idle_timeout,
+        metrics: Arc::clone(&metrics),
+    };
+    let listener = BettercapListener {
+        config: settings.clone(),
+        events: events_tx,
+        connected,
+        metrics,
+        health,
+        hearing: Hearing::new(listen::since()),
+    };
+    Some((listener, judge))
+}
+
+/// Whether it runs on this host.
+fn is_here(config: &BettercapConfig) -> bool {
+    let loopback = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    config.host().is_some_and(|host| loopback(&host))
+}
