@@ -14,6 +14,7 @@ use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
     IsolationDeps, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World, follow_store,
+    keep_sightings,
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
@@ -57,6 +58,8 @@ const NOTICES: usize = 4096;
 const ALERTS: usize = 1024;
 /// Commands on their way to the desk.
 const COMMANDS: usize = 64;
+/// Sightings on their way to the database; past this the newest is dropped and counted.
+const SIGHTINGS: usize = 256;
 /// Wishes on their way to learn mode, and its questions on theirs to the analysis.
 const WISHES: usize = 16;
 /// What is told of who was heard reaches back so much further than the window of a provisional decision.
@@ -234,9 +237,11 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (cases_tx, cases_rx) = mpsc::channel(ALERTS);
     let gauges = Arc::new(Gauges::default());
     let window = config.response.policy.confirm.window;
-    let mut ears = bettercap(&config, links.clone(), Arc::clone(&metrics), health_tx.clone());
+    let (seen_tx, seen) = mpsc::channel(SIGHTINGS);
+    let mut ears = bettercap(&config, links.clone(), Arc::clone(&metrics), health_tx.clone(), seen_tx);
     let blind = matches!(gate, Gate::Sets(..));
-    let only_ears = blind && ears.is_some();
+    let hears = ears.is_some();
+    let only_ears = blind && hears;
     let (table, mut detectors, judging) = if only_ears {
         let (table, detectors) = ears::judges(&config, clock);
         (table, detectors, None)
@@ -333,6 +338,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             Closing::Sets(lease)
         }
     };
+    if hears {
+        rooms.spawn("sightings", keep_sightings(store.clone(), Arc::clone(&metrics), seen));
+    }
     if let Some(ears) = ears {
         let deps = Beside {
             clock,
@@ -423,6 +431,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         Counting {
             counters,
             blind,
+            hears,
             gauges,
             losses: Box::new(losses),
             stats: stats_tx,

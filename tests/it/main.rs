@@ -7,6 +7,7 @@ mod actions;
 mod attacks;
 mod bad_input;
 mod benign;
+mod bettercap;
 mod confirm;
 mod containers;
 mod contract;

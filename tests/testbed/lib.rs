@@ -6,6 +6,7 @@
 //! what ought to happen (`it`).
 
 pub mod agent;
+pub mod bettercap;
 pub mod child;
 pub mod engine;
 pub mod http;

@@ -84,6 +84,9 @@ pub const ENGINE: &[Tool] = &[
     tool("tar", "tar"),
 ];
 
+/// What the tests of the second pair of ears start.
+pub const BETTERCAP: Tool = tool("bettercap", "bettercap");
+
 /// What the tests of sudden ends strike a running agent with, at a system call of their choice.
 pub const STRIKE: Tool = tool("strace", "strace");
 

@@ -32,6 +32,7 @@ mod routed;
 mod router;
 mod secured;
 mod settings;
+mod sightings;
 mod simulation;
 mod status;
 mod stream;

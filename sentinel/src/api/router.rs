@@ -7,7 +7,7 @@ use super::openapi::{self, told};
 use super::routed::{Methods, delete, get, post};
 use super::{
     Shared, acting, allowlist, assets, busiest, coding, commands, conditional, import, intel, learn, lists, login,
-    model, notifications, reports, settings, simulation, status, stream,
+    model, notifications, reports, settings, sightings, simulation, status, stream,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -145,6 +145,7 @@ const ROWS: &[Row] = &[
     }),
     shown("/session", || get(login::session, told::session)),
     shown("/assets/{*name}", || get(assets::asset, told::asset)),
+    shown("/sightings", || get(sightings::list, told::sightings)),
     shown("/notifications", || get(notifications::status, told::notifications)),
     shown("/notifications/test", || {
         post(notifications::test, told::notifications_test)

@@ -36,6 +36,7 @@ mod paging;
 mod reports;
 mod secret_door;
 mod server;
+mod sightings;
 
 /// 2026-01-01T00:00:00Z.
 const T0: Timestamp = Timestamp(1_767_225_600_000_000_000);

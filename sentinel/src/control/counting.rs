@@ -27,6 +27,8 @@ pub struct Counting {
     pub counters: Box<dyn Fn() -> Result<Reading, KernelError> + Send>,
     /// Whether there are no programs in the kernel, but sets of nftables.
     pub blind: bool,
+    /// Whether another sensor is listened to.
+    pub hears: bool,
     /// Table sizes.
     pub gauges: Arc<Gauges>,
     /// Reads what was dropped in user space.
@@ -51,7 +53,7 @@ impl Counting {
                 Ok(stats) => {
                     let lost = stats.total(Counter::EventLost) + stats.lost.values().sum::<u64>();
                     if self.blind {
-                        self.report(Component::Kernel, blind_condition());
+                        self.report(Component::Kernel, blind_condition(self.hears));
                     } else {
                         self.report(Component::Kernel, kernel_condition(&stats));
                         self.report(Component::Ring, ring_condition(lost - lost_before));
@@ -89,12 +91,16 @@ impl Counting {
     }
 }
 
-/// Decisions are carried out, and nobody looks at packets.
-fn blind_condition() -> Condition {
+/// Decisions are carried out, and nobody here looks at packets.
+fn blind_condition(hears: bool) -> Condition {
     Condition::Degraded {
-        cause: "`kernel.hook: nftables`: no packet is seen, so nothing is detected and no feed is blocked; decisions made by \
-                hand are carried out"
-            .into(),
+        cause: if hears {
+            "`kernel.hook: nftables`: no packet is seen, so nothing is detected but what Bettercap hears, and no feed is blocked"
+        } else {
+            "`kernel.hook: nftables`: no packet is seen, so nothing is detected and no feed is blocked; decisions made by hand \
+             are carried out"
+        }
+        .into(),
         mend: "set `kernel.hook: xdp` or `auto` where BPF can be loaded (`sentinel doctor` tells)".into(),
     }
 }

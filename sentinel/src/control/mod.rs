@@ -19,6 +19,7 @@ mod isolation;
 mod learning;
 mod reporting;
 mod retention;
+mod sightings;
 mod witness;
 mod world;
 
@@ -34,5 +35,6 @@ pub use isolation::{IsolationDeps, Isolations};
 pub use learning::{Ask, LearnRoom};
 pub use reporting::{ReportDeps, Reporting};
 pub use retention::Retention;
+pub use sightings::keep_sightings;
 pub use witness::{Shadows, Witness};
 pub use world::World;

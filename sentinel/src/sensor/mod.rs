@@ -8,5 +8,5 @@ mod bettercap;
 pub mod pcap;
 mod xdp;
 
-pub use bettercap::{BettercapFlows, BettercapListener, bettercap};
+pub use bettercap::{BettercapFlows, BettercapListener, BettercapReplay, bettercap};
 pub use xdp::XdpSensor;

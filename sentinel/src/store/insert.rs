@@ -1,6 +1,6 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Counters, Record, access, audit::Head, cursors, ends, intel, messages, operate, proof};
+use super::{Counters, Record, access, audit::Head, cursors, ends, intel, messages, operate, proof, sightings};
 use crate::types::{Action, ActionId, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
@@ -44,6 +44,7 @@ pub(super) fn insert(
         Record::Readers(names) => cursors::keep_only(connection, names),
         Record::Cursor { name, seq } => cursors::keep(connection, name, *seq),
         Record::Bystander(source) => operate::keep_bystander(connection, source),
+        Record::Sighting(seen) => sightings::keep(connection, seen),
         Record::Reported(run) => operate::keep_report(connection, *run),
         Record::Audit {
             at,

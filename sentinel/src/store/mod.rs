@@ -24,6 +24,7 @@ mod read;
 mod record;
 mod retention;
 mod schema;
+mod sightings;
 #[cfg(test)]
 mod tests;
 mod writer;

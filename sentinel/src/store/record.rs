@@ -2,7 +2,7 @@
 
 use crate::types::{
     Action, ActionId, Alert, Allowed, Bystander, Decision, Ended, Investigation, KeptAnswer, Message, MessageId,
-    MessageState, ProofRow, QuotaRow, Routed, Session, Stop, Tally, Timestamp, Token,
+    MessageState, ProofRow, QuotaRow, Routed, Session, Sighting, Stop, Tally, Timestamp, Token,
 };
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -83,6 +83,8 @@ pub enum Record {
         /// The last alert it is done with, by order of arrival.
         seq: i64,
     },
+    /// Who was seen beside us, in place of what was known of it.
+    Sighting(Box<Sighting>),
     /// The run of a scheduled report that was made, in place of an earlier one.
     Reported(Timestamp),
     /// Appended to the hash chain by the writer.

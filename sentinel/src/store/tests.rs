@@ -7,6 +7,7 @@ mod intel;
 mod links;
 mod plans;
 mod retention;
+mod sightings;
 
 use super::*;
 use crate::types::testing::investigation;

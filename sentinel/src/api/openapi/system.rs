@@ -2,8 +2,8 @@
 
 use super::op::{Op, flag, number, one_of, text};
 use crate::api::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
-use crate::api::{busiest, intel, model, settings};
-use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity};
+use crate::api::{busiest, intel, model, settings, sightings};
+use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity, SightingKind};
 
 pub(in crate::api) fn health() -> Op {
     Op::new("system", "How every part is")
@@ -82,6 +82,15 @@ pub(in crate::api) fn busiest() -> Op {
         .query("limit", "Rows at most; 20 where absent.", number(1, 256))
         .ip("Only flows with an end in this address or prefix.")
         .answers::<busiest::BusiestDto>(200, "The busiest first.")
+}
+
+pub(in crate::api) fn sightings() -> Op {
+    Op::new("system", "Who was seen beside us, on the wire or on the air")
+        .says("What a sensor such as Bettercap tells of; names are what those who were seen call themselves.")
+        .word::<SightingKind>("kind", "How they were seen.")
+        .query("limit", "Rows at most; 100 where absent.", number(1, 1000))
+        .ip("With this address, or within this prefix.")
+        .answers::<sightings::SightingsDto>(200, "The latest first.")
 }
 
 pub(in crate::api) fn settings() -> Op {

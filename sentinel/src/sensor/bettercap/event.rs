@@ -6,7 +6,7 @@
 
 use super::lenient::{Object, Text};
 use super::services::Services;
-use crate::types::Timestamp;
+use crate::types::{Sighting, SightingKind, Timestamp};
 use sentinel_common::flow::{PROTO_TCP, PROTO_UDP};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -14,6 +14,9 @@ use std::net::IpAddr;
 
 /// Longest name that is kept of who was seen, characters.
 const NAME: usize = 64;
+
+/// The name of this sensor.
+const SENSOR: &str = "bettercap";
 
 /// What an event means.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,25 +63,6 @@ pub(super) struct Words {
     pub dst: Option<IpAddr>,
     /// It answers.
     pub answer: bool,
-}
-
-/// Somebody was seen on the network or on the air.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sighting {
-    /// When, ns since 1970.
-    pub at_ns: i64,
-    /// `endpoint`, `wifi` or `ble`.
-    pub kind: &'static str,
-    /// Hardware address, in small letters.
-    pub mac: String,
-    /// Its address, where it has one.
-    pub ip: Option<IpAddr>,
-    /// What it calls itself.
-    pub name: String,
-    /// Who made it.
-    pub vendor: String,
-    /// It is gone.
-    pub lost: bool,
 }
 
 /// Why an event cannot be used.
@@ -348,9 +332,9 @@ fn flags(text: &str) -> Option<u8> {
 
 fn sighting(tag: &str, data: &Data<'_>, at_ns: i64) -> Event {
     let kind = match tag.split('.').next() {
-        Some("endpoint") => "endpoint",
-        Some("wifi") => "wifi",
-        Some("ble") => "ble",
+        Some("endpoint") => SightingKind::Endpoint,
+        Some("wifi") => SightingKind::Wifi,
+        Some("ble") => SightingKind::Ble,
         _ => return Event::Other,
     };
     let client = data.client.0.as_ref();
@@ -368,13 +352,15 @@ fn sighting(tag: &str, data: &Data<'_>, at_ns: i64) -> Event {
     let named = names.into_iter().filter_map(Text::get).find(|name| !name.is_empty());
     let vendor = client.map_or(&data.vendor, |client| &client.vendor);
     Event::Sighting(Box::new(Sighting {
-        at_ns,
         kind,
         mac,
         ip,
         name: harmless(named.unwrap_or_default()),
         vendor: harmless(vendor.get().unwrap_or_default()),
-        lost: tag.ends_with(".lost"),
+        sensor: SENSOR.to_owned(),
+        first_at: Timestamp(at_ns),
+        last_at: Timestamp(at_ns),
+        gone: tag.ends_with(".lost"),
     }))
 }
 

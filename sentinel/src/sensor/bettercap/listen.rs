@@ -10,7 +10,7 @@ use super::services::Services;
 use crate::config::BettercapConfig;
 use crate::metrics::Metrics;
 use crate::time;
-use crate::types::{Component, Condition, Health, Timestamp};
+use crate::types::{Component, Condition, Health, Sighting, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
@@ -25,13 +25,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Request, StatusCode, Uri, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::CancellationToken;
 
 /// Pause before it is tried again; doubled each time, up to [`LONGEST`].
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 /// A connection that lasted so long is no failure.
 const STABLE: Duration = Duration::from_secs(10);
@@ -101,6 +102,36 @@ pub struct BettercapListener {
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: watch::Sender<Arc<Health>>,
     pub(super) hearing: Hearing,
+    pub(super) sightings: mpsc::Sender<Sighting>,
+    pub(super) air: Air,
+    /// Before it is tried again, the first time.
+    pub(super) pause: Duration,
+}
+
+/// How many sightings are passed on: whoever sends on the air can make up others by the thousand.
+#[derive(Debug, Default)]
+pub(super) struct Air {
+    began: Option<tokio::time::Instant>,
+    passed: u32,
+}
+
+impl Air {
+    /// Sightings passed on in a second; more are counted.
+    const A_SECOND: u32 = 100;
+
+    fn allows(&mut self, now: tokio::time::Instant) -> bool {
+        if self
+            .began
+            .is_none_or(|began| now.duration_since(began) >= Duration::from_secs(1))
+        {
+            *self = Self {
+                began: Some(now),
+                passed: 0,
+            };
+        }
+        self.passed += 1;
+        self.passed <= Self::A_SECOND
+    }
 }
 
 /// What was heard so far, over all connections.
@@ -143,7 +174,7 @@ impl Hearing {
         let (kind, at) = match &heard.event {
             Event::Packet(packet) => ("packet", packet.at_ns),
             Event::Words(words) => ("words", words.at_ns),
-            Event::Sighting(sighting) => ("sighting", sighting.at_ns),
+            Event::Sighting(sighting) => ("sighting", sighting.last_at.0),
             Event::Other => {
                 metrics.bettercap.event("other");
                 return None;
@@ -168,7 +199,7 @@ impl Hearing {
 impl BettercapListener {
     /// Runs until cancelled; then the other half ends too.
     pub async fn run(mut self, cancel: CancellationToken) {
-        let mut pause = PAUSE;
+        let mut pause = self.pause;
         let mut told = None;
         loop {
             let began = tokio::time::Instant::now();
@@ -180,7 +211,7 @@ impl BettercapListener {
             self.metrics.bettercap.connected(false);
             self.metrics.bettercap.lost(trouble.reason());
             if began.elapsed() >= STABLE {
-                pause = PAUSE;
+                pause = self.pause;
                 told = None;
             }
             if told != Some(trouble.reason()) {
@@ -295,6 +326,13 @@ impl BettercapListener {
         let Some(event) = self.hearing.hear(text, &self.metrics) else {
             return;
         };
+        if let (_, Event::Sighting(sighting)) = event {
+            let room = self.air.allows(tokio::time::Instant::now());
+            if !room || self.sightings.try_send(*sighting).is_err() {
+                self.metrics.dropped("bettercap", "sightings", 1);
+            }
+            return;
+        }
         if self.events.try_send(event).is_err() {
             self.metrics.dropped("bettercap", "queue_full", 1);
         }
@@ -334,7 +372,9 @@ fn failed(error: &WsError) -> Trouble {
         WsError::Http(response) => Trouble::Status(response.status().as_u16()),
         WsError::Capacity(_) => Trouble::TooLong,
         WsError::Io(error) => broken(error),
-        WsError::ConnectionClosed | WsError::AlreadyClosed => Trouble::Away("it closed the connection"),
+        WsError::ConnectionClosed
+        | WsError::AlreadyClosed
+        | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Trouble::Away("it closed the connection"),
         _ => Trouble::Protocol,
     }
 }

@@ -12,6 +12,7 @@ mod infer;
 mod judge;
 mod lenient;
 mod listen;
+mod offline;
 mod order;
 mod seen;
 mod services;
@@ -20,11 +21,12 @@ mod tests;
 
 pub use judge::BettercapFlows;
 pub use listen::BettercapListener;
+pub use offline::BettercapReplay;
 
 use crate::config::{BettercapConfig, Config};
 use crate::host::HostFacts;
 use crate::metrics::Metrics;
-use crate::types::Health;
+use crate::types::{Health, Sighting};
 use flows::Flows;
 use listen::Hearing;
 use std::net::IpAddr;
@@ -32,12 +34,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch};
 
-/// The two halves of the sensor; `None` where no Bettercap is to be heard.
+/// The two halves of the sensor; `None` where no Bettercap is to be heard. Who was seen goes to `sightings`.
 pub fn bettercap(
     config: &Config,
     facts: watch::Receiver<Arc<HostFacts>>,
     metrics: Arc<Metrics>,
     health: watch::Sender<Arc<Health>>,
+    sightings: mpsc::Sender<Sighting>,
 ) -> Option<(BettercapListener, BettercapFlows)> {
     let settings = &config.bettercap;
     settings.events()?;
@@ -63,7 +66,10 @@ pub fn bettercap(
         connected,
         metrics,
         health,
+        sightings,
+        air: listen::Air::default(),
         hearing: Hearing::new(listen::since()),
+        pause: listen::PAUSE,
     };
     Some((listener, judge))
 }

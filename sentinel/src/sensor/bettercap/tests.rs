@@ -1,46 +1,36 @@
 //! What real events, and what hostile ones, come to.
 
-use super::event::{Event, Malformed, Packet, Sighting, read};
+mod socket;
+
+use super::event::{Event, Malformed, Packet, read};
 use super::flows::Flows;
-use super::listen::Hearing;
-use super::order::{HOLD, Order};
+use super::offline::BettercapReplay;
 use super::services::Services;
 use crate::config::Config;
 use crate::detect::Detectors;
 use crate::flow::FlowTable;
-use crate::metrics::Metrics;
-use crate::types::{Alert, Clock, Ktime, Mint, Timestamp};
+use crate::types::{Alert, Clock, Ktime, Mint, Sighting, SightingKind, Timestamp};
 use sentinel_common::event::FlowRecord;
 use std::path::Path;
 use std::time::Duration;
-use tokio::time::Instant;
 
 fn fixture(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/bettercap").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/bettercap")
+        .join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Flow records of events as they came.
 fn records(text: &str) -> Vec<FlowRecord> {
-    let metrics = Metrics::new();
-    let mut hearing = Hearing::new(Timestamp(i64::MIN));
-    let mut order = Order::default();
-    let now = Instant::now();
-    for line in text.lines() {
-        if let Some((at, event)) = hearing.hear(line, &metrics) {
-            order.put(at, event, now);
-        }
-    }
-    let mut flows = Flows::new(1024, Duration::from_millis(100), vec!["10.77.0.1/32".parse().unwrap()]);
+    let inside = vec!["10.77.0.1/32".parse().unwrap()];
+    let mut replay = BettercapReplay::new(1024, Duration::from_millis(100), Duration::from_mins(2), inside);
     let mut records = Vec::new();
-    while let Some((at, event)) = order.take(now + HOLD, usize::MAX) {
-        let at = Ktime(at.cast_unsigned());
-        flows.take(&event, at, &mut records);
-        flows.sweep(at, Duration::from_mins(2), &mut records);
+    for line in text.lines() {
+        replay.event(line, &mut records);
     }
-    let end = Ktime(records.last().map_or(0, |record| record.now_ns) + 1_000_000_000);
-    flows.sweep(end, Duration::from_mins(2), &mut records);
-    assert_eq!((flows.losses().talks, flows.losses().homeless), (0, 0));
+    replay.end(&mut records);
+    assert_eq!(replay.losses(), (0, 0));
     records
 }
 
@@ -81,7 +71,10 @@ fn a_real_scan_is_found_and_real_clients_are_not() {
     assert_eq!(first.source, Some("10.77.0.2".parse().unwrap()));
     assert!(first.summary.contains("10.77.0.1"), "{}", first.summary);
     assert!(found.iter().all(|alert| alert.source == first.source), "{found:?}");
-    assert!(!first.standing.unwrap().proven, "nothing was said to it: it may be forged");
+    assert!(
+        !first.standing.unwrap().proven,
+        "nothing was said to it: it may be forged"
+    );
 }
 
 #[test]
@@ -116,7 +109,9 @@ fn both_shapes_mean_the_same_packet() {
     let coloured = summary.replace("http-alt", "\\u001b[33mhttp-alt\\u001b[0m");
     assert_eq!(read(&coloured, &services).unwrap().event, packet(None));
     let v6 = summary.replace("192.0.2.9:40000", "2001:db8::9:443");
-    let Event::Packet(read6) = read(&v6, &services).unwrap().event else { panic!("no packet") };
+    let Event::Packet(read6) = read(&v6, &services).unwrap().event else {
+        panic!("no packet")
+    };
     assert_eq!((read6.src, read6.src_port), ("2001:db8::9".parse().unwrap(), 443));
 }
 
@@ -135,24 +130,36 @@ fn who_is_seen_on_the_wire_and_on_the_air_is_a_sighting() {
     assert_eq!(
         sighting("endpoint.new", endpoint),
         Some(Sighting {
-            at_ns: 1_795_936_253_000_000_000,
-            kind: "endpoint",
+            kind: SightingKind::Endpoint,
             mac: "aa:bb:cc:00:11:22".into(),
             ip: Some("192.0.2.7".parse().unwrap()),
             name: "tv".into(),
             vendor: "Acme[1m".into(),
-            lost: false,
+            sensor: "bettercap".into(),
+            first_at: Timestamp(1_795_936_253_000_000_000),
+            last_at: Timestamp(1_795_936_253_000_000_000),
+            gone: false,
         })
     );
-    assert!(sighting("endpoint.lost", endpoint).unwrap().lost);
-    let client = r#"{"AP":{"mac":"00:00:00:00:00:01"},"Client":{"mac":"00:00:00:00:00:02","hostname":"phone","vendor":"V"}}"#;
+    assert!(sighting("endpoint.lost", endpoint).unwrap().gone);
+    let client =
+        r#"{"AP":{"mac":"00:00:00:00:00:01"},"Client":{"mac":"00:00:00:00:00:02","hostname":"phone","vendor":"V"}}"#;
     let seen = sighting("wifi.client.new", client).unwrap();
-    assert_eq!((seen.kind, seen.mac.as_str(), seen.name.as_str()), ("wifi", "00:00:00:00:00:02", "phone"));
+    assert_eq!(
+        (seen.kind, seen.mac.as_str(), seen.name.as_str()),
+        (SightingKind::Wifi, "00:00:00:00:00:02", "phone")
+    );
     let ble = r#"{"last_seen":"2026-11-29T07:10:53Z","name":"watch","mac":"00:00:00:00:00:03","alias":"","vendor":"V","rssi":-40}"#;
     let seen = sighting("ble.device.new", ble).unwrap();
-    assert_eq!((seen.kind, seen.name.as_str(), seen.ip), ("ble", "watch", None));
+    assert_eq!(
+        (seen.kind, seen.name.as_str(), seen.ip),
+        (SightingKind::Ble, "watch", None)
+    );
     // A handshake of somebody without a hardware address, and modules that start, are nobody's sighting.
-    assert_eq!(sighting("wifi.client.handshake", r#"{"file":"x","mac":"nobody"}"#), None);
+    assert_eq!(
+        sighting("wifi.client.handshake", r#"{"file":"x","mac":"nobody"}"#),
+        None
+    );
     assert_eq!(sighting("mod.started", r#""net.sniff""#), None);
 }
 
@@ -172,18 +179,38 @@ fn what_cannot_be_used_says_why() {
         ("{}", Malformed::Json),
         (r#"{"tag":5}"#, Malformed::Json),
         (r#"{"tag":"net.sniff.tcp"}"#, Malformed::Time),
-        (r#"{"tag":"net.sniff.tcp","time":"yesterday","data":{}}"#, Malformed::Time),
+        (
+            r#"{"tag":"net.sniff.tcp","time":"yesterday","data":{}}"#,
+            Malformed::Time,
+        ),
         (&summary(good, good, ""), Malformed::Length),
         (&summary(good, good, r#","data":{"Size":-1}"#), Malformed::Length),
         (&summary(good, good, r#","data":{"Size":70000}"#), Malformed::Length),
         (&summary(good, good, r#","data":[1,2]"#), Malformed::Length),
         (&summary("5", good, r#","data":{"Size":40}"#), Malformed::Address),
-        (&summary(r#""evil.example:80""#, good, r#","data":{"Size":40}"#), Malformed::Address),
-        (&summary(r#""192.0.2.9:no-such""#, good, r#","data":{"Size":40}"#), Malformed::Port),
-        (&summary(r#""192.0.2.9:65536""#, good, r#","data":{"Size":40}"#), Malformed::Port),
-        (&format!(r#"{{"tag":"a","time":"2026-11-29T07:10:53Z","data":{deep}"#), Malformed::Json),
+        (
+            &summary(r#""evil.example:80""#, good, r#","data":{"Size":40}"#),
+            Malformed::Address,
+        ),
+        (
+            &summary(r#""192.0.2.9:no-such""#, good, r#","data":{"Size":40}"#),
+            Malformed::Port,
+        ),
+        (
+            &summary(r#""192.0.2.9:65536""#, good, r#","data":{"Size":40}"#),
+            Malformed::Port,
+        ),
+        (
+            &format!(r#"{{"tag":"a","time":"2026-11-29T07:10:53Z","data":{deep}"#),
+            Malformed::Json,
+        ),
     ] {
-        assert_eq!(read(text, &services).map(|heard| heard.event), Err(why), "{}", &text[..text.len().min(200)]);
+        assert_eq!(
+            read(text, &services).map(|heard| heard.event),
+            Err(why),
+            "{}",
+            &text[..text.len().min(200)]
+        );
     }
 }
 
@@ -196,7 +223,11 @@ fn an_address_a_client_writes_into_its_request_is_no_destination() {
     let mut flows = Flows::new(64, Duration::from_millis(100), Vec::new());
     let mut records = Vec::new();
     flows.take(&heard, Ktime(1), &mut records);
-    assert_eq!((records.len(), flows.losses().homeless), (0, 1), "it makes no flow by itself");
+    assert_eq!(
+        (records.len(), flows.losses().homeless),
+        (0, 1),
+        "it makes no flow by itself"
+    );
 }
 
 proptest::proptest! {

@@ -1,6 +1,6 @@
 // One address: everything that is known of it, in one place.
 
-import { Card, Chip, Fault, html, useEffect, useState } from "../lib/ui.js";
+import { Ago, Card, Chip, Fault, html, useEffect, useState } from "../lib/ui.js";
 import { call, mayAct, query } from "../lib/agent.js";
 import { sentence, words } from "../lib/format.js";
 import { route } from "../lib/route.js";
@@ -39,10 +39,12 @@ function Whole({ ip }) {
 function Standing({ ip, decisions }) {
   const [told, setTold] = useState(null);
   const [checked, setChecked] = useState(null);
+  const [seen, setSeen] = useState([]);
   const [busy, setBusy] = useState(false);
   const [wrong, setWrong] = useState("");
   const look = () => call(query("/allowlist/check", { ip })).then(setTold, (error) => setWrong(error.message));
   useEffect(() => void look(), [decisions.view.value]);
+  useEffect(() => void call(query("/sightings", { ip })).then(({ items }) => setSeen(items), () => {}), [ip]);
   const check = async () => {
     setBusy(true);
     setWrong("");
@@ -55,6 +57,7 @@ function Standing({ ip, decisions }) {
   };
   return html`<${Card} title=${html`<span class="address">${ip}</span>`} id="source">
     <div class="inside">
+      ${seen.map((one) => html`<p class="line neighbour"><${Chip} kind=${one.gone ? "over" : "enforced"}>${one.gone ? "Left" : "Neighbour"}</${Chip}><span>${[one.name, one.vendor].filter(Boolean).join(", ") || "Nameless"}, <span class="address">${one.mac}</span>, seen by ${words(one.sensor)} first <${Ago} at=${one.first_at} /></span></p>`)}
       ${told?.guards.map((guard) => html`<p class="line"><${Chip} kind="enforced">Protected</${Chip}><span>${words(guard.guard)}: ${sentence(guard.reason)}</span></p>`)}
       ${told && !told.protected && html`<p class="line"><${Chip} kind="over">No guard speaks for it</${Chip}><span class="end"><${Block} whom=${ip} /><${Allow} whom=${ip} done=${look} /></span></p>`}
       ${mayAct.value && !ip.includes("/") && html`<p class="deeds"><button type="button" class="small" id="ask" disabled=${busy} onClick=${check}>${busy ? "Asking…" : "Ask the sources"}</button></p>`}
