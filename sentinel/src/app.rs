@@ -28,6 +28,7 @@ use crate::respond::{Deps, Responder};
 use crate::sensor::XdpSensor;
 use crate::store::Store;
 use crate::time;
+use crate::traffic;
 use crate::types::{ChannelKind, Component, Condition, Health, Mint, Stats};
 use anyhow::Context;
 pub(crate) use earlier::{loose, remembered};
@@ -183,6 +184,12 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (isolation_bus, notify_bus) = (bus.clone(), bus.clone());
     let dashboard = config.api.url(doors.local_addr()?);
     name_readers(&store, &config).await;
+    let traffic_deps = traffic::Deps {
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+        reopen: reopen.clone(),
+    };
+    let (traffic, traffic_room) = traffic::open(&config.traffic_log, traffic_deps).unzip();
     let export = export::open(
         &config.export,
         export::Deps {
@@ -291,6 +298,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     for (name, room) in export.rooms {
         rooms.spawn(name, room);
     }
+    if let Some(room) = traffic_room {
+        rooms.spawn("traffic log", room.run());
+    }
     let counters = gate.counters();
     let blind = matches!(gate, Gate::Sets(..));
     let gate = match gate {
@@ -332,6 +342,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         .with_card(card_tx)
         .with_busiest(busiest)
         .with_ended(export.flows)
+        .with_traffic(traffic, &config)
         .with_witness(Witness::new(shadows, bystanders_tx))
         .with_heard(heard_tx, window + HEARD)
         .run(records_rx, notices_rx, asks, alerts_tx),

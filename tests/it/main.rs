@@ -27,4 +27,5 @@ mod record;
 mod scene;
 mod simulation;
 mod top;
+mod traffic;
 mod unblock;

@@ -31,6 +31,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 mod told;
+mod traffic;
 mod tree;
 mod trust;
 mod url;
@@ -72,6 +73,7 @@ pub use resolved::{
 pub use retention::RetentionConfig;
 pub use schema::schema;
 pub use told::{Section, Setting, Told, ToldOrigin, told};
+pub use traffic::TrafficLogConfig;
 pub use trust::distrust;
 pub use value::{parse_duration, parse_size};
 pub use words::Auto;

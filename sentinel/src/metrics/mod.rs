@@ -9,6 +9,7 @@ mod keeping;
 mod notices;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
 pub use notices::Notices;
@@ -25,6 +26,7 @@ use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
+pub use traffic::Traffic;
 
 /// What [`Metrics::encode`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -253,6 +255,8 @@ pub struct Metrics {
     exported: Family<ExportLabels, Counter>,
     /// What the database holds, and reports.
     pub keeping: Keeping,
+    /// Of the traffic log.
+    pub traffic: Traffic,
 }
 
 impl Default for Metrics {
@@ -302,6 +306,7 @@ impl Metrics {
             notices: Notices::default(),
             exported: Family::default(),
             keeping: Keeping::default(),
+            traffic: Traffic::default(),
         };
         metrics.register();
         metrics
@@ -313,6 +318,7 @@ impl Metrics {
         let r = &mut *registry;
         self.notices.register(r);
         self.keeping.register(r);
+        self.traffic.register(r);
         r.register("flow_records", "Flow records taken in", self.flow_records.clone());
         r.register(
             "flow_score_seconds",

@@ -41,6 +41,8 @@ pub enum Component {
     Retention,
     /// Reports that are made by themselves.
     Reports,
+    /// The traffic log.
+    TrafficLog,
 }
 
 impl Component {
@@ -63,6 +65,7 @@ impl Component {
             Self::Export => "export",
             Self::Retention => "retention",
             Self::Reports => "reports",
+            Self::TrafficLog => "traffic_log",
         }
     }
 }

@@ -73,6 +73,7 @@ pub(super) const ROOMS: &[Room] = &[
             "respond",
             "store",
             "time",
+            "traffic",
             "train",
             "types",
         ],
@@ -102,6 +103,12 @@ pub(super) const ROOMS: &[Room] = &[
         "dataset",
         &["config", "features", "files", "model", "replay", "sensor", "types"],
     ),
+    room(
+        "traffic",
+        &[
+            "config", "dataset", "detect", "features", "files", "metrics", "model", "types",
+        ],
+    ),
     room("store", &["types"]),
     room("report", &["store", "types"]),
     room("bus", &["types"]),
@@ -118,7 +125,7 @@ pub(super) const ROOMS: &[Room] = &[
     room(
         "api",
         &[
-            "auth", "bus", "config", "metrics", "proof", "report", "store", "time", "tls", "types",
+            "auth", "bus", "config", "metrics", "proof", "report", "store", "time", "tls", "traffic", "types",
         ],
     ),
     room(
