@@ -2,8 +2,8 @@
 
 use super::op::{Op, flag, number, one_of, text};
 use crate::api::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
-use crate::api::{busiest, intel, model, settings};
-use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity};
+use crate::api::{busiest, intel, model, settings, traffic};
+use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity, TrafficLevel};
 
 pub(in crate::api) fn health() -> Op {
     Op::new("system", "How every part is")
@@ -82,6 +82,24 @@ pub(in crate::api) fn busiest() -> Op {
         .query("limit", "Rows at most; 20 where absent.", number(1, 256))
         .ip("Only flows with an end in this address or prefix.")
         .answers::<busiest::BusiestDto>(200, "The busiest first.")
+}
+
+pub(in crate::api) fn traffic() -> Op {
+    Op::new("system", "The last rows of the traffic log")
+        .says(
+            "What was told of flows, the latest first; one that goes on has several rows. The latest four megabytes of the log \
+             are looked through.",
+        )
+        .query("limit", "Rows at most; 100 where absent.", number(1, 1000))
+        .query(
+            "since",
+            "Nothing older: an RFC 3339 time, or a duration such as `4h` back from now.",
+            text(&["4h", "2026-01-31T12:00:00Z"]),
+        )
+        .ip("Only flows with an end in this address or prefix.")
+        .words::<TrafficLevel>("level", "That reached any of these levels.")
+        .query("sensor", "That this sensor told of.", text(&["xdp"]))
+        .answers::<traffic::TrafficDto>(200, "The latest first.")
 }
 
 pub(in crate::api) fn settings() -> Op {
