@@ -83,11 +83,8 @@ fn connections_are_rows_that_are_shown_kept_over_a_kill_and_written_at_the_end()
     let health = scene.agent.get("/health").expect("health");
     assert_eq!(health["components"]["traffic_log"]["state"], "ok", "{health}");
 
-    // What goes on at the end is told of then: a minute of silence would be needed otherwise.
-    let line = format!(
-        "python3 -c \"import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('{}', 4242))\"",
-        scene.protected.v4
-    );
+    // What goes on at the end is told of then; after three seconds it would be anyway.
+    let line = format!("hping3 -q -2 -c 1 -p 4242 {}", scene.protected.v4);
     scene.other.run(&line, SOON).expect("a datagram");
     let taken = wait::until("the datagram to be seen", SOON, || {
         let busy = scene.agent.get(&format!("/flows/top?ip={source}&limit=256"))?;
