@@ -30,6 +30,7 @@ use crate::respond::{Deps, Responder};
 use crate::sensor::{XdpSensor, bettercap};
 use crate::store::Store;
 use crate::time;
+use crate::traffic;
 use crate::types::{ChannelKind, Health, Mint, Stats};
 use anyhow::Context;
 pub(crate) use earlier::{loose, remembered};
@@ -189,6 +190,12 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (isolation_bus, notify_bus) = (bus.clone(), bus.clone());
     let dashboard = config.api.url(doors.local_addr()?);
     name_readers(&store, &config).await;
+    let traffic_deps = traffic::Deps {
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+        reopen: reopen.clone(),
+    };
+    let (traffic, traffic_room) = traffic::open(&config.traffic_log, traffic_deps).unzip();
     let export = export::open(
         &config.export,
         export::Deps {
@@ -308,6 +315,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     for (name, room) in export.rooms {
         rooms.spawn(name, room);
     }
+    if let Some(room) = traffic_room {
+        rooms.spawn("traffic log", room.run());
+    }
     let counters = gate.counters();
     let gate = match gate {
         Gate::Programs(mut kernel) => {
@@ -349,6 +359,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             health: health_tx.clone(),
             alerts: alerts_tx.clone(),
             ended: export.flows.clone(),
+            traffic: traffic.clone(),
         };
         ears::beside(&mut rooms, ears, &config, deps, cancel.clone());
     }
@@ -363,6 +374,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     .with_card(card_tx)
     .with_busiest(busiest)
     .with_ended(export.flows)
+    .with_traffic(traffic, &config)
     .with_witness(Witness::new(shadows, bystanders_tx))
     .with_heard(heard_tx, window + HEARD);
     let analysis = if only_ears { analysis.paced() } else { analysis };

@@ -34,5 +34,6 @@ pub mod sensor;
 pub mod store;
 pub mod time;
 pub mod tls;
+pub mod traffic;
 pub mod train;
 pub mod types;

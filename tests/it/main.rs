@@ -28,4 +28,5 @@ mod record;
 mod scene;
 mod simulation;
 mod top;
+mod traffic;
 mod unblock;

@@ -66,6 +66,7 @@ impl Agent {
             "intel": { "feeds": { "directory": agent.path("feeds") } },
             "alerting": { "file": { "path": agent.path("alerts.jsonl") } },
             "export": { "eve": { "file": agent.path("eve.json") } },
+            "traffic_log": { "path": agent.path("traffic_log.csv") },
         });
         merge(&mut all, settings);
         // JSON is YAML.

@@ -38,6 +38,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 pub use error::ApiError;
 
@@ -130,6 +131,8 @@ struct Api {
     imports: Semaphore,
     /// The turn of the one question about one address's flows that is answered at a time.
     walks: tokio::sync::Mutex<()>,
+    /// The turn of the one question about the traffic log that is answered at a time.
+    tails: tokio::sync::Mutex<()>,
     /// The turn of the one report that is made at a time.
     reports: Semaphore,
     /// Streams that are open; axum's own shutdown does not wait for them.
@@ -157,6 +160,7 @@ impl Api {
             clients: Arc::new(Semaphore::new(stream::CLIENTS)),
             imports: Semaphore::new(1),
             walks: tokio::sync::Mutex::default(),
+            tails: tokio::sync::Mutex::default(),
             reports: Semaphore::new(1),
             sockets: TaskTracker::new(),
             history: history::History::default(),

@@ -63,13 +63,17 @@ impl Params {
         let range = |text: &str| text.parse().ok().filter(|n| (1..=PAGE_MAX).contains(n));
         let limit = self.take("limit", "a number from 1 to 1000", range)?;
         let cursor = self.take("cursor", "a cursor", |text| Some(text.to_owned()))?;
-        let since = self.take("since", "an RFC 3339 time or a duration such as `4h`", |text| {
-            since(text, now)
-        })?;
         Ok(Window {
             limit: limit.unwrap_or(Window::default().limit),
             cursor,
-            since,
+            since: self.since(now)?,
+        })
+    }
+
+    /// `since`: a time, or how far back.
+    pub(super) fn since(&mut self, now: Timestamp) -> Result<Option<Timestamp>, Problem> {
+        self.take("since", "an RFC 3339 time or a duration such as `4h`", |text| {
+            since(text, now)
         })
     }
 

@@ -7,7 +7,7 @@ use super::openapi::{self, told};
 use super::routed::{Methods, delete, get, post};
 use super::{
     Shared, acting, allowlist, assets, busiest, coding, commands, conditional, import, intel, learn, lists, login,
-    model, notifications, reports, settings, sightings, simulation, status, stream,
+    model, notifications, reports, settings, sightings, simulation, status, stream, traffic,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -188,6 +188,7 @@ const ROWS: &[Row] = &[
     shown("/intel", || get(intel::status, told::intel)),
     shown("/intel/check", || post(intel::check, told::intel_check)),
     shown("/flows/top", || get(busiest::top, told::busiest)),
+    shown("/traffic", || get(traffic::rows, told::traffic)),
     shown("/model", || get(model::status, told::model)),
     shown("/settings", || get(settings::settings, told::settings)),
     shown("/learn", || get(learn::status, told::learn)),

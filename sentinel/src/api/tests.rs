@@ -37,6 +37,7 @@ mod reports;
 mod secret_door;
 mod server;
 mod sightings;
+mod traffic;
 
 /// 2026-01-01T00:00:00Z.
 const T0: Timestamp = Timestamp(1_767_225_600_000_000_000);
@@ -274,6 +275,10 @@ impl House {
                 reports: crate::config::ReportsConfig {
                     directory: directory.path().join("reports"),
                     ..crate::config::ReportsConfig::default()
+                },
+                traffic_log: crate::config::TrafficLogConfig {
+                    path: directory.path().join("traffic_log.csv"),
+                    ..crate::config::TrafficLogConfig::default()
                 },
                 ..Config::default()
             }),

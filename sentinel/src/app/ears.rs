@@ -11,6 +11,7 @@ use crate::flow::FlowTable;
 use crate::intel::feeds::Feeds;
 use crate::metrics::Metrics;
 use crate::sensor::{BettercapFlows, BettercapListener};
+use crate::traffic;
 use crate::types::{Alert, Clock, FlowEnd, Health, Mint};
 use sentinel_common::event::FlowRecord;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(super) struct Beside {
     pub(super) health: watch::Sender<Arc<Health>>,
     pub(super) alerts: mpsc::Sender<Arc<Alert>>,
     pub(super) ended: Option<mpsc::Sender<FlowEnd>>,
+    pub(super) traffic: Option<traffic::Sender>,
 }
 
 /// Spawns sensor and analysis beside those of the kernel.
@@ -57,6 +59,7 @@ pub(super) fn beside(rooms: &mut Rooms, ears: Ears, config: &Config, deps: Besid
     listen(rooms, ears, records_tx, cancel);
     let analysis = Analysis::new(table, detectors, deps.metrics, gauges, deps.health, peers)
         .with_ended(deps.ended)
+        .with_traffic(deps.traffic, config)
         .paced();
     rooms.spawn("bettercap analysis", analysis.run(records, notices, asks, deps.alerts));
 }

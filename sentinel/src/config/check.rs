@@ -105,6 +105,7 @@ pub(super) fn cross(draft: &Draft, origins: &Places, problems: &mut Vec<Problem>
     super::retention::check(&config.store.retention, &config.response.policy, &mut say);
     super::reports::check(&config.reports, &mut say);
     super::bettercap::check(&config.bettercap, &mut say);
+    super::traffic::check(config, &mut say);
     let flood = &config.detect.syn_flood;
     if flood.half_open_all < flood.half_open {
         say(

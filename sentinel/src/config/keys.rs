@@ -11,6 +11,7 @@ use super::policy;
 use super::reports;
 use super::resolved::{Config, Mode};
 use super::retention;
+use super::traffic;
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
 use sentinel_common::names::WATCHED_INTERFACES;
@@ -561,6 +562,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(alerting::ROUTE_KEYS)
         .chain(channels::KEYS)
         .chain(export::all())
+        .chain(traffic::KEYS)
 }
 
 /// The key of a path.

@@ -32,6 +32,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 mod told;
+mod traffic;
 mod tree;
 mod trust;
 mod url;
@@ -74,6 +75,7 @@ pub use resolved::{
 pub use retention::RetentionConfig;
 pub use schema::schema;
 pub use told::{Section, Setting, Told, ToldOrigin, told};
+pub use traffic::TrafficLogConfig;
 pub use trust::distrust;
 pub use value::{parse_duration, parse_size};
 pub use words::Auto;

@@ -14,6 +14,7 @@ use super::policy::PolicyConfig;
 use super::probe::Probe;
 use super::reports::ReportsConfig;
 use super::retention::RetentionConfig;
+use super::traffic::TrafficLogConfig;
 use crate::types::Rate;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// What is written for other tools and sent to them.
     pub export: ExportConfig,
+    /// What is told of flows, a row each.
+    pub traffic_log: TrafficLogConfig,
 }
 
 /// `kernel:`.
@@ -583,6 +586,7 @@ impl Default for Config {
             reports: ReportsConfig::default(),
             api: ApiConfig::default(),
             export: ExportConfig::default(),
+            traffic_log: TrafficLogConfig::default(),
         }
     }
 }

@@ -3,11 +3,13 @@
 use super::Witness;
 use super::busiest::Busy;
 use super::learning::{self, Ask};
+use crate::config::Config;
 use crate::detect::{Detectors, Notice};
 use crate::flow::{FlowTable, Observation};
 use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
 use crate::model::Model;
 use crate::time;
+use crate::traffic::{self, Batch};
 use crate::types::{Alert, BusyRequest, Component, FlowEnd, Health, Heard, Ktime, ModelCard, Peers, hex};
 use sentinel_common::event::FlowRecord;
 use std::collections::HashMap;
@@ -58,6 +60,7 @@ pub struct Analysis {
     heard_at: Ktime,
     ended: Option<mpsc::Sender<FlowEnd>>,
     paced: Option<Ktime>,
+    traffic: Option<traffic::Sender>,
 }
 
 impl Analysis {
@@ -89,6 +92,7 @@ impl Analysis {
             heard_at: Ktime::default(),
             ended: None,
             paced: None,
+            traffic: None,
         }
     }
 
@@ -100,6 +104,17 @@ impl Analysis {
             paced: Some(Ktime::default()),
             ..self
         }
+    }
+
+    /// Has it tell the traffic log of flows, under the name of the detectors' sensor; what the channel has no room for is
+    /// counted and lost.
+    #[must_use]
+    pub fn with_traffic(mut self, traffic: Option<traffic::Sender>, config: &Config) -> Self {
+        if traffic.is_some() {
+            self.detectors = self.detectors.with_rows(config);
+        }
+        self.traffic = traffic;
+        self
     }
 
     /// Has it told who behaved well and was heard of within `horizon`.
@@ -158,6 +173,7 @@ impl Analysis {
         output: mpsc::Sender<Arc<Alert>>,
     ) {
         self.watch(&mut input, &mut notices, &mut asks, output).await;
+        self.end_rows();
         // What was gathered up to the end is still asked for.
         while let Some(ask) = asks.recv().await {
             learning::answer(&mut self.detectors, ask, time::boot_now());
@@ -227,6 +243,7 @@ impl Analysis {
         let mut alerts: Vec<Alert> = timeouts.iter().flat_map(|o| self.detectors.observe(o)).collect();
         alerts.extend(self.detectors.tick(now));
         self.tell_ended();
+        self.tell_rows();
         self.count_losses();
         if let Some(witness) = &mut self.witness {
             self.metrics.dropped("simulation", "bystanders_full", witness.tell(now));
@@ -269,6 +286,34 @@ impl Analysis {
         }
         if lost > 0 {
             self.metrics.dropped("export", "flows_full", lost);
+        }
+    }
+
+    fn tell_rows(&mut self) {
+        let Some(told) = &self.traffic else { return };
+        let (rows, mut lost) = self.detectors.take_rows();
+        let count = rows.len() as u64;
+        if count > 0 {
+            let batch = Batch {
+                sensor: self.detectors.sensor().into(),
+                clock: time::clock(),
+                rows,
+            };
+            if told.try_send(batch).is_err() {
+                lost += count;
+            }
+        }
+        self.metrics.dropped("traffic", "channel_full", lost);
+    }
+
+    /// The log is told of flows that go on, too, and may close.
+    fn end_rows(&mut self) {
+        if self.traffic.is_some() {
+            // What waits leaves room for what follows.
+            self.tell_rows();
+            self.detectors.finish_rows();
+            self.tell_rows();
+            self.traffic = None;
         }
     }
 
@@ -337,3 +382,6 @@ impl Analysis {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

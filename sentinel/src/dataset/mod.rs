@@ -19,11 +19,13 @@ mod table;
 mod truth;
 
 pub use corpus::{Sink, Summary, capture, directory, rows};
+pub(crate) use csv::{cell, values};
 pub use error::DatasetError;
 pub use events::{EventFigures, FamilyFigures, watch};
 pub use rule::Rule;
 pub use session::Session;
 pub use table::{HEAD, Source, Table};
+pub(crate) use table::{heading, line};
 pub use truth::{Event, Truth};
 
 /// How the flows of a capture get their labels.

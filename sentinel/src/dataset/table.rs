@@ -1,6 +1,6 @@
 //! How a row is written.
 
-use super::csv::quote;
+use super::csv::cell;
 use super::error::{DatasetError, io as fault};
 use super::sample::Sample;
 use crate::features::{FEATURES, FeatureRecord};
@@ -78,8 +78,7 @@ impl Table {
         } else {
             Out::Plain(file)
         };
-        let names = HEAD.into_iter().chain(FEATURES.iter().map(|feature| feature.name));
-        let head = out.line(&names.collect::<Vec<_>>().join(","));
+        let head = out.line(&heading());
         Ok(Self {
             path: path.to_owned(),
             part,
@@ -92,7 +91,7 @@ impl Table {
 
     /// Adds a row. A disk that is full is told at the end.
     pub(super) fn add(&mut self, source: &Source, label: Option<bool>, family: &str, record: &FeatureRecord) {
-        let line = line(source, label, family, record);
+        let line = line(source, label, family, [record.start.0, record.end.0], record);
         if let Some(sample) = &mut self.sample {
             sample.add(&source.group, family, line);
             return;
@@ -139,7 +138,20 @@ impl Drop for Table {
     }
 }
 
-fn line(source: &Source, label: Option<bool>, family: &str, record: &FeatureRecord) -> String {
+/// The columns' names, as the first line has them.
+pub(crate) fn heading() -> String {
+    let names = HEAD.into_iter().chain(FEATURES.iter().map(|feature| feature.name));
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// A row without its end of line. `span` is the flow's first and latest packet, ns since 1970.
+pub(crate) fn line(
+    source: &Source,
+    label: Option<bool>,
+    family: &str,
+    span: [u64; 2],
+    record: &FeatureRecord,
+) -> String {
     let label = match label {
         Some(true) => "1",
         Some(false) => "0",
@@ -148,11 +160,11 @@ fn line(source: &Source, label: Option<bool>, family: &str, record: &FeatureReco
     let time = |ns: u64| format!("{}.{:06}", ns / 1_000_000_000, ns % 1_000_000_000 / 1000);
     let mut line = format!(
         "{},{},{},{label},{},{},{},{},{},{},{},{}",
-        quote(&source.origin),
-        quote(&source.group),
-        quote(family),
-        time(record.start.0),
-        time(record.end.0),
+        cell(&source.origin),
+        cell(&source.group),
+        cell(family),
+        time(span[0]),
+        time(span[1]),
         record.source,
         record.target.ip,
         record.source_port,

@@ -24,6 +24,7 @@ mod listed;
 mod notice;
 mod packet_flood;
 mod port_scan;
+mod rows;
 mod season;
 mod sketch;
 mod slow_dos;
@@ -50,6 +51,7 @@ pub use listed::Lists;
 pub use notice::{KernelLimits, Notice};
 pub use packet_flood::PacketFlood;
 pub use port_scan::PortScan;
+pub use rows::{Row, Said};
 pub use slow_dos::SlowDos;
 pub use slow_scan::SlowScan;
 pub use supervised::Supervised;
@@ -66,6 +68,7 @@ use crate::types::{
     Mint, Peers, Service, Severity,
 };
 use listed::Listed;
+use rows::Plain;
 use sentinel_common::event::FlowRecord;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -174,6 +177,8 @@ pub struct Detectors {
     behaviour: Vec<Box<dyn DetectorBox>>,
     baseline: Option<Baseline>,
     supervised: Option<Supervised>,
+    /// What makes rows of flows where no model judges.
+    plain: Option<Plain>,
     listed: Option<Listed>,
     noticed: notice::Noticed,
     speaker: Speaker,
@@ -256,6 +261,7 @@ impl Detectors {
                 .enabled
                 .then(|| Baseline::new(&detect.baseline, detect.realert_after, sources)),
             supervised: None,
+            plain: None,
             listed: None,
             noticed: notice::Noticed::new(detect.realert_after),
             speaker: Speaker {
@@ -323,6 +329,9 @@ impl Detectors {
             let found = supervised.record(record, observation, &self.speaker.voice);
             alerts.extend(self.speaker.explain(found));
         }
+        if let Some(plain) = &mut self.plain {
+            plain.record(record, observation);
+        }
         self.suspect(&alerts);
         alerts
     }
@@ -371,6 +380,9 @@ impl Detectors {
     /// said.
     pub fn tick(&mut self, now: Ktime) -> Vec<Alert> {
         self.speaker.voice.forget(now);
+        if let Some(plain) = &mut self.plain {
+            plain.tick(now);
+        }
         let Some(supervised) = &mut self.supervised else {
             return Vec::new();
         };
@@ -444,9 +456,10 @@ impl Detectors {
         Some(self.supervised.as_ref()?.condition())
     }
 
-    /// What the builder of vectors had to give up, where a model judges.
+    /// What the builder of vectors had to give up, where there is one.
     pub fn feature_losses(&self) -> Option<FeatureLosses> {
-        Some(self.supervised.as_ref()?.losses())
+        let plain = self.plain.as_ref().map(Plain::losses);
+        self.supervised.as_ref().map(Supervised::losses).or(plain)
     }
 
     /// Entries held and evicted so far, per detector.
@@ -481,6 +494,7 @@ impl Detectors {
             + Voice::memory_bound(sources)
             + History::memory_bound(sources)
             + Supervised::memory_bound(&Limits::from(&config.flow))
+            + rows::memory_bound()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::collector::{Collector, Gain, Suspects};
 use super::flags::{Counted, Flagged, Flags};
+use super::rows::{Row, Rows, Said};
 use super::{Finding, Voice, place, row, span};
 use crate::config::ModelConfig;
 use crate::features::{Builder, FeatureLosses, FeatureRecord, Limits};
@@ -40,6 +41,8 @@ pub(crate) const LEVELS: [&str; 2] = ["suspicious", "flag"];
 pub struct Supervised {
     builder: Builder,
     records: Vec<FeatureRecord>,
+    /// What is told of flows, where somebody keeps a log of them.
+    rows: Option<Rows>,
     model: Arc<Model>,
     variant: Variant,
     window: Duration,
@@ -65,6 +68,7 @@ impl Supervised {
         Self {
             builder: Builder::new(limits),
             records: Vec::new(),
+            rows: None,
             model,
             variant: if egress { Variant::Both } else { Variant::Ingress },
             window: config.window,
@@ -191,6 +195,42 @@ impl Supervised {
         self.realised
     }
 
+    pub(super) const fn keeps_rows(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// Has it keep what it is told of flows.
+    pub(super) fn keep_rows(&mut self) {
+        self.rows = Some(Rows::default());
+    }
+
+    /// Rows since the last time, and how many more there was no room for.
+    pub(super) fn take_rows(&mut self) -> (Vec<Row>, u64) {
+        self.rows.as_mut().map(Rows::take).unwrap_or_default()
+    }
+
+    /// Ends every flow for the log of them. Nothing is said any more.
+    pub(super) fn finish_rows(&mut self) {
+        self.builder.finish(&mut self.records);
+        for record in std::mem::take(&mut self.records) {
+            let verdict = self.scorer().verdict(&record.vector);
+            self.keep_row(&record, &verdict);
+        }
+    }
+
+    fn keep_row(&mut self, record: &FeatureRecord, verdict: &Verdict) {
+        let calibrated = self.calibrated();
+        if let Some(rows) = &mut self.rows {
+            rows.add(&Row {
+                record: *record,
+                said: Some(Said {
+                    score: verdict.score,
+                    level: calibrated.then_some(verdict.level),
+                }),
+            });
+        }
+    }
+
     /// What the builder of vectors had to give up.
     pub fn losses(&self) -> FeatureLosses {
         self.builder.losses()
@@ -291,6 +331,9 @@ impl Supervised {
         let scorer = model.scorer(self.variant);
         let verdict = scorer.verdict(&record.vector);
         let source = Addr::from(record.source);
+        if self.rows.is_some() {
+            self.keep_row(record, &verdict);
+        }
         if let Some(collector) = &mut self.collector {
             collector.note(record);
         }

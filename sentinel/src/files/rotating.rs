@@ -212,17 +212,22 @@ impl RotatingFile {
     }
 
     fn told(&self, error: &io::Error) -> LineError {
-        LineError {
-            path: self.path.clone(),
-            cause: error.to_string(),
-            mend: match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space on its disk, or name another path",
-                ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                    "let Sentinel write there, or name another path"
-                }
-                _ => "name the path of a regular file in a directory that Sentinel may write to",
-            },
-        }
+        wrong(&self.path, error)
+    }
+}
+
+/// What the system said of a file of lines, with the mend.
+pub(crate) fn wrong(path: &Path, error: &io::Error) -> LineError {
+    LineError {
+        path: path.to_owned(),
+        cause: error.to_string(),
+        mend: match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space on its disk, or name another path",
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                "let Sentinel write there, or name another path"
+            }
+            _ => "name the path of a regular file in a directory that Sentinel may write to",
+        },
     }
 }
 
@@ -234,11 +239,16 @@ fn moved(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn identity(of: &Metadata) -> (u64, u64) {
+/// Device and inode.
+pub(crate) fn identity(of: &Metadata) -> (u64, u64) {
     (of.dev(), of.ino())
 }
 
-fn open(path: &Path) -> io::Result<Current> {
+/// Opens a file to append to, or makes it, and its directory where there is none (modes 0640 and 0750). Links are not followed.
+///
+/// # Errors
+/// What the system says; and where it is no regular file.
+pub(crate) fn open_lines(path: &Path) -> io::Result<(File, Metadata)> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
     }
@@ -258,6 +268,11 @@ fn open(path: &Path) -> io::Result<Current> {
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
+    Ok((file, metadata))
+}
+
+fn open(path: &Path) -> io::Result<Current> {
+    let (file, metadata) = open_lines(path)?;
     let mut last = [b'\n'];
     if metadata.len() > 0 {
         file.read_exact_at(&mut last, metadata.len() - 1)?;

@@ -7,9 +7,11 @@
 mod bettercap;
 mod collect;
 mod keeping;
+mod labels;
 mod notices;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
 pub use bettercap::Bettercap;
@@ -17,7 +19,12 @@ pub use notices::Notices;
 
 use collect::{Dropped, HealthCollector, StatsCollector};
 pub use keeping::{Keeping, PrunedLabels, ReportLabels};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+pub use labels::{
+    ActiveLabels, AlertLabels, CauseLabels, DecisionLabels, FeedFetchLabels, FeedFlowLabels, FeedLabels, GuardLabels,
+    IntelLabels, JournalLabels, LevelLabels, LoginLabels, OriginLabels, SourceLabels, StateLabels,
+};
+use labels::{BuildLabels, ExportLabels, ModelLabels, RestoreLabels, StepLabels};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -27,165 +34,10 @@ use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
+pub use traffic::Traffic;
 
 /// What [`Metrics::encode`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Labels of `sentinel_alerts_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AlertLabels {
-    /// [`crate::types::Detector::as_str`].
-    pub detector: &'static str,
-    /// [`crate::types::Severity::as_str`].
-    pub severity: &'static str,
-}
-
-/// Labels of `sentinel_decisions_active`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-pub struct ActiveLabels {
-    /// [`crate::types::ActionKind::as_str`].
-    pub action: &'static str,
-    /// [`crate::types::Origin::as_str`].
-    pub origin: &'static str,
-}
-
-/// Labels of `sentinel_decisions_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DecisionLabels {
-    /// [`crate::types::ActionKind::as_str`].
-    pub action: &'static str,
-    /// [`crate::types::Severity::as_str`], or `none` for a person's decision.
-    pub severity: &'static str,
-    /// Risk of the investigation; `unknown` where there was none.
-    pub risk: &'static str,
-    /// `true` or `false`.
-    pub simulated: &'static str,
-}
-
-/// Labels of `sentinel_guard_vetoes_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct GuardLabels {
-    /// [`Veto::guard`].
-    pub guard: String,
-}
-
-/// Labels of `sentinel_logins_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LoginLabels {
-    /// `token` or `link`.
-    pub with: &'static str,
-    /// `accepted` or `refused`.
-    pub result: &'static str,
-}
-
-/// Labels of `sentinel_actions_reverted_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CauseLabels {
-    /// `expired`, `operator`, `guard`, …
-    pub cause: &'static str,
-}
-
-/// Labels of `sentinel_flow_records_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OriginLabels {
-    /// `ring`, or `sweep` where a quiet flow's last words were fetched.
-    pub origin: &'static str,
-}
-
-/// Labels of `sentinel_investigations_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabels {
-    /// [`crate::types::InvestigationState::as_str`].
-    pub state: &'static str,
-}
-
-/// Labels of `sentinel_feed_flows_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FeedFlowLabels {
-    /// `out`: opened from inside; `in`: opened by the listed address.
-    pub direction: &'static str,
-}
-
-/// Labels of `sentinel_model_flows_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LevelLabels {
-    /// `judged`: all of them; `suspicious` and `flag`: those whose score reached that much.
-    pub level: &'static str,
-}
-
-/// Labels of `sentinel_intel_requests_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct IntelLabels {
-    /// Name of the source.
-    pub source: &'static str,
-    /// `ok`, or why there was no answer: the words of `intel::IntelError::label`, and `busy`.
-    pub result: &'static str,
-}
-
-/// Labels of `sentinel_intel_quota_remaining` and `sentinel_intel_cache_hits_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SourceLabels {
-    /// Name of the source.
-    pub source: &'static str,
-}
-
-/// Labels of `sentinel_feed_entries`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FeedLabels {
-    /// The feed's name in configuration.
-    pub feed: String,
-}
-
-/// Labels of `sentinel_feed_fetches_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FeedFetchLabels {
-    /// The feed's name in configuration.
-    pub feed: String,
-    /// `accepted`, `unchanged`, `refused` (it came and was not believed) or `failed` (nothing came).
-    pub result: &'static str,
-}
-
-/// Labels of `sentinel_isolation_failures_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StepLabels {
-    step: &'static str,
-}
-
-/// Labels of `sentinel_isolation_restores_total` and `sentinel_confirmations_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RestoreLabels {
-    result: &'static str,
-}
-
-/// Labels of `sentinel_learning_journal_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct JournalLabels {
-    /// `resumed`: gone on with after a restart; `cut`: without its last bytes; `refused`: set aside; `rewritten`: its bound
-    /// was reached; `unwritten`: the disk took nothing.
-    pub event: &'static str,
-}
-
-/// Labels of `sentinel_export_events_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ExportLabels {
-    sink: &'static str,
-    result: &'static str,
-}
-
-/// Labels of `sentinel_model_info`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ModelLabels {
-    name: &'static str,
-    version: String,
-    sha256: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct BuildLabels {
-    version: &'static str,
-    architecture: &'static str,
-    profile: &'static str,
-}
 
 /// Every family of the agent. Kernel numbers come from [`Metrics::watch_stats`].
 #[derive(Debug)]
@@ -257,6 +109,8 @@ pub struct Metrics {
     exported: Family<ExportLabels, Counter>,
     /// What the database holds, and reports.
     pub keeping: Keeping,
+    /// Of the traffic log.
+    pub traffic: Traffic,
 }
 
 impl Default for Metrics {
@@ -307,6 +161,7 @@ impl Metrics {
             bettercap: Bettercap::default(),
             exported: Family::default(),
             keeping: Keeping::default(),
+            traffic: Traffic::default(),
         };
         metrics.register();
         metrics
@@ -319,6 +174,7 @@ impl Metrics {
         self.notices.register(r);
         self.bettercap.register(r);
         self.keeping.register(r);
+        self.traffic.register(r);
         r.register("flow_records", "Flow records taken in", self.flow_records.clone());
         r.register(
             "flow_score_seconds",

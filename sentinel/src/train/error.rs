@@ -1,5 +1,6 @@
 //! Why there is no model.
 
+use super::left_out::LeftOut;
 use crate::files::FileError;
 use crate::model::{ArtefactError, Flaw};
 use std::path::PathBuf;
@@ -51,6 +52,30 @@ pub enum TableError {
         path: PathBuf,
         /// What, and the mend.
         what: String,
+    },
+    /// Of another schema.
+    #[error(
+        "{}: its features are of schema {schema}, those of this version of schema {}; use the version that wrote it, or make \
+         the table anew",
+        path.display(), crate::features::VERSION
+    )]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        schema: String,
+    },
+    /// Rows, and none to learn from.
+    #[error(
+        "{}: none of its rows is of use: {left_out}; write 0 into `y` of benign flows and the kind of attack into `family` of \
+         the others (docs/traffic-log.md)",
+        path.display()
+    )]
+    NoneOfUse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        left_out: LeftOut,
     },
     /// Nothing but a heading.
     #[error("{}: has no rows; make the table of a capture that holds flows", path.display())]

@@ -2,13 +2,18 @@
 //!
 //! CSV with a heading, gzip or not. Columns are found by name: every feature of the schema, `origin`, `group` (session,
 //! capture or host: what must never be split), `family`, `y` (1 for attacks) and `t0` (unix seconds); `src`, where it is
-//! there, only counts sources. Further columns are not read.
+//! there, only counts sources. A column `schema_N` (the traffic log has one) says of which schema the features are, and
+//! `sensor` who measured them. Further columns are not read.
+//!
+//! A label may stand in `y`, in `family`, or in both. What has none is no row to learn from: it is left out and counted, or
+//! taken for benign where whoever asks says so.
 
 use super::error::TableError;
 use super::labels::{self, BENIGN};
-use crate::features::{FEATURES, Vector, WIDTH};
+use super::left_out::{LeftOut, knows_flags};
+use crate::features::{FEATURES, VERSION, Vector, WIDTH};
 use crate::files::{Meter, Metered};
-use crate::model::MAX_VALUE;
+use crate::model::{MAX_VALUE, UNKNOWN};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
@@ -55,6 +60,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// One each.
     pub vectors: Vec<Vector>,
+    /// What the files held besides.
+    pub left_out: LeftOut,
 }
 
 /// Names to numbers, in order of first appearance.
@@ -85,6 +92,8 @@ pub struct Rows {
     sources: Names,
     table: Table,
     meter: Meter,
+    /// What has no label is benign.
+    all_benign: bool,
 }
 
 /// Where each column stands.
@@ -96,6 +105,9 @@ struct Columns {
     y: usize,
     t0: usize,
     source: Option<usize>,
+    sensor: Option<usize>,
+    /// Where each row says of which schema it is.
+    schema: Option<usize>,
     count: usize,
 }
 
@@ -132,6 +144,7 @@ impl Table {
             families: self.families.clone(),
             rows: (0..self.rows.len()).filter(kept).map(|at| self.rows[at]).collect(),
             vectors: (0..self.rows.len()).filter(kept).map(|at| self.vectors[at]).collect(),
+            left_out: self.left_out,
         }
     }
 
@@ -187,6 +200,13 @@ impl Rows {
     #[must_use]
     pub fn with_meter(mut self, meter: Meter) -> Self {
         self.meter = meter;
+        self
+    }
+
+    /// Takes what has no label for benign, as whoever asks says it is.
+    #[must_use]
+    pub fn all_benign(mut self) -> Self {
+        self.all_benign = true;
         self
     }
 
@@ -264,6 +284,7 @@ impl Rows {
             error,
         };
         let before = self.table.rows.len();
+        let left_before = self.table.left_out;
         let mut line = Vec::new();
         let mut columns: Option<Columns> = None;
         for number in 1.. {
@@ -288,9 +309,15 @@ impl Rows {
             }
             let text =
                 std::str::from_utf8(&line).map_err(|_| wrong("is no UTF-8 text; this is no feature table".into()))?;
+            let whole = text.ends_with('\n');
             let text = text.trim_end_matches(['\n', '\r']);
             if text.is_empty() {
                 continue;
+            }
+            if !whole && columns.as_ref().is_some_and(|columns| columns.schema.is_some()) {
+                // The traffic log, which is being written to.
+                self.table.left_out.unfinished += 1;
+                break;
             }
             let fields =
                 split(text).ok_or_else(|| wrong("has a quote that does not end; write the table again".into()))?;
@@ -308,29 +335,40 @@ impl Rows {
             self.make_room(path)?;
             self.row(columns, &fields).map_err(wrong)?;
         }
-        if self.table.rows.len() == before {
-            return Err(TableError::Empty { path: path.into() });
+        if self.table.rows.len() > before {
+            return Ok(());
         }
-        Ok(())
+        let left_out = self.table.left_out.since(left_before);
+        Err(if left_out.unlabelled + left_out.sensor > 0 {
+            TableError::NoneOfUse {
+                path: path.into(),
+                left_out,
+            }
+        } else {
+            TableError::Empty { path: path.into() }
+        })
     }
 
     fn row(&mut self, columns: &Columns, fields: &[String]) -> Result<(), String> {
+        if let Some(schema) = columns.schema.map(|at| fields[at].trim())
+            && schema != VERSION.to_string()
+        {
+            return Err(format!(
+                "is of schema `{schema}` under a heading of schema {VERSION}; keep rows of each schema in files of their own"
+            ));
+        }
+        if columns.sensor.is_some_and(|at| !knows_flags(&fields[at])) {
+            self.table.left_out.sensor += 1;
+            return Ok(());
+        }
+        let family = fields[columns.family].trim();
+        let Some((attack, family)) = label(fields[columns.y].trim(), family, self.all_benign)? else {
+            self.table.left_out.unlabelled += 1;
+            return Ok(());
+        };
         let mut vector = Vector([0.0; WIDTH]);
         for (at, value) in vector.0.iter_mut().enumerate() {
             *value = finite(FEATURES[at].name, &fields[columns.features[at]])?;
-        }
-        let family = fields[columns.family].as_str();
-        let attack = match fields[columns.y].as_str() {
-            "0" => false,
-            "1" => true,
-            other => return Err(format!("y is `{other}`; 0 for benign flows, 1 for attacks")),
-        };
-        labels::check(family)?;
-        if attack == (family == BENIGN) {
-            return Err(format!(
-                "family is `{family}` and y is {}; correct one of them",
-                u8::from(attack)
-            ));
         }
         let named = [&fields[columns.origin], &fields[columns.group], family];
         let source = columns.source.map(|at| fields[at].as_str());
@@ -356,6 +394,38 @@ impl Rows {
         self.table.vectors.push(*vector);
         Ok(())
     }
+}
+
+/// Whether it is an attack and its label, from what stands in `y` and `family`; `None` where neither says anything.
+fn label<'a>(y: &str, family: &'a str, all_benign: bool) -> Result<Option<(bool, &'a str)>, String> {
+    // `sentinel model features` writes `unknown` where nothing is known.
+    let named = !matches!(family, "" | UNKNOWN);
+    let attack = match (y, named) {
+        ("0", _) => false,
+        ("1", true) => true,
+        ("1", false) => {
+            return Err(format!(
+                "y is 1 and family is `{family}`; say in `family` which attack it is, such as `scan` or `brute_force`"
+            ));
+        }
+        ("", true) => family != BENIGN,
+        ("", false) if all_benign => false,
+        ("", false) => return Ok(None),
+        (other, _) => {
+            return Err(format!(
+                "y is `{other}`; 0 for benign flows, 1 for attacks, empty where it is not known"
+            ));
+        }
+    };
+    let family = if named { family } else { BENIGN };
+    labels::check(family)?;
+    if attack == (family == BENIGN) {
+        return Err(format!(
+            "family is `{family}` and y is {}; correct one of them",
+            u8::from(attack)
+        ));
+    }
+    Ok(Some((attack, family)))
 }
 
 fn finite(column: &str, field: &str) -> Result<f64, String> {
@@ -386,6 +456,18 @@ fn heading(path: &Path, fields: &[String]) -> Result<Columns, TableError> {
             });
         }
     }
+    let schema = at
+        .iter()
+        .find_map(|(name, place)| Some((name.strip_prefix("schema_")?, *place)));
+    if let Some((schema, _)) = schema
+        && schema != VERSION.to_string()
+    {
+        return Err(TableError::Schema {
+            path: path.into(),
+            schema: schema.chars().take(20).collect(),
+        });
+    }
+    let schema = schema.map(|(_, place)| place);
     let mut missing = Vec::new();
     let mut find = |name: &str| {
         at.get(name).copied().unwrap_or_else(|| {
@@ -401,6 +483,8 @@ fn heading(path: &Path, fields: &[String]) -> Result<Columns, TableError> {
         t0: find("t0"),
         features: std::array::from_fn(|feature| find(FEATURES[feature].name)),
         source: at.get("src").copied(),
+        sensor: at.get("sensor").copied(),
+        schema,
         count: fields.len(),
     };
     if missing.is_empty() {
@@ -438,117 +522,4 @@ pub(super) fn split(line: &str) -> Option<Vec<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(change: impl Fn(&mut Vec<String>, &mut Vec<String>)) -> String {
-        let mut head: Vec<String> = ["origin", "group", "family", "y", "t0", "src", "dport"]
-            .map(str::to_owned)
-            .to_vec();
-        let mut row: Vec<String> = ["lab", "lab/1", "benign", "0", "12.5", "192.0.2.1", "443"]
-            .map(str::to_owned)
-            .to_vec();
-        for feature in &FEATURES {
-            head.push(feature.name.into());
-            row.push("1.5".into());
-        }
-        change(&mut head, &mut row);
-        format!("{}\n{}\n", head.join(","), row.join(","))
-    }
-
-    #[track_caller]
-    fn fails(text: &str, expected: &str) {
-        let error = Table::parse("t.csv", text).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
-    }
-
-    #[test]
-    fn columns_are_found_by_name_in_any_order() {
-        let straight = Table::parse("t.csv", &text(|_, _| ())).unwrap();
-        let turned = text(|head, row| {
-            head.reverse();
-            row.reverse();
-        });
-        let turned = Table::parse("t.csv", &turned).unwrap();
-        assert_eq!(straight.digest(), turned.digest());
-        assert_eq!(
-            (straight.rows.len(), straight.label(0), straight.origin(0)),
-            (1, "benign", "lab")
-        );
-        assert!(
-            straight.vectors[0]
-                .0
-                .iter()
-                .all(|value| (value - 1.5).abs() < f64::EPSILON)
-        );
-    }
-
-    #[test]
-    fn each_mistake_is_named_with_its_line_and_mend() {
-        let set = |column: &'static str, value: &'static str| {
-            text(move |head, row| {
-                let at = head.iter().position(|name| name == column).unwrap();
-                row[at] = value.into();
-            })
-        };
-        fails(&set("f_b", "NaN"), "t.csv:2: `NaN` in column `f_b` is not finite");
-        fails(&set("f_b", "inf"), "t.csv:2: `inf` in column `f_b` is not finite");
-        fails(&set("f_b", "1e300"), "t.csv:2: 1e300 in column `f_b`");
-        fails(&set("f_b", "many"), "t.csv:2: `many` in column `f_b` is no number");
-        fails(&set("y", "2"), "t.csv:2: y is `2`; 0 for benign flows");
-        fails(&set("y", "1"), "t.csv:2: family is `benign` and y is 1");
-        fails(
-            &set("family", "scna"),
-            "the label `scna` is unknown (did you mean `scan`?)",
-        );
-        fails(
-            &text(|head, _| head[0] = "place".into()),
-            "t.csv:1: columns are missing: origin;",
-        );
-        fails(
-            &text(|head, _| head[6] = "f_b".into()),
-            "t.csv:1: column `f_b` stands there twice",
-        );
-        fails(
-            &text(|_, row| row.truncate(9)),
-            "t.csv:2: has 9 fields, the heading has",
-        );
-        fails(
-            &text(|_, row| row[1] = "\"open".into()),
-            "t.csv:2: has a quote that does not end",
-        );
-        fails(
-            &text(|head, _| head.push("x".repeat(70_000))),
-            "t.csv:1: is longer than 65536 bytes",
-        );
-        let whole = text(|_, _| ());
-        fails(&whole[..whole.find('\n').unwrap()], "t.csv: has no rows");
-        fails("", "t.csv: has no rows");
-    }
-
-    #[test]
-    fn quoted_fields_and_zipped_files_are_read() {
-        let quoted = text(|_, row| row[1] = "\"a,\"\"b\"\"\"".into());
-        assert_eq!(Table::parse("t.csv", &quoted).unwrap().groups, ["a,\"b\""]);
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t.csv.gz");
-        let mut zip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        std::io::Write::write_all(&mut zip, quoted.as_bytes()).unwrap();
-        let bytes = zip.finish().unwrap();
-        std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(Table::read(&[path.clone(), path.clone()]).unwrap().rows.len(), 2);
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(Table::read(&[path]).is_err());
-        assert!(matches!(
-            Table::read(&["gone.csv".into()]),
-            Err(TableError::Read { .. })
-        ));
-    }
-
-    #[test]
-    fn no_column_that_says_who_it_was_is_a_feature() {
-        for feature in &FEATURES {
-            assert!(!IDENTITY.contains(&feature.name), "{}", feature.name);
-        }
-    }
-}
+mod tests;

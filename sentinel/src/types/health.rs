@@ -43,6 +43,8 @@ pub enum Component {
     Reports,
     /// The Bettercap that is listened to.
     Bettercap,
+    /// The traffic log.
+    TrafficLog,
 }
 
 impl Component {
@@ -66,6 +68,7 @@ impl Component {
             Self::Retention => "retention",
             Self::Reports => "reports",
             Self::Bettercap => "bettercap",
+            Self::TrafficLog => "traffic_log",
         }
     }
 }

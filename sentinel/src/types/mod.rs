@@ -41,6 +41,7 @@ mod terms;
 pub(crate) mod testing;
 mod text;
 mod time;
+mod traffic;
 
 pub use access::{Role, Session, Token, TokenId};
 pub use acting::{Acting, Stop};
@@ -87,6 +88,7 @@ pub use template::{PLACES, Template, TemplateError};
 pub use terms::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX, Rate, Terms};
 pub use text::is_unseen;
 pub use time::{Clock, Ktime, Timestamp};
+pub use traffic::{TrafficLevel, TrafficRow};
 
 /// Lower-case hexadecimal, as digests are written.
 pub fn hex(bytes: &[u8]) -> String {

@@ -78,6 +78,7 @@ pub(super) const ROOMS: &[Room] = &[
             "respond",
             "store",
             "time",
+            "traffic",
             "train",
             "types",
         ],
@@ -107,6 +108,12 @@ pub(super) const ROOMS: &[Room] = &[
         "dataset",
         &["config", "features", "files", "model", "replay", "sensor", "types"],
     ),
+    room(
+        "traffic",
+        &[
+            "config", "dataset", "detect", "features", "files", "metrics", "model", "types",
+        ],
+    ),
     room("store", &["types"]),
     room("report", &["store", "types"]),
     room("bus", &["types"]),
@@ -123,7 +130,7 @@ pub(super) const ROOMS: &[Room] = &[
     room(
         "api",
         &[
-            "auth", "bus", "config", "metrics", "proof", "report", "store", "time", "tls", "types",
+            "auth", "bus", "config", "metrics", "proof", "report", "store", "time", "tls", "traffic", "types",
         ],
     ),
     room(

@@ -2,8 +2,8 @@
 
 use super::op::{Op, flag, number, one_of, text};
 use crate::api::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
-use crate::api::{busiest, intel, model, settings, sightings};
-use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity, SightingKind};
+use crate::api::{busiest, intel, model, settings, sightings, traffic};
+use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity, SightingKind, TrafficLevel};
 
 pub(in crate::api) fn health() -> Op {
     Op::new("system", "How every part is")
@@ -91,6 +91,24 @@ pub(in crate::api) fn sightings() -> Op {
         .query("limit", "Rows at most; 100 where absent.", number(1, 1000))
         .ip("With this address, or within this prefix.")
         .answers::<sightings::SightingsDto>(200, "The latest first.")
+}
+
+pub(in crate::api) fn traffic() -> Op {
+    Op::new("system", "The last rows of the traffic log")
+        .says(
+            "What was told of flows, the latest first; one that goes on has several rows. The latest four megabytes of the log \
+             are looked through.",
+        )
+        .query("limit", "Rows at most; 100 where absent.", number(1, 1000))
+        .query(
+            "since",
+            "Nothing older: an RFC 3339 time, or a duration such as `4h` back from now.",
+            text(&["4h", "2026-01-31T12:00:00Z"]),
+        )
+        .ip("Only flows with an end in this address or prefix.")
+        .words::<TrafficLevel>("level", "That reached any of these levels.")
+        .query("sensor", "That this sensor told of.", text(&["xdp"]))
+        .answers::<traffic::TrafficDto>(200, "The latest first.")
 }
 
 pub(in crate::api) fn settings() -> Op {

@@ -18,6 +18,7 @@ import { Model } from "./pages/model.js";
 import { Reports } from "./pages/reports.js";
 import { Settings } from "./pages/settings.js";
 import { Source } from "./pages/source.js";
+import { Traffic } from "./pages/traffic.js";
 
 const PAGES = {
   home: ["Home", Home],
@@ -25,6 +26,7 @@ const PAGES = {
   investigations: ["Investigations", Investigations],
   actions: ["Actions", Actions],
   decisions: ["Decisions & allowlist", Decisions],
+  traffic: ["Traffic", Traffic],
   metrics: ["Metrics", Metrics],
   model: ["Model", Model],
   reports: ["Reports", Reports],

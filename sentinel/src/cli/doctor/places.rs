@@ -16,6 +16,9 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     };
     let agent = UnixStream::connect(&config.api.socket).is_ok();
     out.push(database(&config.store.path));
+    if config.traffic_log.enabled {
+        out.push(writable("traffic log", &config.traffic_log.path));
+    }
     out.push(if agent {
         Finding::pass("socket", format!("an agent answers on {}", config.api.socket.display()))
     } else {

@@ -1,6 +1,6 @@
 //! `sentinel model calibrate`.
 
-use super::gather::{Captured, gather, pairs};
+use super::gather::{Captured, gather, pairs, tell};
 use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output};
@@ -16,7 +16,8 @@ pub(in crate::cli) struct Args {
     /// The model
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Tables of the site's flows; rows labelled as attacks are left out
+    /// Tables of the site's flows, the traffic log among them; rows labelled as attacks are left out, those without a label
+    /// count as benign
     #[arg(long, required_unless_present = "pcap", num_args = 1.., value_name = "FILE")]
     benign: Vec<PathBuf>,
     /// Captures of the site's traffic; all of it is benign, but for what --truth knows
@@ -50,7 +51,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     } else {
         pairs(&args.pcap, &args.truth)?
     };
-    let table = gather(global, &args.benign, &captures)?;
+    let table = gather(global, &args.benign, &captures, true)?;
     let done = calibrate::calibrate(&model, &table, [suspicious, flag], args.adapt)?;
     let model = Model::new(done.record)?;
     if let Some(level) = model.scorer(Variant::Both).levels().iter().find(|_| none_set(&model)) {
@@ -70,6 +71,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     if output.format() == Format::Json {
         output.json(&json!({
             "model": out, "sha256": crate::types::hex(model.sha256()), "benign": done.benign, "left_out": done.left_out,
+            "rows_left_out": table.left_out,
             "levels": levels_json(&model),
         }));
         return Ok(());
@@ -82,6 +84,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     if done.left_out > 0 {
         output.line(&format!("{} rows labelled as attacks were left out.", done.left_out));
     }
+    tell(output, &table.left_out);
     show_levels(output, &model);
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::evaluate::Sees;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output};
 use crate::cli::table::Table as Shown;
-use crate::train::{Table, file};
+use crate::train::{Rows, file};
 use std::path::PathBuf;
 
 /// Numbers shown.
@@ -15,7 +15,7 @@ pub(in crate::cli) struct Args {
     /// The model
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Tables of newer flows; rows labelled as attacks are left out
+    /// Tables of newer flows, the traffic log among them; rows labelled as attacks are left out
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     features: Vec<PathBuf>,
     /// Which directions count
@@ -25,7 +25,11 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     let (model, _) = file::read_model(&args.model)?;
-    let table = Table::read(&args.features)?;
+    let mut rows = Rows::default().all_benign();
+    for path in &args.features {
+        rows.file(path)?;
+    }
+    let table = rows.finish();
     let scorer = model.scorer(args.sees.into());
     let mut drift = scorer.drift();
     for (row, vector) in table.rows.iter().zip(&table.vectors) {
@@ -44,6 +48,7 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
         if report.alarm { "drift" } else { "no drift" }
     )));
     output.line(&report.advice);
+    super::gather::tell(output, &table.left_out);
     output.line(&format!(
         "suspicious {:.2} %, flagged {:.2} %",
         report.reached[0] * 100.0,

@@ -17,7 +17,8 @@ pub(in crate::cli) struct Args {
     /// The model
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Tables of labelled flows that it was not trained on; repeatable
+    /// Tables of labelled flows that it was not trained on, the traffic log among them; repeatable. Rows without a label are
+    /// left out
     #[arg(long, required_unless_present = "pcap", num_args = 1.., value_name = "FILE")]
     features: Vec<PathBuf>,
     /// A capture: which of its attacks are told of, when, by which detector, and who is accused falsely
@@ -79,7 +80,8 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     drop(judging);
     let told = json!({
         "model": args.model, "sha256": crate::types::hex(model.sha256()), "variant": scorer.variant(),
-        "calibrated_for_a_site": model.record().description.site.is_some(), "figures": figures,
+        "calibrated_for_a_site": model.record().description.site.is_some(), "rows_left_out": table.left_out,
+        "figures": figures,
     });
     if let Some(path) = &args.json {
         file::write(path, serde_json::to_string_pretty(&told)?.as_bytes())?;
@@ -104,6 +106,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         figures.calibration_error,
         figures.benign_sources_blocked_per_10000
     ));
+    super::gather::tell(output, &table.left_out);
     show_points(output, &figures);
     if args.by.contains(&By::Family) {
         slices(output, &figures, &figures.labels);

@@ -2,9 +2,10 @@
 
 use crate::cli::Global;
 use crate::cli::exit::Failure;
+use crate::cli::output::Output;
 use crate::cli::progress::Progress;
 use crate::dataset::{self, DatasetError, Labels, Session, Summary};
-use crate::train::{BENIGN, Fresh, Rows, Table, TableError, labels};
+use crate::train::{BENIGN, Fresh, LeftOut, Rows, Table, TableError, labels};
 use std::path::{Path, PathBuf};
 
 /// A capture and its attacks; without any all of it is benign.
@@ -27,15 +28,23 @@ pub(super) fn pairs<'a>(captures: &'a [PathBuf], truths: &'a [PathBuf]) -> Resul
 }
 
 /// The rows of tables, and then those of captures. A capture gives the rows that `sentinel model features` would write
-/// and `--features` would read back, to the bit.
+/// and `--features` would read back, to the bit. With `all_benign` a table's row without a label is benign.
 ///
 /// # Errors
 /// The first thing wrong; a capture that breaks off, or has no flow, and a truth that is about another capture among them.
-pub(super) fn gather(global: &Global, tables: &[PathBuf], captures: &[Captured<'_>]) -> Result<Table, Failure> {
+pub(super) fn gather(
+    global: &Global,
+    tables: &[PathBuf],
+    captures: &[Captured<'_>],
+    all_benign: bool,
+) -> Result<Table, Failure> {
     let files = tables.iter().map(PathBuf::as_path);
     let progress = Progress::reading("Reading", files.chain(captures.iter().map(|(path, _)| *path)));
     let meter = progress.meter();
     let mut rows = Rows::default().with_meter(meter.clone());
+    if all_benign {
+        rows = rows.all_benign();
+    }
     for path in tables {
         rows.file(path)?;
     }
@@ -110,4 +119,11 @@ fn sound(path: &Path, summary: &Summary, rows: usize) -> Result<(), DatasetError
         unread: summary.unread,
         unlabelled: summary.unlabelled,
     })
+}
+
+/// Says which rows of the files were not taken.
+pub(super) fn tell(output: &Output, left_out: &LeftOut) {
+    if *left_out != LeftOut::default() {
+        output.line(&format!("Rows left out: {left_out}."));
+    }
 }

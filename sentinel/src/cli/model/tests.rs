@@ -1,5 +1,7 @@
 //! Models from captures, as the command line takes them.
 
+mod traffic_log;
+
 use crate::cli::{Cli, dispatch};
 use crate::model::{Model, Variant};
 use crate::train::file::read_model;

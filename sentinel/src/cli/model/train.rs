@@ -1,6 +1,6 @@
 //! `sentinel model train`.
 
-use super::gather::{gather, pairs};
+use super::gather::{gather, pairs, tell};
 use crate::cli::Global;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Tables of labelled flows (CSV, gzip or not); repeatable
+    /// Tables of labelled flows (CSV, gzip or not), the traffic log among them; repeatable. Rows without a label are left out
     #[arg(long, required_unless_present = "pcap", num_args = 1.., value_name = "FILE")]
     features: Vec<PathBuf>,
     /// A capture whose attacks are known, with its --truth; repeatable. Its origin is the file's name without its ending
@@ -67,7 +67,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
             .ok_or_else(|| Failure::Usage(format!("--licence {given}: is not ORIGIN=TEXT")))?;
         licences.insert(origin.to_owned(), (String::new(), text.to_owned()));
     }
-    let table = gather(global, &args.features, &pairs(&args.pcap, &args.truth)?)?;
+    let table = gather(global, &args.features, &pairs(&args.pcap, &args.truth)?, false)?;
     let table = left_out(&table, &args.leave_out)?;
     let growing = Progress::pieces("Growing", "trees", Some(fit::trees(&table, &settings)));
     let trained = fit::train_metered(&table, &settings, args.seed, &licences, &growing.meter())?;
@@ -88,7 +88,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     if output.format() == Format::Json {
         output.json(&json!({
             "model": args.out, "card": card_path, "sha256": crate::types::hex(model.sha256()), "bytes": bytes.len(),
-            "rows": table.rows.len(), "both": trained.figures[0], "ingress": trained.figures[1],
+            "rows": table.rows.len(), "rows_left_out": table.left_out, "both": trained.figures[0], "ingress": trained.figures[1],
             "unseen": crossed,
         }));
         return Ok(());
@@ -101,6 +101,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         table.rows.len(),
         model.record().description.origins.len()
     )));
+    tell(output, &table.left_out);
     for (variant, figures) in Variant::ALL.iter().zip(&trained.figures) {
         output.line(&format!("\nHeld-out rows, {}:", variant.as_str()));
         super::evaluate::show_points(output, figures);

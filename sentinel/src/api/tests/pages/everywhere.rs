@@ -23,6 +23,10 @@ const PAGES: &[(&str, &str)] = &[
         "document.querySelectorAll('.plot canvas').length === 4 && document.querySelector('#times')",
     ),
     (
+        "#/traffic",
+        "document.querySelectorAll('#traffic-list > li').length === 6",
+    ),
+    (
         "#/model",
         "document.querySelector('#card') && !document.querySelector('#card').innerText.includes('Loading')",
     ),

@@ -12,6 +12,7 @@ mod model;
 mod operate;
 mod show;
 mod stream;
+mod traffic;
 
 use super::*;
 use browser::Browser;
@@ -28,7 +29,7 @@ fn in_production() -> House {
     let mut house = House::new();
     house.state.config = Arc::new(Config {
         mode: crate::config::Mode::Production,
-        ..Config::default()
+        ..Config::clone(&house.state.config)
     });
     house
 }
@@ -155,6 +156,7 @@ pub(super) async fn busy(house: &House, mode: crate::config::Mode) -> Vec<Decisi
         records.push(Record::Decision(Arc::new(decision)));
     }
     house.keep(records).await;
+    super::traffic::log(house, &super::traffic::some(now()));
     let ids = hits.keys().copied().collect();
     house.hits.send_replace(Arc::new(hits));
     let protected = [

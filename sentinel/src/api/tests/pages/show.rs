@@ -18,7 +18,7 @@ async fn show_the_page_on_request() {
     };
     house.state.config = Arc::new(Config {
         mode,
-        ..Config::default()
+        ..Config::clone(&house.state.config)
     });
     let ids = busy(&house, mode).await;
     let mut health = Health::default();

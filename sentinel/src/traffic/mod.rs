@@ -1,0 +1,51 @@
+//! The traffic log: one row for each thing told of a flow, for spreadsheets, the dashboard and training.
+//!
+//! In: batches of rows of every analysis. Out: `traffic_log.csv` and older files beside it; their last rows.
+//! Invariant: a file has one heading, its first line, and only rows that belong under it; a crash leaves at most one line
+//! that is not complete, which is cut off before the next is written; no text in it is a formula; whoever tells is never
+//! waited for, and what is lost on the way is counted by reason.
+//! Deliberately elsewhere: the numbers (`features`), what the model says (`detect`), learning from the rows (`train`).
+
+mod file;
+mod names;
+mod room;
+mod row;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+pub use room::{Deps, TrafficRoom, open};
+pub use tail::{Tail, Wanted, tail};
+
+use crate::detect::Row;
+use crate::types::Clock;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Rows of one sensor, in the order in which they were told.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Who saw the flows.
+    pub sensor: Arc<str>,
+    /// How their clock stands to that on the wall.
+    pub clock: Clock,
+    /// What was told of them.
+    pub rows: Vec<Row>,
+}
+
+/// Writes batches to a log at once, for tests of whoever reads it.
+#[cfg(test)]
+pub(crate) fn write(config: &crate::config::TrafficLogConfig, host: &str, batches: &[Batch]) {
+    let (mut file, mut pen) = (file::LogFile::new(config.clone()), row::Pen::new(host.to_owned()));
+    let mut lines = std::collections::VecDeque::new();
+    for batch in batches {
+        for row in &batch.rows {
+            let (day, text) = pen.line(&batch.sensor, batch.clock, row);
+            lines.push_back(file::Line { day, text });
+        }
+    }
+    file.append(&mut lines).unwrap();
+}
+
+/// The way to the log, for each analysis; it never waits there (`try_send`).
+pub type Sender = mpsc::Sender<Batch>;
