@@ -7,8 +7,16 @@ use std::path::Path;
 use testbed::tools::{FIREWALLS, REDIS};
 
 /// The suites there are.
-pub(crate) const SUITES: [&str; 8] = [
-    "api", "detect", "intel", "kernel", "lists", "outside", "pipeline", "respond",
+pub(crate) const SUITES: [&str; 9] = [
+    "api",
+    "bettercap",
+    "detect",
+    "intel",
+    "kernel",
+    "lists",
+    "outside",
+    "pipeline",
+    "respond",
 ];
 
 /// One figure, as `--json` writes it.

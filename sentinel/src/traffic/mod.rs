@@ -17,8 +17,11 @@ mod tests;
 pub use room::{Deps, TrafficRoom, open};
 pub use tail::{Tail, Wanted, tail};
 
+use crate::config::TrafficLogConfig;
 use crate::detect::Row;
+use crate::files::rotating::LineError;
 use crate::types::Clock;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -33,18 +36,35 @@ pub struct Batch {
     pub rows: Vec<Row>,
 }
 
-/// Writes batches to a log at once, for tests of whoever reads it.
-#[cfg(test)]
-pub(crate) fn write(config: &crate::config::TrafficLogConfig, host: &str, batches: &[Batch]) {
-    let (mut file, mut pen) = (file::LogFile::new(config.clone()), row::Pen::new(host.to_owned()));
-    let mut lines = std::collections::VecDeque::new();
-    for batch in batches {
-        for row in &batch.rows {
-            let (day, text) = pen.line(&batch.sensor, batch.clock, row);
-            lines.push_back(file::Line { day, text });
+/// Writes batches to a log at once, for whoever has them all; live it is the room that does.
+#[derive(Debug)]
+pub struct Recorder {
+    file: file::LogFile,
+    pen: row::Pen,
+    lines: VecDeque<file::Line>,
+}
+
+impl Recorder {
+    /// Of rows of `host`.
+    pub fn new(config: &TrafficLogConfig, host: &str) -> Self {
+        Self {
+            file: file::LogFile::new(config.clone()),
+            pen: row::Pen::new(host.to_owned()),
+            lines: VecDeque::new(),
         }
     }
-    file.append(&mut lines).unwrap();
+
+    /// Appends a batch.
+    ///
+    /// # Errors
+    /// [`LineError`] where it cannot be written.
+    pub fn write(&mut self, batch: &Batch) -> Result<(), LineError> {
+        for row in &batch.rows {
+            let (day, text) = self.pen.line(&batch.sensor, batch.clock, row);
+            self.lines.push_back(file::Line { day, text });
+        }
+        self.file.append(&mut self.lines)
+    }
 }
 
 /// The way to the log, for each analysis; it never waits there (`try_send`).

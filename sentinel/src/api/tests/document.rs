@@ -226,6 +226,7 @@ async fn furnish(house: &House) -> Vec<(&'static str, String)> {
                 subject: "all".to_owned(),
                 detail: String::new(),
             },
+            Record::Sighting(Box::new(sightings::neighbour("192.0.2.7", 1))),
         ])
         .await;
     let wish = crate::auth::NewToken {

@@ -3,6 +3,21 @@
 use super::*;
 use crate::types::{Sighting, SightingKind};
 
+/// Somebody on the wire, whose name is a trap.
+pub(super) fn neighbour(ip: &str, at: i64) -> Sighting {
+    Sighting {
+        kind: SightingKind::Endpoint,
+        mac: format!("02:00:00:00:00:0{at}"),
+        ip: ip.parse().ok(),
+        name: "<script>".into(),
+        vendor: "Acme".into(),
+        sensor: "bettercap".into(),
+        first_at: Timestamp(at),
+        last_at: Timestamp(at),
+        gone: false,
+    }
+}
+
 #[tokio::test]
 async fn who_was_seen_is_listed_by_address_and_by_how() {
     let house = House::new();
@@ -10,14 +25,7 @@ async fn who_was_seen_is_listed_by_address_and_by_how() {
     let one = |kind, ip: Option<&str>, at| {
         Record::Sighting(Box::new(Sighting {
             kind,
-            mac: format!("02:00:00:00:00:0{at}"),
-            ip: ip.map(|ip| ip.parse().unwrap()),
-            name: "<script>".into(),
-            vendor: "Acme".into(),
-            sensor: "bettercap".into(),
-            first_at: Timestamp(at),
-            last_at: Timestamp(at),
-            gone: false,
+            ..neighbour(ip.unwrap_or_default(), at)
         }))
     };
     house
@@ -44,6 +52,6 @@ async fn who_was_seen_is_listed_by_address_and_by_how() {
         assert_eq!(found, macs, "{query}");
     }
     for bad in ["?limit=0", "?limit=1001", "?kind=ghost", "?ip=x", "?mac=1"] {
-        assert_eq!(answer(&router, get(&format!("/sightings{bad}"))).await.0, 400, "{bad}");
+        assert_eq!(answer(&router, get(&format!("/sightings{bad}"))).await.0, 422, "{bad}");
     }
 }

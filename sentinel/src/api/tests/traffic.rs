@@ -4,7 +4,7 @@ use super::*;
 use crate::detect::{Row, Said};
 use crate::features::{Cut, FeatureRecord, Vector, WIDTH, schema::index_of};
 use crate::model::Level;
-use crate::traffic::{self, Batch};
+use crate::traffic::{Batch, Recorder};
 use crate::types::{Clock, Ktime, Service};
 use std::net::IpAddr;
 
@@ -72,7 +72,10 @@ pub(super) fn log(house: &House, rows: &[(&'static str, Row)]) {
             rows: vec![*row],
         })
         .collect();
-    traffic::write(&house.state.config.traffic_log, "=web-1", &batches);
+    let mut recorder = Recorder::new(&house.state.config.traffic_log, "=web-1");
+    for batch in &batches {
+        recorder.write(batch).unwrap();
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::config::{Config, TrafficLogConfig};
 use crate::dataset::{self, Labels, Session};
 use crate::detect::Row;
 use crate::files::Meter;
-use crate::traffic::{self, Batch};
+use crate::traffic::{Batch, Recorder};
 use crate::types::Clock;
 
 /// Rows of a capture, each with its label.
@@ -33,7 +33,7 @@ fn write(log: &TrafficLogConfig, sensor: &str, rows: &[(Row, String)]) {
         clock: Clock::default(),
         rows: rows.iter().map(|(row, _)| *row).collect(),
     };
-    traffic::write(log, "web-1", &[batch]);
+    Recorder::new(log, "web-1").write(&batch).unwrap();
 }
 
 /// The files of a log, the oldest first.
