@@ -252,7 +252,7 @@ pub struct Alert {
     pub evidence: Vec<Evidence>,
     /// One sentence for people, with the numbers that made it fire.
     pub summary: String,
-    /// Which sensor saw it: `xdp` or `pcap`.
+    /// Which sensor saw it: `xdp`, `bettercap` or `pcap`.
     pub sensor: String,
     /// How the source had behaved until then; `None` where nobody is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@
 use super::event::{Event, Malformed, read};
 use super::seen::Seen;
 use super::services::Services;
+use super::skew::Skew;
 use crate::config::BettercapConfig;
 use crate::metrics::Metrics;
 use crate::time;
@@ -138,6 +139,7 @@ impl Air {
 pub(super) struct Hearing {
     services: Services,
     seen: Seen,
+    skew: Skew,
     /// What happened before is not judged: an earlier run of the agent did, or nobody can do anything about it.
     since: Timestamp,
     /// Kinds of rubbish that were logged.
@@ -149,9 +151,16 @@ impl Hearing {
         Self {
             services: Services::new(),
             seen: Seen::new(),
+            skew: Skew::default(),
             since,
             logged: HashSet::new(),
         }
+    }
+
+    /// A connection begins.
+    fn connected(&mut self, now: Timestamp) {
+        self.seen.connected();
+        self.skew.connected(now);
     }
 
     /// Reads one event; nothing where it was heard before or is older than the agent.
@@ -167,7 +176,14 @@ impl Hearing {
             metrics.bettercap.event("duplicate");
             return None;
         }
-        if heard.stamp_ns < self.since.0 {
+        if let Some(behind) = self.skew.heard(heard.stamp_ns, time::wall_now()) {
+            let seconds = behind.as_secs();
+            tracing::warn!(
+                seconds,
+                "the clock of Bettercap's machine is behind this one's; its times are corrected by that"
+            );
+        }
+        if self.skew.ours(heard.stamp_ns) < self.since.0 {
             metrics.bettercap.event("before_start");
             return None;
         }
@@ -181,7 +197,7 @@ impl Hearing {
             }
         };
         metrics.bettercap.event(kind);
-        Some((at, heard.event))
+        Some((self.skew.ours(at), heard.event))
     }
 
     fn refuse(&mut self, why: Malformed, metrics: &Metrics) {
@@ -300,7 +316,7 @@ impl BettercapListener {
         self.note(Condition::Ok {
             detail: "heard".to_owned(),
         });
-        self.hearing.seen.connected();
+        self.hearing.connected(time::wall_now());
         let mut turn = 0;
         loop {
             let message = match timeout(SILENCE, socket.next()).await {

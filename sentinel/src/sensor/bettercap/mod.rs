@@ -16,6 +16,7 @@ mod offline;
 mod order;
 mod seen;
 mod services;
+mod skew;
 #[cfg(test)]
 mod tests;
 
