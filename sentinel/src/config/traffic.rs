@@ -40,7 +40,7 @@ impl Default for TrafficLogConfig {
             max_bytes: 64 * MIB,
             keep: 7,
             daily: true,
-            max_per_second: 5_000,
+            max_per_second: 1000,
         }
     }
 }

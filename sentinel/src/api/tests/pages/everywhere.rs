@@ -44,7 +44,8 @@ const PAGES: &[(&str, &str)] = &[
     ),
     (
         "#/source/203.0.113.7",
-        "document.querySelector('#block-list > li') && document.querySelector('.timeline li')",
+        "document.querySelector('#block-list > li') && document.querySelector('.timeline li') && \
+         document.querySelector('.neighbour').innerText.includes('<script>, Acme')",
     ),
 ];
 

@@ -105,6 +105,12 @@ pub(super) async fn busy(house: &House, mode: crate::config::Mode) -> Vec<Decisi
             "standard deviations",
         ),
     ];
+    // Its name is markup, and stays text.
+    records.push(Record::Sighting(Box::new(crate::types::Sighting {
+        first_at: Timestamp(now().0 - 7_200_000_000_000),
+        last_at: now(),
+        ..sightings::neighbour("203.0.113.7", 3)
+    })));
     for (source, detector, severity, ago, technique, name, value, threshold, unit) in cases {
         let at = Timestamp(now().0 - ago * 1_000_000_000);
         let alert = Alert {

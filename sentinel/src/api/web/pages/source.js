@@ -57,7 +57,7 @@ function Standing({ ip, decisions }) {
   };
   return html`<${Card} title=${html`<span class="address">${ip}</span>`} id="source">
     <div class="inside">
-      ${seen.map((one) => html`<p class="line neighbour"><${Chip} kind=${one.gone ? "over" : "enforced"}>${one.gone ? "Left" : "Neighbour"}</${Chip}><span>${[one.name, one.vendor].filter(Boolean).join(", ") || "Nameless"}, <span class="address">${one.mac}</span>, seen by ${words(one.sensor)} first <${Ago} at=${one.first_at} /></span></p>`)}
+      ${seen.map((one) => html`<p class="line neighbour"><${Chip} kind=${one.gone ? "over" : "enforced"}>${one.gone ? "Left" : "Neighbour"}</${Chip}><span>${[one.name, one.vendor].filter(Boolean).join(", ") || "Nameless"}, <span class="address">${one.mac}</span>, first seen by ${words(one.sensor)} <${Ago} at=${one.first_at} /></span></p>`)}
       ${told?.guards.map((guard) => html`<p class="line"><${Chip} kind="enforced">Protected</${Chip}><span>${words(guard.guard)}: ${sentence(guard.reason)}</span></p>`)}
       ${told && !told.protected && html`<p class="line"><${Chip} kind="over">No guard speaks for it</${Chip}><span class="end"><${Block} whom=${ip} /><${Allow} whom=${ip} done=${look} /></span></p>`}
       ${mayAct.value && !ip.includes("/") && html`<p class="deeds"><button type="button" class="small" id="ask" disabled=${busy} onClick=${check}>${busy ? "Asking…" : "Ask the sources"}</button></p>`}
