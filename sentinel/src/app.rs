@@ -1,5 +1,6 @@
 //! The wiring diagram: builds every room, opens every channel, spawns every task, owns shutdown.
 
+mod banning;
 mod earlier;
 mod ears;
 mod gate;
@@ -12,8 +13,8 @@ use crate::bus::Bus;
 use crate::config::{Config, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
-    Analysis, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard, Investigations,
-    IsolationDeps, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World, follow_store,
+    Analysis, BesideDeps, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard,
+    Investigations, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World, follow_store,
     keep_sightings,
 };
 use crate::decide::{Judge, OFFENDERS};
@@ -144,6 +145,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let protection = Protection::new(&config.containers.protect, OwnIds::find());
     let roster = engine.map(|engine| (Arc::clone(&engine), Roster::new(engine, protection.clone())));
     let (to_isolate_tx, to_isolate) = watch::channel(Arc::default());
+    let (to_ban, to_ban_wishes) = banning::wishes(&config.bettercap);
     let (provisional_tx, provisional) = watch::channel(Arc::default());
     let (heard_tx, heard) = watch::channel(Arc::default());
     let (verdicts_tx, verdicts) = mpsc::channel(WISHES);
@@ -162,6 +164,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             health: health_tx.clone(),
             containers: roster.as_ref().map(|(_, (_, known))| known.clone()),
             to_isolate: to_isolate_tx,
+            to_ban,
             acting: acting_tx,
             shadows: shadows_tx,
             bystanders,
@@ -187,7 +190,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     }
     desk.attached().await;
 
-    let (isolation_bus, notify_bus) = (bus.clone(), bus.clone());
+    let (beside_bus, notify_bus) = (bus.clone(), bus.clone());
+    let bans_protected = protected.clone();
     let dashboard = config.api.url(doors.local_addr()?);
     name_readers(&store, &config).await;
     let traffic_deps = traffic::Deps {
@@ -412,18 +416,21 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     if roster.is_none() {
         tell_left_behind(&store, &health_tx).await?;
     }
+    let beside_deps = BesideDeps {
+        store: store.clone(),
+        bus: beside_bus,
+        metrics: Arc::clone(&metrics),
+        health: health_tx.clone(),
+        clock,
+    };
     if let Some((engine, (roster, known))) = roster {
-        let deps = IsolationDeps {
-            store: store.clone(),
-            bus: isolation_bus,
-            metrics: Arc::clone(&metrics),
-            health: health_tx.clone(),
-            clock,
-        };
         let quarantine = config.containers.quarantine_network.clone();
-        let isolations = Isolations::new(engine, protection, quarantine, to_isolate, known, deps);
+        let isolations = Isolations::new(engine, protection, quarantine, to_isolate, known, beside_deps.clone());
         rooms.spawn("containers", roster.run(cancel.clone()));
         rooms.spawn("isolations", isolations.run(cancel.clone()));
+    }
+    if let Some(bans) = banning::room(&config.bettercap, to_ban_wishes, bans_protected, beside_deps).await? {
+        rooms.spawn("bans", bans.run(cancel.clone()));
     }
     let notify_deps = notify::Deps {
         store: store.clone(),

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod bettercap;
 pub mod bus;
 pub mod cli;
 pub mod config;

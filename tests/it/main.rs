@@ -8,6 +8,7 @@ mod attacks;
 mod bad_input;
 mod benign;
 mod bettercap;
+mod bettercap_ban;
 mod confirm;
 mod containers;
 mod contract;

@@ -84,7 +84,7 @@ pub const ENGINE: &[Tool] = &[
     tool("tar", "tar"),
 ];
 
-/// What the tests of the second pair of ears start.
+/// What the tests of the second pair of ears and of bans by ARP start.
 pub const BETTERCAP: Tool = tool("bettercap", "bettercap");
 
 /// What the tests of sudden ends strike a running agent with, at a system call of their choice.

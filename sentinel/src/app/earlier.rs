@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::export;
 use crate::store::{ActionFilter, PAGE_MAX, ROUTER, Record, Store};
-use crate::types::{Action, ActionKind, ActionStatus, Component, Condition, Decision, DecisionId, Health};
+use crate::types::{Action, ActionStatus, Component, Condition, Decision, DecisionId, Health};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -13,11 +13,8 @@ pub(crate) async fn remembered(store: &Store) -> anyhow::Result<Vec<(Decision, O
     let decisions = store.active_decisions().await?;
     let mut latest: HashMap<DecisionId, Action> = HashMap::new();
     let actions = store.actions_of(decisions.iter().map(|d| d.id).collect()).await?;
-    // What isolates is remembered by the room that does.
-    for action in actions
-        .into_iter()
-        .filter(|action| action.kind != ActionKind::IsolateContainer)
-    {
+    // What stands beside the kernel is remembered by the room that does it.
+    for action in actions.into_iter().filter(|action| !action.kind.beside()) {
         let newer = latest
             .get(&action.decision)
             .is_none_or(|old| (old.intent_at, old.id) < (action.intent_at, action.id));
@@ -49,7 +46,7 @@ pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>
             loose.extend(
                 page.items
                     .into_iter()
-                    .filter(|action| action.kind != ActionKind::IsolateContainer && !active.contains(&action.decision)),
+                    .filter(|action| !action.kind.beside() && !active.contains(&action.decision)),
             );
             filter.window.cursor = page.next_cursor;
             if filter.window.cursor.is_none() {

@@ -2,6 +2,7 @@
 
 use super::alerting;
 use super::api;
+use super::baseline;
 use super::behaviour;
 use super::bettercap;
 use super::channels;
@@ -316,26 +317,6 @@ const KEYS: &[Key] = &[
         "Payload above which a connection is no mere log-in attempt",
         |d| Slot::Size64(&mut d.config.detect.brute_force.max_payload, 64..=1_024 * MIB),
     ),
-    key(
-        "detect.baseline.enabled",
-        "Whether the behavioural baseline runs",
-        |d| Slot::Bool(&mut d.config.detect.baseline.enabled),
-    ),
-    key(
-        "detect.baseline.window",
-        "Length of one observation of the baseline",
-        |d| Slot::Time(&mut d.config.detect.baseline.window, secs(1)..=secs(HOUR)),
-    ),
-    key(
-        "detect.baseline.warm_up",
-        "Observations before the baseline may speak",
-        |d| Slot::U32(&mut d.config.detect.baseline.warm_up, 2..=100_000),
-    ),
-    key(
-        "detect.baseline.z",
-        "Standard deviations from the source's own habit",
-        |d| Slot::Real(&mut d.config.detect.baseline.z, 1.0..=1_000.0),
-    ),
     key("detect.model.enabled", "Whether the trained model judges flows", |d| {
         Slot::Bool(&mut d.config.detect.model.enabled)
     }),
@@ -363,21 +344,6 @@ const KEYS: &[Key] = &[
         "detect.model.certain",
         "A single flow suffices from this score on",
         |d| Slot::Real(&mut d.config.detect.model.certain, 0.5..=1.0),
-    ),
-    key(
-        "detect.baseline.long_window",
-        "Length of one longer observation of inside hosts",
-        |d| Slot::Time(&mut d.config.detect.baseline.long_window, secs(60)..=secs(DAY)),
-    ),
-    key(
-        "detect.baseline.settle",
-        "How long a source's threshold is learned freely",
-        |d| Slot::Time(&mut d.config.detect.baseline.settle, secs(60)..=secs(90 * DAY)),
-    ),
-    key(
-        "detect.baseline.drift",
-        "Share by which a settled threshold may move a day",
-        |d| Slot::Real(&mut d.config.detect.baseline.drift, 0.0..=0.2),
     ),
     key(
         "detect.realert_after",
@@ -552,6 +518,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(retention::KEYS)
         .chain(reports::KEYS)
         .chain(api::KEYS)
+        .chain(baseline::KEYS)
         .chain(behaviour::KEYS)
         .chain(bettercap::KEYS)
         .chain(policy::KEYS)

@@ -6,6 +6,7 @@
 
 mod alerting;
 mod api;
+mod baseline;
 mod behaviour;
 mod bettercap;
 mod body;
@@ -41,6 +42,7 @@ mod words;
 
 pub use alerting::{AlertingConfig, DetectorRoutes, QuietConfig, RoutingConfig, ThrottlingConfig};
 pub use api::ApiConfig;
+pub use baseline::{BaselineConfig, BaselineMode, StreamConfig};
 pub use behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
@@ -68,9 +70,9 @@ pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
 pub use reports::{ReportSchedule, ReportsConfig};
 pub use resolved::{
-    BUILT_IN, BaselineConfig, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig,
-    HoneypotConfig, Hook, KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig,
-    SeverityThresholds, StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
+    BUILT_IN, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig, HoneypotConfig, Hook,
+    KernelConfig, Mode, ModelConfig, PacketFloodConfig, ReflexConfig, ResponseConfig, ScanConfig, SeverityThresholds,
+    StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };
 pub use retention::RetentionConfig;
 pub use schema::schema;

@@ -2,6 +2,7 @@
 
 use super::alerting::AlertingConfig;
 use super::api::ApiConfig;
+use super::baseline::BaselineConfig;
 use super::behaviour::{
     AmplificationConfig, BeaconConfig, DistributedConfig, DnsTunnelConfig, IcmpTunnelConfig, LateralConfig,
     SlowDosConfig, SlowScanConfig, UploadConfig,
@@ -311,25 +312,6 @@ pub struct BruteForceConfig {
     pub max_payload: u64,
 }
 
-/// `detect.baseline:`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BaselineConfig {
-    /// Whether it runs.
-    pub enabled: bool,
-    /// Length of one observation.
-    pub window: Duration,
-    /// Observations before it may speak.
-    pub warm_up: u32,
-    /// Standard deviations from the source's own habit.
-    pub z: f64,
-    /// Length of one longer observation of inside hosts.
-    pub long_window: Duration,
-    /// How long a source's threshold is learned freely.
-    pub settle: Duration,
-    /// Share by which it may move a day from then on.
-    pub drift: f64,
-}
-
 /// The name of the model that came with the program, where a file is expected.
 pub const BUILT_IN: &str = "built-in";
 
@@ -513,15 +495,7 @@ impl Default for Config {
                     attempts: 8,
                     max_payload: 16 * 1024,
                 },
-                baseline: BaselineConfig {
-                    enabled: true,
-                    window: secs(10),
-                    warm_up: 12,
-                    z: 6.0,
-                    long_window: secs(3600),
-                    settle: secs(86_400),
-                    drift: 0.01,
-                },
+                baseline: BaselineConfig::default(),
                 model: ModelConfig {
                     enabled: true,
                     file: BUILT_IN.into(),

@@ -65,7 +65,9 @@ fn leaf(slot: &Slot<'_>, doc: &str) -> Value {
         Slot::Decoy6(value) => json!({ "type": "string", "default": show_decoy(**value) }),
         Slot::Mode(_) => json!({ "enum": ["simulation", "production"], "default": "simulation" }),
         Slot::Hook(value) => json!({ "enum": ["xdp", "auto", "tc", "nftables"], "default": value.as_str() }),
-        Slot::Action(value) => json!({ "enum": ActionKind::ALL.map(ActionKind::as_str), "default": value.as_str() }),
+        Slot::Action(value) => {
+            json!({ "enum": ActionKind::DECIDED.map(ActionKind::as_str), "default": value.as_str() })
+        }
         Slot::Path(value) => json!({ "type": "string", "minLength": 1, "default": **value }),
         Slot::Listen(value) => json!({ "type": "string", "default": value.to_string() }),
         Slot::Prefixes(value) => {

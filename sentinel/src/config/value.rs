@@ -244,7 +244,7 @@ impl Slot<'_> {
             Self::Hook(to) => {
                 **to = choose(text, &Hook::ALL.map(|hook| (hook.as_str(), hook)))?;
             }
-            Self::Action(to) => **to = choose(text, &ActionKind::ALL.map(|kind| (kind.as_str(), kind)))?,
+            Self::Action(to) => **to = choose(text, &ActionKind::DECIDED.map(|kind| (kind.as_str(), kind)))?,
             Self::Path(to) => {
                 if text.is_empty() || text.contains('\0') {
                     return Err(fault(
@@ -359,7 +359,9 @@ impl Slot<'_> {
             Self::Hook(_) => "`xdp`, `auto`, `tc` or `nftables`".into(),
             Self::Decoy4(_) => format!("{DECOY4}, or nothing for none"),
             Self::Decoy6(_) => format!("{DECOY6}, or nothing for none"),
-            Self::Action(_) => ActionKind::ALL.map(|kind| format!("`{}`", kind.as_str())).join(" or "),
+            Self::Action(_) => ActionKind::DECIDED
+                .map(|kind| format!("`{}`", kind.as_str()))
+                .join(" or "),
             Self::Path(_) => "the path of a file".into(),
             Self::Listen(_) => "an address with a port".into(),
             Self::Prefixes(_) => "a list of addresses and prefixes".into(),

@@ -2,6 +2,7 @@
 
 mod acting;
 mod allowlist;
+mod bans;
 mod confirm;
 mod containers;
 mod import;
@@ -20,7 +21,7 @@ use crate::time;
 use crate::types::{
     Acting, Action, Alert, Bystander, Clock, Command, CommandError, Component, Condition, ContainerSet, Decision,
     DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Selector, Stop,
-    Timestamp, ToIsolate, Verdict,
+    Timestamp, ToBan, ToIsolate, Verdict,
 };
 use allowlist::Allowlist;
 use import::Imports;
@@ -76,6 +77,8 @@ pub struct DeskDeps {
     pub containers: Option<watch::Receiver<Arc<ContainerSet>>>,
     /// Published containers to cut off: what is in force and asks for it.
     pub to_isolate: watch::Sender<Arc<ToIsolate>>,
+    /// Published neighbours to keep from the gateway; `None` where Bettercap is not to act.
+    pub to_ban: Option<watch::Sender<Arc<ToBan>>>,
     /// Published: whether anything is carried out.
     pub acting: watch::Sender<Arc<Acting>>,
     /// Published: whom decisions are about that only count.

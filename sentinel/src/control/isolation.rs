@@ -33,8 +33,9 @@ const LOOK: Duration = Duration::from_mins(1);
 /// Pause before a read of the database is tried again.
 const REREAD: Duration = Duration::from_secs(1);
 
-/// What the room works with.
-pub struct IsolationDeps {
+/// What a room works with that acts beside the kernel.
+#[derive(Clone)]
+pub struct BesideDeps {
     /// Durable memory.
     pub store: Store,
     /// The live lane.
@@ -54,7 +55,7 @@ pub struct Isolations {
     quarantine: Option<String>,
     wanted: watch::Receiver<Arc<ToIsolate>>,
     known: watch::Receiver<Arc<ContainerSet>>,
-    deps: IsolationDeps,
+    deps: BesideDeps,
     mint: Mint,
     cases: BTreeMap<DecisionId, Case>,
 }
@@ -73,7 +74,7 @@ impl Isolations {
         quarantine: Option<String>,
         wanted: watch::Receiver<Arc<ToIsolate>>,
         known: watch::Receiver<Arc<ContainerSet>>,
-        deps: IsolationDeps,
+        deps: BesideDeps,
     ) -> Self {
         Self {
             engine,

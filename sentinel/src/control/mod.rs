@@ -7,6 +7,7 @@
 //! Deliberately elsewhere: every judgement (`flow`, `detect`, `decide`) and every deed (`respond`).
 
 mod analysis;
+mod bans;
 mod busiest;
 mod condition;
 mod confirm;
@@ -24,6 +25,7 @@ mod witness;
 mod world;
 
 pub use analysis::{Analysis, Gauges};
+pub use bans::Bans;
 pub use condition::follow_store;
 pub use confirm::{ConfirmDeps, Confirmations};
 pub use counting::{Counting, Losses, Reading};
@@ -31,7 +33,7 @@ pub use desk::{Desk, DeskDeps};
 pub use enquiries::Enquiries;
 pub use guard::Guard;
 pub use investigations::{Case, Investigations, Sources};
-pub use isolation::{IsolationDeps, Isolations};
+pub use isolation::{BesideDeps, Isolations};
 pub use learning::{Ask, LearnRoom};
 pub use reporting::{ReportDeps, Reporting};
 pub use retention::Retention;

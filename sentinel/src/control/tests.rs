@@ -78,6 +78,7 @@ impl House {
                 health: health_in,
                 containers: None,
                 to_isolate: watch::channel(Arc::default()).0,
+                to_ban: None,
                 acting: watch::channel(Arc::default()).0,
                 shadows: watch::channel(Arc::default()).0,
                 bystanders: mpsc::channel(1).1,

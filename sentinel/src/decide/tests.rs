@@ -304,7 +304,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<u8>(), severity.clone(), any::<bool>(), severity.clone(), 0_u32..4)
             .prop_map(|(host, s, b, risk, agree)| Step::Alert(host % 32, s, b, risk, agree)),
         3 => (any::<u8>(), severity, 0_u32..4).prop_map(|(host, risk, agree)| Step::Revise(host % 32, risk, agree)),
-        3 => (any::<u8>(), 0u8..=32, 0u16..5000, prop::sample::select(&ActionKind::ALL[..]))
+        3 => (any::<u8>(), 0u8..=32, 0u16..5000, prop::sample::select(&ActionKind::DECIDED[..]))
             .prop_map(|(host, len, secs, action)| Step::Wish(host % 32, len, secs, action)),
         2 => (any::<u8>(), 24u8..=32).prop_map(|(host, len)| Step::Delete(host % 32, len)),
         1 => Just(Step::DeleteAll),

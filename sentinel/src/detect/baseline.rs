@@ -7,7 +7,9 @@
 
 use super::habit::Level;
 use super::season::Season;
+use super::silence::Silence;
 use super::sketch::{Sketch, digest};
+use super::stream::Stream;
 use super::{Detector, Finding, Voice, row, span};
 use crate::config::BaselineConfig;
 use crate::flow::{Bounded, Observation};
@@ -32,9 +34,6 @@ const FLOOR: [f64; N] = [50.0, 50_000.0, 5.0, 3.0, 3.0, 2.0];
 const FORGED: u64 = 2;
 /// Length of a day.
 const DAY: Duration = Duration::from_hours(24);
-/// Silence about a source after it was told of; doubled each time, up to a day.
-const SILENCE: Duration = Duration::from_hours(1);
-const DOUBLINGS: u8 = 5;
 
 /// Habit of one source.
 #[derive(Clone, Debug, Default)]
@@ -50,8 +49,7 @@ struct Habit {
     since: Ktime,
     followed: Ktime,
     said: bool,
-    silent_until: Ktime,
-    doublings: u8,
+    silence: Silence,
     frozen_until: Ktime,
 }
 
@@ -134,7 +132,7 @@ struct Scale {
 
 /// Compares every source with itself and with the hour of the week. Statistical: it never suffices for a block.
 ///
-/// Only windows in which the source did something count. What another detector accuses, and what is itself odd, teaches
+/// By `mode`, its windows with its habits, its records with those before ([`Stream`]), or both. Of habits: only windows in which the source did something count. What another detector accuses, and what is itself odd, teaches
 /// nothing. After `settle` the threshold of each source moves by at most `drift` a day, in either direction, and an hour of
 /// the week by as much: a slow rise in volume moves what is found by no more than (1 + `drift`)^2 a day, 32 % in 14 days
 /// by default. Who was told of is not told of again for an hour, then two, up to a day.
@@ -143,6 +141,7 @@ pub struct Baseline {
     scales: [Scale; 2],
     /// Peers of inside hosts in the last one to two weeks.
     peers: Bounded<Addr, Sketch<2, 16>>,
+    stream: Option<Stream>,
     config: BaselineConfig,
     freeze: Duration,
     clock: Clock,
@@ -164,6 +163,7 @@ impl Baseline {
                 scale(config.long_window, Self::inside(sources), true),
             ],
             peers: Bounded::new(Self::inside(sources)),
+            stream: config.mode.stream().then(|| Stream::new(&config.stream, sources)),
             config: config.clone(),
             freeze,
             clock: Clock::default(),
@@ -175,7 +175,21 @@ impl Baseline {
         if sources / 16 > 16 { sources / 16 } else { 16 }
     }
 
-    pub(super) const fn memory_bound(sources: usize) -> usize {
+    pub(super) const fn memory_bound(config: &BaselineConfig, sources: usize) -> usize {
+        let stream = if config.mode.stream() {
+            Stream::memory_bound(sources)
+        } else {
+            0
+        };
+        let habit = if config.mode.habit() {
+            Self::habits_bound(sources)
+        } else {
+            0
+        };
+        habit + stream
+    }
+
+    const fn habits_bound(sources: usize) -> usize {
         Bounded::<Addr, Habit>::memory_bound(sources)
             + Bounded::<Addr, Habit>::memory_bound(Self::inside(sources))
             + Bounded::<Addr, Sketch<2, 16>>::memory_bound(Self::inside(sources))
@@ -195,6 +209,27 @@ impl Baseline {
                 habit.frozen_until = habit.frozen_until.max(until);
             }
         }
+        if let Some(stream) = &mut self.stream {
+            stream.freeze(source, until);
+        }
+    }
+
+    /// What stands out of its windows.
+    fn habit(&mut self, o: &Observation) -> Option<Finding> {
+        let new_peer = o.from_inside && o.new && {
+            let week = o.at.0 / (7 * DAY.as_nanos() as u64);
+            let known = self.peers.touch_or(Addr::from(o.source), Sketch::default);
+            known.add(&Addr::from(o.target.ip), week)
+        };
+        let mut found = None;
+        for scale in &mut self.scales {
+            let odd = scale.observe(o, new_peer, &self.config, self.clock);
+            found = found.or(odd.map(|odd| (odd, scale.window)));
+        }
+        let (odd, window) = found?;
+        // From 0.25 at the limit to 0.5 far beyond: a medium at most with the default thresholds.
+        let ratio = 1.0 - 0.5 * self.config.z / odd.z;
+        Some(self.finding(o, odd, window, ratio))
     }
 
     fn finding(&self, o: &Observation, odd: Odd, window: Duration, ratio: f64) -> Finding {
@@ -281,15 +316,7 @@ impl Scale {
         }
         let odd = habit.oddest(&season.at(clock.wall(o.at)), config.z)?;
         habit.said = true;
-        if o.at < habit.silent_until {
-            return None;
-        }
-        if o.at.since(habit.silent_until) >= DAY {
-            habit.doublings = 0;
-        }
-        habit.silent_until = o.at.after((SILENCE * (1 << habit.doublings)).min(DAY));
-        habit.doublings = (habit.doublings + 1).min(DOUBLINGS);
-        Some(odd)
+        habit.silence.broken(o.at).then_some(odd)
     }
 }
 
@@ -299,29 +326,23 @@ impl Detector for Baseline {
     }
 
     fn observe(&mut self, o: &Observation, voice: &Voice) -> Option<Finding> {
-        let new_peer = o.from_inside && o.new && {
-            let week = o.at.0 / (7 * DAY.as_nanos() as u64);
-            let known = self.peers.touch_or(Addr::from(o.source), Sketch::default);
-            known.add(&Addr::from(o.target.ip), week)
-        };
-        let mut found = None;
-        for scale in &mut self.scales {
-            let odd = scale.observe(o, new_peer, &self.config, self.clock);
-            found = found.or(odd.map(|odd| (odd, scale.window)));
-        }
-        let (odd, window) = found?;
-        // From 0.25 at the limit to 0.5 far beyond: a medium at most with the default thresholds.
-        let ratio = 1.0 - 0.5 * self.config.z / odd.z;
+        let habit = self.config.mode.habit().then(|| self.habit(o)).flatten();
+        let stream = self.stream.as_mut().and_then(|stream| {
+            let odd = stream.observe(o, lasting(o))?;
+            Some(stream.finding(o, &odd))
+        });
+        let finding = habit.or(stream)?;
         voice
-            .may_wonder(o.source, Name::Baseline, Family::Unknown, ratio, o.at)
-            .then(|| self.finding(o, odd, window, ratio))
+            .may_wonder(o.source, Name::Baseline, Family::Unknown, finding.ratio, o.at)
+            .then_some(finding)
     }
 
     fn load(&self) -> (usize, u64) {
         let [short, long] = &self.scales;
+        let (records, gone) = self.stream.as_ref().map_or((0, 0), Stream::load);
         (
-            short.habits.len() + long.habits.len() + self.peers.len(),
-            short.habits.evicted() + long.habits.evicted() + self.peers.evicted(),
+            short.habits.len() + long.habits.len() + self.peers.len() + records,
+            short.habits.evicted() + long.habits.evicted() + self.peers.evicted() + gone,
         )
     }
 }

@@ -26,9 +26,11 @@ mod packet_flood;
 mod port_scan;
 mod rows;
 mod season;
+mod silence;
 mod sketch;
 mod slow_dos;
 mod slow_scan;
+mod stream;
 mod supervised;
 mod syn_flood;
 #[cfg(test)]
@@ -490,7 +492,7 @@ impl Detectors {
             + LateralMovement::memory_bound(sources)
             + Amplification::memory_bound(sources)
             + SlowDos::memory_bound(&detect.slow_dos, sources)
-            + Baseline::memory_bound(sources)
+            + Baseline::memory_bound(&detect.baseline, sources)
             + Voice::memory_bound(sources)
             + History::memory_bound(sources)
             + Supervised::memory_bound(&Limits::from(&config.flow))

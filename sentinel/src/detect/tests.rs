@@ -4,6 +4,7 @@ mod behaviour;
 mod habits;
 mod ordinary;
 mod standing;
+mod stream;
 
 use super::testing::{End, Wire, ms};
 use super::{MAX_TARGETS, score};

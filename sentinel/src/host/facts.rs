@@ -10,6 +10,8 @@ use std::net::IpAddr;
 pub struct HostFacts {
     /// Every address of every interface.
     pub addresses: BTreeSet<IpAddr>,
+    /// What is on the link of an interface of ours, by its addresses and their prefixes.
+    pub networks: BTreeSet<IpNet>,
     /// Next hops of every route.
     pub gateways: BTreeSet<IpAddr>,
     /// Name servers of `/etc/resolv.conf`, and those behind a local stub resolver that is named there.

@@ -2,6 +2,7 @@
 
 use super::facts::{HostFacts, resolvers};
 use futures_util::TryStreamExt;
+use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
@@ -56,6 +57,13 @@ pub(super) async fn read(handle: &Handle) -> Result<HostFacts, HostError> {
             .addresses
             .extend(message.attributes.iter().filter_map(|attribute| match attribute {
                 AddressAttribute::Address(ip) | AddressAttribute::Local(ip) => Some(*ip),
+                _ => None,
+            }));
+        let length = message.header.prefix_len;
+        facts
+            .networks
+            .extend(message.attributes.iter().filter_map(|attribute| match attribute {
+                AddressAttribute::Address(ip) => Some(IpNet::new(*ip, length).ok()?.trunc()),
                 _ => None,
             }));
     }

@@ -1,5 +1,6 @@
 //! Of what a Bettercap is heard saying.
 
+use super::Bans;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -24,10 +25,13 @@ pub struct Bettercap {
     refused: Family<ReasonLabels, Counter>,
     lost: Family<ReasonLabels, Counter>,
     connected: Gauge,
+    /// Of bans by ARP.
+    pub bans: Bans,
 }
 
 impl Bettercap {
     pub(super) fn register(&self, registry: &mut Registry) {
+        self.bans.register(registry);
         registry.register(
             "bettercap_events",
             "Events heard, by what they are",

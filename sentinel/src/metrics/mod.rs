@@ -4,6 +4,7 @@
 //! Invariant: an address is never a label; every label set is bounded by configuration or by an enum.
 //! Deliberately elsewhere: serving it (`api`), counting packets (the kernel programs).
 
+mod bans;
 mod bettercap;
 mod collect;
 mod keeping;
@@ -14,6 +15,7 @@ mod tests;
 mod traffic;
 
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
+pub use bans::Bans;
 pub use bettercap::Bettercap;
 pub use notices::Notices;
 
@@ -423,7 +425,7 @@ impl Metrics {
     /// Sets `sentinel_decisions_active` to what is in force; kinds that no longer are go to zero.
     pub fn set_active<'a>(&self, active: impl IntoIterator<Item = &'a Decision>) {
         let mut counts: BTreeMap<ActiveLabels, i64> = BTreeMap::new();
-        for action in crate::types::ActionKind::ALL {
+        for action in crate::types::ActionKind::DECIDED {
             for origin in [crate::types::Origin::Detector, crate::types::Origin::Operator] {
                 let (action, origin) = (action.as_str(), origin.as_str());
                 counts.insert(ActiveLabels { action, origin }, 0);

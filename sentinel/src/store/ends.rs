@@ -83,7 +83,7 @@ pub(super) fn action_is(status: ActionStatus, told_apart: bool) -> String {
         return "status = ?".to_owned();
     }
     let end = "SELECT 1 FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = actions.decision";
-    let other = "kind = 'isolate_container'";
+    let other = "kind IN ('isolate_container', 'arp_ban')";
     let ended = |word| {
         format!(
             "(status = ? OR (status IN ('intent', 'enforced', 'simulated') AND NOT {other} AND EXISTS ({end} AND g.status {word} 'expired')))"

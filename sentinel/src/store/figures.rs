@@ -326,7 +326,7 @@ impl Period<'_> {
     fn actions(&self) -> rusqlite::Result<(Vec<ActionCount>, Vec<ActionStep>)> {
         let (step, steps) = self.steps();
         let sql = format!(
-            "SELECT a.kind, CASE WHEN a.status IN ('intent', 'enforced', 'simulated') AND a.kind <> 'isolate_container'
+            "SELECT a.kind, CASE WHEN a.status IN ('intent', 'enforced', 'simulated') AND a.kind NOT IN ('isolate_container', 'arp_ban')
                         THEN coalesce((SELECT CASE g.status WHEN 'expired' THEN 'expired' ELSE 'reverted' END
                             FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = a.decision), a.status)
                         ELSE a.status END AS state,

@@ -42,7 +42,7 @@ pub use retention::{Pruned, Retain, Space};
 pub use writer::Writer;
 
 use crate::types::{
-    Action, ActionId, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Investigation,
+    Action, ActionId, ActionKind, Alert, AlertId, Allowed, Bystander, Condition, Decision, DecisionId, Investigation,
     InvestigationId, KeptAnswer, ProofRow, QuotaRow, Session, Stop, Tally as ShadowTally, Timestamp, Token,
 };
 use ipnet::IpNet;
@@ -361,7 +361,17 @@ impl Store {
     /// # Errors
     /// As [`Store::active_decisions`].
     pub async fn isolations(&self) -> Result<Vec<(Action, Option<String>)>, StoreError> {
-        self.readers.with(read::isolations).await
+        self.readers
+            .with(|c| read::beside(c, ActionKind::IsolateContainer))
+            .await
+    }
+
+    /// Every ban by ARP that is not told to be over, likewise.
+    ///
+    /// # Errors
+    /// As [`Store::active_decisions`].
+    pub async fn bans(&self) -> Result<Vec<(Action, Option<String>)>, StoreError> {
+        self.readers.with(|c| read::beside(c, ActionKind::ArpBan)).await
     }
 
     /// What must be put back when an action is undone.

@@ -2,7 +2,7 @@
 
 use super::filter::Query;
 use super::{StoreError, ends, schema};
-use crate::types::Timestamp;
+use crate::types::{ActionKind, Timestamp};
 use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension};
 use std::path::PathBuf;
@@ -144,14 +144,20 @@ pub(super) fn actions_of(
     all().map_err(StoreError::Read)
 }
 
-/// Isolations of containers that are not told to be over, oldest first, with what must be put back.
-pub(super) fn isolations(connection: &Connection) -> Result<Vec<(crate::types::Action, Option<String>)>, StoreError> {
+/// Actions of a kind that a room of its own carries out and that are not told to be over, oldest first, with what must be
+/// put back.
+pub(super) fn beside(
+    connection: &Connection,
+    kind: ActionKind,
+) -> Result<Vec<(crate::types::Action, Option<String>)>, StoreError> {
     let all = || {
         let mut statement = connection.prepare_cached(
             "SELECT a.seq, a.json, NULL, u.json FROM actions a LEFT JOIN undos u ON u.action = a.id
-             WHERE a.kind = 'isolate_container' AND a.status IN ('intent', 'enforced', 'simulated') ORDER BY a.seq",
+             WHERE a.kind = ?1 AND a.status IN ('intent', 'enforced', 'simulated') ORDER BY a.seq",
         )?;
-        let rows = statement.query_map([], |row| Ok((super::ActionFilter::item(row)?, row.get(3)?)))?;
+        let rows = statement.query_map([kind.as_str()], |row| {
+            Ok((super::ActionFilter::item(row)?, row.get(3)?))
+        })?;
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };
     all().map_err(StoreError::Read)

@@ -1,8 +1,8 @@
-//! Containers of this host, as far as deciding needs to know them.
+//! Containers of this host, as far as deciding needs to know them; and who is cut off beside the kernel's block.
 
 use super::{DecisionId, Timestamp};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// A container that has an address.
@@ -48,3 +48,17 @@ pub struct Isolate {
 
 /// All that are to be cut off now.
 pub type ToIsolate = BTreeMap<DecisionId, Isolate>;
+
+/// A neighbour to be kept from the gateway: a decision in force as the room that bans sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// Who on our link.
+    pub address: Ipv4Addr,
+    /// Only told, not done.
+    pub simulated: bool,
+    /// Until when, unless taken back before.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// All that are to be kept from it now.
+pub type ToBan = BTreeMap<DecisionId, Ban>;

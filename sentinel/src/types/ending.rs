@@ -1,6 +1,6 @@
 //! How decisions ended: one of them, or many together.
 
-use super::{Action, ActionKind, ActionStatus, Decision, DecisionId, DecisionStatus, Timestamp};
+use super::{Action, ActionStatus, Decision, DecisionId, DecisionStatus, Timestamp};
 
 /// How one decision ended, its entry in the kernel gone or left to watch, read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Ending {
 
     /// Writes it into the decision's action in the kernel; another action, or one that is over, stays as it is.
     pub fn end_action(&self, action: &mut Action) {
-        if action.kind == ActionKind::IsolateContainer || !action.status.stands() {
+        if action.kind.beside() || !action.status.stands() {
             return;
         }
         action.status = ended_as(self.status);

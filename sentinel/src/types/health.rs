@@ -41,6 +41,8 @@ pub enum Component {
     Retention,
     /// Reports that are made by themselves.
     Reports,
+    /// Bettercap, where it keeps neighbours from the gateway.
+    ArpBan,
     /// The Bettercap that is listened to.
     Bettercap,
     /// The traffic log.
@@ -67,6 +69,7 @@ impl Component {
             Self::Export => "export",
             Self::Retention => "retention",
             Self::Reports => "reports",
+            Self::ArpBan => "arp_ban",
             Self::Bettercap => "bettercap",
             Self::TrafficLog => "traffic_log",
         }

@@ -51,7 +51,7 @@ pub use allowlist::{AllowDone, Allowed};
 pub use busiest::{Busiest, Busy, BusyBy, BusyFlow, BusyPer, BusyRequest, BusySource, Moved};
 pub use card::{CardFeature, CardLevel, CardOrigin, CardSchema, CardTraining, ModelCard};
 pub use confirm::{Provisional, Verdict};
-pub use container::{ContainerSet, Isolate, Owner, ToIsolate};
+pub use container::{Ban, ContainerSet, Isolate, Owner, ToBan, ToIsolate};
 pub use decision::{
     Basis, Check, CheckVerdict, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto,
 };

@@ -53,10 +53,12 @@ pub(super) const ROOMS: &[Room] = &[
     ),
     room("probe", &["config", "tls", "types"]),
     room("containers", &["time", "types"]),
+    room("bettercap", &["config", "tls", "types"]),
     room("respond", &["bus", "metrics", "store", "types"]),
     room(
         "control",
         &[
+            "bettercap",
             "bus",
             "config",
             "containers",

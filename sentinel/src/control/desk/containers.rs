@@ -14,8 +14,9 @@ impl<E: Enforcer> Desk<E> {
         }
     }
 
-    /// Tells the room that isolates what is in force and asks for it.
+    /// Tells the rooms that isolate and ban what is in force and asks for it.
     pub(super) fn tell_isolations(&self) {
+        self.tell_bans();
         let isolates = |decision: &&Decision| decision.action == ActionKind::IsolateContainer;
         let now: ToIsolate = self
             .responder

@@ -24,7 +24,7 @@ impl Rig {
         let (health_tx, health) = watch::channel(Arc::default());
         let (wanted, wanted_rx) = watch::channel(Arc::default());
         let (known, known_rx) = watch::channel(Arc::new(ContainerSet::unasked()));
-        let deps = IsolationDeps {
+        let deps = BesideDeps {
             store: store.clone(),
             bus: Bus::default(),
             metrics: Arc::new(Metrics::new()),

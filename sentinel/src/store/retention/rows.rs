@@ -271,7 +271,7 @@ fn decision(
                     status = 'active' OR watch_until IS NOT NULL
                     OR EXISTS (SELECT 1 FROM ends WHERE decision = d.id)
                     OR EXISTS (SELECT 1 FROM actions WHERE decision = d.id AND (seq = ?2 OR
-                        kind = 'isolate_container' AND status IN ('intent', 'enforced', 'simulated')))
+                        kind IN ('isolate_container', 'arp_ban') AND status IN ('intent', 'enforced', 'simulated')))
                     OR ?3 AND alert IS NOT NULL AND EXISTS (SELECT 1 FROM alerts WHERE id = d.alert)
              FROM decisions AS d WHERE seq = ?1",
         )?

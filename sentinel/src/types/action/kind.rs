@@ -39,6 +39,7 @@ kinds! {
     redirect_to_honeypot: RedirectToHoneypot,
     block_ip: BlockIp,
     isolate_container: IsolateContainer,
+    arp_ban: ArpBan,
 }
 
 /// What an action cannot be carried out without; where it is missing, a detector's decision is a block.
@@ -81,6 +82,21 @@ pub struct Profile {
 }
 
 impl ActionKind {
+    /// What a decision can be, the mildest first; the others are only ever actions beside that.
+    pub const DECIDED: [Self; 5] = [
+        Self::LogOnly,
+        Self::RateLimit,
+        Self::RedirectToHoneypot,
+        Self::BlockIp,
+        Self::IsolateContainer,
+    ];
+
+    /// Whether a room of its own carries it out, beside what the kernel does for the same decision.
+    #[must_use]
+    pub const fn beside(self) -> bool {
+        matches!(self, Self::IsolateContainer | Self::ArpBan)
+    }
+
     /// The name used in configuration, metrics and API.
     pub const fn as_str(self) -> &'static str {
         self.profile().name

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 pub enum ActionStatus {
     /// Written down, not yet done.
     Intent,
-    /// Done, and read back from the kernel or the container engine.
+    /// Done, and read back from the kernel, the container engine or Bettercap.
     Enforced,
     /// Written to the kernel as a shadow entry that only counts, and read back.
     Simulated,

@@ -8,6 +8,7 @@ const DEEDS = {
   rate_limit: { noun: "Limit", done: "Limited", undo: "Lift", counted: "over the limit dropped", would: "over the limit would have been dropped" },
   redirect_to_honeypot: { noun: "Redirection", done: "Redirected", undo: "Release", counted: "sent to the honeypot", would: "would have gone to the honeypot" },
   isolate_container: { noun: "Block and isolation", done: "Blocked, its container to be isolated", undo: "Release", counted: "dropped", would: "would have been dropped" },
+  arp_ban: { noun: "Ban by ARP", done: "Kept from the gateway", undo: "Lift", counted: "met", would: "would have been met" },
 };
 
 /** By the name of the action. */

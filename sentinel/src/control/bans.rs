@@ -1,0 +1,397 @@
+//! Which neighbours Bettercap is to keep from the gateway, against which it does: brought in line whenever either
+//! changes, and tried until it is.
+//!
+//! In: what the desk says is in force on neighbours, what is protected. Out: commands to Bettercap, and an action `arp_ban`
+//! beside the kernel's block, with its undo record durable before the first command. So whatever ended this process, the
+//! next one goes on either way: bans while the decision is in force, lifts when it is over. `arp.spoof` has one list of
+//! targets for all bans, and reads it when it starts: to change it, it is stopped. Invariants: nothing is told as banned
+//! that was not read back; it never starts with targets that were not read back as ours alone, nor where this host routes;
+//! an `arp.spoof` that runs for somebody else is left alone. Bettercap may hang for as long as it likes: only this room
+//! waits for it. Deliberately elsewhere: HTTP (`bettercap`), what is in force (`desk`).
+
+mod case;
+mod line;
+mod sort;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use super::BesideDeps;
+use crate::bettercap::{BettercapError, Session, State};
+use crate::store::{Record, StoreError};
+use crate::time;
+use crate::types::{ActionStatus, Condition, DecisionId, DecisionStatus, Mint, Protected, Timestamp, ToBan};
+use case::{Case, Undo};
+use sort::{Seen, Sorted};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// How often Bettercap is looked at while somebody is banned or should be.
+const LOOK: Duration = Duration::from_secs(30);
+/// Pause before the first and the longest before a later try.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// Why things are not in line.
+#[derive(Debug, thiserror::Error)]
+enum BanError {
+    #[error(transparent)]
+    Bettercap(#[from] BettercapError),
+    #[error("{0}")]
+    Otherwise(&'static str),
+    #[error("this host is a router now (`{0}` is 1), and arp.ban would switch that off")]
+    Forwards(&'static str),
+    #[error("what must be put back is not on disk yet")]
+    NotDurable,
+}
+
+/// The room.
+pub struct Bans {
+    session: Session,
+    wanted: watch::Receiver<Arc<ToBan>>,
+    protected: watch::Receiver<Arc<Vec<Protected>>>,
+    deps: BesideDeps,
+    /// Where the kernel's switches are.
+    sysctl: PathBuf,
+    mint: Mint,
+    cases: BTreeMap<DecisionId, Case>,
+    /// `arp.spoof` runs for somebody else.
+    taken: bool,
+    /// Nobody says any more what is wanted.
+    alone: bool,
+    fault: Option<String>,
+    due: Option<Instant>,
+    tries: u32,
+}
+
+impl Bans {
+    /// The room.
+    pub fn new(
+        session: Session,
+        wanted: watch::Receiver<Arc<ToBan>>,
+        protected: watch::Receiver<Arc<Vec<Protected>>>,
+        deps: BesideDeps,
+    ) -> Self {
+        Self {
+            session,
+            wanted,
+            protected,
+            deps,
+            sysctl: "/proc/sys/net".into(),
+            mint: Mint::Random,
+            cases: BTreeMap::new(),
+            taken: false,
+            alone: false,
+            fault: None,
+            due: None,
+            tries: 0,
+        }
+    }
+
+    /// Runs until cancelled or until nobody says what is wanted. Who is banned then stays so until the next start.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = self.follow() => {}
+        }
+        let banned: Vec<Ipv4Addr> = self.held().into_iter().collect();
+        if !banned.is_empty() {
+            tracing::warn!(
+                ?banned,
+                "stay kept from the gateway until the agent runs again and their decisions are over, or until `arp.ban off`"
+            );
+        }
+    }
+
+    async fn follow(&mut self) {
+        while let Err(error) = self.recall().await {
+            self.note(Condition::Degraded {
+                cause: format!("who is banned cannot be read from the database: {error}"),
+                mend: "tried again every second; look at the disk of `store.path`".to_owned(),
+            });
+            sleep(PAUSE.0).await;
+        }
+        loop {
+            self.pass().await;
+            if self.alone && self.cases.is_empty() {
+                return;
+            }
+            let due = self.due;
+            let later = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.wanted.changed(), if !self.alone => self.alone = changed.is_err(),
+                changed = self.protected.changed() => if changed.is_err() { return },
+                () = later => {}
+            }
+        }
+    }
+
+    /// Takes up what was begun before a restart. What it says of itself is not believed: it is looked at.
+    async fn recall(&mut self) -> Result<(), StoreError> {
+        for (action, undo) in self.deps.store.bans().await? {
+            let id = action.decision;
+            if let Some(case) = Case::recalled(action, undo.as_deref()) {
+                self.cases.insert(id, case);
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.deps.clock.wall(time::boot_now())
+    }
+
+    /// Who is banned because of us, or may be.
+    fn held(&self) -> BTreeSet<Ipv4Addr> {
+        let begun = self.cases.values().filter(|case| case.undo.is_some());
+        begun.map(|case| case.address).collect()
+    }
+
+    /// Brings what is in line with what is wanted, as far as it goes now.
+    async fn pass(&mut self) {
+        let wanted = Arc::clone(&self.wanted.borrow_and_update());
+        self.protected.borrow_and_update();
+        self.take_in(&wanted).await;
+        let stays = |id: &DecisionId| wanted.get(id).filter(|wish| self.cases[id].stays(wish));
+        let real: ToBan = self
+            .cases
+            .keys()
+            .filter_map(|id| Some((*id, *stays(id).filter(|wish| !wish.simulated)?)))
+            .collect();
+        let over: Vec<DecisionId> = self.cases.keys().filter(|id| stays(id).is_none()).copied().collect();
+        let outcome = if real.is_empty() && self.held().is_empty() {
+            // Nothing was asked of Bettercap, and nothing is.
+            Ok(None)
+        } else {
+            self.reconcile(&real).await
+        };
+        let mut done = true;
+        match outcome {
+            Ok(fault) => {
+                (self.fault, self.tries) = (fault, 0);
+                for id in &over {
+                    done &= self.end(*id).await;
+                }
+                self.due = (!real.is_empty()).then(|| Instant::now() + LOOK);
+            }
+            Err(error) => {
+                self.failed(&error, &real, &over).await;
+                done = false;
+            }
+        }
+        if !done {
+            let pause = PAUSE.0 * 2_u32.saturating_pow(self.tries.min(16));
+            self.due = Some(Instant::now() + pause.min(PAUSE.1));
+            self.tries += 1;
+        } else if wanted.keys().any(|id| !self.cases.contains_key(id)) {
+            // One ended that is wanted in another way now.
+            self.due = Some(Instant::now());
+        }
+        self.report();
+    }
+
+    /// Takes in what is wanted; what is simulated is only told.
+    async fn take_in(&mut self, wanted: &ToBan) {
+        for (id, wish) in wanted {
+            let now = self.now();
+            let mint = &mut self.mint;
+            let made = self
+                .cases
+                .remove(id)
+                .unwrap_or_else(|| Case::new(mint.action(now), *id, wish, now));
+            let mut case = made;
+            case.action.expires_at = wish.expires_at;
+            if wish.simulated && case.stays(wish) {
+                let outcome = format!(
+                    "simulated: {} would be kept from the gateway by arp.ban; nothing was asked of Bettercap",
+                    wish.address
+                );
+                self.tell(&mut case, ActionStatus::Simulated, outcome, Vec::new()).await;
+            }
+            self.cases.insert(*id, case);
+        }
+    }
+
+    /// Has Bettercap ban those that may be and nobody else; what is wrong though it worked, in words.
+    async fn reconcile(&mut self, real: &ToBan) -> Result<Option<String>, BanError> {
+        let state = self.session.state().await?;
+        let held = self.held();
+        self.taken = state.running && !state.listed().is_some_and(|listed| listed.is_subset(&held));
+        let Sorted { keep, refused } = {
+            let protected = Arc::clone(&self.protected.borrow());
+            let seen = Seen {
+                state: &state,
+                taken: self.taken,
+                forwards: self.forwards(),
+                protected: &protected,
+            };
+            seen.sort(real)
+        };
+        let before = self.before(&state);
+        for id in keep.keys() {
+            self.write_ahead(*id, &before).await?;
+        }
+        let targets: BTreeSet<Ipv4Addr> = keep.values().copied().collect();
+        let leave: BTreeSet<Ipv4Addr> = held.difference(&targets).copied().collect();
+        let gateway = state.gateway;
+        let known = if self.taken {
+            BTreeSet::new()
+        } else {
+            self.line_up(state, &targets, &leave, &before.before).await?
+        };
+        let mut fault = None;
+        for (id, why) in refused {
+            self.refuse(id, why).await;
+        }
+        for (id, address) in keep {
+            fault = self.standing(id, address, gateway, &known).await.or(fault);
+        }
+        Ok(fault)
+    }
+
+    /// The targets as they were before the first ban that stands.
+    fn before(&self, state: &State) -> Undo {
+        let earlier = self.cases.values().find_map(|case| case.undo.clone());
+        earlier.unwrap_or_else(|| Undo::new(&state.targets))
+    }
+
+    /// The record of what must be put back is durable before anything is done.
+    async fn write_ahead(&mut self, id: DecisionId, undo: &Undo) -> Result<(), BanError> {
+        let Some(mut case) = self.cases.remove(&id) else {
+            return Ok(());
+        };
+        let mut durable = true;
+        if case.undo.is_none() {
+            let record = Record::Undo {
+                action: case.action.id,
+                json: undo.encode(),
+            };
+            let outcome = format!("{} is being kept from the gateway by arp.ban", case.address);
+            durable = self.tell(&mut case, ActionStatus::Intent, outcome, vec![record]).await;
+            if durable {
+                case.undo = Some(undo.clone());
+            }
+        }
+        self.cases.insert(id, case);
+        if durable { Ok(()) } else { Err(BanError::NotDurable) }
+    }
+
+    /// It is among the targets, as read back; banned once its MAC is known.
+    async fn standing(
+        &mut self,
+        id: DecisionId,
+        address: Ipv4Addr,
+        gateway: Ipv4Addr,
+        known: &BTreeSet<Ipv4Addr>,
+    ) -> Option<String> {
+        let mut case = self.cases.remove(&id)?;
+        // One that is silent for long is forgotten there, and meant again when it comes back.
+        let seen = known.contains(&address) || case.action.status == ActionStatus::Enforced;
+        let (status, outcome, fault) = if seen {
+            let outcome = format!("arp.ban of Bettercap keeps {address} from the gateway {gateway}, read back");
+            (ActionStatus::Enforced, outcome, None)
+        } else {
+            let outcome = format!(
+                "{address} is not banned yet: Bettercap knows no MAC of it, so it is away or silent; tried again, and the \
+                 kernel's block stands"
+            );
+            (ActionStatus::Intent, outcome.clone(), Some(outcome))
+        };
+        self.tell(&mut case, status, outcome, Vec::new()).await;
+        self.cases.insert(id, case);
+        fault
+    }
+
+    async fn refuse(&mut self, id: DecisionId, why: sort::Why) {
+        let Some(mut case) = self.cases.remove(&id) else {
+            return;
+        };
+        case.undo = None;
+        let outcome = format!("not banned: {}; the kernel's block stands", why.words);
+        if case.action.outcome != outcome {
+            self.deps.metrics.bettercap.bans.refuse(why.reason);
+        }
+        self.tell(&mut case, ActionStatus::Failed, outcome, Vec::new()).await;
+        self.cases.insert(id, case);
+    }
+
+    /// Its decision is over, and so is the ban, read back. Whether the case is.
+    async fn end(&mut self, id: DecisionId) -> bool {
+        let Some(mut case) = self.cases.remove(&id) else {
+            return true;
+        };
+        let status = match self.deps.store.decision(id).await {
+            Ok(Some(decision)) if decision.status == DecisionStatus::Expired => ActionStatus::Expired,
+            Ok(_) => ActionStatus::Reverted,
+            Err(error) => {
+                tracing::warn!(%error, "how a decision ended is not known yet");
+                self.cases.insert(id, case);
+                return false;
+            }
+        };
+        let outcome = match &case.undo {
+            None => "over; nothing was asked of Bettercap".to_owned(),
+            Some(_) if self.taken => "over; `arp.spoof` runs for somebody else now, and was left alone".to_owned(),
+            Some(_) => format!(
+                "over; {} is no target of arp.ban any more, read back, and was told the gateway's own address",
+                case.address
+            ),
+        };
+        // That nothing was done was told already.
+        let told =
+            case.action.status == ActionStatus::Failed || self.tell(&mut case, status, outcome, Vec::new()).await;
+        if !told {
+            self.cases.insert(id, case);
+        }
+        told
+    }
+
+    /// Says what did not work, of each whom it concerns.
+    async fn failed(&mut self, error: &BanError, real: &ToBan, over: &[DecisionId]) {
+        let step = if over.is_empty() { "ban" } else { "lift" };
+        let settled = |case: &Case| case.action.status == ActionStatus::Enforced;
+        let only_looked = over.is_empty() && self.cases.values().all(settled);
+        self.deps
+            .metrics
+            .bettercap
+            .bans
+            .failed(if only_looked { "look" } else { step });
+        self.fault = Some(error.to_string());
+        for id in real.keys() {
+            let Some(mut case) = self.cases.remove(id) else {
+                continue;
+            };
+            // What was read back once is not told otherwise because nobody answers.
+            if !settled(&case) || matches!(error, BanError::Otherwise(_)) {
+                let outcome = format!("not banned yet: {error}; tried again, and the kernel's block stands");
+                self.tell(&mut case, ActionStatus::Intent, outcome, Vec::new()).await;
+            }
+            self.cases.insert(*id, case);
+        }
+        for id in over {
+            let Some(mut case) = self.cases.remove(id) else {
+                continue;
+            };
+            if case.undo.is_some() {
+                let outcome = format!("over, and not lifted yet: {error}; tried again until it is");
+                let status = case.action.status;
+                self.tell(&mut case, status, outcome, Vec::new()).await;
+                self.cases.insert(*id, case);
+            } else {
+                // Bettercap has no part in it.
+                self.cases.insert(*id, case);
+                self.end(*id).await;
+            }
+        }
+    }
+}
