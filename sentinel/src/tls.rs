@@ -62,7 +62,7 @@ pub fn client(file: Option<&Path>) -> Result<ClientConfig, &'static str> {
     let provider = Arc::clone(builder.crypto_provider());
     let verifier = Pinned {
         by_name: WebPkiServerVerifier::builder(Arc::new(trusted)).build().ok(),
-        pinned,
+        certificates: pinned,
         provider,
     };
     Ok(builder
@@ -75,7 +75,7 @@ pub fn client(file: Option<&Path>) -> Result<ClientConfig, &'static str> {
 #[derive(Debug)]
 struct Pinned {
     by_name: Option<Arc<WebPkiServerVerifier>>,
-    pinned: Vec<CertificateDer<'static>>,
+    certificates: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -88,7 +88,7 @@ impl ServerCertVerifier for Pinned {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.pinned.iter().any(|pinned| pinned == end) {
+        if self.certificates.iter().any(|pinned| pinned == end) {
             return Ok(ServerCertVerified::assertion());
         }
         match &self.by_name {

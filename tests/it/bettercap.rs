@@ -8,7 +8,7 @@ use testbed::tools::{BETTERCAP, missing};
 use testbed::wait;
 
 /// Of a scan that asks open ports what they are.
-const SCAN: std::time::Duration = std::time::Duration::from_secs(60);
+const SCAN: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A scene whose protected host runs a Bettercap too; `None` where it cannot run.
 fn scene(settings: &Value) -> Option<(Scene, (Bettercap, NamedTempFile))> {

@@ -119,8 +119,8 @@ struct Data<'a> {
     from: Text<'a>,
     #[serde(borrow, default)]
     to: Text<'a>,
-    #[serde(borrow, default)]
-    data: Object<Size<'a>>,
+    #[serde(borrow, default, rename = "data")]
+    inner: Object<Size<'a>>,
     #[serde(borrow, default)]
     packet: Object<RawPacket<'a>>,
     #[serde(borrow, default)]
@@ -254,7 +254,7 @@ fn summary(kind: &str, data: &Data<'_>, stamp_ns: i64, services: &Services) -> R
         }
     };
     let ((src, src_port), (dst, dst_port)) = (end(from)?, end(to)?);
-    let size = data.data.0.as_ref().and_then(|data| data.size.get());
+    let size = data.inner.0.as_ref().and_then(|data| data.size.get());
     Ok(Event::Packet(Packet {
         at_ns,
         src,
@@ -360,7 +360,7 @@ fn sighting(tag: &str, data: &Data<'_>, at_ns: i64) -> Event {
         sensor: SENSOR.to_owned(),
         first_at: Timestamp(at_ns),
         last_at: Timestamp(at_ns),
-        gone: tag.ends_with(".lost"),
+        gone: tag.rsplit('.').next() == Some("lost"),
     }))
 }
 

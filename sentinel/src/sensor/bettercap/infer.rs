@@ -88,7 +88,7 @@ impl Talk {
 
     /// Whether payload came from whoever sent first (`ahead`), or from the other. A stack sends it only after the number it
     /// chose was acknowledged: so the other end receives what is sent to its address.
-    pub(super) const fn spoke(&self, ahead: bool) -> bool {
+    pub(super) const fn spoke(self, ahead: bool) -> bool {
         self.spoke[if ahead { AHEAD } else { BACK }]
     }
 

@@ -38,7 +38,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// A connection that lasted so long is no failure.
 const STABLE: Duration = Duration::from_secs(10);
 /// Silence after which a connection is given up: twice the pings of Bettercap.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 /// Events read before others get their turn.
 const TURN: u32 = 256;
 

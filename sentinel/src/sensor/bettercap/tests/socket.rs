@@ -242,8 +242,9 @@ async fn frames_of_ten_megabytes_without_end_leave_memory_flat() {
         let mut head = vec![0x81, 127];
         head.extend_from_slice(&10_485_760_u64.to_be_bytes());
         let _ = stream.write_all(&head).await;
+        let chunk = vec![b'x'; 65_536];
         for _ in 0..160 {
-            if stream.write_all(&[b'x'; 65_536]).await.is_err() {
+            if stream.write_all(&chunk).await.is_err() {
                 break;
             }
         }
