@@ -172,9 +172,62 @@ pub(crate) fn line(
         record.target.proto,
         u8::from(record.continued),
     );
+    line.reserve(record.vector.0.len() * 8);
     for value in record.vector.0 {
-        // The shortest text that reads back as the same number.
-        let _ = write!(line, ",{value}");
+        line.push(',');
+        number(&mut line, value);
     }
     line
+}
+
+/// Appends the shortest text that reads back as the same number, as `Display` writes it and several times as fast: most of
+/// them are whole.
+fn number(line: &mut String, value: f64) {
+    let size = value.abs();
+    if size < 1e15 && value.fract() == 0.0 && !(value == 0.0 && value.is_sign_negative()) {
+        line.push_str(itoa::Buffer::new().format(value as i64));
+    } else if (1e-4..1e15).contains(&size) {
+        line.push_str(ryu::Buffer::new().format_finite(value));
+    } else {
+        let _ = write!(line, "{value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+    use proptest::prelude::*;
+
+    fn written(value: f64) -> String {
+        let mut text = String::new();
+        number(&mut text, value);
+        text
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_written_as_display_does(value in prop_oneof![
+            any::<f64>(), -1e6..1e6, 0.0..1.0, (-1_000_000_i32..1_000_000).prop_map(f64::from), (0_u64..u64::MAX).prop_map(|n| n as f64 / 1e3)
+        ]) {
+            prop_assert_eq!(written(value), value.to_string());
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_number_too() {
+        for value in [
+            0.0,
+            -0.0,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::MIN_POSITIVE,
+            1e15,
+            1e-5,
+            0.1,
+            1e300,
+        ] {
+            assert_eq!(written(value), value.to_string());
+        }
+    }
 }

@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::sync::OnceLock;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
@@ -22,6 +23,8 @@ struct ReasonLabels {
 #[derive(Debug, Default)]
 pub struct Bettercap {
     events: Family<KindLabels, Counter>,
+    /// That of packets, which come by the hundred thousand.
+    packets: OnceLock<Counter>,
     refused: Family<ReasonLabels, Counter>,
     lost: Family<ReasonLabels, Counter>,
     connected: Gauge,
@@ -56,7 +59,12 @@ impl Bettercap {
 
     /// An event came.
     pub fn event(&self, kind: &'static str) {
-        self.events.get_or_create(&KindLabels { kind }).inc();
+        let of = |kind| self.events.get_or_create(&KindLabels { kind }).clone();
+        if kind == "packet" {
+            self.packets.get_or_init(|| of(kind)).inc();
+        } else {
+            of(kind).inc();
+        }
     }
 
     /// Something came that cannot be used.

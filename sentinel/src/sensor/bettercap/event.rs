@@ -208,7 +208,7 @@ pub(super) fn read<'a>(text: &'a str, services: &Services) -> Result<Heard<'a>, 
         // Who was seen is a pointer in Bettercap's history: told again, it says when it was seen last.
         (Some(data), None) => (sighting(&raw.tag, data, stamp_ns), false),
     };
-    let head = text.split("\"data\"").next().filter(|_| !whole);
+    let head = if whole { None } else { text.split("\"data\"").next() };
     Ok(Heard {
         event,
         stamp_ns,
@@ -217,8 +217,52 @@ pub(super) fn read<'a>(text: &'a str, services: &Services) -> Result<Heard<'a>, 
 }
 
 fn time(text: Option<&str>) -> Result<i64, Malformed> {
-    let at: Timestamp = text.and_then(|text| text.parse().ok()).ok_or(Malformed::Time)?;
+    let text = text.ok_or(Malformed::Time)?;
+    if let Some(at) = utc(text.as_bytes()) {
+        return Ok(at);
+    }
+    let at: Timestamp = text.parse().map_err(|_| Malformed::Time)?;
     Ok(at.0)
+}
+
+/// `2026-11-29T07:10:53.993100646Z` as ns since 1970: the form Go writes on a machine that keeps UTC, and most of the time it
+/// takes to read an event. Whatever else it may be is read by the library.
+fn utc(text: &[u8]) -> Option<i64> {
+    let (head, rest) = text.split_at_checked(19)?;
+    let number = |digits: &[u8]| {
+        digits.iter().try_fold(0_i64, |sum, digit| {
+            digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0'))
+        })
+    };
+    let [b'-', b'-', b'T', b':', b':'] = [head[4], head[7], head[10], head[13], head[16]] else {
+        return None;
+    };
+    let (year, month, day) = (number(&head[..4])?, number(&head[5..7])?, number(&head[8..10])?);
+    let (hour, minute, second) = (number(&head[11..13])?, number(&head[14..16])?, number(&head[17..])?);
+    let fraction = rest.strip_suffix(b"Z")?;
+    let nanos = match fraction.split_first() {
+        None => 0,
+        Some((b'.', digits)) if (1..=9).contains(&digits.len()) => {
+            number(digits)? * 10_i64.pow(9 - digits.len() as u32)
+        }
+        _ => return None,
+    };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let longest = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(leap),
+        _ => 31,
+    };
+    let good = (1970..2170).contains(&year) && (1..=12).contains(&month) && (1..=longest).contains(&day);
+    if !good || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // Howard Hinnant's `days_from_civil`; within two centuries nothing overflows.
+    let shifted = if month > 2 { year } else { year - 1 };
+    let (era, of_era) = (shifted / 400, shifted % 400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    Some(((days * 24 + hour) * 60 + minute) * 60_000_000_000 + second * 1_000_000_000 + nanos)
 }
 
 fn proto(name: &str) -> Option<u8> {

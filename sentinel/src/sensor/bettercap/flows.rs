@@ -9,7 +9,6 @@ use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{Direction, FlowKey, PROTO_TCP, STATE_HANDSHAKE};
 use sentinel_common::packet::PacketMeta;
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -45,7 +44,8 @@ pub(super) struct Flows {
     talks: Bounded<FlowKey, Kept>,
     /// The latest TCP flow of each client.
     latest: Bounded<Addr, FlowKey>,
-    near: HashSet<IpAddr>,
+    /// In order.
+    near: Vec<IpAddr>,
     inside: Vec<IpNet>,
     began: Option<Ktime>,
     last: Ktime,
@@ -59,7 +59,7 @@ impl Flows {
             kernel: ModelFlows::new(capacity, interval),
             talks: Bounded::new(capacity),
             latest: Bounded::new((capacity / 8).max(16)),
-            near: HashSet::new(),
+            near: Vec::new(),
             inside,
             began: None,
             last: Ktime::default(),
@@ -68,8 +68,9 @@ impl Flows {
     }
 
     /// Says which addresses are ours, beside the prefixes.
-    pub(super) fn set_near(&mut self, near: HashSet<IpAddr>) {
-        self.near = near;
+    pub(super) fn set_near(&mut self, near: impl Iterator<Item = IpAddr>) {
+        self.near = near.collect();
+        self.near.sort_unstable();
     }
 
     /// What could not be used so far.
@@ -81,7 +82,7 @@ impl Flows {
     }
 
     fn near(&self, ip: &IpAddr) -> bool {
-        self.near.contains(ip) || self.inside.iter().any(|net| net.contains(ip))
+        self.near.binary_search(ip).is_ok() || self.inside.iter().any(|net| net.contains(ip))
     }
 
     /// Takes in an event of the time `at`; adds the records there are now.
@@ -148,10 +149,13 @@ impl Flows {
         let served = meta.src_port < SYSTEM_PORTS && meta.dst_port >= SYSTEM_PORTS;
         let stood = self.last.since(began) < NEWCOMER && PLAIN_ACK.contains(&len);
         let key = FlowKey::of(&meta, direction);
-        let new = self.talks.peek(&key).is_none();
-        let kept = self.talks.touch_or(key, || Kept {
-            talk: Talk::default(),
-            outward,
+        let mut new = false;
+        let kept = self.talks.touch_or(key, || {
+            new = true;
+            Kept {
+                talk: Talk::default(),
+                outward,
+            }
         });
         let segment = kept.talk.segment(len, kept.outward == outward, !served && !stood);
         meta.tcp_flags = flags.unwrap_or(segment.flags);

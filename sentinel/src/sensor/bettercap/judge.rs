@@ -86,8 +86,8 @@ impl BettercapFlows {
 
     fn learn_near(&mut self) {
         if self.here {
-            let near = self.facts.borrow_and_update().addresses.iter().copied().collect();
-            self.flows.set_near(near);
+            let facts = Arc::clone(&self.facts.borrow_and_update());
+            self.flows.set_near(facts.addresses.iter().copied());
         }
     }
 

@@ -176,7 +176,7 @@ impl Hearing {
             metrics.bettercap.event("duplicate");
             return None;
         }
-        if let Some(behind) = self.skew.heard(heard.stamp_ns, time::wall_now()) {
+        if let Some(behind) = self.skew.heard(heard.stamp_ns, time::wall_now) {
             let seconds = behind.as_secs();
             tracing::warn!(
                 seconds,

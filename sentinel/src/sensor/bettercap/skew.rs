@@ -26,9 +26,10 @@ impl Skew {
         (self.connected, self.youngest) = (Some(now), None);
     }
 
-    /// An event stamped `stamp_ns` came at `now`; returns by how much the clocks are apart where that is news.
-    pub(super) fn heard(&mut self, stamp_ns: i64, now: Timestamp) -> Option<Duration> {
+    /// An event stamped `stamp_ns` came `now`; returns by how much the clocks are apart where that is news.
+    pub(super) fn heard(&mut self, stamp_ns: i64, now: impl Fn() -> Timestamp) -> Option<Duration> {
         let connected = self.connected?;
+        let now = now();
         if now.0.saturating_sub(connected.0) < HISTORY.as_nanos() as i64 {
             return None;
         }
@@ -60,18 +61,18 @@ mod tests {
     #[test]
     fn history_says_nothing_of_the_clock_and_what_is_live_does() {
         let mut skew = Skew::default();
-        assert_eq!(skew.heard(0, Timestamp(SECOND)), None);
+        assert_eq!(skew.heard(0, || Timestamp(SECOND)), None);
         skew.connected(Timestamp(1000 * SECOND));
-        assert_eq!(skew.heard(0, Timestamp(1001 * SECOND)), None);
+        assert_eq!(skew.heard(0, || Timestamp(1001 * SECOND)), None);
         assert_eq!(skew.ours(7), 7, "an old event is history");
         // An hour behind: told once, and corrected from then on.
         let live = |second: i64| ((second - 3600) * SECOND, Timestamp(second * SECOND));
         let (stamp, now) = live(1040);
-        assert_eq!(skew.heard(stamp, now), Some(Duration::from_hours(1)));
+        assert_eq!(skew.heard(stamp, || now), Some(Duration::from_hours(1)));
         let (stamp, now) = live(1041);
-        assert_eq!((skew.heard(stamp, now), skew.ours(stamp)), (None, now.0));
+        assert_eq!((skew.heard(stamp, || now), skew.ours(stamp)), (None, now.0));
         // The clock is set: the next event is as old as it should be.
-        assert_eq!(skew.heard(1042 * SECOND, Timestamp(1042 * SECOND)), None);
+        assert_eq!(skew.heard(1042 * SECOND, || Timestamp(1042 * SECOND)), None);
         assert_eq!(skew.ours(7), 7);
     }
 }
