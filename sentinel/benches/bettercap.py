@@ -1,4 +1,4 @@
-"""The pipeline that listening to Bettercap replaces: each event a dictionary, a queue, a z-score over what came before, a
+"""A simple pipeline, for comparison: each event a dictionary, a queue, a z-score over what came before, a
 row of CSV, flushed every hundred. Prints the seconds from the first line to the last row, and those
 of one score."""
 

@@ -1,5 +1,5 @@
-//! Events of a Bettercap per second, from JSON text to rows of the traffic log, on one core; beside them the pipeline this
-//! replaces: Python, a dictionary for each event, a z-score and a CSV writer (`bettercap.py`), on the same events.
+//! Events of a Bettercap per second, from JSON text to rows of the traffic log, on one core; beside them a simple
+//! pipeline in Python: a dictionary for each event, a z-score and a CSV writer (`bettercap.py`), on the same events.
 //!
 //! `cargo bench -p sentinel --bench bettercap -- [--json FILE] [--events N]`
 
@@ -17,7 +17,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is asked for: so many times the events of the pipeline this replaces.
+/// The goal: so many times the events of the pipeline in Python.
 const TIMES: f64 = 10.0;
 /// Between two looks at what fell due, in the events' time.
 const TICK: Duration = Duration::from_millis(100);

@@ -5,6 +5,7 @@ use super::keys::{Key, MIB, key, millis, secs};
 use super::value::Slot;
 use crate::types::Secret;
 use ipnet::IpNet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -165,6 +166,15 @@ pub(super) fn check(bettercap: &BettercapConfig, say: &mut impl FnMut(&'static s
         }
         return;
     }
+    let clear = scheme(&bettercap.url).is_some_and(|(secure, _)| !secure);
+    let here = |host: String| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if clear && bettercap.password.is_some() && !bettercap.host().is_some_and(here) {
+        say(
+            "bettercap.url",
+            "is on another machine and without TLS, so that whoever listens in learns the password".into(),
+            "use `wss://` (docs/bettercap.md), or forward its port, such as with `ssh -L`",
+        );
+    }
     // The other way round it may be in the environment of the agent, and not in that of whoever asks it something.
     if bettercap.username.is_empty() && bettercap.password.is_some() {
         say(
@@ -233,8 +243,20 @@ mod tests {
         };
         let with_password = |name: &str| BettercapConfig {
             password: Some(Secret::new("x")),
-            ..named("ws://b", name)
+            ..named("ws://localhost", name)
         };
+        let at_place = |url: &str| BettercapConfig {
+            url: url.to_owned(),
+            ..with_password("joe")
+        };
+        let told = [
+            "ws://127.0.0.1:8081",
+            "ws://[::1]:1",
+            "wss://b.example",
+            "ws://b.example",
+        ]
+        .map(|url| said(at_place(url)));
+        assert_eq!(told, [0, 0, 0, 1]);
         assert_eq!(said(named("ws://b", "joe")), 0);
         assert_eq!((said(with_password("joe")), said(with_password(""))), (0, 1));
         let banning = BettercapConfig {

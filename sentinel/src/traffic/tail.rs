@@ -12,6 +12,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+/// So many rows in a row that are too old, and what is before them is too.
+const OLD: usize = 1000;
 /// Bytes read for one answer at most: some ten thousand rows.
 const BUDGET: u64 = 4 << 20;
 /// Bytes read at once.
@@ -59,6 +61,7 @@ pub fn tail(path: &Path, wanted: &Wanted) -> io::Result<Tail> {
         budget: BUDGET,
         found: Tail::default(),
         seen: Vec::new(),
+        old: 0,
         over: false,
     };
     // Listed after the log was read: what is moved aside in between is known again, and nothing is missed.
@@ -86,6 +89,8 @@ struct Look<'a> {
     found: Tail,
     /// Files that were read.
     seen: Vec<(u64, u64)>,
+    /// Rows in a row that are older than wanted.
+    old: usize,
     /// Nothing older is wanted.
     over: bool,
 }
@@ -174,9 +179,12 @@ impl Look<'_> {
     fn row(&mut self, row: TrafficRow) {
         let wanted = self.wanted;
         if wanted.since.is_some_and(|since| row.at < since) {
-            self.over = true;
+            // A sensor that was cut off tells of earlier times after later ones.
+            self.old += 1;
+            self.over = self.old >= OLD;
             return;
         }
+        self.old = 0;
         self.found.looked_at += 1;
         self.found.reaches = Some(row.at);
         let by_level = wanted.levels.is_empty() || row.level.is_some_and(|level| wanted.levels.contains(&level));

@@ -1,7 +1,7 @@
 //! From packets as Bettercap tells them to flow records as the kernel makes them.
 
 use super::event::{Event, Packet, Words};
-use super::infer::Talk;
+use super::infer::{LONGEST, Talk};
 use crate::flow::{Bounded, ModelFlows, Told};
 use crate::types::Ktime;
 use ipnet::IpNet;
@@ -35,6 +35,8 @@ struct Kept {
     talk: Talk,
     /// The near side sent first.
     outward: bool,
+    /// The near side is ours, and not only whoever answered: its word is a proof.
+    ours: bool,
 }
 
 /// The table of flows of this sensor.
@@ -65,6 +67,16 @@ impl Flows {
             last: Ktime::default(),
             losses: FlowLosses::default(),
         }
+    }
+
+    /// A connection begins: what stood before was not heard.
+    pub(super) fn connected(&mut self) {
+        self.began = None;
+    }
+
+    /// The time of the latest event.
+    pub(super) fn last(&self) -> Ktime {
+        self.last
     }
 
     /// Says which addresses are ours, beside the prefixes.
@@ -123,13 +135,16 @@ impl Flows {
             payload_len: packet.l4_len.saturating_sub(8),
             ..PacketMeta::EMPTY
         };
-        let direction = match (self.near(&packet.src), self.near(&packet.dst)) {
+        let near = (self.near(&packet.src), self.near(&packet.dst));
+        let direction = match near {
             (false, true) => Direction::Ingress,
             (true, false) => Direction::Egress,
             _ => self.kernel.direction(&meta),
         };
         if packet.proto == PROTO_TCP {
-            self.segment(meta, packet.l4_len, packet.flags, direction, records);
+            // Of two that are not ours either may be whoever forges the other.
+            let ours = near != (false, false);
+            self.segment(meta, packet.l4_len, packet.flags, (direction, ours), records);
         } else {
             let told = self.kernel.packet(&meta, direction, Some(false), self.last);
             records.extend(told.records);
@@ -141,12 +156,14 @@ impl Flows {
         mut meta: PacketMeta,
         len: u32,
         flags: Option<u8>,
-        direction: Direction,
+        (direction, ours): (Direction, bool),
         records: &mut Vec<FlowRecord>,
     ) {
         let outward = direction == Direction::Egress;
         let began = *self.began.get_or_insert(self.last);
-        let served = meta.src_port < SYSTEM_PORTS && meta.dst_port >= SYSTEM_PORTS;
+        // What is neither a bare acknowledgement nor data may be a scan from a server's port.
+        let plain = PLAIN_ACK.contains(&len) || len > LONGEST;
+        let served = plain && meta.src_port < SYSTEM_PORTS && meta.dst_port >= SYSTEM_PORTS;
         let stood = self.last.since(began) < NEWCOMER && PLAIN_ACK.contains(&len);
         let key = FlowKey::of(&meta, direction);
         let mut new = false;
@@ -155,6 +172,7 @@ impl Flows {
             Kept {
                 talk: Talk::default(),
                 outward,
+                ours,
             }
         });
         let segment = kept.talk.segment(len, kept.outward == outward, !served && !stood);
@@ -224,7 +242,7 @@ impl Flows {
 
 /// The far side receives what is sent to its address, if the near side's stack sent payload to it.
 fn prove(record: &mut FlowRecord, kept: Kept) {
-    if kept.talk.spoke(kept.outward) {
+    if kept.ours && kept.talk.spoke(kept.outward) {
         record.state |= STATE_HANDSHAKE;
     }
 }

@@ -7,7 +7,7 @@
 use sentinel_common::packet::{TCP_ACK, TCP_PSH, TCP_RST, TCP_SYN};
 
 /// The longest TCP header.
-const LONGEST: u32 = 60;
+pub(super) const LONGEST: u32 = 60;
 /// The shortest.
 const BARE: u32 = 20;
 /// A SYN at least so long offers timestamps (RFC 7323), and then all segments carry them, 12 bytes with padding; those of
@@ -71,7 +71,7 @@ impl Talk {
             }
             // The same ports once more, by whoever makes SYNs by hand.
             (true, 1..) if len == syn && syn <= HAND_MADE => header(TCP_SYN),
-            // Said again. Whoever opened it may have acknowledged in somebody else's name: this is no payload.
+            // Said again.
             (false, _) if len == synack && !self.spoke[BACK] => header(TCP_SYN | TCP_ACK),
             (true, 1..) if len < base || len == BARE && syn <= HAND_MADE && !self.went_on => header(TCP_RST),
             (false, 1..) if len < base => header(TCP_RST | TCP_ACK),
@@ -100,7 +100,9 @@ impl Talk {
             over
         };
         self.went_on |= ahead;
-        self.spoke[if ahead { AHEAD } else { BACK }] |= payload > 0;
+        // What may be header, whatever options it has, proves nothing: a SYN-ACK of another length among it, which anybody
+        // can have our side send.
+        self.spoke[if ahead { AHEAD } else { BACK }] |= len > LONGEST;
         let push = if payload > 0 { TCP_PSH } else { 0 };
         Segment {
             flags: TCP_ACK | push,
@@ -162,16 +164,18 @@ mod tests {
     #[test]
     fn who_forges_another_address_proves_nothing() {
         // SYN and ACK in somebody's name: the server repeats its answer, or resets.
-        for after in [40, 20] {
-            let (_, talk) = heard(&[
-                (40, true),
-                (40, false),
-                (32, true),
-                (after, false),
-                (after, false),
-                (200, true),
-            ]);
-            assert!(!talk.spoke(false), "{after}");
+        for after in 20..=60 {
+            for (syn, answer) in [(40, 40), (24, 24), (36, 36), (32, 32)] {
+                let forged = [
+                    (syn, true),
+                    (answer, false),
+                    (32, true),
+                    (after, false),
+                    (after, false),
+                    (200, true),
+                ];
+                assert!(!heard(&forged).1.spoke(false), "{syn} {after}");
+            }
         }
     }
 

@@ -42,7 +42,7 @@ impl BettercapFlows {
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut order = Order::default();
         let mut batch = Vec::new();
-        let mut lost = FlowLosses::default();
+        let (mut lost, mut was_connected) = (FlowLosses::default(), false);
         self.learn_near();
         loop {
             let mut records = Vec::new();
@@ -68,11 +68,18 @@ impl BettercapFlows {
                 let at = Ktime(at.saturating_sub(offset).max(1).cast_unsigned()).min(time::boot_now());
                 self.flows.take(&event, at, &mut records);
             }
-            let quiet = self.events.is_empty() && order.is_empty() && self.connected.load(Ordering::Relaxed);
-            if quiet {
-                let now = Ktime(time::boot_now().0.saturating_sub(HOLD.as_nanos() as u64));
-                self.flows.sweep(now, self.idle, &mut records);
+            let connected = self.connected.load(Ordering::Relaxed);
+            if connected && !std::mem::replace(&mut was_connected, connected) {
+                self.flows.connected();
             }
+            was_connected = connected;
+            let quiet = self.events.is_empty() && order.is_empty() && connected;
+            let heard = if quiet {
+                Ktime(time::boot_now().0.saturating_sub(HOLD.as_nanos() as u64))
+            } else {
+                self.flows.last()
+            };
+            self.flows.sweep(heard, self.idle, &mut records);
             self.count(&mut lost);
             self.metrics.records("bettercap", records.len());
             if !records.is_empty() && output.send(records).await.is_err() {

@@ -172,6 +172,9 @@ impl Hearing {
                 return None;
             }
         };
+        if self.skew.history_over(time::wall_now) {
+            self.seen.caught_up();
+        }
         if !self.seen.is_new(heard.identity, heard.stamp_ns) {
             metrics.bettercap.event("duplicate");
             return None;
@@ -197,7 +200,13 @@ impl Hearing {
             }
         };
         metrics.bettercap.event(kind);
-        Some((self.skew.ours(at), heard.event))
+        let (at, mut event) = (self.skew.ours(at), heard.event);
+        if let Event::Sighting(sighting) = &mut event {
+            // Nobody was seen in the future: such a row would never make room.
+            let at = Timestamp(at).min(time::wall_now());
+            (sighting.first_at, sighting.last_at) = (at, at);
+        }
+        Some((at, event))
     }
 
     fn refuse(&mut self, why: Malformed, metrics: &Metrics) {
@@ -310,12 +319,13 @@ impl BettercapListener {
             Ok(Err(error)) => return failed(&error),
             Err(_) => return Trouble::Away("it did not answer in time"),
         };
-        tracing::info!("Bettercap is heard");
+        tracing::info!("connected to Bettercap");
         self.connected.store(true, Ordering::Relaxed);
         self.metrics.bettercap.connected(true);
         self.note(Condition::Ok {
-            detail: "heard".to_owned(),
+            detail: "connected; it told of no packet yet".to_owned(),
         });
+        let mut packets = false;
         self.hearing.connected(time::wall_now());
         let mut turn = 0;
         loop {
@@ -326,32 +336,40 @@ impl BettercapListener {
                 Ok(Some(Ok(message))) => message,
             };
             match message {
-                Message::Text(text) => self.take(&text),
+                Message::Text(text) => {
+                    if self.take(&text) && !std::mem::replace(&mut packets, true) {
+                        self.note(Condition::Ok {
+                            detail: "heard".to_owned(),
+                        });
+                    }
+                }
                 Message::Close(_) => return Trouble::Away("it closed the connection"),
                 Message::Binary(_) => self.hearing.rubbish("binary", &"a binary frame", &self.metrics),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
-            turn += 1;
-            if turn % TURN == 0 {
+            turn = (turn + 1) % TURN;
+            if turn == 0 {
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    fn take(&mut self, text: &str) {
+    /// Takes in one event; whether it was of a packet.
+    fn take(&mut self, text: &str) -> bool {
         let Some(event) = self.hearing.hear(text, &self.metrics) else {
-            return;
+            return false;
         };
         if let (_, Event::Sighting(sighting)) = event {
             let room = self.air.allows(tokio::time::Instant::now());
             if !room || self.sightings.try_send(*sighting).is_err() {
                 self.metrics.dropped("bettercap", "sightings", 1);
             }
-            return;
+            return false;
         }
         if self.events.try_send(event).is_err() {
             self.metrics.dropped("bettercap", "queue_full", 1);
         }
+        true
     }
 }
 

@@ -54,12 +54,12 @@ impl BettercapReplay {
             last = next.0;
             self.take(&next, records);
         }
-        let end = Ktime(last.cast_unsigned()).after(Duration::from_secs(1));
+        let end = Ktime(last.max(1).cast_unsigned()).after(Duration::from_secs(1));
         self.flows.sweep(end, self.idle, records);
     }
 
     fn take(&mut self, (at, event): &(i64, Event), records: &mut Vec<FlowRecord>) {
-        let at = Ktime(at.cast_unsigned());
+        let at = Ktime((*at).max(1).cast_unsigned());
         self.flows.take(event, at, records);
         self.flows.sweep(at, self.idle, records);
     }

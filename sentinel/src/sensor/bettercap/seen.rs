@@ -44,6 +44,11 @@ impl Seen {
         self.catching_up = true;
     }
 
+    /// History is over, whatever its times say: Bettercap's clock may have been set back.
+    pub(super) fn caught_up(&mut self) {
+        self.catching_up = false;
+    }
+
     /// Whether an event of that identity and time (ns since 1970) is new; it is known from now on.
     pub(super) fn is_new(&mut self, identity: &[u8], at_ns: i64) -> bool {
         if self.catching_up {

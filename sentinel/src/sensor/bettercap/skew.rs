@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// So long after a connection began nothing that comes is history.
 const HISTORY: Duration = Duration::from_secs(30);
+/// How long the youngest counts.
+const MEMORY: Duration = Duration::from_mins(1);
 /// Less than this may be how long Bettercap took.
 const LEAST: Duration = Duration::from_secs(5);
 
@@ -17,6 +19,7 @@ pub(super) struct Skew {
     connected: Option<Timestamp>,
     /// Age of the youngest event since history was over, ns.
     youngest: Option<i64>,
+    youngest_at: Option<Timestamp>,
     behind_ns: i64,
 }
 
@@ -24,6 +27,12 @@ impl Skew {
     /// A connection begins.
     pub(super) fn connected(&mut self, now: Timestamp) {
         (self.connected, self.youngest) = (Some(now), None);
+    }
+
+    /// Whether nothing that comes now is history.
+    pub(super) fn history_over(&self, now: impl Fn() -> Timestamp) -> bool {
+        let over = |connected: Timestamp| now().0.saturating_sub(connected.0) >= HISTORY.as_nanos() as i64;
+        self.connected.is_some_and(over)
     }
 
     /// An event stamped `stamp_ns` came `now`; returns by how much the clocks are apart where that is news.
@@ -34,8 +43,17 @@ impl Skew {
             return None;
         }
         let age = now.0.saturating_sub(stamp_ns);
-        let youngest = self.youngest.map_or(age, |youngest| youngest.min(age));
-        self.youngest = Some(youngest);
+        // What was youngest is forgotten after a while, so that a clock that is set back is noticed.
+        let fresh = self
+            .youngest_at
+            .is_some_and(|at| now.0.saturating_sub(at.0) < MEMORY.as_nanos() as i64);
+        let youngest = self
+            .youngest
+            .filter(|_| fresh)
+            .map_or(age, |youngest| youngest.min(age));
+        if self.youngest != Some(youngest) || !fresh {
+            (self.youngest, self.youngest_at) = (Some(youngest), Some(now));
+        }
         let behind = if youngest >= LEAST.as_nanos() as i64 {
             youngest
         } else {

@@ -4,6 +4,7 @@ mod socket;
 
 use super::event::{Event, Malformed, Packet, read};
 use super::flows::Flows;
+use super::judge::BettercapFlows;
 use super::offline::BettercapReplay;
 use super::services::Services;
 use crate::config::Config;
@@ -247,4 +248,58 @@ proptest::proptest! {
             let _ = read(text, &Services::new());
         }
     }
+}
+
+/// A packet of one UDP flow or another, by its source port, as of now.
+fn datagram(src_port: u16) -> (i64, Event) {
+    let at_ns = crate::time::wall_now().0;
+    let packet = Packet {
+        at_ns,
+        src: "192.0.2.9".parse().unwrap(),
+        dst: "192.0.2.1".parse().unwrap(),
+        src_port,
+        dst_port: 9999,
+        proto: 17,
+        l4_len: 28,
+        flags: None,
+    };
+    (at_ns, Event::Packet(packet))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_quiet_is_told_of_though_others_never_pause() {
+    let (events, input) = tokio::sync::mpsc::channel(64);
+    let (_facts, facts) = tokio::sync::watch::channel(std::sync::Arc::default());
+    let room = BettercapFlows {
+        flows: Flows::new(1024, Duration::from_millis(100), Vec::new()),
+        events: input,
+        connected: std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true)),
+        facts,
+        here: false,
+        idle: Duration::from_mins(2),
+        metrics: std::sync::Arc::new(crate::metrics::Metrics::new()),
+    };
+    let (output, mut records) = tokio::sync::mpsc::channel(4096);
+    tokio::spawn(room.run(output));
+    for port in [5000, 5000] {
+        events.send(datagram(port)).await.unwrap();
+    }
+    let noise = tokio::spawn(async move {
+        loop {
+            if events.send(datagram(6000)).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let mut told = 0;
+    let heard = tokio::time::timeout(Duration::from_secs(20), async {
+        while told < 2 {
+            let batch: Vec<FlowRecord> = records.recv().await.expect("records");
+            let of_it = batch.iter().filter(|record| record.key.remote_port == 5000);
+            told += of_it.map(|record| record.counts.packets).sum::<u64>();
+        }
+    });
+    assert!(heard.await.is_ok(), "{told} of 2 packets were told of");
+    noise.abort();
 }

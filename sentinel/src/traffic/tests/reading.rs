@@ -95,3 +95,15 @@ fn torn_foreign_and_hostile_lines_are_no_rows() {
     std::fs::remove_file(&config.path).unwrap();
     assert!(tail(&config.path, &wanted(10)).unwrap().items.is_empty());
 }
+
+#[test]
+fn rows_that_came_late_hide_none_of_those_that_came_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    // A sensor that was cut off tells of earlier times after later ones.
+    append(&mut LogFile::new(config.clone()), (100..110).chain(0..3).map(row));
+    let all = tail(&config.path, &wanted(20)).unwrap();
+    let since = all.items.iter().find(|row| row.packets_sent == 105).map(|row| row.at);
+    let found = tail(&config.path, &Wanted { since, ..wanted(20) });
+    assert_eq!(packets(&found.unwrap()), [109, 108, 107, 106, 105]);
+}
