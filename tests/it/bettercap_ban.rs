@@ -107,7 +107,9 @@ impl Lan {
     }
 
     fn until_it_reaches(&self, whether: bool) {
-        let done = wait::until(&format!("the target reaching the gateway: {whether}"), LATER, || {
+        // The one packet that undoes it may be lost: then a neighbour's entry is probed, fails, and is asked for anew.
+        let patience = LATER * 4;
+        let done = wait::until(&format!("the target reaching the gateway: {whether}"), patience, || {
             Ok((reaches(&self.target) == whether).then_some(()))
         });
         done.unwrap_or_else(|error| panic!("{error:#}\n{}", mac_of_gateway(&self.target)));
