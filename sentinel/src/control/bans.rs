@@ -22,6 +22,7 @@ use crate::store::{Record, StoreError};
 use crate::time;
 use crate::types::{ActionStatus, Condition, DecisionId, DecisionStatus, Mint, Protected, Timestamp, ToBan};
 use case::{Case, Undo};
+use line::Told;
 use sort::{Seen, Sorted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -37,6 +38,9 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Pause before the first and the longest before a later try.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
+/// What [`BettercapError::Away`] says where nobody listens.
+const NOBODY: &str = "no connection";
+
 /// Why things are not in line.
 #[derive(Debug, thiserror::Error)]
 enum BanError {
@@ -48,6 +52,13 @@ enum BanError {
     Forwards(&'static str),
     #[error("what must be put back is not on disk yet")]
     NotDurable,
+}
+
+impl BanError {
+    /// Nobody listens where Bettercap did: whatever ran in it runs no more.
+    fn ended(&self) -> bool {
+        matches!(self, Self::Bettercap(BettercapError::Away(NOBODY)))
+    }
 }
 
 /// The room.
@@ -62,6 +73,10 @@ pub struct Bans {
     cases: BTreeMap<DecisionId, Case>,
     /// `arp.spoof` runs for somebody else.
     taken: bool,
+    /// Who is banned because of us, or may be, and a target of that one, or may be.
+    shared: BTreeSet<Ipv4Addr>,
+    /// Who is no target any more, and what was said to them then.
+    gone: BTreeMap<Ipv4Addr, Told>,
     /// Nobody says any more what is wanted.
     alone: bool,
     fault: Option<String>,
@@ -86,6 +101,8 @@ impl Bans {
             mint: Mint::Random,
             cases: BTreeMap::new(),
             taken: false,
+            shared: BTreeSet::new(),
+            gone: BTreeMap::new(),
             alone: false,
             fault: None,
             due: None,
@@ -93,11 +110,12 @@ impl Bans {
         }
     }
 
-    /// Runs until cancelled or until nobody says what is wanted. Who is banned then stays so until the next start.
+    /// Runs until cancelled; idle once nobody says what is wanted and nobody is banned. Who is banned at the end stays so until
+    /// the next start.
     pub async fn run(mut self, cancel: CancellationToken) {
         tokio::select! {
             () = cancel.cancelled() => {}
-            () = self.follow() => {}
+            () = self.follow_and_wait() => {}
         }
         let banned: Vec<Ipv4Addr> = self.held().into_iter().collect();
         if !banned.is_empty() {
@@ -106,6 +124,12 @@ impl Bans {
                 "stay kept from the gateway until the agent runs again and their decisions are over, or until `arp.ban off`"
             );
         }
+    }
+
+    /// A room that ends by itself ends the agent, and one that has nothing left to lift is no fault.
+    async fn follow_and_wait(&mut self) {
+        self.follow().await;
+        std::future::pending::<()>().await;
     }
 
     async fn follow(&mut self) {
@@ -153,7 +177,7 @@ impl Bans {
 
     /// Who is banned because of us, or may be.
     fn held(&self) -> BTreeSet<Ipv4Addr> {
-        let begun = self.cases.values().filter(|case| case.undo.is_some());
+        let begun = self.cases.values().filter(|case| case.begun());
         begun.map(|case| case.address).collect()
     }
 
@@ -170,7 +194,8 @@ impl Bans {
             .collect();
         let over: Vec<DecisionId> = self.cases.keys().filter(|id| stays(id).is_none()).copied().collect();
         let outcome = if real.is_empty() && self.held().is_empty() {
-            // Nothing was asked of Bettercap, and nothing is.
+            // Nothing is asked of Bettercap.
+            self.shared.clear();
             Ok(None)
         } else {
             self.reconcile(&real).await
@@ -178,16 +203,25 @@ impl Bans {
         let mut done = true;
         match outcome {
             Ok(fault) => {
-                (self.fault, self.tries) = (fault, 0);
+                self.fault = fault;
                 for id in &over {
-                    done &= self.end(*id).await;
+                    if !self.release(*id).await {
+                        continue;
+                    }
+                    if !self.end(*id).await {
+                        self.fault = Some("that a ban is over is not on disk yet".to_owned());
+                        done = false;
+                    }
                 }
-                self.due = (!real.is_empty()).then(|| Instant::now() + LOOK);
+                self.due = (!real.is_empty() || !self.shared.is_empty()).then(|| Instant::now() + LOOK);
             }
             Err(error) => {
                 self.failed(&error, &real, &over).await;
                 done = false;
             }
+        }
+        if done {
+            self.tries = 0;
         }
         if !done {
             let pause = PAUSE.0 * 2_u32.saturating_pow(self.tries.min(16));
@@ -226,7 +260,21 @@ impl Bans {
     async fn reconcile(&mut self, real: &ToBan) -> Result<Option<String>, BanError> {
         let state = self.session.state().await?;
         let held = self.held();
-        self.taken = state.running && !state.listed().is_some_and(|listed| listed.is_subset(&held));
+        let listed = state.listed();
+        self.taken = state.running && !listed.as_ref().is_some_and(|listed| listed.is_subset(&held));
+        self.shared = match &listed {
+            _ if !self.taken => BTreeSet::new(),
+            Some(listed) => listed.intersection(&held).copied().collect(),
+            // Ranges, MACs, names: whoever may be meant.
+            None => held.clone(),
+        };
+        if state.running {
+            let meant = |one: &Ipv4Addr| listed.as_ref().is_none_or(|listed| listed.contains(one));
+            self.gone.retain(|address, _| held.contains(address) && !meant(address));
+        } else {
+            self.gone.retain(|address, _| held.contains(address));
+            self.cases.values_mut().for_each(|case| case.seen = false);
+        }
         let Sorted { keep, refused } = {
             let protected = Arc::clone(&self.protected.borrow());
             let seen = Seen {
@@ -244,6 +292,7 @@ impl Bans {
         let targets: BTreeSet<Ipv4Addr> = keep.values().copied().collect();
         let leave: BTreeSet<Ipv4Addr> = held.difference(&targets).copied().collect();
         let gateway = state.gateway;
+        let hosts = state.hosts.clone();
         let known = if self.taken {
             BTreeSet::new()
         } else {
@@ -251,7 +300,11 @@ impl Bans {
         };
         let mut fault = None;
         for (id, why) in refused {
-            self.refuse(id, why).await;
+            if real.get(&id).is_some_and(|wish| self.shared.contains(&wish.address)) {
+                fault = self.share(id, &hosts).await.or(fault);
+            } else {
+                self.refuse(id, why).await;
+            }
         }
         for (id, address) in keep {
             fault = self.standing(id, address, gateway, &known).await.or(fault);
@@ -261,7 +314,8 @@ impl Bans {
 
     /// The targets as they were before the first ban that stands.
     fn before(&self, state: &State) -> Undo {
-        let earlier = self.cases.values().find_map(|case| case.undo.clone());
+        let mut begun = self.cases.values().filter(|case| case.begun());
+        let earlier = begun.find_map(|case| case.undo.clone());
         earlier.unwrap_or_else(|| Undo::new(&state.targets))
     }
 
@@ -296,8 +350,8 @@ impl Bans {
     ) -> Option<String> {
         let mut case = self.cases.remove(&id)?;
         // One that is silent for long is forgotten there, and meant again when it comes back.
-        let seen = known.contains(&address) || case.action.status == ActionStatus::Enforced;
-        let (status, outcome, fault) = if seen {
+        case.seen |= known.contains(&address);
+        let (status, outcome, fault) = if case.seen {
             let outcome = format!("arp.ban of Bettercap keeps {address} from the gateway {gateway}, read back");
             (ActionStatus::Enforced, outcome, None)
         } else {
@@ -312,11 +366,26 @@ impl Bans {
         fault
     }
 
+    /// It was banned by us, and is a target of an `arp.spoof` that is not ours alone: nothing is undone yet.
+    async fn share(&mut self, id: DecisionId, hosts: &BTreeSet<Ipv4Addr>) -> Option<String> {
+        let mut case = self.cases.remove(&id)?;
+        case.seen |= hosts.contains(&case.address);
+        let status = if case.seen {
+            ActionStatus::Enforced
+        } else {
+            ActionStatus::Intent
+        };
+        let outcome = shared(case.address);
+        self.tell(&mut case, status, outcome.clone(), Vec::new()).await;
+        self.cases.insert(id, case);
+        Some(outcome)
+    }
+
     async fn refuse(&mut self, id: DecisionId, why: sort::Why) {
         let Some(mut case) = self.cases.remove(&id) else {
             return;
         };
-        case.undo = None;
+        (case.undo, case.seen) = (None, false);
         let outcome = format!("not banned: {}; the kernel's block stands", why.words);
         if case.action.outcome != outcome {
             self.deps.metrics.bettercap.bans.refuse(why.reason);
@@ -325,7 +394,36 @@ impl Bans {
         self.cases.insert(id, case);
     }
 
-    /// Its decision is over, and so is the ban, read back. Whether the case is.
+    /// Its decision is over. Whether the ban is, as read back: that is kept in mind, so that nobody is lifted twice because
+    /// the disk does not take it.
+    async fn release(&mut self, id: DecisionId) -> bool {
+        let Some(mut case) = self.cases.remove(&id) else {
+            return true;
+        };
+        let address = case.address;
+        let goes = !case.begun() || !self.shared.contains(&address);
+        if !goes {
+            let outcome = format!("over, and not lifted yet: {}", shared(address));
+            let status = case.action.status;
+            self.tell(&mut case, status, outcome.clone(), Vec::new()).await;
+            self.fault = Some(outcome);
+        } else if case.begun() {
+            case.lifted = Some(match self.gone.remove(&address) {
+                Some(Told::Gateway) => format!(
+                    "over; {address} is no target of arp.ban any more, read back, and was told the gateway's own address"
+                ),
+                Some(Told::Nothing(why)) => unsaid(address, why),
+                None if self.taken => format!(
+                    "over; `arp.spoof` runs for somebody else now, {address} is none of its targets, and it was left alone"
+                ),
+                None => unsaid(address, "it was none when `arp.spoof` was looked at"),
+            });
+        }
+        self.cases.insert(id, case);
+        goes
+    }
+
+    /// Its decision is over, and so is the ban. Whether the case is.
     async fn end(&mut self, id: DecisionId) -> bool {
         let Some(mut case) = self.cases.remove(&id) else {
             return true;
@@ -339,14 +437,8 @@ impl Bans {
                 return false;
             }
         };
-        let outcome = match &case.undo {
-            None => "over; nothing was asked of Bettercap".to_owned(),
-            Some(_) if self.taken => "over; `arp.spoof` runs for somebody else now, and was left alone".to_owned(),
-            Some(_) => format!(
-                "over; {} is no target of arp.ban any more, read back, and was told the gateway's own address",
-                case.address
-            ),
-        };
+        let nothing = || "over; nothing was asked of Bettercap".to_owned();
+        let outcome = case.lifted.clone().unwrap_or_else(nothing);
         // That nothing was done was told already.
         let told =
             case.action.status == ActionStatus::Failed || self.tell(&mut case, status, outcome, Vec::new()).await;
@@ -359,7 +451,11 @@ impl Bans {
     /// Says what did not work, of each whom it concerns.
     async fn failed(&mut self, error: &BanError, real: &ToBan, over: &[DecisionId]) {
         let step = if over.is_empty() { "ban" } else { "lift" };
-        let settled = |case: &Case| case.action.status == ActionStatus::Enforced;
+        let gone = self.gone.clone();
+        let settled = |case: &Case| {
+            let banned = case.seen && !gone.contains_key(&case.address);
+            banned && case.action.status == ActionStatus::Enforced
+        };
         let only_looked = over.is_empty() && self.cases.values().all(settled);
         self.deps
             .metrics
@@ -367,13 +463,22 @@ impl Bans {
             .bans
             .failed(if only_looked { "look" } else { step });
         self.fault = Some(error.to_string());
+        let ended = error.ended();
+        if ended {
+            self.cases.values_mut().for_each(|case| case.seen = false);
+        }
         for id in real.keys() {
             let Some(mut case) = self.cases.remove(id) else {
                 continue;
             };
             // What was read back once is not told otherwise because nobody answers.
             if !settled(&case) || matches!(error, BanError::Otherwise(_)) {
-                let outcome = format!("not banned yet: {error}; tried again, and the kernel's block stands");
+                let how = if ended && case.begun() {
+                    "banned no more, as far as can be seen"
+                } else {
+                    "not banned yet"
+                };
+                let outcome = format!("{how}: {error}; tried again, and the kernel's block stands");
                 self.tell(&mut case, ActionStatus::Intent, outcome, Vec::new()).await;
             }
             self.cases.insert(*id, case);
@@ -382,9 +487,13 @@ impl Bans {
             let Some(mut case) = self.cases.remove(id) else {
                 continue;
             };
-            if case.undo.is_some() {
+            if case.begun() {
                 let outcome = format!("over, and not lifted yet: {error}; tried again until it is");
-                let status = case.action.status;
+                let status = if ended {
+                    ActionStatus::Intent
+                } else {
+                    case.action.status
+                };
                 self.tell(&mut case, status, outcome, Vec::new()).await;
                 self.cases.insert(*id, case);
             } else {
@@ -394,4 +503,19 @@ impl Bans {
             }
         }
     }
+}
+
+/// What is told of who is a target of somebody else's, too.
+fn shared(address: Ipv4Addr) -> String {
+    format!(
+        "{address} is or may be a target still, of an `arp.spoof` that is not ours alone; ours again once that is stopped \
+         (`arp.ban off`)"
+    )
+}
+
+fn unsaid(address: Ipv4Addr, why: &str) -> String {
+    format!(
+        "over; {address} is no target of arp.ban any more, read back, but was not told the gateway's own address: {why}; it \
+         learns that once it asks again"
+    )
 }

@@ -35,6 +35,10 @@ pub(super) struct Case {
     pub(super) address: Ipv4Addr,
     /// There from the moment on from which it may be banned.
     pub(super) undo: Option<Undo>,
+    /// Bettercap knew its MAC while it was a target, and has run since.
+    pub(super) seen: bool,
+    /// The ban is over and read back as such, in these words. Only to be told.
+    pub(super) lifted: Option<String>,
     /// Whether the store has its latest state, and with which end.
     pub(super) told: bool,
     pub(super) told_until: Option<Timestamp>,
@@ -60,6 +64,8 @@ impl Case {
             action,
             address: wish.address,
             undo: None,
+            seen: false,
+            lifted: None,
             told: false,
         }
     }
@@ -72,6 +78,8 @@ impl Case {
         };
         let undo = undo.map(|text| serde_json::from_str(text).unwrap_or_else(|_| Undo::new("")));
         Some(Self {
+            seen: action.status == ActionStatus::Enforced,
+            lifted: None,
             told_until: action.expires_at,
             action,
             address,
@@ -80,10 +88,17 @@ impl Case {
         })
     }
 
+    /// Whether it is banned, or may be.
+    pub(super) fn begun(&self) -> bool {
+        self.undo.is_some() && self.lifted.is_none()
+    }
+
     /// Whether it goes on under a wish: what was done is not left standing in simulation, nor told as done after it.
     pub(super) fn stays(&self, wish: &Ban) -> bool {
         let told_only = self.action.status == ActionStatus::Simulated;
-        if wish.simulated {
+        if self.lifted.is_some() {
+            false
+        } else if wish.simulated {
             self.undo.is_none()
         } else {
             !told_only

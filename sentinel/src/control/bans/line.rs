@@ -12,6 +12,22 @@ use tokio::time::sleep;
 /// Looks until Bettercap has learnt a target's MAC, and the pause between two.
 const LOOKS: u32 = 8;
 const BETWEEN: Duration = Duration::from_millis(500);
+/// What was said to one who is no target any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The gateway's own address.
+    Gateway,
+    /// Nothing, and why.
+    Nothing(&'static str),
+}
+
+const NO_MAC: &str = "Bettercap knows no MAC of it";
+const ODD: &str = "a setting of `arp.spoof` is not as it comes";
+const NO_GATEWAY: &str = "Bettercap knows no gateway";
+const ROUTES: &str = "this host is a router now, and only `arp.ban on` can stop";
+const OFF_LINK: &str = "it is not on the link of Bettercap's interface any more";
+const PROTECTED: &str = "it is protected now, and only who is a target again can be told";
+
 /// A port that nobody listens on (RFC 863): what is sent there only has the kernel ask for the MAC.
 const DISCARD: u16 = 9;
 
@@ -33,7 +49,7 @@ impl Bans {
     /// Has `targets` banned and nobody else, and who leaves told the gateway's own address. Of the targets, those whose
     /// MAC Bettercap knows, as read back.
     pub(super) async fn line_up(
-        &self,
+        &mut self,
         state: State,
         targets: &BTreeSet<Ipv4Addr>,
         leave: &BTreeSet<Ipv4Addr>,
@@ -47,6 +63,7 @@ impl Bans {
         }
         if state.running {
             self.session.run(&Command::BanOff).await?;
+            self.let_go(&state, &state.listed().unwrap_or_default());
         } else {
             self.put_right(&state, leave).await?;
         }
@@ -73,8 +90,24 @@ impl Bans {
         }
     }
 
-    /// Never starts with other targets than these, above all not with the whole subnet.
-    async fn set_and_start(&self, targets: &BTreeSet<Ipv4Addr>) -> Result<(), BanError> {
+    /// What `arp.ban off` has said to those that were its targets.
+    fn let_go(&mut self, state: &State, whom: &BTreeSet<Ipv4Addr>) {
+        for address in whom {
+            let told = if state.odd.is_some() {
+                Told::Nothing(ODD)
+            } else if state.gateway == state.own {
+                Told::Nothing(NO_GATEWAY)
+            } else if !state.hosts.contains(address) {
+                Told::Nothing(NO_MAC)
+            } else {
+                Told::Gateway
+            };
+            self.gone.insert(*address, told);
+        }
+    }
+
+    /// Never starts with other targets than these, above all not with the whole subnet. How it stood before the start.
+    async fn set_and_start(&mut self, targets: &BTreeSet<Ipv4Addr>) -> Result<State, BanError> {
         self.session.run(&Command::Targets(targets)).await?;
         let state = self.session.state().await?;
         if state.running || state.odd.is_some() || state.listed().as_ref() != Some(targets) {
@@ -83,23 +116,70 @@ impl Bans {
         if let Some(switch) = self.forwards() {
             return Err(BanError::Forwards(switch));
         }
-        Ok(self.session.run(&Command::BanOn).await?)
+        self.gone.retain(|address, _| !targets.contains(address));
+        self.session.run(&Command::BanOn).await?;
+        Ok(state)
     }
 
-    /// Who leaves while nothing runs (Bettercap was killed): only what starts can stop and tell them the truth.
-    async fn put_right(&self, state: &State, leave: &BTreeSet<Ipv4Addr>) -> Result<(), BanError> {
-        let leave: BTreeSet<Ipv4Addr> = {
+    /// Who leaves while nothing runs (Bettercap was killed): only what starts can stop and tell them the truth. Whoever was
+    /// told is not made a target for it again.
+    async fn put_right(&mut self, state: &State, leave: &BTreeSet<Ipv4Addr>) -> Result<(), BanError> {
+        let leave = leave.iter().filter(|one| self.gone.get(one) != Some(&Told::Gateway));
+        let sorted: Vec<(Ipv4Addr, Option<&'static str>)> = {
             let protected = self.protected.borrow();
-            let near = |one: &&Ipv4Addr| state.network.is_some_and(|net| net.contains(*one));
-            let free = |one: &&Ipv4Addr| guarded(&protected, **one).is_none() && **one != state.gateway;
-            leave.iter().filter(near).filter(free).copied().collect()
+            let routes = self.forwards().is_some();
+            let why = |one: Ipv4Addr| {
+                if routes {
+                    Some(ROUTES)
+                } else if state.odd.is_some() {
+                    Some(ODD)
+                } else if state.gateway == state.own {
+                    Some(NO_GATEWAY)
+                } else if !state.network.is_some_and(|net| net.contains(&one)) {
+                    Some(OFF_LINK)
+                } else if guarded(&protected, one).is_some() || one == state.gateway {
+                    Some(PROTECTED)
+                } else {
+                    None
+                }
+            };
+            leave.map(|one| (*one, why(*one))).collect()
         };
-        if leave.is_empty() || state.gateway == state.own || state.odd.is_some() || self.forwards().is_some() {
+        let mut whom = BTreeSet::new();
+        for (address, why) in sorted {
+            match why {
+                Some(why) => {
+                    self.gone.insert(address, Told::Nothing(why));
+                }
+                None => {
+                    whom.insert(address);
+                }
+            }
+        }
+        if whom.is_empty() {
             return Ok(());
         }
-        nudge(leave.difference(&state.hosts)).await;
-        self.set_and_start(&leave).await?;
-        Ok(self.session.run(&Command::BanOff).await?)
+        self.learn(&whom, &state.hosts).await?;
+        let state = self.set_and_start(&whom).await?;
+        self.session.run(&Command::BanOff).await?;
+        self.let_go(&state, &whom);
+        Ok(())
+    }
+
+    /// Gives Bettercap the time to learn their MACs, without which it can tell them nothing.
+    async fn learn(&self, whom: &BTreeSet<Ipv4Addr>, hosts: &BTreeSet<Ipv4Addr>) -> Result<(), BanError> {
+        let mut known = whom.is_subset(hosts);
+        if !known {
+            nudge(whom.difference(hosts)).await;
+        }
+        for _ in 1..LOOKS {
+            if known {
+                break;
+            }
+            sleep(BETWEEN).await;
+            known = whom.is_subset(&self.session.state().await?.hosts);
+        }
+        Ok(())
     }
 
     /// Nobody is banned, and the targets are what they were.

@@ -55,8 +55,9 @@ impl Bans {
 
     /// How things stand, for `/health` and the gauge.
     pub(super) fn report(&self) {
-        let begun = self.cases.values().filter(|case| case.undo.is_some()).count();
-        self.deps.metrics.bettercap.bans.stand(begun);
+        let stands = |case: &&Case| case.begun() && case.action.status == ActionStatus::Enforced;
+        let standing = self.cases.values().filter(stands).count();
+        self.deps.metrics.bettercap.bans.stand(standing);
         let condition = match &self.fault {
             Some(cause) => Condition::Degraded {
                 cause: cause.clone(),
@@ -64,7 +65,7 @@ impl Bans {
                     .to_owned(),
             },
             None => Condition::Ok {
-                detail: format!("{begun} neighbours kept from the gateway"),
+                detail: format!("{standing} neighbours kept from the gateway"),
             },
         };
         self.note(condition);

@@ -1,5 +1,7 @@
 //! The room against a Bettercap that behaves, and against others.
 
+mod over;
+
 use super::*;
 use crate::bettercap::tests::config;
 use crate::bettercap::tests::scripted::{Mood, SUBNET, Scripted};
@@ -427,5 +429,7 @@ async fn a_bettercap_that_was_killed_bans_again_or_tells_the_truth() {
         [ON[0], ON[1], OFF[0], OFF[1]],
         "only what starts can stop"
     );
-    assert_eq!(rig.only().await.0, ActionStatus::Reverted);
+    let (status, outcome) = rig.only().await;
+    assert_eq!(status, ActionStatus::Reverted);
+    assert!(outcome.contains("and was told the gateway's own address"), "{outcome}");
 }
