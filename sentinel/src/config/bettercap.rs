@@ -72,6 +72,12 @@ impl BettercapConfig {
 }
 
 impl BettercapConfig {
+    /// Whether it is spoken to over loopback.
+    pub fn is_here(&self) -> bool {
+        let loopback = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        self.host().is_some_and(|host| loopback(&host))
+    }
+
     /// The host it is on; `None` where there is no Bettercap.
     pub fn host(&self) -> Option<String> {
         let (_, rest) = scheme(&self.url)?;
@@ -167,8 +173,7 @@ pub(super) fn check(bettercap: &BettercapConfig, say: &mut impl FnMut(&'static s
         return;
     }
     let clear = scheme(&bettercap.url).is_some_and(|(secure, _)| !secure);
-    let here = |host: String| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if clear && bettercap.password.is_some() && !bettercap.host().is_some_and(here) {
+    if clear && bettercap.password.is_some() && !bettercap.is_here() {
         say(
             "bettercap.url",
             "is on another machine and without TLS, so that whoever listens in learns the password".into(),

@@ -10,13 +10,12 @@ mod tell;
 #[cfg(test)]
 mod tests;
 
-use crate::bus::Bus;
+use super::BesideDeps;
 use crate::containers::{ContainerError, Engine, Protection, Undo, capture, cut, find};
-use crate::metrics::Metrics;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Record, StoreError};
 use crate::time;
 use crate::types::{
-    ActionStatus, Clock, Condition, ContainerSet, DecisionId, Health, Isolate, Mint, Owner, Timestamp, ToIsolate, Veto,
+    ActionStatus, Condition, ContainerSet, DecisionId, Isolate, Mint, Owner, Timestamp, ToIsolate, Veto,
 };
 use case::{Case, Stage};
 use std::collections::BTreeMap;
@@ -32,21 +31,6 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_mins(1);
 /// Pause before a read of the database is tried again.
 const REREAD: Duration = Duration::from_secs(1);
-
-/// What a room works with that acts beside the kernel.
-#[derive(Clone)]
-pub struct BesideDeps {
-    /// Durable memory.
-    pub store: Store,
-    /// The live lane.
-    pub bus: Bus,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
-    /// Published health.
-    pub health: watch::Sender<Arc<Health>>,
-    /// How the clocks stand.
-    pub clock: Clock,
-}
 
 /// The room.
 pub struct Isolations {

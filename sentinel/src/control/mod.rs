@@ -8,6 +8,7 @@
 
 mod analysis;
 mod bans;
+mod beside;
 mod busiest;
 mod condition;
 mod confirm;
@@ -26,6 +27,7 @@ mod world;
 
 pub use analysis::{Analysis, Gauges};
 pub use bans::Bans;
+pub use beside::BesideDeps;
 pub use condition::follow_store;
 pub use confirm::{ConfirmDeps, Confirmations};
 pub use counting::{Counting, Losses, Reading};
@@ -33,7 +35,7 @@ pub use desk::{Desk, DeskDeps};
 pub use enquiries::Enquiries;
 pub use guard::Guard;
 pub use investigations::{Case, Investigations, Sources};
-pub use isolation::{BesideDeps, Isolations};
+pub use isolation::Isolations;
 pub use learning::{Ask, LearnRoom};
 pub use reporting::{ReportDeps, Reporting};
 pub use retention::Retention;

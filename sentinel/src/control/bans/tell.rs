@@ -2,9 +2,9 @@
 
 use super::Bans;
 use super::case::Case;
-use crate::store::{Record, StoreError};
-use crate::types::{ActionStatus, Component, Condition, Event, Health};
-use std::sync::Arc;
+use crate::control::beside::Telling;
+use crate::store::Record;
+use crate::types::{ActionStatus, Component, Condition, Health};
 
 impl Bans {
     /// Makes a new state durable with `extra`, then tells it. Whether it is durable.
@@ -15,42 +15,12 @@ impl Bans {
         outcome: String,
         extra: Vec<Record>,
     ) -> bool {
-        let changed = (case.action.status, &case.action.outcome) != (status, &outcome) || !extra.is_empty();
-        let longer = case.told_until != case.action.expires_at;
-        if !changed && !longer && case.told {
-            return true;
-        }
-        case.action.status = status;
-        if changed {
-            case.action.outcome = outcome;
-            case.action.outcome_at = Some(self.now());
-        }
-        let action = Arc::new(case.action.clone());
-        let mut records = extra;
-        records.push(Record::Action(Arc::clone(&action)));
-        if changed {
-            records.push(Record::Audit {
-                at: self.now(),
-                actor: "sentinel".to_owned(),
-                verb: verb(status).to_owned(),
-                subject: action.target.to_string(),
-                detail: action.outcome.clone(),
-            });
-        }
-        let kept = self.deps.store.commit(records).await;
-        case.told = kept.is_ok() || matches!(kept, Err(StoreError::Queued { .. }));
-        if let Err(error) = &kept {
-            tracing::warn!(%error, "the outcome of a ban is not durable yet");
-        }
-        if case.told {
-            case.told_until = action.expires_at;
-            if changed {
-                let (kind, status) = (action.kind.as_str(), action.status);
-                tracing::info!(id = %action.id, decision = %action.decision, kind, target_net = %action.target, ?status, "action: {}", action.outcome);
-            }
-            self.deps.bus.publish(Event::Action(action));
-        }
-        kept.is_ok()
+        let of = Telling {
+            action: &mut case.action,
+            told: &mut case.told,
+            told_until: &mut case.told_until,
+        };
+        self.deps.tell(of, (status, verb(status)), outcome, extra).await
     }
 
     /// How things stand, for `/health` and the gauge.

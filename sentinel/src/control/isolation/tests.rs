@@ -1,9 +1,11 @@
 //! What the room does without an engine: what it remembers, what it tells, what it never forgets.
 
 use super::*;
+use crate::bus::Bus;
 use crate::containers::OwnIds;
-use crate::store::ActionFilter;
-use crate::types::{Action, ActionKind, Component};
+use crate::metrics::Metrics;
+use crate::store::{ActionFilter, Store};
+use crate::types::{Action, ActionKind, Component, Health};
 use serde_json::json;
 use std::path::Path;
 use tempfile::TempDir;

@@ -93,16 +93,14 @@ impl Talk {
     }
 
     fn data(&mut self, len: u32, base: u32, ahead: bool) -> Segment {
-        let over = len.saturating_sub(base);
-        let payload = if len <= LONGEST && SACK.contains(&over) {
-            0
-        } else {
-            over
-        };
         self.went_on |= ahead;
-        // What may be header, whatever options it has, proves nothing: a SYN-ACK of another length among it, which anybody
-        // can have our side send.
-        self.spoke[if ahead { AHEAD } else { BACK }] |= len > LONGEST;
+        // What may be header, whatever options it has, is no payload until some was sent that cannot be: a SYN-ACK of another
+        // length is among it, which anybody can have our side send in somebody else's name.
+        let spoke = &mut self.spoke[if ahead { AHEAD } else { BACK }];
+        *spoke |= len > LONGEST;
+        let over = len.saturating_sub(base);
+        let sack = len <= LONGEST && SACK.contains(&over);
+        let payload = if *spoke && !sack { over } else { 0 };
         let push = if payload > 0 { TCP_PSH } else { 0 };
         Segment {
             flags: TCP_ACK | push,
@@ -175,6 +173,17 @@ mod tests {
                     (200, true),
                 ];
                 assert!(!heard(&forged).1.spoke(false), "{syn} {after}");
+                // Nor is there a conversation to accuse it of.
+                let mut talk = Talk::default();
+                let back = forged
+                    .iter()
+                    .map(|(len, ahead)| (talk.segment(*len, *ahead, true).payload, *ahead));
+                assert_eq!(
+                    back.filter(|(_, ahead)| !ahead)
+                        .map(|(payload, _)| payload)
+                        .sum::<u32>(),
+                    0
+                );
             }
         }
     }

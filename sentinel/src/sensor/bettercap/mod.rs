@@ -24,13 +24,12 @@ pub use judge::BettercapFlows;
 pub use listen::BettercapListener;
 pub use offline::BettercapReplay;
 
-use crate::config::{BettercapConfig, Config};
+use crate::config::Config;
 use crate::host::HostFacts;
 use crate::metrics::Metrics;
 use crate::types::{Health, Sighting};
 use flows::Flows;
 use listen::Hearing;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{mpsc, watch};
@@ -57,7 +56,7 @@ pub fn bettercap(
         events,
         connected: Arc::clone(&connected),
         facts,
-        here: is_here(settings),
+        here: settings.is_here(),
         idle: config.flow.idle_timeout,
         metrics: Arc::clone(&metrics),
     };
@@ -73,10 +72,4 @@ pub fn bettercap(
         pause: listen::PAUSE,
     };
     Some((listener, judge))
-}
-
-/// Whether it runs on this host.
-fn is_here(config: &BettercapConfig) -> bool {
-    let loopback = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    config.host().is_some_and(|host| loopback(&host))
 }
