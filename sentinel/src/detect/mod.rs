@@ -476,7 +476,7 @@ impl Detectors {
             .collect()
     }
 
-    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 240 MiB with the default limits.
+    /// Upper bound of the detectors' heap, bytes, whatever the traffic: about 250 MiB with the default limits.
     pub fn memory_bound(config: &Config) -> usize {
         let (detect, sources) = (&config.detect, config.flow.max_sources);
         PortScan::memory_bound(&detect.port_scan, sources)

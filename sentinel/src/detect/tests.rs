@@ -566,7 +566,7 @@ fn the_stated_bounds_hold_for_the_default_limits() {
         mib(builder)
     );
     assert!(mib(table) <= 72, "flow table: {} MiB", mib(table));
-    assert!(mib(detectors) <= 252, "detectors: {} MiB", mib(detectors));
+    assert!(mib(detectors) <= 256, "detectors: {} MiB", mib(detectors));
 }
 
 #[test]
