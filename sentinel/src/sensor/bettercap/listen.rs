@@ -32,9 +32,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::CancellationToken;
 
-/// Pause before it is tried again; doubled each time, up to [`LONGEST`].
-pub(super) const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(30);
+/// Pause before it is tried again, doubled each time, and the longest.
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A connection that lasted so long is no failure.
 const STABLE: Duration = Duration::from_secs(10);
 /// Silence after which a connection is given up: twice the pings of Bettercap.
@@ -105,8 +104,8 @@ pub struct BettercapListener {
     pub(super) hearing: Hearing,
     pub(super) sightings: mpsc::Sender<Sighting>,
     pub(super) air: Air,
-    /// Before it is tried again, the first time.
-    pub(super) pause: Duration,
+    /// Before it is tried again: the first time, and at most.
+    pub(super) pauses: (Duration, Duration),
 }
 
 /// How many sightings are passed on: whoever sends on the air can make up others by the thousand.
@@ -224,7 +223,8 @@ impl Hearing {
 impl BettercapListener {
     /// Runs until cancelled; then the other half ends too.
     pub async fn run(mut self, cancel: CancellationToken) {
-        let mut pause = self.pause;
+        let (first, longest) = self.pauses;
+        let mut pause = first;
         let mut told = None;
         loop {
             let began = tokio::time::Instant::now();
@@ -236,7 +236,7 @@ impl BettercapListener {
             self.metrics.bettercap.connected(false);
             self.metrics.bettercap.lost(trouble.reason());
             if began.elapsed() >= STABLE {
-                pause = self.pause;
+                pause = first;
                 told = None;
             }
             if told != Some(trouble.reason()) {
@@ -251,7 +251,7 @@ impl BettercapListener {
                 () = cancel.cancelled() => return,
                 () = sleep(pause) => {}
             }
-            pause = (pause * 2).min(LONGEST);
+            pause = (pause * 2).min(longest);
         }
     }
 

@@ -69,7 +69,7 @@ pub fn bettercap(
         sightings,
         air: listen::Air::default(),
         hearing: Hearing::new(listen::since()),
-        pause: listen::PAUSE,
+        pauses: listen::PAUSES,
     };
     Some((listener, judge))
 }

@@ -67,7 +67,7 @@ impl Ear {
             hearing: Hearing::new(Timestamp(0)),
             sightings,
             air: Air::default(),
-            pause: Duration::from_millis(1),
+            pauses: (Duration::from_millis(1), Duration::from_millis(20)),
         };
         tokio::spawn(listener.run(cancel.clone()));
         Self {
@@ -254,11 +254,11 @@ async fn frames_of_ten_megabytes_without_end_leave_memory_flat() {
     ear.until(r#"sentinel_bettercap_disconnects_total{reason="too_long"} 2"#)
         .await;
     let before = resident();
-    ear.until(r#"sentinel_bettercap_disconnects_total{reason="too_long"} 8"#)
+    ear.until(r#"sentinel_bettercap_disconnects_total{reason="too_long"} 102"#)
         .await;
     let after = resident();
-    // Other tests of this process breathe, too.
-    assert!(after < before + 256, "{before} to {after} MiB");
+    // A gigabyte was promised; other tests of this process breathe, too.
+    assert!(after < before + 300, "{before} to {after} MiB");
 }
 
 #[tokio::test]
