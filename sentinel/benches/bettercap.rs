@@ -133,7 +133,7 @@ fn ours(text: &str, path: &Path) -> (f64, usize, usize) {
                     clock: Clock::default(),
                     rows: batch,
                 };
-                recorder.write(&batch).expect("written");
+                recorder.write(&[batch]).expect("written");
             }
         }
         if over {

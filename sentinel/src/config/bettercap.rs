@@ -1,11 +1,11 @@
 //! Settings of `bettercap:`: where a Bettercap is, what is heard from it and what it may be told to do.
 
 use super::export::TextKind;
+use super::hosts;
 use super::keys::{Key, MIB, key, millis, secs};
 use super::value::Slot;
 use crate::types::Secret;
 use ipnet::IpNet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -74,8 +74,7 @@ impl BettercapConfig {
 impl BettercapConfig {
     /// Whether it is spoken to over loopback.
     pub fn is_here(&self) -> bool {
-        let loopback = |host: &str| host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        self.host().is_some_and(|host| loopback(&host))
+        self.host().is_some_and(|host| hosts::is_here(&host))
     }
 
     /// The host it is on; `None` where there is no Bettercap.

@@ -1,5 +1,6 @@
 //! Settings of `export:`: what is written for other tools, and sent to them.
 
+use super::hosts;
 use super::keys::{Key, MIB, key, millis, secs};
 use super::value::{Fault, Slot, fault, quote};
 use crate::types::Secret;
@@ -287,8 +288,7 @@ fn here(url: &str) -> bool {
     let host = url.split("://").nth(1).unwrap_or_default();
     let host = host.split('/').next().unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let ip = name.trim_start_matches('[').trim_end_matches(']').parse();
-    name == "localhost" || ip.is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    hosts::is_here(name.trim_start_matches('[').trim_end_matches(']'))
 }
 
 macro_rules! sink_keys {

@@ -6,6 +6,11 @@ use std::net::IpAddr;
 /// What a list of hosts is.
 pub(super) const LIST: &str = "a list of names such as `[sentinel.example.org]`";
 
+/// Whether a name or an address is that of this machine.
+pub(super) fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
 /// A name or an address, without scheme and port, as a browser spells it in `Host`.
 pub(super) fn host(text: &str) -> Result<String, Fault> {
     let label = |label: &str| {

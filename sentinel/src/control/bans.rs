@@ -19,8 +19,7 @@ mod tests;
 use super::BesideDeps;
 use crate::bettercap::{BettercapError, Session, State};
 use crate::store::{Record, StoreError};
-use crate::time;
-use crate::types::{ActionStatus, Condition, DecisionId, DecisionStatus, Mint, Protected, Timestamp, ToBan};
+use crate::types::{ActionStatus, Condition, DecisionId, DecisionStatus, Mint, Protected, ToBan};
 use case::{Case, Undo};
 use line::Told;
 use sort::{Seen, Sorted};
@@ -171,10 +170,6 @@ impl Bans {
         Ok(())
     }
 
-    fn now(&self) -> Timestamp {
-        self.deps.clock.wall(time::boot_now())
-    }
-
     /// Who is banned because of us, or may be.
     fn held(&self) -> BTreeSet<Ipv4Addr> {
         let begun = self.cases.values().filter(|case| case.begun());
@@ -237,7 +232,7 @@ impl Bans {
     /// Takes in what is wanted; what is simulated is only told.
     async fn take_in(&mut self, wanted: &ToBan) {
         for (id, wish) in wanted {
-            let now = self.now();
+            let now = self.deps.now();
             let mint = &mut self.mint;
             let made = self
                 .cases

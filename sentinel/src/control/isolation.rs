@@ -13,10 +13,7 @@ mod tests;
 use super::BesideDeps;
 use crate::containers::{ContainerError, Engine, Protection, Undo, capture, cut, find};
 use crate::store::{Record, StoreError};
-use crate::time;
-use crate::types::{
-    ActionStatus, Condition, ContainerSet, DecisionId, Isolate, Mint, Owner, Timestamp, ToIsolate, Veto,
-};
+use crate::types::{ActionStatus, Condition, ContainerSet, DecisionId, Isolate, Mint, Owner, ToIsolate, Veto};
 use case::{Case, Stage};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -143,8 +140,8 @@ impl Isolations {
         let wanted = Arc::clone(&self.wanted.borrow_and_update());
         for (id, wish) in wanted.iter() {
             if !self.cases.contains_key(id) {
-                let action = self.mint.action(self.now());
-                self.cases.insert(*id, Case::new(action, *id, wish, self.now()));
+                let action = self.mint.action(self.deps.now());
+                self.cases.insert(*id, Case::new(action, *id, wish, self.deps.now()));
             }
         }
         let ids: Vec<DecisionId> = self.cases.keys().copied().collect();
@@ -169,10 +166,6 @@ impl Isolations {
             }
         }
         self.report();
-    }
-
-    fn now(&self) -> Timestamp {
-        self.deps.clock.wall(time::boot_now())
     }
 
     /// Cuts off, or sees that it still is.

@@ -36,7 +36,8 @@ pub struct Batch {
     pub rows: Vec<Row>,
 }
 
-/// Writes batches to a log at once, for whoever has them all; live it is the room that does.
+/// The log, and rows on their way to it. The room lends it to a thread that may wait for the disk; whoever has all rows writes
+/// them at once.
 #[derive(Debug)]
 pub struct Recorder {
     file: file::LogFile,
@@ -54,14 +55,16 @@ impl Recorder {
         }
     }
 
-    /// Appends a batch.
+    /// Appends batches, and what waited before them.
     ///
     /// # Errors
-    /// [`LineError`] where it cannot be written.
-    pub fn write(&mut self, batch: &Batch) -> Result<(), LineError> {
-        for row in &batch.rows {
-            let (day, text) = self.pen.line(&batch.sensor, batch.clock, row);
-            self.lines.push_back(file::Line { day, text });
+    /// [`LineError`] where it cannot be written; what was not waits for the next time.
+    pub fn write(&mut self, batches: &[Batch]) -> Result<(), LineError> {
+        for batch in batches {
+            for row in &batch.rows {
+                let (day, text) = self.pen.line(&batch.sensor, batch.clock, row);
+                self.lines.push_back(file::Line { day, text });
+            }
         }
         self.file.append(&mut self.lines)
     }

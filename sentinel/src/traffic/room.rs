@@ -1,14 +1,11 @@
 //! The room: takes what analyses tell, and writes it now and then.
 
-use super::file::{Line, LogFile};
-use super::row::Pen;
-use super::{Batch, Sender};
+use super::{Batch, Recorder, Sender};
 use crate::config::TrafficLogConfig;
 use crate::files::host_name;
 use crate::files::rotating::LineError;
 use crate::metrics::Metrics;
 use crate::types::{Component, Condition, Health};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -34,22 +31,15 @@ pub struct Deps {
     pub reopen: watch::Receiver<u64>,
 }
 
-/// The log and what it writes to; lent to a thread that may wait for the disk.
-struct Desk {
-    file: LogFile,
-    pen: Pen,
-    lines: VecDeque<Line>,
-}
-
 /// What comes back of it.
-type Written = (Desk, Result<(), LineError>);
+type Written = (Recorder, Result<(), LineError>);
 
 /// The room.
 pub struct TrafficRoom {
     config: TrafficLogConfig,
     deps: Deps,
     input: mpsc::Receiver<Batch>,
-    desk: Option<Desk>,
+    desk: Option<Recorder>,
     /// The desk while it is lent.
     writing: Option<JoinHandle<Written>>,
     /// Rows that came, in their batches, how many there are, and how many are at the desk: no more than [`WAITING`] together.
@@ -74,11 +64,7 @@ pub fn open(config: &TrafficLogConfig, deps: Deps) -> Option<(Sender, TrafficRoo
     }
     let (sender, input) = mpsc::channel(BATCHES);
     let room = TrafficRoom {
-        desk: Some(Desk {
-            file: LogFile::new(config.clone()),
-            pen: Pen::new(host_name()),
-            lines: VecDeque::new(),
-        }),
+        desk: Some(Recorder::new(config, &host_name())),
         config: config.clone(),
         deps,
         input,
@@ -180,13 +166,7 @@ impl TrafficRoom {
             desk.file.reopen();
         }
         self.writing = Some(tokio::task::spawn_blocking(move || {
-            for batch in came {
-                for row in &batch.rows {
-                    let (day, text) = desk.pen.line(&batch.sensor, batch.clock, row);
-                    desk.lines.push_back(Line { day, text });
-                }
-            }
-            let outcome = desk.file.append(&mut desk.lines);
+            let outcome = desk.write(&came);
             (desk, outcome)
         }));
     }

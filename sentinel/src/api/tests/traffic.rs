@@ -73,9 +73,7 @@ pub(super) fn log(house: &House, rows: &[(&'static str, Row)]) {
         })
         .collect();
     let mut recorder = Recorder::new(&house.state.config.traffic_log, "=web-1");
-    for batch in &batches {
-        recorder.write(batch).unwrap();
-    }
+    recorder.write(&batches).unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::super::alerting::AlertingConfig;
 use super::super::channels::MailSecurity;
+use super::super::hosts;
 use crate::types::{ChannelKind, Secret, off_limits};
 use std::net::IpAddr;
 use std::path::Path;
@@ -96,7 +97,7 @@ fn email(config: &AlertingConfig, say: &mut impl FnMut(&'static str, String, &st
             "set `user` and give the password in SMTP_PASSWORD or `password_file`, or neither",
         );
     }
-    let here = host.0 == "localhost" || host.0.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    let here = hosts::is_here(&host.0);
     if email.security == MailSecurity::None && email.password.is_some() && !here {
         say(
             "alerting.email.security",

@@ -8,7 +8,8 @@ use crate::bettercap::tests::scripted::{Mood, SUBNET, Scripted};
 use crate::bus::Bus;
 use crate::metrics::Metrics;
 use crate::store::{ActionFilter, Store};
-use crate::types::{Action, ActionKind, Ban, Component, Health};
+use crate::time;
+use crate::types::{Action, ActionKind, Ban, Component, Health, Timestamp};
 use tempfile::TempDir;
 
 const ON: [&str; 2] = ["set arp.spoof.targets 192.0.2.7", "arp.ban on"];

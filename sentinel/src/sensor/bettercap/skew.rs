@@ -17,6 +17,8 @@ const LEAST: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Skew {
     connected: Option<Timestamp>,
+    /// Nothing of this connection is history any more.
+    live: bool,
     /// Age of the youngest event since history was over, ns.
     youngest: Option<i64>,
     youngest_at: Option<Timestamp>,
@@ -26,22 +28,22 @@ pub(super) struct Skew {
 impl Skew {
     /// A connection begins.
     pub(super) fn connected(&mut self, now: Timestamp) {
-        (self.connected, self.youngest) = (Some(now), None);
+        (self.connected, self.live, self.youngest) = (Some(now), false, None);
     }
 
     /// Whether nothing that comes now is history.
-    pub(super) fn history_over(&self, now: impl Fn() -> Timestamp) -> bool {
+    pub(super) fn history_over(&mut self, now: impl Fn() -> Timestamp) -> bool {
         let over = |connected: Timestamp| now().0.saturating_sub(connected.0) >= HISTORY.as_nanos() as i64;
-        self.connected.is_some_and(over)
+        self.live = self.live || self.connected.is_some_and(over);
+        self.live
     }
 
     /// An event stamped `stamp_ns` came `now`; returns by how much the clocks are apart where that is news.
     pub(super) fn heard(&mut self, stamp_ns: i64, now: impl Fn() -> Timestamp) -> Option<Duration> {
-        let connected = self.connected?;
-        let now = now();
-        if now.0.saturating_sub(connected.0) < HISTORY.as_nanos() as i64 {
+        if !self.history_over(&now) {
             return None;
         }
+        let now = now();
         let age = now.0.saturating_sub(stamp_ns);
         // What was youngest is forgotten after a while, so that a clock that is set back is noticed.
         let fresh = self

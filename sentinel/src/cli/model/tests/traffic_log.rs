@@ -33,7 +33,7 @@ fn write(log: &TrafficLogConfig, sensor: &str, rows: &[(Row, String)]) {
         clock: Clock::default(),
         rows: rows.iter().map(|(row, _)| *row).collect(),
     };
-    Recorder::new(log, "web-1").write(&batch).unwrap();
+    Recorder::new(log, "web-1").write(&[batch]).unwrap();
 }
 
 /// The files of a log, the oldest first.
