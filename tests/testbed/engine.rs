@@ -29,16 +29,7 @@ impl Engine {
     pub fn obstacle() -> Option<String> {
         let missing: Vec<Tool> = tools::missing(tools::ENGINE);
         let names: Vec<_> = missing.iter().map(|tool| tool.package).collect();
-        if !names.is_empty() {
-            return Some(format!(
-                "{} missing; `cargo xtask setup` installs them",
-                names.join(", ")
-            ));
-        }
-        // A program that needs the dynamic loader names it (elf(5), PT_INTERP).
-        let busybox = std::fs::read(tools::find("busybox")?).unwrap_or_default();
-        let loader = busybox.windows(5).any(|bytes| bytes == b"/ld-l");
-        loader.then(|| "busybox needs libraries, which an image of it alone has not; install busybox-static".to_owned())
+        (!names.is_empty()).then(|| format!("{} missing; `cargo xtask setup` installs them", names.join(", ")))
     }
 
     /// Starts it in the namespace of `host` and gives it its image.

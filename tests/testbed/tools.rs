@@ -82,6 +82,7 @@ pub const ENGINE: &[Tool] = &[
     tool("iptables", "iptables"),
     tool("unshare", "util-linux"),
     tool("tar", "tar"),
+    tool("busybox", "busybox-static"),
 ];
 
 /// What the tests of the second pair of ears and of bans by ARP start.
@@ -115,6 +116,34 @@ pub fn missing(tools: &[Tool]) -> Vec<Tool> {
     tools
         .iter()
         .copied()
-        .filter(|tool| find(tool.program).is_none())
+        .filter(|tool| !find(tool.program).is_some_and(|path| tool.package != STATIC || stands_alone(&path)))
         .collect()
+}
+
+/// The package whose program must need no libraries: images are made of it alone. The plain one has the same name.
+const STATIC: &str = "busybox-static";
+
+/// Whether a program needs no dynamic loader, which it would name (elf(5), PT_INTERP).
+fn stands_alone(program: &Path) -> bool {
+    std::fs::read(program).is_ok_and(|bytes| !bytes.windows(5).any(|bytes| bytes == b"/ld-l"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_needs_libraries_does_not_stand_alone() {
+        assert!(!stands_alone(&find("sh").expect("a shell")));
+        let there = Tool {
+            program: "sh",
+            package: "dash",
+        };
+        assert_eq!(missing(&[there]), []);
+        let dynamic = Tool {
+            package: STATIC,
+            ..there
+        };
+        assert_eq!(missing(&[dynamic]), [dynamic]);
+    }
 }
