@@ -222,6 +222,10 @@ mod tests {
             ..at("ws://b")
         };
         assert_eq!(deaf.events(), None);
+        let Err(fault) = URL.read("ws://joe:s3cret@b.example") else {
+            panic!("a password in a URL")
+        };
+        assert!(fault.message.starts_with("`ws://***@b.example`"), "{}", fault.message);
         for bad in [
             "ftp://a",
             "ws://",

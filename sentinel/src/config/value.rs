@@ -102,8 +102,11 @@ pub(super) fn fault(message: impl Into<String>, mend: impl Into<String>) -> Faul
     }
 }
 
-/// Text made fit for a message: bounded, control characters escaped.
+/// Text made fit for a message: bounded, control characters escaped, without the name and password of a URL.
 pub(super) fn quote(text: &str) -> String {
+    let url = text.split_once("://").zip(text.rsplit_once('@'));
+    let masked = url.map(|((scheme, _), (_, host))| format!("{scheme}://***@{host}"));
+    let text = masked.as_deref().unwrap_or(text);
     let mut out: String = text.chars().take(60).flat_map(char::escape_debug).collect();
     if text.chars().nth(60).is_some() {
         out.push('…');
