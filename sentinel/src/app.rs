@@ -3,9 +3,11 @@
 mod banning;
 mod earlier;
 mod ears;
+mod fleet;
 mod gate;
 mod hangup;
 mod judging;
+mod rooms;
 
 use crate::api::{AppState, Doors, login_url};
 use crate::auth::{Auth, Secrets};
@@ -33,21 +35,18 @@ use crate::store::Store;
 use crate::time;
 use crate::traffic;
 use crate::types::{ChannelKind, Health, Mint, Stats};
-use anyhow::Context;
 pub(crate) use earlier::{loose, remembered};
 use earlier::{name_readers, tell_left_behind};
 use ears::Beside;
 use gate::{Closing, Gate, interfaces, welcome};
 use hangup::Hangup;
 pub(crate) use judging::judging_model;
+use rooms::Rooms;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Ring batches on their way to the decoder; past this the newest is dropped and counted.
@@ -95,6 +94,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         .into_iter()
         .chain(export::endpoints(&config.export))
         .chain(notify::endpoints(&config.alerting))
+        .chain(config.bus.hosts().map(|host| ("Redis".to_owned(), host)))
         .chain(config.bettercap.host().map(|host| ("Bettercap".to_owned(), host)));
     let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
     let (host, facts) = HostRoom::open(asked).await?;
@@ -122,6 +122,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (card_tx, card) = watch::channel(None);
     let (tests_tx, tests) = mpsc::channel(WISHES);
     let (channels_tx, channels) = watch::channel(Arc::default());
+    let (fleet_tx, fleet_status) = watch::channel(Arc::default());
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -220,6 +221,14 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         let url = login_url(&config.api, doors.local_addr()?, &auth.link(time::wall_now())?);
         println!("To log in to the dashboard, open this link within 15 minutes; it works once:\n{url}");
     }
+    let others = fleet::Others {
+        store: &store,
+        commands: &commands_tx,
+        metrics: &metrics,
+        health: &health_tx,
+        hits: &hits,
+    };
+    let fleet = others.room(&config, fleet_tx).await?;
     let state = AppState {
         store: store.clone(),
         auth,
@@ -232,6 +241,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         bus,
         stats,
         health,
+        fleet: fleet_status,
         hits,
         protected: protected.clone(),
         acting,
@@ -311,11 +321,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         geo: geo.clone(),
     };
 
-    let mut rooms = Rooms {
-        set: JoinSet::new(),
-        cancel: cancel.clone(),
-        hangup: Some(hangup),
-    };
+    let mut rooms = Rooms::new(cancel.clone(), hangup);
     for (name, room) in export.rooms {
         rooms.spawn(name, room);
     }
@@ -481,6 +487,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         "store condition",
         follow_store(store.condition(), health_tx, cancel.clone()),
     );
+    if let Some(fleet) = fleet {
+        rooms.spawn("fleet", fleet.run(cancel.clone()));
+    }
     rooms.spawn_fallible("api", doors.open(state, cancel.clone()));
 
     welcome(&config, &interfaces, blind && !only_ears);
@@ -492,104 +501,4 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
     outcome.and(left)
-}
-
-/// The running rooms. One that ends or panics before the house is closed closes the house.
-struct Rooms {
-    set: JoinSet<(&'static str, anyhow::Result<()>)>,
-    cancel: CancellationToken,
-    hangup: Option<Hangup>,
-}
-
-impl Rooms {
-    fn spawn(&mut self, name: &'static str, room: impl Future<Output = ()> + Send + 'static) {
-        self.set.spawn(async move {
-            room.await;
-            (name, Ok(()))
-        });
-    }
-
-    fn spawn_fallible<E: Into<anyhow::Error> + Send + 'static>(
-        &mut self,
-        name: &'static str,
-        room: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) {
-        self.set.spawn(async move { (name, room.await.map_err(Into::into)) });
-    }
-
-    /// Waits for a signal or a room's end, then for every room to flush and leave.
-    async fn until_over(mut self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let outcome = tokio::select! {
-            _ = terminate.recv() => {
-                tracing::info!("SIGTERM: closing");
-                Ok(())
-            }
-            _ = interrupt.recv() => {
-                tracing::info!("SIGINT: closing");
-                Ok(())
-            }
-            () = Hangup::heed(self.hangup) => Ok(()),
-            ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
-        };
-        self.cancel.cancel();
-        let drained = tokio::time::timeout(SHUTDOWN, async {
-            let mut first = Ok(());
-            while let Some(ended) = self.set.join_next().await {
-                let result = match ended {
-                    Ok((name, result)) => result.with_context(|| format!("room `{name}`")),
-                    Err(panic) => Err(panic).context("a room panicked"),
-                };
-                first = first.and(result);
-            }
-            first
-        })
-        .await;
-        if let Ok(result) = drained {
-            return outcome.and(result);
-        }
-        tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
-        outcome
-    }
-}
-
-fn early_end(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
-    match ended {
-        Ok((name, Ok(()))) => anyhow::bail!("room `{name}` ended on its own"),
-        Ok((name, Err(error))) => Err(error).with_context(|| format!("room `{name}` failed")),
-        Err(panic) => Err(panic).context("a room panicked"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_room_that_panics_or_ends_closes_the_house_with_an_error() {
-        for panics in [true, false] {
-            let cancel = CancellationToken::new();
-            let mut rooms = Rooms {
-                set: JoinSet::new(),
-                cancel: cancel.clone(),
-                hangup: None,
-            };
-            let other = cancel.clone();
-            rooms.spawn("other", async move { other.cancelled().await });
-            rooms.spawn("desk", async move { assert!(!panics, "as told") });
-            let error = rooms
-                .until_over()
-                .await
-                .expect_err("an early end is an error")
-                .to_string();
-            let want = if panics {
-                "a room panicked"
-            } else {
-                "room `desk` ended on its own"
-            };
-            assert_eq!(error, want);
-            assert!(cancel.is_cancelled(), "the other rooms are told");
-        }
-    }
 }

@@ -15,6 +15,7 @@ pub mod detect;
 pub mod export;
 pub mod features;
 pub mod files;
+pub mod fleet;
 pub mod flow;
 pub mod host;
 pub mod intel;

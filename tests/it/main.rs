@@ -15,6 +15,7 @@ mod contract;
 mod disk;
 mod expiry;
 mod export;
+mod fleet;
 mod guards;
 mod intel;
 mod kills;

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod net;
 pub mod proxy;
 pub mod pty;
+pub mod redis;
 mod scratch;
 pub mod strike;
 pub mod tools;

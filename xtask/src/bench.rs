@@ -7,10 +7,11 @@ use std::path::Path;
 use testbed::tools::{FIREWALLS, REDIS};
 
 /// The suites there are.
-pub(crate) const SUITES: [&str; 9] = [
+pub(crate) const SUITES: [&str; 10] = [
     "api",
     "bettercap",
     "detect",
+    "fleet",
     "intel",
     "kernel",
     "lists",
@@ -52,6 +53,9 @@ pub(crate) fn run(consent: Consent, suites: &[String], json: Option<&Path>) -> R
         }
         if suite == "intel" {
             setup::optional(consent, &[REDIS], "to measure a shared cache")?;
+        }
+        if suite == "fleet" {
+            setup::optional(consent, &[REDIS], "to measure what nodes tell each other")?;
         }
         shell::step(&format!("benchmark {suite}"));
         let out = scratch.join(format!("{suite}.json"));

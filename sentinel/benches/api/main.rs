@@ -123,6 +123,7 @@ async fn serve(store: &Store, active: &[DecisionId], folder: &Path) -> Result<(S
         learning: mpsc::channel(1).0,
         enquiries: mpsc::channel(1).0,
         busiest: mpsc::channel(1).0,
+        fleet: watch::channel(Arc::default()).1,
         tests: mpsc::channel(1).0,
         channels: watch::channel(Arc::default()).1,
         bus: Bus::default(),

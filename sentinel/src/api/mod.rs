@@ -16,6 +16,7 @@ mod commands;
 mod conditional;
 mod dto;
 mod error;
+mod fleet;
 mod guard;
 mod history;
 mod import;
@@ -49,8 +50,8 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
 use crate::types::{
-    Acting, BusyRequest, Channels, Command, DecisionId, Enquiry, Health, Hits, LearnRequest, ModelCard, Protected,
-    Stats, TestWish, Timestamp,
+    Acting, BusyRequest, Channels, Command, DecisionId, Enquiry, FleetStatus, Health, Hits, LearnRequest, ModelCard,
+    Protected, Stats, TestWish, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use guard::Door;
@@ -98,6 +99,8 @@ pub struct AppState {
     pub stats: watch::Receiver<Arc<Stats>>,
     /// State of every part.
     pub health: watch::Receiver<Arc<Health>>,
+    /// How the fleet is.
+    pub fleet: watch::Receiver<Arc<FleetStatus>>,
     /// What the kernel counted for each decision in force.
     pub hits: watch::Receiver<Arc<HashMap<DecisionId, Hits>>>,
     /// The way to who tells people.

@@ -6,8 +6,8 @@ use super::guard::{Door, Names, guard, media};
 use super::openapi::{self, told};
 use super::routed::{Methods, delete, get, post};
 use super::{
-    Shared, acting, allowlist, assets, busiest, coding, commands, conditional, import, intel, learn, lists, login,
-    model, notifications, reports, settings, sightings, simulation, status, stream, traffic,
+    Shared, acting, allowlist, assets, busiest, coding, commands, conditional, fleet, import, intel, learn, lists,
+    login, model, notifications, reports, settings, sightings, simulation, status, stream, traffic,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -150,6 +150,7 @@ const ROWS: &[Row] = &[
     shown("/notifications/test", || {
         post(notifications::test, told::notifications_test)
     }),
+    shown("/fleet", || get(fleet::status, told::fleet)),
     shown("/stats", || get(status::stats, told::stats)),
     shown("/stats/history", || get(status::history, told::history)),
     shown("/alerts", || get(lists::alerts, told::alerts)),

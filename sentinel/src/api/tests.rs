@@ -7,9 +7,9 @@ use crate::types::testing::alert;
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, AlertId, AllowDone, BadLine, Busiest, Busy, BusyFlow, BusyPer, BusySource,
     ChannelKind, Channels, Checked, CommandError, Component, Decision, DecisionStatus, Detector, Enquiry, Event,
-    Evidence, EvidenceClass, FeedStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats, LearnError,
-    LearnWish, Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate, Role, Selector, Session, Severity, Stop,
-    Terms, TestOutcome, TestWish, Veto,
+    Evidence, EvidenceClass, FeedStatus, FleetStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats,
+    LearnError, LearnWish, Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate, Role, Selector, Session, Severity,
+    Stop, Terms, TestOutcome, TestWish, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -71,6 +71,7 @@ struct House {
     cancel: CancellationToken,
     stats: watch::Sender<Arc<Stats>>,
     health: watch::Sender<Arc<Health>>,
+    fleet: watch::Sender<Arc<FleetStatus>>,
     hits: watch::Sender<Arc<HashMap<DecisionId, Hits>>>,
     protected: watch::Sender<Arc<Vec<Protected>>>,
     channels: watch::Sender<Arc<Channels>>,
@@ -241,6 +242,7 @@ impl House {
         let (model, model_out) = watch::channel(None);
         let (stats, stats_out) = watch::channel(Arc::default());
         let (health, health_out) = watch::channel(Arc::default());
+        let (fleet, fleet_out) = watch::channel(Arc::default());
         let (hits, hits_out) = watch::channel(Arc::default());
         let (protected, protected_out) = watch::channel(Arc::default());
         let (acting, acting_out) = watch::channel(Arc::default());
@@ -267,6 +269,7 @@ impl House {
             bus,
             stats: stats_out,
             health: health_out,
+            fleet: fleet_out,
             hits: hits_out,
             protected: protected_out,
             acting: acting_out,
@@ -293,6 +296,7 @@ impl House {
             cancel: CancellationToken::new(),
             stats,
             health,
+            fleet,
             hits,
             protected,
             channels,
@@ -468,6 +472,9 @@ async fn decide(
                 let _ = store.commit(vec![Record::Disallow(target)]).await;
                 protected.send_modify(|list| Arc::make_mut(list).retain(|p| p.target != target));
                 let _ = reply.send(found.ok_or(CommandError::NotFound));
+            }
+            Command::Fleet { orders, reply, .. } => {
+                let _ = reply.send(vec![crate::types::FleetOutcome::Content; orders.len()]);
             }
             Command::Import(import, reply) => {
                 let guarded: ipnet::IpNet = "192.0.2.0/24".parse().unwrap();

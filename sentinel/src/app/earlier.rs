@@ -77,6 +77,9 @@ pub(super) async fn tell_left_behind(store: &Store, health: &watch::Sender<Arc<H
 pub(super) async fn name_readers(store: &Store, config: &Config) {
     let mut readers = export::readers(&config.export);
     readers.push(ROUTER);
+    if config.bus.redis().is_some() && config.fleet.share.alerts {
+        readers.push(crate::fleet::READER);
+    }
     if let Err(error) = store.commit(vec![Record::Readers(readers)]).await {
         tracing::warn!(%error, "alerts may be kept for readers that are there no more, until the next start");
     }

@@ -16,6 +16,7 @@ mod detach;
 mod doctor;
 mod exit;
 mod explain;
+mod fleet;
 mod generate;
 mod intel;
 mod learn;
@@ -175,6 +176,9 @@ enum Command {
     /// Who is told of alerts, and whether it comes through
     #[command(subcommand)]
     Notifications(notifications::Command),
+    /// The other sentinels, and what is told between them
+    #[command(subcommand)]
+    Fleet(fleet::Command),
     /// Why: the evidence behind an alert
     #[command(subcommand)]
     Explain(explain::Command),
@@ -243,6 +247,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Learn(command) => learn::run(global, *command),
         Command::Intel(command) => intel::run(global, *command),
         Command::Notifications(command) => notifications::run(global, command),
+        Command::Fleet(command) => fleet::run(global, *command),
         Command::Explain(command) => explain::run(global, command),
         Command::Verify(command) => verify::run(global, command),
         Command::Detach(args) => detach::run(global, args),

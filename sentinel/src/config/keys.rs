@@ -7,6 +7,7 @@ use super::behaviour;
 use super::bettercap;
 use super::channels;
 use super::export;
+use super::fleet;
 use super::intel;
 use super::policy;
 use super::reports;
@@ -530,6 +531,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(channels::KEYS)
         .chain(export::all())
         .chain(traffic::KEYS)
+        .chain(fleet::KEYS)
 }
 
 /// The key of a path.

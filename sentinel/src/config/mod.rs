@@ -17,6 +17,7 @@ mod containers;
 mod decoy;
 mod dump;
 mod export;
+mod fleet;
 mod hosts;
 mod intel;
 mod keys;
@@ -56,6 +57,7 @@ pub use channels::{
 pub use clock::{Hours, TimeOfDay, Weekday, Zone};
 pub use dump::{changes, effective};
 pub use export::{EVENT_TYPES, ElasticConfig, EveConfig, ExportConfig, Format, ServerConfig, SinkConfig, SplunkConfig};
+pub use fleet::{AcceptConfig, BusBackend, FleetConfig, RedisKind, RedisPlace, ShareConfig};
 pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,

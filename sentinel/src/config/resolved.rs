@@ -9,6 +9,7 @@ use super::behaviour::{
 };
 use super::bettercap::BettercapConfig;
 use super::export::ExportConfig;
+use super::fleet::{BusBackend, FleetConfig};
 use super::intel::IntelConfig;
 use super::matrix::Matrix;
 use super::policy::PolicyConfig;
@@ -100,6 +101,10 @@ pub struct Config {
     pub export: ExportConfig,
     /// What is told of flows, a row each.
     pub traffic_log: TrafficLogConfig,
+    /// Through what several sentinels hear of each other.
+    pub bus: BusBackend,
+    /// What they tell and follow.
+    pub fleet: FleetConfig,
 }
 
 /// `kernel:`.
@@ -561,6 +566,8 @@ impl Default for Config {
             api: ApiConfig::default(),
             export: ExportConfig::default(),
             traffic_log: TrafficLogConfig::default(),
+            bus: BusBackend::default(),
+            fleet: FleetConfig::default(),
         }
     }
 }

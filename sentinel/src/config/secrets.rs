@@ -1,6 +1,7 @@
 //! Secrets that no settings file holds, beside the keys of intelligence sources: from the environment, else from a file.
 
 use super::channels::web_url;
+use super::fleet::signing_key;
 use super::keys::Draft;
 use super::load::{api_key, read};
 use super::problem::{Place, Problem};
@@ -75,6 +76,22 @@ pub(super) const SECRETS: &[SecretKey] = &[
         file: "export.elasticsearch.password_file",
         slot: |d| &mut d.config.export.elasticsearch.password,
         named: |d| &d.config.export.elasticsearch.password_file,
+        check: one_line,
+    },
+    SecretKey {
+        path: "fleet.key",
+        variable: "FLEET_KEY",
+        file: "fleet.key_file",
+        slot: |d| &mut d.config.fleet.key,
+        named: |d| &d.config.fleet.key_file,
+        check: signing_key,
+    },
+    SecretKey {
+        path: "fleet.password",
+        variable: "REDIS_PASSWORD",
+        file: "fleet.password_file",
+        slot: |d| &mut d.config.fleet.password,
+        named: |d| &d.config.fleet.password_file,
         check: one_line,
     },
     SecretKey {

@@ -5,6 +5,7 @@ mod allowlist;
 mod bans;
 mod confirm;
 mod containers;
+mod fleet;
 mod import;
 mod peers;
 mod proof;
@@ -427,6 +428,7 @@ impl<E: Enforcer> Desk<E> {
             }
             Command::Confirm { id, actor, reply } => self.confirm(id, actor, reply).await,
             Command::Import(import, reply) => self.import(import, reply),
+            Command::Fleet { orders, most, reply } => self.follow(orders, most, reply).await,
             Command::Act {
                 on,
                 actor,

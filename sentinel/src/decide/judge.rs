@@ -309,7 +309,8 @@ impl Judge {
             decision.action = graver.action;
             decision.terms = graver.terms;
         }
-        if self.ledger.on(&target).is_none() {
+        // Others have ceilings of their own.
+        if self.ledger.on(&target).is_none() && decision.origin != Origin::Fleet {
             self.ceiling.begin(decision.at);
         }
         if let Some(standing) = self.ledger.on(&target) {
@@ -325,6 +326,15 @@ impl Judge {
                 decision.actor.clone_from(&standing.actor);
                 decision.reason.clone_from(&standing.reason);
                 decision.basis = standing.basis.max(decision.basis);
+                decision.investigation = standing.investigation;
+            }
+            if standing.origin == Origin::Detector && decision.origin == Origin::Fleet {
+                // What was seen here is what it is for.
+                decision.origin = Origin::Detector;
+                decision.alert = standing.alert;
+                decision.actor.clone_from(&standing.actor);
+                decision.reason.clone_from(&standing.reason);
+                decision.basis = standing.basis;
                 decision.investigation = standing.investigation;
             }
             if standing.origin == Origin::Operator {
@@ -361,6 +371,12 @@ impl Judge {
         let mut decision = Decision {
             id: self.mint.decision(now),
             at: now,
+            // It came back here, whoever was first to block it.
+            origin: if former.origin == Origin::Fleet {
+                Origin::Detector
+            } else {
+                former.origin
+            },
             simulated: former.simulated || self.simulates(),
             reason: format!("{RETURNED}{}{BEFORE}{}", former.id, first_word(&former.reason)),
             alert: Some(alert.id),

@@ -11,6 +11,7 @@ pub(super) struct Ledger {
     targets: BTreeMap<DecisionId, IpNet>,
     ends: BTreeSet<(Timestamp, DecisionId)>,
     detectors: usize,
+    others: usize,
     provisional: BTreeSet<DecisionId>,
 }
 
@@ -25,6 +26,7 @@ impl Ledger {
             self.ends.insert((end, decision.id));
         }
         self.detectors += usize::from(decision.origin == Origin::Detector);
+        self.others += usize::from(decision.origin == Origin::Fleet);
         if decision.until_if_confirmed.is_some() {
             self.provisional.insert(decision.id);
         }
@@ -40,6 +42,7 @@ impl Ledger {
             self.ends.remove(&(end, id));
         }
         self.detectors -= usize::from(decision.origin == Origin::Detector);
+        self.others -= usize::from(decision.origin == Origin::Fleet);
         Some(decision)
     }
 
@@ -75,6 +78,11 @@ impl Ledger {
     /// How many of them are detectors'.
     pub(super) const fn detectors(&self) -> usize {
         self.detectors
+    }
+
+    /// How many of them are other nodes'.
+    pub(super) const fn of_others(&self) -> usize {
+        self.others
     }
 
     /// Those that are to be confirmed.

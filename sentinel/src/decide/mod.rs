@@ -11,6 +11,7 @@ mod bulk;
 mod ceiling;
 mod confirm;
 mod containers;
+mod fleet;
 mod guards;
 mod judge;
 mod judged;

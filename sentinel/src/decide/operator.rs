@@ -87,14 +87,14 @@ impl Judge {
     }
 
     /// Peers that behaved well lately and lose service by a wish about a prefix; `None` where nobody can.
-    fn costs(&self, wish: &NewDecision) -> Option<u32> {
+    pub(super) fn costs(&self, wish: &NewDecision) -> Option<u32> {
         let target = canonical(wish.target);
         let wide = target.prefix_len() < target.max_prefix_len() && !wish.action.profile().rated;
         wide.then(|| self.peers.within(target))
     }
 
     /// Whether a wish about a prefix costs no more peers their service than may lose it.
-    fn affordable(&self, wish: &NewDecision) -> Result<(), Veto> {
+    pub(super) fn affordable(&self, wish: &NewDecision) -> Result<(), Veto> {
         let collateral = self.costs(wish).unwrap_or(0);
         let budget = wish.collateral.unwrap_or(self.config.policy.widen.budget);
         if collateral <= budget {
@@ -111,7 +111,7 @@ impl Judge {
     }
 
     /// Whether what is asked for belongs together.
-    fn makes_sense(&self, wish: &NewDecision) -> Result<(), String> {
+    pub(super) fn makes_sense(&self, wish: &NewDecision) -> Result<(), String> {
         let target = canonical(wish.target);
         if let Some(rate) = &wish.rate {
             if !wish.action.profile().rated {

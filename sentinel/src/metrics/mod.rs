@@ -7,6 +7,7 @@
 mod bans;
 mod bettercap;
 mod collect;
+mod fleet;
 mod keeping;
 mod labels;
 mod notices;
@@ -17,6 +18,7 @@ mod traffic;
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
 pub use bans::Bans;
 pub use bettercap::Bettercap;
+pub use fleet::Fleet;
 pub use notices::Notices;
 
 use collect::{Dropped, HealthCollector, StatsCollector};
@@ -106,6 +108,8 @@ pub struct Metrics {
     pub journal: Family<JournalLabels, Counter>,
     /// Of what is told to people.
     pub notices: Notices,
+    /// Of what several sentinels tell each other.
+    pub fleet: Fleet,
     /// What a Bettercap is heard saying.
     pub bettercap: Bettercap,
     exported: Family<ExportLabels, Counter>,
@@ -160,6 +164,7 @@ impl Metrics {
             isolation_restores: Family::default(),
             journal: Family::default(),
             notices: Notices::default(),
+            fleet: Fleet::default(),
             bettercap: Bettercap::default(),
             exported: Family::default(),
             keeping: Keeping::default(),
@@ -174,6 +179,7 @@ impl Metrics {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
         self.notices.register(r);
+        self.fleet.register(r);
         self.bettercap.register(r);
         self.keeping.register(r);
         self.traffic.register(r);
@@ -426,7 +432,7 @@ impl Metrics {
     pub fn set_active<'a>(&self, active: impl IntoIterator<Item = &'a Decision>) {
         let mut counts: BTreeMap<ActiveLabels, i64> = BTreeMap::new();
         for action in crate::types::ActionKind::DECIDED {
-            for origin in [crate::types::Origin::Detector, crate::types::Origin::Operator] {
+            for origin in crate::types::Origin::ALL {
                 let (action, origin) = (action.as_str(), origin.as_str());
                 counts.insert(ActiveLabels { action, origin }, 0);
             }

@@ -19,6 +19,8 @@ pub enum Cause {
     Revised,
     /// It was provisional, and nothing confirmed it or something spoke against it.
     RolledBack,
+    /// Another node took it back.
+    Fleet,
     /// It belonged to an import that could not be carried out as a whole.
     Undone,
 }
@@ -33,6 +35,7 @@ impl Cause {
             Self::Superseded => "superseded",
             Self::Revised => "revised",
             Self::RolledBack => "rolled_back",
+            Self::Fleet => "fleet",
             Self::Undone => "undone",
         }
     }

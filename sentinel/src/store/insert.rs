@@ -1,6 +1,6 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Counters, Record, access, audit::Head, cursors, ends, intel, messages, operate, proof, sightings};
+use super::{Counters, Record, access, audit::Head, cursors, ends, fleet, intel, messages, operate, proof, sightings};
 use crate::types::{Action, ActionId, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
@@ -45,6 +45,8 @@ pub(super) fn insert(
         Record::Cursor { name, seq } => cursors::keep(connection, name, *seq),
         Record::Bystander(source) => operate::keep_bystander(connection, source),
         Record::Sighting(seen) => sightings::keep(connection, seen),
+        Record::Fleet(on) => fleet::switch(connection, *on),
+        Record::FleetBooks(books) => fleet::keep(connection, books),
         Record::Reported(run) => operate::keep_report(connection, *run),
         Record::Audit {
             at,

@@ -14,6 +14,7 @@ mod ends;
 mod error;
 mod figures;
 mod filter;
+mod fleet;
 mod insert;
 mod intel;
 mod messages;

@@ -1,8 +1,8 @@
 //! What can be kept.
 
 use crate::types::{
-    Action, ActionId, Alert, Allowed, Bystander, Decision, Ended, Investigation, KeptAnswer, Message, MessageId,
-    MessageState, ProofRow, QuotaRow, Routed, Session, Sighting, Stop, Tally, Timestamp, Token,
+    Action, ActionId, Alert, Allowed, Bystander, Decision, Ended, FleetBooks, Investigation, KeptAnswer, Message,
+    MessageId, MessageState, ProofRow, QuotaRow, Routed, Session, Sighting, Stop, Tally, Timestamp, Token,
 };
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -85,6 +85,10 @@ pub enum Record {
     },
     /// Who was seen beside us, in place of what was known of it.
     Sighting(Box<Sighting>),
+    /// From now on what a fleet shares is noted, beginning with what is in force; or no longer, and all of it is forgotten.
+    Fleet(bool),
+    /// What was told to the fleet and heard of it.
+    FleetBooks(Box<FleetBooks>),
     /// The run of a scheduled report that was made, in place of an earlier one.
     Reported(Timestamp),
     /// Appended to the hash chain by the writer.

@@ -3,6 +3,7 @@
 mod cursors;
 mod ends;
 mod figures;
+mod fleet;
 mod intel;
 mod links;
 mod plans;

@@ -1,8 +1,8 @@
 //! What is to be done about an address, on whose word and until when.
 
 use super::{
-    Acting, ActionKind, AlertId, AllowDone, Allowed, DecisionId, Import, ImportError, Imported, InvestigationId,
-    Prefix, Rate, Severity, Terms, Timestamp,
+    Acting, ActionKind, AlertId, AllowDone, Allowed, DecisionId, FleetOrder, FleetOutcome, Import, ImportError,
+    Imported, InvestigationId, Prefix, Rate, Severity, Terms, Timestamp,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -18,14 +18,20 @@ pub enum Origin {
     Detector,
     /// A person, through CLI, API or dashboard.
     Operator,
+    /// Another node of the fleet.
+    Fleet,
 }
 
 impl Origin {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Detector, Self::Operator, Self::Fleet];
+
     /// The name used in metrics and API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Detector => "detector",
             Self::Operator => "operator",
+            Self::Fleet => "fleet",
         }
     }
 }
@@ -220,6 +226,15 @@ pub enum Command {
     },
     /// Take many decisions, all or none; answered once all of them are stored and read back.
     Import(Import, oneshot::Sender<Result<Imported, ImportError>>),
+    /// Follow other nodes, in this order; answered with what became of each, once all of it is read back.
+    Fleet {
+        /// What they did.
+        orders: Vec<FleetOrder>,
+        /// So many decisions of theirs may be in force.
+        most: usize,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Vec<FleetOutcome>>,
+    },
     /// Stop carrying anything out, or go on; answered with how it is, once the kernel was read back.
     Act {
         /// Go on.

@@ -17,6 +17,7 @@ mod enquiry;
 mod event;
 mod explanation;
 mod feed;
+mod fleet;
 mod flow_end;
 mod health;
 mod ids;
@@ -60,6 +61,9 @@ pub use enquiry::{Checked, Enquiry, IntelReport};
 pub use event::{Event, Live};
 pub use explanation::{Explanation, Share};
 pub use feed::{FeedInKernel, FeedStatus, GeoStatus};
+pub use fleet::{
+    FleetBooks, FleetChange, FleetDecision, FleetLocal, FleetNode, FleetOrder, FleetOutcome, FleetStatus, FleetWord,
+};
 pub use flow_end::{FlowEnd, FlowState};
 pub use health::{Component, Condition, Health};
 pub use ids::{ActionId, AlertId, DecisionId, InvestigationId, MessageId, Mint};

@@ -3,7 +3,9 @@
 use super::op::{Op, flag, number, one_of, text};
 use crate::api::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
 use crate::api::{busiest, intel, model, settings, sightings, traffic};
-use crate::types::{BusyBy, BusyPer, Checked, IntelReport, Learning, Severity, SightingKind, TrafficLevel};
+use crate::types::{
+    BusyBy, BusyPer, Checked, FleetStatus, IntelReport, Learning, Severity, SightingKind, TrafficLevel,
+};
 
 pub(in crate::api) fn health() -> Op {
     Op::new("system", "How every part is")
@@ -91,6 +93,12 @@ pub(in crate::api) fn sightings() -> Op {
         .query("limit", "Rows at most; 100 where absent.", number(1, 1000))
         .ip("With this address, or within this prefix.")
         .answers::<sightings::SightingsDto>(200, "The latest first.")
+}
+
+pub(in crate::api) fn fleet() -> Op {
+    Op::new("system", "The other sentinels, and what is told between them")
+        .says("Who is there by their own word, how far they have been heard, and what waits to be told (`bus`).")
+        .answers::<FleetStatus>(200, "How it is.")
 }
 
 pub(in crate::api) fn traffic() -> Op {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::openapi;
-use crate::types::{Bystander, Tally};
+use crate::types::{Bystander, FleetNode, FleetStatus, Tally};
 use std::collections::BTreeSet;
 
 /// The document with its shapes closed: what an answer has and the document does not tell of is an error.
@@ -229,6 +229,19 @@ async fn furnish(house: &House) -> Vec<(&'static str, String)> {
             Record::Sighting(Box::new(sightings::neighbour("192.0.2.7", 1))),
         ])
         .await;
+    let node = FleetNode {
+        name: "one".to_owned(),
+        at: now(),
+        release: "0.1.0".to_owned(),
+        mode: "production".to_owned(),
+        in_force: 3,
+    };
+    let fleet = FleetStatus {
+        enabled: true,
+        nodes: vec![node],
+        ..FleetStatus::default()
+    };
+    house.fleet.send_replace(Arc::new(fleet));
     let wish = crate::auth::NewToken {
         name: "grafana".to_owned(),
         role: Role::Viewer,

@@ -6,6 +6,7 @@
 
 mod containers;
 mod cookies;
+mod fleet;
 mod honeypot;
 mod host;
 mod interfaces;
@@ -92,6 +93,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
         Ok(config) if without => {
             findings.push(Finding::pass("configuration", "valid"));
             findings.extend(places::findings(&config));
+            findings.extend(fleet::findings(&config));
         }
         Ok(config) => {
             findings.push(Finding::pass("configuration", "valid"));
@@ -99,6 +101,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
             findings.extend(cookies::findings(&config));
             findings.extend(honeypot::findings(&config));
             findings.extend(containers::findings(&config));
+            findings.extend(fleet::findings(&config));
         }
         Err(Failure::Config(problems)) => {
             let mends = problems

@@ -48,5 +48,5 @@ impl<E: Enforcer> Desk<E> {
 
 /// Whether a decision says that whoever is at the address attacked.
 fn accuses(decision: &Decision) -> bool {
-    decision.origin == Origin::Detector && !decision.of_the_unproven()
+    decision.origin != Origin::Operator && !decision.of_the_unproven()
 }

@@ -60,4 +60,4 @@ export function counted(decision) {
 export const stands = ({ status }) => ["intent", "enforced", "simulated"].includes(status);
 
 /** Who took it. */
-export const taker = ({ origin, actor }) => (origin === "operator" ? `by ${actor}` : `by detector ${words(actor)}`);
+export const taker = ({ origin, actor }) => (origin === "detector" ? `by detector ${words(actor)}` : `by ${actor}`);

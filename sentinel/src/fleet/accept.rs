@@ -1,0 +1,94 @@
+//! From another node's word to what this one does about it. Pure.
+
+use super::share::is_private;
+use super::word::{Said, What, clean};
+use crate::config::FleetConfig;
+use crate::types::{ActionKind, Allowed, FleetDecision, FleetOrder, Origin, Timestamp};
+
+/// What follows from a word.
+///
+/// # Errors
+/// Why nothing does: the key of `fleet.accept` that says so, `fleet.private`, or `over`.
+pub(super) fn order(said: &Said, config: &FleetConfig, now: Timestamp) -> Result<FleetOrder, &'static str> {
+    let accept = &config.accept;
+    let named = |list: &[String], word: &str| list.iter().any(|one| one == word);
+    let actor = |actor: &str| format!("{} at {}", clean(actor), said.node);
+    let target = match &said.what {
+        What::Decided(decided) => decided.target,
+        What::Released { target, .. } | What::Allowed { target, .. } | What::Disallowed { target, .. } => *target,
+    };
+    if is_private(target) && !config.private {
+        return Err("private");
+    }
+    match &said.what {
+        What::Decided(decided) => {
+            let by_person = match decided.by {
+                Origin::Operator => true,
+                Origin::Detector => false,
+                Origin::Fleet => return Err("by"),
+            };
+            let wide = target.prefix_len() < target.max_prefix_len();
+            for (refuses, why) in [
+                (decided.until <= now, "over"),
+                (!named(&accept.by, decided.by.as_str()), "by"),
+                (!named(&accept.actions, decided.action.as_str()), "actions"),
+                (
+                    !by_person && decided.confidence < accept.min_confidence,
+                    "min_confidence",
+                ),
+                (wide && !accept.prefixes, "prefixes"),
+                (decided.action == ActionKind::LogOnly, "actions"),
+            ] {
+                if refuses {
+                    return Err(why);
+                }
+            }
+            Ok(FleetOrder::Follow(FleetDecision {
+                id: decided.id,
+                target,
+                // A container with that address is another one here.
+                action: match decided.action {
+                    ActionKind::IsolateContainer => ActionKind::BlockIp,
+                    action => action,
+                },
+                rate: decided.rate,
+                egress: decided.egress,
+                until: decided.until.min(now.after(accept.max_duration)),
+                by_person,
+                actor: actor(&decided.actor),
+                reason: clean(&decided.reason),
+                severity: decided.severity,
+                risk: decided.risk,
+            }))
+        }
+        What::Released {
+            actor: who, by_person, ..
+        } => Ok(FleetOrder::Release {
+            target,
+            actor: actor(who),
+            by_person: *by_person,
+        }),
+        What::Allowed { .. } | What::Disallowed { .. } if !accept.allowlist => Err("allowlist"),
+        What::Allowed {
+            actor: who,
+            comment,
+            until,
+            ..
+        } => {
+            if until.is_some_and(|until| until <= now) {
+                return Err("over");
+            }
+            Ok(FleetOrder::Allow(Allowed {
+                target,
+                comment: clean(comment),
+                actor: actor(who),
+                at: now,
+                expires_at: *until,
+            }))
+        }
+        What::Disallowed { actor: who, .. } => Ok(FleetOrder::Disallow {
+            target,
+            actor: actor(who),
+        }),
+    }
+}
