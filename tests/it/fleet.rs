@@ -373,3 +373,45 @@ fn whoever_has_not_the_key_is_not_heard() {
         assert!(in_force(agent).expect("answers").is_empty(), "nothing of it was done");
     }
 }
+
+#[test]
+fn thousands_at_once_reach_the_others_and_are_taken_back_by_one_word() {
+    const MANY: usize = 2000;
+    let Some(three) = Three::new(&json!({})) else { return };
+    let list: Vec<_> = (0..MANY).map(|n| format!("203.{}.{}.7", n / 200, n % 200)).collect();
+    let file = three.one().path("list.txt");
+    std::fs::write(&file, list.join("\n")).expect("a file");
+    let began = std::time::Instant::now();
+    let file = file.display().to_string();
+    three.say(
+        0,
+        &[
+            "decisions",
+            "import",
+            "-i",
+            &file,
+            "--format",
+            "values",
+            "--duration",
+            "1h",
+        ],
+    );
+    let imported = began.elapsed();
+    let has = |agent: &Agent, want: u64| {
+        wait::until(&format!("{want} in force"), LATER, || {
+            let total = agent.get("/decisions?active=true&limit=1")?["total"].as_u64();
+            Ok((total == Some(want)).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error:#}: {:?}", agent.get("/fleet")));
+    };
+    three.agents.iter().for_each(|agent| has(agent, MANY as u64));
+    eprintln!(
+        "{MANY} imported in {imported:.1?}, in force everywhere after {:.1?}",
+        began.elapsed()
+    );
+    let began = std::time::Instant::now();
+    // On another node than the one they came from.
+    three.say(1, &["decisions", "delete", "--all"]);
+    three.agents.iter().for_each(|agent| has(agent, 0));
+    eprintln!("taken back everywhere after {:.1?}", began.elapsed());
+}

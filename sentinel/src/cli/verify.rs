@@ -80,6 +80,9 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
 /// Why there is nothing to come to again.
 fn without(failure: Failure, stored: &Decision) -> Failure {
     let why = match (stored.alert, stored.status) {
+        (None, _) if stored.origin == crate::types::Origin::Fleet => {
+            "another node decided it, and has what it followed from: verify it there"
+        }
         (None, _) => "it is a person's wish: the audit tells whose, and nothing was computed",
         (_, crate::types::DecisionStatus::Logged) => "nothing was done, and of lines in the log nothing more is kept",
         _ => return failure,

@@ -30,6 +30,8 @@ const ROLL_CALL: u32 = 4;
 /// First pause after a failure; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Until what the database did not take is tried again.
+const LATER: Duration = Duration::from_secs(1);
 /// Changes looked at, words told and alerts told at once.
 const CHANGES: usize = 256;
 const WORDS: usize = 64;
@@ -313,6 +315,7 @@ impl Fleet {
         let subjects = heard.iter().map(|(_, word)| word.subject.clone()).collect();
         let Ok(known) = self.deps.store.fleet_words(subjects).await else {
             // It is read once more from the same place.
+            sleep(LATER).await;
             return;
         };
         let mut known: HashMap<String, String> = known.into_iter().map(|word| (word.subject, word.version)).collect();
@@ -413,6 +416,8 @@ impl Fleet {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%error, "what was told and heard of the fleet is not kept; it is told and heard again");
+                // The disk is not asked ten times a second.
+                sleep(LATER).await;
                 false
             }
         }

@@ -40,9 +40,13 @@ fn of_decision(
     if decision.status == DecisionStatus::Active {
         return decided(decision, sure, known, config).map(What::Decided);
     }
+    // What was only tried here ends nothing elsewhere.
+    if decision.simulated {
+        return None;
+    }
     // It came and went between two looks: somebody else may have it, too, and a person's word is later.
     let by_a_person = decision.status == DecisionStatus::Deleted && decision.veto.is_none();
-    let ours = decision.origin != Origin::Fleet && !decision.simulated && decision.expires_at > Some(now);
+    let ours = decision.origin != Origin::Fleet && decision.expires_at > Some(now);
     if known.is_none() && by_a_person && ours && (config.private || !is_private(decision.target)) {
         return Some(What::Released {
             target: decision.target,

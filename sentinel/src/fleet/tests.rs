@@ -396,6 +396,11 @@ fn what_a_person_took_back_before_anybody_looked_is_told_and_what_others_have_to
         None,
         "that was before"
     );
+    let tried = Decision {
+        simulated: true,
+        ..theirs.clone()
+    };
+    assert_eq!(told(tried), None, "it was only tried here");
     let protected = crate::types::Veto {
         guard: "gateway".into(),
         reason: String::new(),

@@ -169,11 +169,13 @@ fn local(connection: &Connection, subject: &str) -> rusqlite::Result<FleetLocal>
         return Ok(FleetLocal::Decision(None));
     };
     let (low, high) = range(target);
-    // What came to nothing says nothing of what is in force. `+` keeps the order from choosing the index.
+    // What came to nothing says nothing of what is in force, and what is in force may have the name of an older row.
+    // `+` keeps the order from choosing the index.
     let sql = format!(
         "SELECT seq, {} FROM decisions WHERE low = ?1 AND high = ?2 AND status NOT IN ('vetoed', 'logged', 'failed')
-         ORDER BY +seq DESC LIMIT 1",
-        ends::OF_DECISION
+         ORDER BY {} DESC, +seq DESC LIMIT 1",
+        ends::OF_DECISION,
+        ends::active(true)
     );
     let decision: Option<Decision> = connection
         .prepare_cached(&sql)?
