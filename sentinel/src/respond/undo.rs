@@ -34,7 +34,7 @@ impl<E: Enforcer> Responder<E> {
         if gone.len() > 1 {
             self.enforcer.delete_ahead(&gone);
         }
-        let together = decisions.len() > TOGETHER && matches!(cause, Cause::Expired | Cause::Operator);
+        let together = decisions.len() > TOGETHER && matches!(cause, Cause::Expired | Cause::Operator | Cause::Fleet);
         for decision in &mut decisions {
             let held = self.held.get(&decision.target);
             let another = held.is_some_and(|held| held.decision.id != decision.id);
@@ -44,7 +44,7 @@ impl<E: Enforcer> Responder<E> {
                 self.held.remove(&decision.target).map(|held| held.action)
             };
             self.gone.push(decision.id);
-            let watching = matches!(cause, Cause::Expired | Cause::Operator) && !another;
+            let watching = matches!(cause, Cause::Expired | Cause::Operator | Cause::Fleet) && !another;
             let kept = watching.then(|| self.keep_watching(decision, now)).flatten();
             if kept.is_none() {
                 decision.terms.watch_until = None;

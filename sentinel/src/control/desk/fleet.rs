@@ -2,15 +2,23 @@
 
 use super::{Desk, Enforcer};
 use crate::respond::{Cause, Order};
-use crate::types::{CommandError, Decision, DecisionStatus, FleetOrder, FleetOutcome, Timestamp};
-use ipnet::IpNet;
+use crate::types::{CommandError, Decision, FleetDecision, FleetOrder, FleetOutcome, Timestamp};
 use tokio::sync::oneshot;
 
-/// Who waits for what became of a decision.
-type Awaited = (usize, oneshot::Receiver<Result<Decision, CommandError>>);
+/// What follows each other and shares its writes.
+#[derive(Default)]
+struct Together {
+    orders: Vec<Order>,
+    /// The place among the outcomes of who waits for a decision.
+    made: Vec<(usize, oneshot::Receiver<Result<Decision, CommandError>>)>,
+    /// What ends, on whose word, and the places of who waits for that.
+    ended: Vec<Decision>,
+    actor: String,
+    ends: Vec<usize>,
+}
 
 impl<E: Enforcer> Desk<E> {
-    /// Carries them out and answers. Decisions that follow each other share their writes.
+    /// Carries them out and answers. Decisions that follow each other share their writes, and so do ends of one actor.
     pub(super) async fn follow(
         &mut self,
         orders: Vec<FleetOrder>,
@@ -19,35 +27,32 @@ impl<E: Enforcer> Desk<E> {
     ) {
         let now = self.now();
         let mut outcomes = vec![FleetOutcome::Content; orders.len()];
-        let mut together = Vec::new();
-        let mut awaited: Vec<Awaited> = Vec::new();
+        let mut together = Together::default();
         for (at, order) in orders.into_iter().enumerate() {
-            if !matches!(order, FleetOrder::Follow(_)) {
-                self.together(&mut together, &mut awaited, &mut outcomes, now).await;
+            let goes_on = match &order {
+                FleetOrder::Follow(_) => together.ended.is_empty(),
+                FleetOrder::Release { actor, .. } => {
+                    together.orders.is_empty() && (together.ended.is_empty() || together.actor == *actor)
+                }
+                FleetOrder::Allow(_) | FleetOrder::Disallow { .. } => false,
+            };
+            if !goes_on {
+                self.together(std::mem::take(&mut together), &mut outcomes, now).await;
             }
             match order {
-                FleetOrder::Follow(word) => {
-                    let Some(decision) = self.judge.follow(&word, most, &self.guards, now) else {
-                        continue;
-                    };
-                    if let (DecisionStatus::Vetoed, Some(veto)) = (decision.status, &decision.veto) {
-                        self.deps.metrics.veto(veto);
-                        outcomes[at] = FleetOutcome::Vetoed(veto.clone());
-                    }
-                    let (tell, told) = oneshot::channel();
-                    awaited.push((at, told));
-                    together.push(Order::Apply {
-                        decision,
-                        alert: None,
-                        evidence_at: None,
-                        reply: Some(tell),
-                    });
-                }
+                FleetOrder::Follow(word) => self.take_up(&word, most, at, &mut together, now),
                 FleetOrder::Release {
                     target,
                     actor,
                     by_person,
-                } => outcomes[at] = self.release(target, actor, by_person, now).await,
+                } => {
+                    let ended = self.judge.release(target, by_person, now);
+                    if !ended.is_empty() {
+                        together.ended.extend(ended);
+                        together.ends.push(at);
+                        together.actor = actor;
+                    }
+                }
                 FleetOrder::Allow(entry) => {
                     outcomes[at] = match self.allow(entry).await {
                         Ok(_) => FleetOutcome::Done,
@@ -64,50 +69,57 @@ impl<E: Enforcer> Desk<E> {
                 }
             }
         }
-        self.together(&mut together, &mut awaited, &mut outcomes, now).await;
+        self.together(together, &mut outcomes, now).await;
         // Whoever asked may have left.
         let _ = reply.send(outcomes);
     }
 
-    async fn together(
-        &mut self,
-        orders: &mut Vec<Order>,
-        awaited: &mut Vec<Awaited>,
-        outcomes: &mut [FleetOutcome],
-        now: Timestamp,
-    ) {
-        if orders.is_empty() {
+    fn take_up(&mut self, word: &FleetDecision, most: usize, at: usize, together: &mut Together, now: Timestamp) {
+        let Some(decision) = self.judge.follow(word, most, &self.guards, now) else {
             return;
-        }
-        self.carry_out(std::mem::take(orders), now).await;
-        for (at, told) in awaited.drain(..) {
-            match told.await {
-                Ok(Ok(_)) => outcomes[at] = FleetOutcome::Done,
-                Ok(Err(CommandError::Vetoed(veto))) => outcomes[at] = FleetOutcome::Vetoed(veto),
-                Ok(Err(error)) => outcomes[at] = FleetOutcome::Failed(error.to_string()),
-                Err(_) => outcomes[at] = FleetOutcome::Failed("the desk gave no answer".to_owned()),
-            }
-        }
+        };
+        let (tell, told) = oneshot::channel();
+        together.made.push((at, told));
+        together.orders.push(Order::Apply {
+            decision,
+            alert: None,
+            evidence_at: None,
+            reply: Some(tell),
+        });
     }
 
-    async fn release(&mut self, target: IpNet, actor: String, by_person: bool, now: Timestamp) -> FleetOutcome {
-        let decisions = self.judge.release(target, by_person, now);
-        if decisions.is_empty() {
-            return FleetOutcome::Content;
+    async fn together(&mut self, together: Together, outcomes: &mut [FleetOutcome], now: Timestamp) {
+        let lost = || FleetOutcome::Failed("the desk gave no answer".to_owned());
+        if !together.orders.is_empty() {
+            self.carry_out(together.orders, now).await;
         }
-        self.last_tallies(&decisions).await;
+        for (at, told) in together.made {
+            outcomes[at] = match told.await {
+                Ok(Ok(_)) => FleetOutcome::Done,
+                Ok(Err(CommandError::Vetoed(veto))) => FleetOutcome::Vetoed(veto),
+                Ok(Err(error)) => FleetOutcome::Failed(error.to_string()),
+                Err(_) => lost(),
+            };
+        }
+        if together.ended.is_empty() {
+            return;
+        }
+        self.last_tallies(&together.ended).await;
         let (tell, told) = oneshot::channel();
         let order = Order::Withdraw {
-            decisions,
+            decisions: together.ended,
             cause: Cause::Fleet,
-            actor,
+            actor: together.actor,
             reply: Some(tell),
         };
         self.carry_out(vec![order], now).await;
-        match told.await {
+        let outcome = match told.await {
             Ok(Ok(_)) => FleetOutcome::Done,
             Ok(Err(error)) => FleetOutcome::Failed(error.to_string()),
-            Err(_) => FleetOutcome::Failed("the desk gave no answer".to_owned()),
+            Err(_) => lost(),
+        };
+        for at in together.ends {
+            outcomes[at] = outcome.clone();
         }
     }
 }
