@@ -1,3 +1,7 @@
+//! Words, whom they convince, and what comes of them when nodes are apart.
+
+mod redis;
+
 use super::word::{Deaf, Decided, LONGEST, Said, Signer, What, clean, read};
 use super::{accept, share};
 use crate::config::{Config, FleetConfig, Mode};
