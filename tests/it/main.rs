@@ -12,6 +12,7 @@ mod bettercap_ban;
 mod confirm;
 mod containers;
 mod contract;
+mod crowdsec;
 mod disk;
 mod expiry;
 mod export;

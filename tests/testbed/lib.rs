@@ -19,6 +19,7 @@ pub mod pty;
 mod scratch;
 pub mod strike;
 pub mod tools;
+pub mod unpacked;
 pub mod wait;
 
 use std::os::unix::fs::MetadataExt;

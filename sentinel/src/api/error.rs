@@ -75,6 +75,9 @@ pub(super) struct Problem {
     #[serde(serialize_with = "number")]
     status: StatusCode,
     detail: String,
+    /// The detail again, by the name that CrowdSec's bouncers know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
     /// The guard that refused, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     guard: Option<String>,
@@ -113,6 +116,10 @@ impl PartialSchema for Problem {
             .property("title", text("What kind of problem it is."))
             .property("status", status)
             .property("detail", text("What was wrong this time, and the mend."))
+            .property(
+                "message",
+                text("The detail again, under `/v1/`, where CrowdSec's bouncers look for it."),
+            )
             .property("guard", text("The guard that refused, if one did."))
             .property("lines", lines)
             .property("lines_total", total)
@@ -143,6 +150,7 @@ impl Problem {
             title,
             status,
             detail: detail.into(),
+            message: None,
             guard: None,
             bad: None,
             wait: None,
@@ -152,6 +160,14 @@ impl Problem {
     pub(super) fn retry_after(self, wait: Duration) -> Self {
         Self {
             wait: Some(wait),
+            ..self
+        }
+    }
+
+    /// As CrowdSec's bouncers read it.
+    pub(super) fn for_bouncers(self) -> Self {
+        Self {
+            message: Some(self.detail.clone()),
             ..self
         }
     }

@@ -8,6 +8,7 @@ use super::bettercap;
 use super::channels;
 use super::export;
 use super::intel;
+use super::lapi;
 use super::policy;
 use super::reports;
 use super::resolved::{Config, Mode};
@@ -524,6 +525,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(policy::KEYS)
         .chain(policy::DETECTOR_KEYS.as_flattened())
         .chain(intel::KEYS)
+        .chain(lapi::KEYS)
         .chain(intel::SOURCE_KEYS.as_flattened())
         .chain(alerting::KEYS)
         .chain(alerting::ROUTE_KEYS)

@@ -17,9 +17,11 @@ mod containers;
 mod decoy;
 mod dump;
 mod export;
+mod foreign;
 mod hosts;
 mod intel;
 mod keys;
+mod lapi;
 mod load;
 mod matrix;
 mod policy;
@@ -56,10 +58,12 @@ pub use channels::{
 pub use clock::{Hours, TimeOfDay, Weekday, Zone};
 pub use dump::{changes, effective};
 pub use export::{EVENT_TYPES, ElasticConfig, EveConfig, ExportConfig, Format, ServerConfig, SinkConfig, SplunkConfig};
+pub use foreign::foreign_yaml;
 pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,
 };
+pub use lapi::{LAPI_FEED, LapiConfig};
 pub use load::{ENV_PREFIX, Origins, default_files, load, load_with_origins};
 pub use matrix::Matrix;
 pub use policy::{

@@ -6,6 +6,7 @@
 
 mod bans;
 mod bettercap;
+mod bouncers;
 mod collect;
 mod keeping;
 mod labels;
@@ -17,6 +18,7 @@ mod traffic;
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
 pub use bans::Bans;
 pub use bettercap::Bettercap;
+pub use bouncers::Bouncers;
 pub use notices::Notices;
 
 use collect::{Dropped, HealthCollector, StatsCollector};
@@ -106,6 +108,8 @@ pub struct Metrics {
     pub journal: Family<JournalLabels, Counter>,
     /// Of what is told to people.
     pub notices: Notices,
+    /// Of bouncers that ask.
+    pub bouncers: Bouncers,
     /// What a Bettercap is heard saying.
     pub bettercap: Bettercap,
     exported: Family<ExportLabels, Counter>,
@@ -160,6 +164,7 @@ impl Metrics {
             isolation_restores: Family::default(),
             journal: Family::default(),
             notices: Notices::default(),
+            bouncers: Bouncers::default(),
             bettercap: Bettercap::default(),
             exported: Family::default(),
             keeping: Keeping::default(),
@@ -174,6 +179,7 @@ impl Metrics {
         let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
         self.notices.register(r);
+        self.bouncers.register(r);
         self.bettercap.register(r);
         self.keeping.register(r);
         self.traffic.register(r);

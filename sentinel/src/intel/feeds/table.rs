@@ -8,6 +8,8 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+/// A local API that is not reached: its bans end then, as CrowdSec's own do by default.
+const HOLD_LAPI: Duration = Duration::from_hours(4);
 
 /// Whether the kernel may drop by a feed's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Feed {
     pub bogons: bool,
     /// It may well be empty; an empty list then has to say itself that it is whole.
     pub may_be_empty: bool,
+    /// Its entries were decided on one by one: what must not be touched is left out, and tells nothing against the others.
+    pub one_by_one: bool,
     /// It is a file of the operator's: private space, sudden changes and an empty list are meant.
     pub own: bool,
     /// The provider's terms, in a sentence.
@@ -72,6 +76,7 @@ const fn feed(name: &'static str, url: &'static str, format: Format, interval: D
         blocking: Blocking::Made,
         bogons: false,
         may_be_empty: false,
+        one_by_one: false,
         own: false,
         terms: "",
         docs: "",
@@ -232,6 +237,22 @@ impl Feed {
             categories: &["on a list of one's own"],
             group: "own",
             own: url.is_none(),
+            terms: "Your own.",
+            ..feed("", "", Format::Plain, HOUR)
+        }
+    }
+
+    /// The bans of a local API of CrowdSec.
+    pub(super) fn lapi(name: &'static str, url: &str, interval: Duration) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            url: Cow::Owned(url.to_owned()),
+            interval,
+            hold: HOLD_LAPI,
+            categories: &["banned by CrowdSec"],
+            group: "own",
+            own: true,
+            one_by_one: true,
             terms: "Your own.",
             ..feed("", "", Format::Plain, HOUR)
         }
