@@ -232,7 +232,8 @@ fn feed(agent: &Agent) -> Value {
 }
 
 fn until_feed(agent: &mut Agent, what: &str, good: impl Fn(&Value) -> bool) {
-    let waited = wait::until(what, SOON, || {
+    // Who was not reached is tried again after one interval, two, four, …
+    let waited = wait::until(what, 4 * SOON, || {
         let feed = feed(agent);
         Ok(good(&feed).then_some(()))
     });
@@ -289,6 +290,20 @@ fn the_bans_of_a_real_crowdsec_are_a_feed_that_the_kernel_drops_by() {
     assert_eq!(feed(&scene.agent)["entries"], 1);
     lapi.launch();
     until_feed(&mut scene.agent, "the local API again", |feed| has_entries(feed, 1));
+    // The same could be carried over for good, from the database of the running one.
+    let (database, conf) = (lapi.folder.join("data/crowdsec.db"), lapi.folder.join("conf"));
+    let paths = [&database, &conf].map(|path| path.to_str().expect("UTF-8"));
+    let told = said(
+        &scene,
+        &["migrate", "crowdsec", "--database", paths[0], "--config-dir", paths[1]],
+    );
+    for words in [
+        "block     203.0.113.0/24",
+        "ban of Country FR",
+        "0 would be put on the allowlist, 1 blocked or limited",
+    ] {
+        assert!(told.contains(words), "{words}:\n{told}");
+    }
     let shown = scene.agent.get("/settings").expect("settings").to_string();
     assert!(!shown.contains(KEY) && !scene.agent.log().contains(KEY));
 }

@@ -22,6 +22,7 @@ mod kills;
 mod learning;
 mod life;
 mod lifecycle;
+mod migrate;
 mod nft;
 mod notify;
 mod operate;

@@ -75,9 +75,6 @@ pub(super) struct Problem {
     #[serde(serialize_with = "number")]
     status: StatusCode,
     detail: String,
-    /// The detail again, by the name that CrowdSec's bouncers know.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
     /// The guard that refused, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     guard: Option<String>,
@@ -87,6 +84,9 @@ pub(super) struct Problem {
     /// When it may be worth asking again; told in the header.
     #[serde(skip)]
     wait: Option<Duration>,
+    /// The detail is told again, by the name that CrowdSec's bouncers know.
+    #[serde(skip)]
+    message: bool,
 }
 
 impl PartialSchema for Problem {
@@ -150,10 +150,10 @@ impl Problem {
             title,
             status,
             detail: detail.into(),
-            message: None,
             guard: None,
             bad: None,
             wait: None,
+            message: false,
         }
     }
 
@@ -166,10 +166,7 @@ impl Problem {
 
     /// As CrowdSec's bouncers read it.
     pub(super) fn for_bouncers(self) -> Self {
-        Self {
-            message: Some(self.detail.clone()),
-            ..self
-        }
+        Self { message: true, ..self }
     }
 
     pub(super) fn with_lines(self, lines: Vec<BadLine>, total: u64) -> Self {
@@ -268,7 +265,13 @@ pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("applicati
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, wait) = (self.status, self.wait);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = if self.message {
+            let mut told = serde_json::json!(self);
+            told["message"] = self.detail.into();
+            (status, Json(told)).into_response()
+        } else {
+            (status, Json(self)).into_response()
+        };
         response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
         if let Some(wait) = wait {
             let seconds = HeaderValue::from(wait.as_secs().max(1));

@@ -111,13 +111,11 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
     };
     let here = client.as_ref().map(here).transpose()?;
     let plan = Plan::draw(&found, here.as_ref(), config.response.max_duration, now);
-    match (&client, apply) {
-        (Some(client), true) => carry_out(client, whose, &found, &plan, &output),
-        _ => {
-            show(whose, &found, &plan, client.is_some(), &output);
-            Ok(())
-        }
+    if let (Some(client), true) = (&client, apply) {
+        return carry_out(client, whose, &found, &plan, &output);
     }
+    show(whose, &found, &plan, client.is_some(), &output);
+    Ok(())
 }
 
 fn named<'p>(path: Option<&'p Path>, standard: &'static str) -> &'p Path {
@@ -230,7 +228,7 @@ fn carry_out(client: &Client, whose: &str, found: &Found, plan: &Plan, output: &
             Err(failure) => return Err(failure),
         }
     }
-    let list: Vec<Value> = plan.ban.iter().filter_map(|step| step.line()).collect();
+    let list: Vec<Value> = plan.ban.iter().filter_map(plan::Step::line).collect();
     let mut done = json!({ "imported": 0, "replaced": 0 });
     if !list.is_empty() {
         let query = [("format", "json".to_owned()), ("skip_bad", "true".to_owned())];

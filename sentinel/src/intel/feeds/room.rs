@@ -6,7 +6,7 @@ use super::fetch::{self, FetchError, Fetched, Fetcher, Patience, Version};
 use super::lapi::Lapi;
 use super::parse::{self, Parsed};
 use super::protect;
-use super::schedule::{Ended, wait};
+use super::schedule::Ended;
 use super::set::FeedSet;
 use super::slot::{Place, Slot, shown};
 use super::table::{FEEDS, Feed};
@@ -431,10 +431,7 @@ impl FeedRoom {
         } else {
             slot.meta.failures = slot.meta.failures.saturating_add(1);
         }
-        let asked_for = matches!(ended, Ended::Asked { retry_after: Some(_) });
-        let longest = if asked_for { Duration::MAX } else { slot.longest_wait() };
-        let wait = wait(slot.feed.interval, ended, slot.meta.failures, luck);
-        slot.put_off(now, wait.min(longest));
+        slot.put_off(now, slot.wait(ended, luck));
         let feed = slot.feed.name.to_string();
         self.deps
             .metrics

@@ -176,7 +176,7 @@ fn keep(net: IpNet, feed: &Feed, guarded: &[&Protected]) -> Result<bool, Refusal
     }
     let widest = if matches!(net, IpNet::V4(_)) { WIDEST4 } else { WIDEST6 };
     if net.prefix_len() < widest {
-        if feed.one_by_one {
+        if feed.is_one_by_one() {
             return Ok(false);
         }
         return Err(Refusal::Wide(net));
@@ -189,7 +189,7 @@ fn keep(net: IpNet, feed: &Feed, guarded: &[&Protected]) -> Result<bool, Refusal
         };
     }
     if let Some(hit) = guarded.iter().find(|p| overlap(&p.target, &net)) {
-        if feed.one_by_one {
+        if feed.is_one_by_one() {
             return Ok(false);
         }
         return Err(Refusal::Protected {

@@ -2,6 +2,7 @@
 
 use super::disk::Meta;
 use super::lapi::Lapi;
+use super::schedule::{self, Ended};
 use super::set::Loaded;
 use super::table::Feed;
 use crate::types::{FeedInKernel, FeedStatus, INDICATOR_TEXT, Timestamp};
@@ -13,7 +14,7 @@ use std::time::Duration;
 /// Failures in a row from which on a feed that has a list is worth a complaint.
 const WORTH_TELLING: u32 = 3;
 
-/// A local API is one's own, and may be asked again soon after it failed.
+/// The longest that a local API is left alone after failures.
 const LAPI_WAIT: Duration = Duration::from_mins(2);
 
 /// Where a feed is.
@@ -90,11 +91,16 @@ impl Slot {
         self.meta.next_at.is_none_or(|next| next <= now)
     }
 
-    /// How long it may be left alone after failures, where it does not ask for more.
-    pub(super) fn longest_wait(&self) -> Duration {
-        match self.place {
-            Place::Lapi(_) => self.feed.interval.max(LAPI_WAIT),
-            Place::Web(_) | Place::File(_) => Duration::MAX,
+    /// How long after an attempt that ended so it is asked again. A local API is one's own: it is asked again soon.
+    pub(super) fn wait(&self, ended: Ended, luck: f64) -> Duration {
+        let (interval, failures) = (self.feed.interval, self.meta.failures);
+        let own = matches!(self.place, Place::Lapi(_));
+        match ended {
+            Ended::Unreached | Ended::Asked { retry_after: None } if own => {
+                let doubled = interval.saturating_mul(1 << failures.saturating_sub(1).min(16));
+                doubled.min(LAPI_WAIT.max(interval))
+            }
+            _ => schedule::wait(interval, ended, failures, luck),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The feeds that are built in, one row each: where they are, how they are written, what being on them says.
 
 use super::parse::Format;
+use crate::config::LAPI_FEED;
 use crate::types::IntelVerdict;
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -51,8 +52,6 @@ pub struct Feed {
     pub bogons: bool,
     /// It may well be empty; an empty list then has to say itself that it is whole.
     pub may_be_empty: bool,
-    /// Its entries were decided on one by one: what must not be touched is left out, and tells nothing against the others.
-    pub one_by_one: bool,
     /// It is a file of the operator's: private space, sudden changes and an empty list are meant.
     pub own: bool,
     /// The provider's terms, in a sentence.
@@ -76,7 +75,6 @@ const fn feed(name: &'static str, url: &'static str, format: Format, interval: D
         blocking: Blocking::Made,
         bogons: false,
         may_be_empty: false,
-        one_by_one: false,
         own: false,
         terms: "",
         docs: "",
@@ -242,6 +240,12 @@ impl Feed {
         }
     }
 
+    /// Whether its entries were decided on one by one: what must not be touched is left out, and tells nothing against the
+    /// others.
+    pub(super) fn is_one_by_one(&self) -> bool {
+        self.name == LAPI_FEED
+    }
+
     /// The bans of a local API of CrowdSec.
     pub(super) fn lapi(name: &'static str, url: &str, interval: Duration) -> Self {
         Self {
@@ -252,7 +256,6 @@ impl Feed {
             categories: &["banned by CrowdSec"],
             group: "own",
             own: true,
-            one_by_one: true,
             terms: "Your own.",
             ..feed("", "", Format::Plain, HOUR)
         }
