@@ -4,16 +4,21 @@
 use crate::child;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// For a slow network, once.
 const FETCH: Duration = Duration::from_mins(5);
+
+/// The turn of the one test that fetches; apt would refuse another.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// The folder with a package's files, as they would lie under `/`.
 ///
 /// # Errors
 /// Why it cannot be had, for people.
 pub fn package(name: &str) -> Result<PathBuf, String> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let target = own.ancestors().find(|dir| dir.ends_with("target"));
     let target = target.ok_or("the program does not lie under `target/`")?;
@@ -65,7 +70,7 @@ fn archive(name: &str, folder: &Path) -> Option<PathBuf> {
     let files = std::fs::read_dir(folder).ok()?;
     let of_it = |path: &PathBuf| {
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-        file.starts_with(&format!("{name}_")) && file.ends_with(".deb")
+        file.starts_with(&format!("{name}_")) && path.extension().is_some_and(|ending| ending == "deb")
     };
     files.filter_map(|file| Some(file.ok()?.path())).find(of_it)
 }

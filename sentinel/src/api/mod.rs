@@ -70,7 +70,7 @@ use tokio_util::task::TaskTracker;
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Bouncers that are told of changes at a time: what one is told at its start is some 30 MB of 100,000 decisions.
-const BOUNCERS: usize = 4;
+const BOUNCERS: usize = 2;
 
 /// Refused log-ins the audit has in a minute; the others are only counted.
 const REFUSALS: u32 = 30;

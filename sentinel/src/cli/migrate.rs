@@ -188,6 +188,9 @@ fn aside(found: &Found, output: &Output) {
     if found.over > 0 {
         output.line(&format!("{} are over.", found.over));
     }
+    if found.left_out_more > 0 {
+        output.line(&format!("{} more are left out.", found.left_out_more));
+    }
     if found.of_lists > 0 {
         output.line(&format!(
             "{} are of lists that CrowdSec subscribes to; --lists takes them, too.",
@@ -209,6 +212,7 @@ fn told(found: &Found, plan: &Plan) -> Value {
     json!({
         "steps": steps.collect::<Vec<_>>(),
         "left_out": left.map(|left| json!({ "what": left.what, "why": left.why })).collect::<Vec<_>>(),
+        "left_out_more": found.left_out_more,
         "over": found.over,
         "of_lists": found.of_lists,
     })

@@ -52,8 +52,10 @@ pub struct Found {
     pub bans: BTreeMap<IpNet, Ban>,
     /// By target, where that is said.
     pub spared: BTreeMap<IpNet, String>,
-    /// What is not carried over, and why.
+    /// What is not carried over, and why: the first [`LEFT_OUT_MAX`].
     pub left_out: Vec<LeftOut>,
+    /// How many more there are.
+    pub left_out_more: u64,
     /// Bans that are over.
     pub over: u64,
     /// Bans that came from lists of others, where these were not asked for.
@@ -76,7 +78,15 @@ impl Found {
 
     fn leave(&mut self, what: impl Into<String>, why: impl Into<String>) {
         let (what, why) = (shown(&what.into()), why.into());
-        self.left_out.push(LeftOut { what, why });
+        // Of the same thing in several places the first tells enough.
+        if self.left_out.iter().any(|known| known.what == what) {
+            return;
+        }
+        if self.left_out.len() < LEFT_OUT_MAX {
+            self.left_out.push(LeftOut { what, why });
+        } else {
+            self.left_out_more += 1;
+        }
     }
 
     /// Puts what two sources say together.
@@ -88,11 +98,15 @@ impl Found {
             .into_iter()
             .for_each(|(target, place)| self.spare(target, place));
         self.left_out.extend(other.left_out);
+        self.left_out_more += other.left_out_more;
         self.over += other.over;
         self.of_lists += other.of_lists;
         self
     }
 }
+
+/// What is left out is told one by one up to here; the rest is counted.
+pub const LEFT_OUT_MAX: usize = 1_000;
 
 /// Longest text of theirs that is repeated, characters.
 const TEXT: usize = 120;

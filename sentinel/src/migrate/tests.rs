@@ -61,10 +61,10 @@ fn bans_of_a_fail2ban_that_hold_are_found_with_what_is_left_of_them() {
     assert_eq!(
         bans(&found),
         [
-            ("203.0.113.0/28".to_owned(), end("2026-11-29T11:29:31Z")),
-            ("203.0.113.5/32".to_owned(), end("2026-11-29T12:29:31Z")),
+            ("203.0.113.0/28".to_owned(), end("2026-11-29T11:29:31.000000Z")),
+            ("203.0.113.5/32".to_owned(), end("2026-11-29T12:29:31.000000Z")),
             ("203.0.113.77/32".to_owned(), None),
-            ("2001:db8::5/128".to_owned(), end("2026-11-29T11:29:31Z")),
+            ("2001:db8::5/128".to_owned(), end("2026-11-29T11:29:31.000000Z")),
         ]
     );
     let of = |net: &str| found.bans[&net.parse().unwrap()].reason.clone();
@@ -103,8 +103,8 @@ fn decisions_of_a_crowdsec_are_found_in_its_database_and_in_its_list() {
     let found = crowdsec::database(&path, wish(false)).unwrap();
     let end = |text: &str| Some(text.to_owned());
     let expected = [
-        ("198.51.100.0/24".to_owned(), end("2026-11-29T14:14:13Z")),
-        ("203.0.113.99/32".to_owned(), end("2026-11-29T14:14:13Z")),
+        ("198.51.100.0/24".to_owned(), end("2026-11-29T14:14:13.000000Z")),
+        ("203.0.113.99/32".to_owned(), end("2026-11-29T14:14:13.000000Z")),
     ];
     assert_eq!(bans(&found), expected);
     let left: Vec<_> = found.left_out.iter().map(|left| left.what.as_str()).collect();
@@ -195,6 +195,16 @@ fn whom_their_settings_spare_is_found() {
     assert!(
         why[0].contains("cannot be read") && why[1].contains("neither an address") && why[2].contains("an expression")
     );
+}
+
+#[test]
+fn what_is_left_out_is_told_up_to_a_bound_and_then_counted() {
+    let mut found = Found::default();
+    for number in 0..LEFT_OUT_MAX + 7 {
+        found.leave(format!("thing {number}"), "because");
+        found.leave("thing 0", "twice");
+    }
+    assert_eq!((found.left_out.len(), found.left_out_more), (LEFT_OUT_MAX, 7));
 }
 
 #[test]

@@ -59,9 +59,9 @@ pub(super) async fn stream(
     if method == Method::HEAD {
         return Ok(NO_STORE.into_response());
     }
-    let place = api.bouncers.try_acquire();
-    let _place = place
-        .map_err(|_| Problem::unavailable("other bouncers are being told everything; ask again").for_bouncers())?;
+    // Whoever finds no place waits for one, as long as a request may take.
+    let place = api.bouncers.acquire().await;
+    let _place = place.map_err(|_| Problem::unavailable("the agent is shutting down").for_bouncers())?;
     let known = match &who.token {
         Some(token) => api.store.bouncer(token.clone()).await?,
         None => None,
