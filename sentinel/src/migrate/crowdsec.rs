@@ -83,7 +83,7 @@ impl Row {
 /// # Errors
 /// [`MigrateError`].
 pub fn database(path: &Path, wish: Wish) -> Result<Found, MigrateError> {
-    let copy = copy::open(path, "--database", MEND)?;
+    let copy = copy::open(path, "--database (or its decisions with --decisions)", MEND)?;
     let other = |what: String| MigrateError::Other {
         path: path.into(),
         what,

@@ -113,6 +113,15 @@ pub fn spared(folder: &Path) -> Result<Found, MigrateError> {
             }
         }
     }
+    for (section, command) in ini.each("ignorecommand") {
+        if !command.trim().is_empty() {
+            let why = format!(
+                "ignorecommand of [{}]: a program decides there whom to spare",
+                shown(section)
+            );
+            found.leave(command, why);
+        }
+    }
     Ok(found)
 }
 

@@ -164,13 +164,13 @@ fn whom_their_settings_spare_is_found() {
     );
     write(
         "jail.local",
-        "[DEFAULT]\nignoreip = 127.0.0.1/8 192.0.2.9/24\n\t2001:db8::/32\n",
+        "[DEFAULT]\nignorecommand = /bin/ask <ip>\nignoreip = 127.0.0.1/8 192.0.2.9/24\n\t2001:db8::/32\n",
     );
     let found = fail2ban::spared(folder.path()).unwrap();
     let nets: Vec<String> = found.spared.keys().map(ToString::to_string).collect();
     assert_eq!(nets, ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"]);
-    assert_eq!(found.left_out.len(), 1);
-    assert_eq!(found.left_out[0].what, "gate.example.org");
+    let left: Vec<_> = found.left_out.iter().map(|left| left.what.as_str()).collect();
+    assert_eq!(left, ["gate.example.org", "/bin/ask <ip>"]);
 
     // As Debian's package has it, one with an expression, and one that is broken.
     let hub = "name: x/whitelists\nwhitelist:\n  reason: \"private\"\n  ip:\n    - \"127.0.0.1\"\n    - 192.0.2.7\n  cidr:\n    - \"10.0.0.0/8\"\n  expression:\n    - \"'foo.com' in evt.Meta.source_ip.reverse\"\n";
