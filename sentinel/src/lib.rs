@@ -23,6 +23,7 @@ pub mod investigate;
 pub mod journal;
 pub mod kernel;
 pub mod metrics;
+pub mod migrate;
 pub mod model;
 pub mod netlink;
 pub mod nft;

@@ -62,7 +62,7 @@ fn schemathesis() -> Result<PathBuf, String> {
 
 #[test]
 fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_says() {
-    let Some(mut scene) = Scene::new(&json!({})) else {
+    let Some(mut scene) = Scene::new(&json!({ "api": { "crowdsec": true } })) else {
         return;
     };
     let program = match schemathesis() {
@@ -78,6 +78,10 @@ fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_
         .expect("made");
     let token = made.output.lines().find(|line| line.starts_with("sntl_"));
     let token = token.unwrap_or_else(|| panic!("no token: {}", made.output)).to_owned();
+    let made = scene.agent.cli(&["token", "create", "edge", "--role", "bouncer"]);
+    let made = made.expect("made").output;
+    let key = made.lines().find(|line| line.starts_with("sntl_"));
+    let key = format!("X-Api-Key: {}", key.unwrap_or_else(|| panic!("no key: {made}")));
     let folder = scene.agent.path("contract");
     std::fs::create_dir(&folder).expect("a folder");
     let header = format!("Authorization: Bearer {token}");
@@ -87,6 +91,8 @@ fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_
         &document,
         "--header",
         &header,
+        "--header",
+        &key,
         // Cases of the document, its limits, and what chance makes of it, also wrong on purpose.
         "--phases=examples,coverage,fuzzing",
         "--mode=all",

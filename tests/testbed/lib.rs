@@ -20,6 +20,7 @@ pub mod redis;
 mod scratch;
 pub mod strike;
 pub mod tools;
+pub mod unpacked;
 pub mod wait;
 
 use std::os::unix::fs::MetadataExt;

@@ -36,6 +36,8 @@ pub(super) enum Need {
     Page,
     /// Somebody of this role at least.
     Role(Role),
+    /// A bouncer of CrowdSec with its key, where `api.crowdsec` says so.
+    Bouncer,
 }
 
 /// What a path needs, to look and to act.
@@ -75,6 +77,7 @@ async fn who(api: &Shared, need: Need, request: &Parts) -> Result<Who, Problem> 
         Need::Metrics => (!api.config.api.metrics_open()).then_some(Role::Viewer),
         Need::Page => Some(Role::Viewer),
         Need::Role(role) => Some(role),
+        Need::Bouncer => return bouncer(api, request).await.map_err(Problem::for_bouncers),
     };
     let nobody = Who {
         actor: "nobody".to_owned(),
@@ -97,6 +100,44 @@ async fn who(api: &Shared, need: Need, request: &Parts) -> Result<Who, Problem> 
             "role",
             "Not permitted",
             format!("that needs the role `{role}`, and `{}` is {}", who.actor, who.role),
+        ));
+    }
+    Ok(who)
+}
+
+/// Whose key a request has that is made as CrowdSec's bouncers do.
+async fn bouncer(api: &Shared, request: &Parts) -> Result<Who, Problem> {
+    if !api.config.api.crowdsec {
+        return Err(Problem::not_found(
+            "the API for CrowdSec's bouncers is off; `api.crowdsec: true` in the settings turns it on",
+        ));
+    }
+    if request.extensions.get::<Door>() == Some(&Door::Unix) {
+        return Ok(Who {
+            actor: "nobody".to_owned(),
+            role: Role::Admin,
+            session: None,
+            token: None,
+        });
+    }
+    let refused = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "key", "Access forbidden", detail);
+    let mut keys = request.headers.get_all("x-api-key").iter();
+    let (Some(Ok(key)), None) = (keys.next().map(HeaderValue::to_str), keys.next()) else {
+        return Err(refused(
+            "send one key in the header `X-Api-Key`; `sentinel token create NAME --role bouncer` makes one",
+        ));
+    };
+    let who = match api.auth.token(key.trim(), from(request), now()).await {
+        Err(AuthError::Wrong) => {
+            return Err(refused(
+                "this key opens nothing; `sentinel token list` tells which hold",
+            ));
+        }
+        other => other?,
+    };
+    if who.role != Role::Bouncer {
+        return Err(refused(
+            "that needs a token of the role `bouncer`; `sentinel token create NAME --role bouncer` makes one",
         ));
     }
     Ok(who)

@@ -84,6 +84,9 @@ pub(super) struct Problem {
     /// When it may be worth asking again; told in the header.
     #[serde(skip)]
     wait: Option<Duration>,
+    /// The detail is told again, by the name that CrowdSec's bouncers know.
+    #[serde(skip)]
+    message: bool,
 }
 
 impl PartialSchema for Problem {
@@ -113,6 +116,10 @@ impl PartialSchema for Problem {
             .property("title", text("What kind of problem it is."))
             .property("status", status)
             .property("detail", text("What was wrong this time, and the mend."))
+            .property(
+                "message",
+                text("The detail again, under `/v1/`, where CrowdSec's bouncers look for it."),
+            )
             .property("guard", text("The guard that refused, if one did."))
             .property("lines", lines)
             .property("lines_total", total)
@@ -146,6 +153,7 @@ impl Problem {
             guard: None,
             bad: None,
             wait: None,
+            message: false,
         }
     }
 
@@ -154,6 +162,11 @@ impl Problem {
             wait: Some(wait),
             ..self
         }
+    }
+
+    /// As CrowdSec's bouncers read it.
+    pub(super) fn for_bouncers(self) -> Self {
+        Self { message: true, ..self }
     }
 
     pub(super) fn with_lines(self, lines: Vec<BadLine>, total: u64) -> Self {
@@ -252,7 +265,13 @@ pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("applicati
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (status, wait) = (self.status, self.wait);
-        let mut response = (status, Json(self)).into_response();
+        let mut response = if self.message {
+            let mut told = serde_json::json!(self);
+            told["message"] = self.detail.into();
+            (status, Json(told)).into_response()
+        } else {
+            (status, Json(self)).into_response()
+        };
         response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
         if let Some(wait) = wait {
             let seconds = HeaderValue::from(wait.as_secs().max(1));

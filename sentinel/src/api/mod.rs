@@ -10,6 +10,7 @@ mod acting;
 mod allowlist;
 mod assets;
 mod bind;
+mod bouncers;
 mod busiest;
 mod coding;
 mod commands;
@@ -68,6 +69,9 @@ use tokio_util::task::TaskTracker;
 
 /// How long open requests and streams may take to end.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Bouncers that are told of changes at a time: what one is told at its start is some 30 MB of 100,000 decisions.
+const BOUNCERS: usize = 2;
 
 /// Refused log-ins the audit has in a minute; the others are only counted.
 const REFUSALS: u32 = 30;
@@ -138,6 +142,8 @@ struct Api {
     tails: tokio::sync::Mutex<()>,
     /// The turn of the one report that is made at a time.
     reports: Semaphore,
+    /// Places for bouncers that are told of changes.
+    bouncers: Semaphore,
     /// Streams that are open; axum's own shutdown does not wait for them.
     sockets: TaskTracker,
     history: history::History,
@@ -165,6 +171,7 @@ impl Api {
             walks: tokio::sync::Mutex::default(),
             tails: tokio::sync::Mutex::default(),
             reports: Semaphore::new(1),
+            bouncers: Semaphore::new(BOUNCERS),
             sockets: TaskTracker::new(),
             history: history::History::default(),
             refused: Mutex::default(),

@@ -2,6 +2,7 @@
 
 mod access;
 mod acts;
+mod bouncers;
 mod op;
 mod shows;
 mod system;
@@ -11,6 +12,7 @@ pub(super) mod told {
     //! What is said of each method of each path, for the table.
     pub(in crate::api) use super::access::*;
     pub(in crate::api) use super::acts::*;
+    pub(in crate::api) use super::bouncers::*;
     pub(in crate::api) use super::shows::*;
     pub(in crate::api) use super::system::*;
 }
@@ -33,7 +35,7 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{HttpMethod, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, Required};
 
 /// What belongs together, in the order of the viewer.
-pub(super) const TAGS: [(&str, &str); 9] = [
+pub(super) const TAGS: [(&str, &str); 10] = [
     ("alerts", "What detectors said, with the numbers that made them say so."),
     (
         "investigations",
@@ -55,6 +57,10 @@ pub(super) const TAGS: [(&str, &str); 9] = [
         "Health, counters, metrics, the stream, the audit, the global stop.",
     ),
     ("access", "Logging in and out, tokens, pages."),
+    (
+        "bouncers",
+        "What CrowdSec's bouncers ask, where `api.crowdsec` says so: they carry our decisions out elsewhere.",
+    ),
 ];
 
 const ABOUT: &str = "Everything Sentinel's dashboard and command line do goes through these paths. Lists come newest first in \
@@ -81,6 +87,7 @@ pub(super) async fn openapi() -> Result<Response, Problem> {
 pub(super) fn document() -> OpenApi {
     let mut components = ComponentsBuilder::new()
         .security_scheme("token", SecurityScheme::Http(bearer()))
+        .security_scheme("bouncer", SecurityScheme::ApiKey(ApiKey::Header(bouncers::key())))
         .security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(session())));
     let mut paths = PathsBuilder::new();
     for (path, needs, methods) in router::told() {
@@ -176,6 +183,7 @@ fn secured(op: Op, need: Need) -> Op {
         Need::Page => either(op)
             .answers_nothing(303, "To the log-in, where nobody is logged in.")
             .header(303, "Location", "/login"),
+        Need::Bouncer => bouncers::secured(op.with(|builder| builder.security(requires("bouncer")))),
         Need::Role(role) => either(op)
             .with(|builder| {
                 let role = ExtensionsBuilder::new().add("x-role", role.as_str()).build();

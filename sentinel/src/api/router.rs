@@ -6,8 +6,8 @@ use super::guard::{Door, Names, guard, media};
 use super::openapi::{self, told};
 use super::routed::{Methods, delete, get, post};
 use super::{
-    Shared, acting, allowlist, assets, busiest, coding, commands, conditional, fleet, import, intel, learn, lists,
-    login, model, notifications, reports, settings, sightings, simulation, status, stream, traffic,
+    Shared, acting, allowlist, assets, bouncers, busiest, coding, commands, conditional, fleet, import, intel, learn,
+    lists, login, model, notifications, reports, settings, sightings, simulation, status, stream, traffic,
 };
 use crate::types::Role;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -100,6 +100,11 @@ const fn shown(path: &'static str, answers: fn() -> Methods) -> Row {
 /// A path for administrators.
 const fn admin(path: &'static str, answers: fn() -> Methods) -> Row {
     row(path, Need::Role(Role::Admin), Need::Role(Role::Admin), answers)
+}
+
+/// A path for bouncers of CrowdSec.
+const fn bouncer(path: &'static str, answers: fn() -> Methods) -> Row {
+    row(path, Need::Bouncer, Need::Bouncer, answers)
 }
 
 const fn row(path: &'static str, look: Need, act: Need, answers: fn() -> Methods) -> Row {
@@ -195,6 +200,9 @@ const ROWS: &[Row] = &[
     shown("/learn", || get(learn::status, told::learn)),
     shown("/learn/{wish}", || post(learn::wish, told::learn_wish)),
     shown("/stream", || get(stream::stream, told::stream)),
+    bouncer("/v1/decisions", || get(bouncers::list, told::bouncer_decisions)),
+    bouncer("/v1/decisions/stream", || get(bouncers::stream, told::bouncer_stream)),
+    bouncer("/v1/usage-metrics", || post(bouncers::usage, told::bouncer_usage)),
     admin("/tokens", || {
         get(login::tokens, told::tokens).post(login::create, told::create_token)
     }),

@@ -25,6 +25,7 @@ use tower::ServiceExt;
 
 mod access;
 mod again;
+mod bouncers;
 mod document;
 mod glance;
 mod golden;
@@ -317,6 +318,13 @@ impl House {
         };
         router::router(Api::new(self.state.clone(), self.cancel.clone()), door)
             .layer(axum::middleware::map_request(logged_in))
+    }
+
+    /// Turns `api.crowdsec` on.
+    fn let_bouncers_in(&mut self) {
+        let mut config = Config::clone(&self.state.config);
+        config.api.crowdsec = true;
+        self.state.config = Arc::new(config);
     }
 
     async fn keep(&self, records: Vec<Record>) {

@@ -170,7 +170,15 @@ impl Auth {
     /// As [`Auth::token`]; [`AuthError::Store`] where it cannot be kept.
     pub async fn log_in(&self, login: Login, from: IpAddr, now: Timestamp) -> Result<(String, Who), AuthError> {
         let who = match login {
-            Login::Token(text) => self.token(text.trim(), from, now).await?,
+            Login::Token(text) => {
+                let who = self.token(text.trim(), from, now).await?;
+                if who.role == Role::Bouncer {
+                    return Err(AuthError::Invalid(
+                        "a bouncer's token opens no page; log in with one of a person's".to_owned(),
+                    ));
+                }
+                who
+            }
             Login::Link(code) => {
                 let mut books = self.books();
                 books.lockout.may(from, now)?;

@@ -21,6 +21,7 @@ mod generate;
 mod intel;
 mod learn;
 mod log;
+mod migrate;
 mod model;
 mod notifications;
 mod output;
@@ -185,6 +186,9 @@ enum Command {
     /// Comes to a decision again from what it followed from
     #[command(subcommand)]
     Verify(verify::Command),
+    /// Bans and allowlists of fail2ban and CrowdSec: shown, and with --apply carried over
+    #[command(subcommand)]
+    Migrate(migrate::Command),
     /// Stops the agent and removes what it left in the kernel
     Detach(detach::Args),
     /// Prints a completion script
@@ -250,6 +254,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Fleet(command) => fleet::run(global, *command),
         Command::Explain(command) => explain::run(global, command),
         Command::Verify(command) => verify::run(global, command),
+        Command::Migrate(command) => migrate::run(global, command),
         Command::Detach(args) => detach::run(global, args),
         Command::Completions(args) => {
             generate::completions(&mut Cli::command(), args);

@@ -31,7 +31,7 @@ pub(super) enum Command {
 pub(super) struct Create {
     /// What the audit will call whoever has it: letters, digits, `.`, `_`, `-`
     name: String,
-    /// What it is good for: viewer (look), operator (act), admin (say who may)
+    /// What it is good for: viewer (look), operator (act), admin (say who may), bouncer (a bouncer of CrowdSec)
     #[arg(long, default_value = "viewer")]
     role: Role,
     /// For how long, such as 90d [default: until revoked]
@@ -68,7 +68,10 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
             let text = made["text"].as_str();
             output.line(text.ok_or_else(|| anyhow!("the agent's answer has no token"))?);
             // Apart from the token, so that it can be piped.
-            output.remark("Shown this once; send it as `authorization: Bearer TOKEN`, or log in with it at /login.");
+            output.remark(match args.role {
+                Role::Bouncer => "Shown this once; it is the bouncer's `api_key`. Give each bouncer one of its own.",
+                _ => "Shown this once; send it as `authorization: Bearer TOKEN`, or log in with it at /login.",
+            });
         }
         Command::List => {
             let answer = client.call(Method::GET, "/tokens", &[], None)?;

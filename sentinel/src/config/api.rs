@@ -23,6 +23,8 @@ pub struct ApiConfig {
     pub metrics_open: Switch,
     /// How long a browser stays logged in without being used.
     pub session: Duration,
+    /// Whether CrowdSec's bouncers are answered under `/v1/`.
+    pub crowdsec: bool,
 }
 
 impl ApiConfig {
@@ -56,6 +58,7 @@ impl Default for ApiConfig {
             private_key: None,
             metrics_open: Switch::Auto,
             session: Duration::from_hours(12),
+            crowdsec: false,
         }
     }
 }
@@ -91,5 +94,10 @@ pub(super) const KEYS: &[Key] = &[
         "api.session",
         "How long a browser stays logged in without being used",
         |d| Slot::Time(&mut d.config.api.session, secs(60)..=secs(30 * 86_400)),
+    ),
+    key(
+        "api.crowdsec",
+        "Whether CrowdSec's bouncers are answered under /v1/, each with a token of the role bouncer",
+        |d| Slot::Bool(&mut d.config.api.crowdsec),
     ),
 ];

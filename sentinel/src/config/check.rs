@@ -4,6 +4,7 @@ mod alerting;
 
 use super::intel::{CUSTOM_FEEDS_MAX, IntelConfig};
 use super::keys::{Draft, INTERFACES};
+use super::lapi::LAPI_FEED;
 use super::load::Places;
 use super::probe::PROBES_MAX;
 use super::problem::{Place, Problem};
@@ -105,6 +106,7 @@ pub(super) fn cross(draft: &Draft, origins: &Places, problems: &mut Vec<Problem>
     super::retention::check(&config.store.retention, &config.response.policy, &mut say);
     super::reports::check(&config.reports, &mut say);
     super::bettercap::check(&config.bettercap, &mut say);
+    super::lapi::check(&config.intel.feeds.crowdsec, &mut say);
     super::traffic::check(config, &mut say);
     let flood = &config.detect.syn_flood;
     if flood.half_open_all < flood.half_open {
@@ -226,7 +228,8 @@ fn ordered(levels: SeverityThresholds, keys: [&'static str; 2], say: &mut impl F
 /// What threat intelligence asks for and cannot have.
 fn intel(config: &IntelConfig, say: &mut impl FnMut(&'static str, String, &str)) {
     for name in &config.feeds.block {
-        if !config.feeds.enabled.contains(name) && !config.feeds.custom.iter().any(|own| own.name == *name) {
+        let lapi = name == LAPI_FEED && !config.feeds.crowdsec.url.is_empty();
+        if !lapi && !config.feeds.enabled.contains(name) && !config.feeds.custom.iter().any(|own| own.name == *name) {
             say(
                 "intel.feeds.block",
                 format!("names `{name}`, which is not fetched"),

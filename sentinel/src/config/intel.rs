@@ -1,6 +1,7 @@
 //! Settings of threat intelligence: who is asked, how often, and what feeds are kept.
 
 use super::keys::{Key, MIB, key, millis, secs};
+use super::lapi::LapiConfig;
 use super::resolved::Switch;
 use super::value::Slot;
 use crate::types::Secret;
@@ -69,7 +70,9 @@ pub struct FeedsConfig {
     pub enabled: Vec<String>,
     /// Lists of one's own: plain addresses and prefixes, one a line.
     pub custom: Vec<CustomFeed>,
-    /// Those of both whose entries the kernel drops (or, in simulation, counts) by itself.
+    /// A local API of CrowdSec whose bans are a feed.
+    pub crowdsec: LapiConfig,
+    /// Those of all whose entries the kernel drops (or, in simulation, counts) by itself.
     pub block: Vec<String>,
     /// Where fetched lists are kept, so that a restart need not fetch them again.
     pub directory: PathBuf,
@@ -108,8 +111,9 @@ pub const FEED_NAMES: [&str; 9] = [
     "ipsum",
 ];
 
-/// Lists of one's own there can be: the kernel has 32, of which feeds have the first 24.
-pub const CUSTOM_FEEDS_MAX: usize = 24 - FEED_NAMES.len();
+/// Lists of one's own there can be: the kernel has 32, of which feeds have the first 24, and the last of these is
+/// CrowdSec's.
+pub const CUSTOM_FEEDS_MAX: usize = 23 - FEED_NAMES.len();
 
 macro_rules! source_keys {
     ($name:ident) => {
@@ -254,6 +258,7 @@ impl Default for IntelConfig {
             feeds: FeedsConfig {
                 enabled: Vec::new(),
                 custom: Vec::new(),
+                crowdsec: LapiConfig::default(),
                 block: Vec::new(),
                 directory: "data/feeds".into(),
                 max_bytes: 64 * MIB,
@@ -303,7 +308,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "intel.feeds.block",
-        "Those of both whose entries the kernel drops by itself",
+        "Those of all whose entries the kernel drops by itself",
         |d| Slot::FeedNames(&mut d.config.intel.feeds.block),
     ),
     key("intel.feeds.directory", "Where fetched lists are kept", |d| {

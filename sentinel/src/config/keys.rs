@@ -9,6 +9,7 @@ use super::channels;
 use super::export;
 use super::fleet;
 use super::intel;
+use super::lapi;
 use super::policy;
 use super::reports;
 use super::resolved::{Config, Mode};
@@ -525,6 +526,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(policy::KEYS)
         .chain(policy::DETECTOR_KEYS.as_flattened())
         .chain(intel::KEYS)
+        .chain(lapi::KEYS)
         .chain(intel::SOURCE_KEYS.as_flattened())
         .chain(alerting::KEYS)
         .chain(alerting::ROUTE_KEYS)

@@ -18,9 +18,11 @@ mod decoy;
 mod dump;
 mod export;
 mod fleet;
+mod foreign;
 mod hosts;
 mod intel;
 mod keys;
+mod lapi;
 mod load;
 mod matrix;
 mod policy;
@@ -58,10 +60,12 @@ pub use clock::{Hours, TimeOfDay, Weekday, Zone};
 pub use dump::{changes, effective};
 pub use export::{EVENT_TYPES, ElasticConfig, EveConfig, ExportConfig, Format, ServerConfig, SinkConfig, SplunkConfig};
 pub use fleet::{AcceptConfig, BusBackend, FleetConfig, RedisKind, RedisPlace, ShareConfig};
+pub use foreign::foreign_yaml;
 pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,
 };
+pub use lapi::{LAPI_FEED, LapiConfig};
 pub use load::{ENV_PREFIX, Origins, default_files, load, load_with_origins};
 pub use matrix::Matrix;
 pub use policy::{

@@ -95,6 +95,14 @@ pub(super) const SECRETS: &[SecretKey] = &[
         check: one_line,
     },
     SecretKey {
+        path: "intel.feeds.crowdsec.key",
+        variable: "CROWDSEC_BOUNCER_KEY",
+        file: "intel.feeds.crowdsec.key_file",
+        slot: |d| &mut d.config.intel.feeds.crowdsec.key,
+        named: |d| &d.config.intel.feeds.crowdsec.key_file,
+        check: key,
+    },
+    SecretKey {
         path: "export.splunk.token",
         variable: "SPLUNK_HEC_TOKEN",
         file: "export.splunk.token_file",

@@ -1,6 +1,7 @@
 //! Names of servers.
 
 use super::intel::{CacheBackend, CustomFeed, FEED_NAMES};
+use super::lapi::LAPI_FEED;
 use super::value::{Fault, fault, quote};
 use crate::types::Secret;
 
@@ -47,10 +48,10 @@ pub(super) fn custom_feed(text: &str) -> Result<CustomFeed, Fault> {
         .split_once('=')
         .ok_or_else(|| fault("has no `NAME=`", format!("write such as `{FEED}`")))?;
     let name = feed_name(name)?;
-    if FEED_NAMES.contains(&name) {
+    if FEED_NAMES.contains(&name) || name == LAPI_FEED {
         return Err(fault(
             format!("`{name}` is the name of a built-in feed"),
-            "choose another name, or name it in `intel.feeds.enabled`",
+            "choose another name, or name it in `intel.feeds.enabled` (`crowdsec` has settings of its own)",
         ));
     }
     let web = place.strip_prefix("https://").or_else(|| place.strip_prefix("http://"));

@@ -6,6 +6,7 @@
 
 mod bans;
 mod bettercap;
+mod bouncers;
 mod collect;
 mod fleet;
 mod keeping;
@@ -18,6 +19,7 @@ mod traffic;
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
 pub use bans::Bans;
 pub use bettercap::Bettercap;
+pub use bouncers::Bouncers;
 pub use fleet::Fleet;
 pub use notices::Notices;
 
@@ -110,6 +112,8 @@ pub struct Metrics {
     pub notices: Notices,
     /// Of what several sentinels tell each other.
     pub fleet: Fleet,
+    /// Of bouncers that ask.
+    pub bouncers: Bouncers,
     /// What a Bettercap is heard saying.
     pub bettercap: Bettercap,
     exported: Family<ExportLabels, Counter>,
@@ -165,6 +169,7 @@ impl Metrics {
             journal: Family::default(),
             notices: Notices::default(),
             fleet: Fleet::default(),
+            bouncers: Bouncers::default(),
             bettercap: Bettercap::default(),
             exported: Family::default(),
             keeping: Keeping::default(),
@@ -180,6 +185,7 @@ impl Metrics {
         let r = &mut *registry;
         self.notices.register(r);
         self.fleet.register(r);
+        self.bouncers.register(r);
         self.bettercap.register(r);
         self.keeping.register(r);
         self.traffic.register(r);

@@ -1,7 +1,7 @@
 //! Tokens and sessions.
 
-use super::StoreError;
 use super::insert::json;
+use super::{StoreError, bouncers};
 use crate::types::{Session, Token};
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
@@ -10,6 +10,9 @@ pub(super) fn keep_token(connection: &Connection, token: &Token) -> rusqlite::Re
     connection
         .prepare_cached("INSERT OR REPLACE INTO tokens (id, json) VALUES (?1, ?2)")?
         .execute([&token.id.0, &json(token)?])?;
+    if token.revoked_at.is_some() {
+        bouncers::forget(connection, &token.id)?;
+    }
     Ok(())
 }
 

@@ -183,7 +183,7 @@ impl Clauses {
 
 /// The ranges that overlap a prefix: those that begin in it, and those that it lies in, apart. Prefixes lie in each other
 /// or have nothing in common, so the latter begin at one of 128 addresses.
-fn overlapping(net: IpNet, rest: &Clauses) -> Vec<Clauses> {
+pub(super) fn overlapping(net: IpNet, rest: &Clauses) -> Vec<Clauses> {
     let (low, high) = range(net);
     let blob = |bytes: [u8; 16]| Value::Blob(bytes.to_vec());
     let (mut within, mut around) = (rest.clone(), rest.clone());

@@ -1,6 +1,8 @@
 //! From nouns to rows: full JSON plus the columns that filters need.
 
-use super::{Counters, Record, access, audit::Head, cursors, ends, fleet, intel, messages, operate, proof, sightings};
+use super::{
+    Counters, Record, access, audit::Head, bouncers, cursors, ends, fleet, intel, messages, operate, proof, sightings,
+};
 use crate::types::{Action, ActionId, Alert, Decision, DecisionStatus, Investigation, InvestigationState};
 use ipnet::IpNet;
 use rusqlite::{Connection, params};
@@ -37,6 +39,7 @@ pub(super) fn insert(
         Record::Tally(tally) => operate::keep_tally(connection, tally),
         Record::Token(token) => access::keep_token(connection, token),
         Record::Session(session) => access::keep_session(connection, session),
+        Record::Bouncer(row) => bouncers::keep(connection, row),
         Record::EndSession(digest) => access::end_session(connection, digest),
         Record::Routed(routed) => messages::keep_routed(connection, routed),
         Record::Message(message) => messages::put_down(connection, message),

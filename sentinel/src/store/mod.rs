@@ -9,6 +9,7 @@ mod alerts;
 mod audit;
 mod backlog;
 mod ballast;
+mod bouncers;
 mod cursors;
 mod ends;
 mod error;
@@ -31,6 +32,7 @@ mod tests;
 mod writer;
 
 pub use audit::{AuditEntry, AuditVerdict};
+pub use bouncers::CHANGES_MAX;
 pub use error::StoreError;
 pub use figures::{
     ActionCount, ActionStep, AlertFigures, AuditFigures, BySeverity, Count, DecisionCount, DetectorCount, Figures,

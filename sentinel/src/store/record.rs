@@ -1,8 +1,8 @@
 //! What can be kept.
 
 use crate::types::{
-    Action, ActionId, Alert, Allowed, Bystander, Decision, Ended, FleetBooks, Investigation, KeptAnswer, Message,
-    MessageId, MessageState, ProofRow, QuotaRow, Routed, Session, Sighting, Stop, Tally, Timestamp, Token,
+    Action, ActionId, Alert, Allowed, Bouncer, Bystander, Decision, Ended, FleetBooks, Investigation, KeptAnswer,
+    Message, MessageId, MessageState, ProofRow, QuotaRow, Routed, Session, Sighting, Stop, Tally, Timestamp, Token,
 };
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub enum Record {
     Session(Arc<Session>),
     /// A session is over; named by its digest.
     EndSession(String),
+    /// How far a bouncer has come, in place of what was kept of it. Changes of decisions are noted while there is one.
+    Bouncer(Box<Bouncer>),
     /// What the router of alerts did, all of it or nothing.
     Routed(Box<Routed>),
     /// A message put down; one that is there already is left as it is.

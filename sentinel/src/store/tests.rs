@@ -1,5 +1,6 @@
 //! The store against real files: reopened, killed, filled up, damaged and tampered with.
 
+mod bouncers;
 mod cursors;
 mod ends;
 mod figures;

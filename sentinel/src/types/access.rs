@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
+    /// Ask which decisions are in force, as a bouncer of CrowdSec does, and nothing else.
+    Bouncer,
     /// Look.
     Viewer,
     /// Act: block, take back, allow, stop.
@@ -20,11 +22,12 @@ pub enum Role {
 
 impl Role {
     /// Every role, the least first.
-    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Bouncer, Self::Viewer, Self::Operator, Self::Admin];
 
     /// The name used in the API and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Bouncer => "bouncer",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -44,7 +47,7 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut all = Self::ALL.into_iter();
         all.find(|role| role.as_str() == text)
-            .ok_or_else(|| "it is none of `viewer`, `operator` and `admin`".to_owned())
+            .ok_or_else(|| "it is none of `bouncer`, `viewer`, `operator` and `admin`".to_owned())
     }
 }
 

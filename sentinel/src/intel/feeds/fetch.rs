@@ -79,6 +79,16 @@ pub(super) enum FetchError {
     #[error("the list cannot be kept: {0}; make room where `intel.feeds.directory` is")]
     Full(std::io::Error),
     #[error(
+        "its key is refused; make one (`cscli bouncers add sentinel`, or `sentinel token create NAME --role bouncer`) and give it in `CROWDSEC_BOUNCER_KEY` or `intel.feeds.crowdsec.key_file`"
+    )]
+    Key,
+    #[error("answered HTTP 404; no local API is there, or (a sentinel's) `api.crowdsec` is off")]
+    NoLapi,
+    #[error("the answer is not what a local API of CrowdSec says ({0}); check `intel.feeds.crowdsec.url`")]
+    Malformed(String),
+    #[error("more than {0} decisions; they are not taken")]
+    TooMany(usize),
+    #[error(
         "not asked, since that could not be written down: {0}; make room where `intel.feeds.directory` is, or check it"
     )]
     Unmarked(String),
@@ -94,6 +104,13 @@ const fn mend(status: u16) -> &'static str {
 }
 
 impl FetchError {
+    pub(super) fn status(status: StatusCode, headers: &HeaderMap) -> Self {
+        Self::Status {
+            status: status.as_u16(),
+            retry_after: retry_after(headers),
+        }
+    }
+
     /// Whether the provider was asked.
     pub(super) const fn ended(&self) -> Ended {
         match self {
@@ -124,6 +141,14 @@ impl Scratch {
         let _ = tokio::fs::remove_file(&path).await;
         let file = File::options().write(true).create_new(true).open(&path).await?;
         Ok((Self { path, theirs: false }, file))
+    }
+
+    /// One with these bytes in it.
+    pub(super) async fn filled(path: PathBuf, bytes: &[u8]) -> Result<Self, FetchError> {
+        let (scratch, mut file) = Self::create(path).await?;
+        file.write_all(bytes).await.map_err(FetchError::Full)?;
+        file.flush().await.map_err(FetchError::Full)?;
+        Ok(scratch)
     }
 }
 
@@ -162,6 +187,20 @@ pub(super) async fn local(path: PathBuf, known: &Version, max_bytes: u64) -> Res
     Ok(Fetched::List(Scratch { path, theirs: true }, version))
 }
 
+/// A client that follows nobody and waits for nobody too long.
+pub(super) fn builder(patience: Patience) -> reqwest::ClientBuilder {
+    crate::tls::install();
+    Client::builder()
+        .user_agent(concat!("sentinel/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .referer(false)
+        .redirect(redirect::Policy::none())
+        .connect_timeout(patience.connect)
+        .read_timeout(patience.idle)
+        .timeout(patience.whole)
+        .pool_max_idle_per_host(0)
+}
+
 /// Who fetches.
 #[derive(Clone)]
 pub(super) struct Fetcher {
@@ -172,19 +211,10 @@ pub(super) struct Fetcher {
 impl Fetcher {
     /// `trusted` are the hosts the operator named: they may be anywhere. All others must be on the internet.
     pub(super) fn new(max_bytes: u64, patience: Patience, trusted: BTreeSet<String>) -> Result<Self, reqwest::Error> {
-        crate::tls::install();
-        let client = Client::builder()
-            .user_agent(concat!("sentinel/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .referer(false)
-            .redirect(redirect::Policy::none())
+        let client = builder(patience)
             .dns_resolver(Arc::new(Resolver {
                 trusted: Arc::new(trusted),
             }))
-            .connect_timeout(patience.connect)
-            .read_timeout(patience.idle)
-            .timeout(patience.whole)
-            .pool_max_idle_per_host(0)
             .build()?;
         Ok(Self { client, max_bytes })
     }
@@ -212,10 +242,7 @@ impl Fetcher {
                 continue;
             }
             if status != StatusCode::OK {
-                return Err(FetchError::Status {
-                    status: status.as_u16(),
-                    retry_after: retry_after(response.headers()),
-                });
+                return Err(FetchError::status(status, response.headers()));
             }
             let version = self.save(response, &mut scratch.1).await?;
             return Ok(Fetched::List(scratch.0, version));
@@ -287,7 +314,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     header(headers, RETRY_AFTER)?.parse().ok().map(Duration::from_secs)
 }
 
-fn told(error: reqwest::Error) -> FetchError {
+pub(super) fn told(error: reqwest::Error) -> FetchError {
     let (connect, timeout) = (error.is_connect(), error.is_timeout());
     let error = error.without_url();
     let mut text = error.to_string();

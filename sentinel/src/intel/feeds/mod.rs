@@ -5,7 +5,7 @@
 //! believed stays until better comes or its time is over, and a provider is never asked more often than it allows, over
 //! restarts too. Deliberately elsewhere: what an entry is worth beside other evidence (`investigate`), the maps (`kernel`).
 //!
-//! [`table`] what there is · [`fetch`] from server to file · [`parse`] from file to entries · [`sanity`] whether they are
+//! [`table`] what there is · [`fetch`] from server to file · [`lapi`] from a local API of CrowdSec to file · [`parse`] from file to entries · [`sanity`] whether they are
 //! believed · [`protect`] what of them counts beside what is protected · [`set`] all entries, ready to be matched · [`disk`] over restarts · [`schedule`] when · [`block`] and
 //! [`handover`] into the kernel · [`slot`] one feed as it stands · [`room`] drives them.
 
@@ -13,6 +13,7 @@ mod block;
 mod disk;
 mod fetch;
 mod handover;
+mod lapi;
 mod parse;
 mod protect;
 mod room;

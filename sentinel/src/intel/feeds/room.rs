@@ -3,13 +3,14 @@
 use super::block::ListEnforcer;
 use super::disk::{Shelf, digest};
 use super::fetch::{self, FetchError, Fetched, Fetcher, Patience, Version};
+use super::lapi::Lapi;
 use super::parse::{self, Parsed};
 use super::protect;
-use super::schedule::{Ended, wait};
+use super::schedule::Ended;
 use super::set::FeedSet;
 use super::slot::{Place, Slot, shown};
 use super::table::{FEEDS, Feed};
-use crate::config::{CustomFeed, IntelConfig};
+use crate::config::{CustomFeed, IntelConfig, LAPI_FEED, LapiConfig};
 use crate::metrics::{FeedFetchLabels, FeedLabels, Metrics};
 use crate::store::Store;
 use crate::time;
@@ -103,6 +104,27 @@ type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
 /// What is being asked: which slot's feed, and what came of it.
 pub(super) type Asked = FuturesUnordered<BoxFuture<'static, (usize, Result<Fetched, FetchError>)>>;
 
+/// The feed of a local API of CrowdSec, by the last number.
+fn lapi_slot(config: &LapiConfig, max_bytes: u64, patience: Patience) -> Result<Slot, FeedError> {
+    let url = config.url.parse::<Url>().ok().filter(Url::has_host);
+    let url = url.ok_or_else(|| FeedError::Url(LAPI_FEED.to_owned()))?;
+    let digest = digest(&config.url);
+    let feed = Feed::lapi(LAPI_FEED, &config.url, config.interval);
+    let tls = crate::tls::client(config.ca_file.as_deref());
+    let mut builder = fetch::builder(patience);
+    if url.scheme() == "https" {
+        let tls = tls.map_err(|why| FeedError::Client(format!("{why} (`intel.feeds.crowdsec.ca_file`)")))?;
+        builder = builder.tls_backend_preconfigured(tls);
+    } else {
+        // Nobody to trust, so it works on a machine without certificates.
+        builder = builder.tls_certs_only([]);
+    }
+    let client = builder.build();
+    let client = client.map_err(|error| FeedError::Client(error.without_url().to_string()))?;
+    let lapi = Lapi::new(client, url, config.key.as_ref(), max_bytes);
+    Ok(Slot::new(feed, LISTS - 1, Place::Lapi(lapi), digest))
+}
+
 /// The room that keeps the lists.
 pub struct FeedRoom {
     pub(super) slots: Vec<Slot>,
@@ -176,6 +198,10 @@ impl FeedRoom {
                 (Feed::custom(name, Some(text)), Place::Web(place))
             };
             slots.push(Slot::new(feed, number, place, digest(text)));
+        }
+        let lapi = &config.feeds.crowdsec;
+        if config.enabled && !lapi.url.is_empty() {
+            slots.push(lapi_slot(lapi, config.feeds.max_bytes, patience)?);
         }
         for slot in &mut slots {
             let blocks = config.feeds.block.iter().any(|name| *name == slot.feed.name);
@@ -278,7 +304,7 @@ impl FeedRoom {
                 let slot = &mut self.slots[at];
                 let start = match slot.place {
                     Place::Web(_) => now.after(spread),
-                    Place::File(_) => now,
+                    Place::File(_) | Place::Lapi(_) => now,
                 };
                 slot.meta = meta;
                 slot.complaint = complaint;
@@ -343,11 +369,12 @@ impl FeedRoom {
             .map(|list| list.fetched_at);
         let version = slot.meta.version(held);
         let (place, to) = (slot.place.clone(), self.shelf.scratch(&slot.feed.name));
-        let fetcher = self.fetcher.clone();
+        let (fetcher, now) = (self.fetcher.clone(), (self.now)());
         async move {
             let outcome = match place {
                 Place::Web(url) => fetcher.fetch(&url, &version, to).await,
                 Place::File(path) => fetch::local(path, &version, fetcher.max_bytes).await,
+                Place::Lapi(lapi) => lapi.ask(&version, to, now).await,
             };
             (at, outcome)
         }
@@ -404,7 +431,7 @@ impl FeedRoom {
         } else {
             slot.meta.failures = slot.meta.failures.saturating_add(1);
         }
-        slot.put_off(now, wait(slot.feed.interval, ended, slot.meta.failures, luck));
+        slot.put_off(now, slot.wait(ended, luck));
         let feed = slot.feed.name.to_string();
         self.deps
             .metrics

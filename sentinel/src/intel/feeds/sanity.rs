@@ -176,6 +176,9 @@ fn keep(net: IpNet, feed: &Feed, guarded: &[&Protected]) -> Result<bool, Refusal
     }
     let widest = if matches!(net, IpNet::V4(_)) { WIDEST4 } else { WIDEST6 };
     if net.prefix_len() < widest {
+        if feed.is_one_by_one() {
+            return Ok(false);
+        }
         return Err(Refusal::Wide(net));
     }
     if let Some(what) = reserved(net).filter(|_| !feed.own) {
@@ -186,6 +189,9 @@ fn keep(net: IpNet, feed: &Feed, guarded: &[&Protected]) -> Result<bool, Refusal
         };
     }
     if let Some(hit) = guarded.iter().find(|p| overlap(&p.target, &net)) {
+        if feed.is_one_by_one() {
+            return Ok(false);
+        }
         return Err(Refusal::Protected {
             net,
             target: hit.target,

@@ -1,6 +1,8 @@
 //! One feed as the room keeps it.
 
 use super::disk::Meta;
+use super::lapi::Lapi;
+use super::schedule::{self, Ended};
 use super::set::Loaded;
 use super::table::Feed;
 use crate::types::{FeedInKernel, FeedStatus, INDICATOR_TEXT, Timestamp};
@@ -12,11 +14,15 @@ use std::time::Duration;
 /// Failures in a row from which on a feed that has a list is worth a complaint.
 const WORTH_TELLING: u32 = 3;
 
+/// The longest that a local API is left alone after failures.
+const LAPI_WAIT: Duration = Duration::from_mins(2);
+
 /// Where a feed is.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     Web(Url),
     File(PathBuf),
+    Lapi(Lapi),
 }
 
 impl Place {
@@ -26,6 +32,7 @@ impl Place {
             Self::Web(url) if feed.group != "own" && url.as_str() == feed.url => url.to_string(),
             Self::Web(url) => url.origin().ascii_serialization(),
             Self::File(path) => path.display().to_string(),
+            Self::Lapi(lapi) => lapi.url().origin().ascii_serialization(),
         }
     }
 }
@@ -84,6 +91,26 @@ impl Slot {
         self.meta.next_at.is_none_or(|next| next <= now)
     }
 
+    /// How long after an attempt that ended so it is asked again. A local API is one's own: it is asked again soon.
+    pub(super) fn wait(&self, ended: Ended, luck: f64) -> Duration {
+        let (interval, failures) = (self.feed.interval, self.meta.failures);
+        let own = matches!(self.place, Place::Lapi(_));
+        match ended {
+            Ended::Unreached | Ended::Asked { retry_after: None } if own => {
+                let doubled = interval.saturating_mul(1 << failures.saturating_sub(1).min(16));
+                doubled.min(LAPI_WAIT.max(interval))
+            }
+            _ => schedule::wait(interval, ended, failures, luck),
+        }
+    }
+
+    fn left_out(&self) -> u64 {
+        match &self.place {
+            Place::Lapi(lapi) => lapi.left_out(),
+            Place::Web(_) | Place::File(_) => 0,
+        }
+    }
+
     /// When the list in force no longer counts.
     pub(super) fn holds_until(&self, list: &Loaded) -> Timestamp {
         list.checked_at.after(self.feed.hold)
@@ -117,7 +144,7 @@ impl Slot {
             terms: self.feed.terms.to_owned(),
             group: self.feed.group.to_owned(),
             entries: list.map_or(0, |list| list.entries),
-            left_out: list.map_or(0, |list| list.left_out),
+            left_out: list.map_or(0, |list| list.left_out) + self.left_out(),
             wrong_lines: list.map_or(0, |list| list.wrong),
             fetched_at: list.map(|list| list.fetched_at),
             checked_at: list.map(|list| list.checked_at),

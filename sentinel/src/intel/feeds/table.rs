@@ -1,6 +1,7 @@
 //! The feeds that are built in, one row each: where they are, how they are written, what being on them says.
 
 use super::parse::Format;
+use crate::config::LAPI_FEED;
 use crate::types::IntelVerdict;
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
+/// A local API that is not reached: its bans end then, as CrowdSec's own do by default.
+const HOLD_LAPI: Duration = Duration::from_hours(4);
 
 /// Whether the kernel may drop by a feed's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,6 +235,27 @@ impl Feed {
             categories: &["on a list of one's own"],
             group: "own",
             own: url.is_none(),
+            terms: "Your own.",
+            ..feed("", "", Format::Plain, HOUR)
+        }
+    }
+
+    /// Whether its entries were decided on one by one: what must not be touched is left out, and tells nothing against the
+    /// others.
+    pub(super) fn is_one_by_one(&self) -> bool {
+        self.name == LAPI_FEED
+    }
+
+    /// The bans of a local API of CrowdSec.
+    pub(super) fn lapi(name: &'static str, url: &str, interval: Duration) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            url: Cow::Owned(url.to_owned()),
+            interval,
+            hold: HOLD_LAPI,
+            categories: &["banned by CrowdSec"],
+            group: "own",
+            own: true,
             terms: "Your own.",
             ..feed("", "", Format::Plain, HOUR)
         }

@@ -176,6 +176,8 @@ pub(super) struct Setup<'a> {
     pub(super) store: Option<Store>,
     pub(super) max_bytes: Option<u64>,
     pub(super) custom: Vec<(&'a str, String)>,
+    /// A local API of CrowdSec.
+    pub(super) lapi: Option<String>,
 }
 
 /// 2026-01-01T00:00:00Z.
@@ -192,6 +194,10 @@ pub(super) fn settings(directory: &Path, setup: &Setup<'_>) -> IntelConfig {
         place: Secret::new(place),
     });
     config.feeds.custom = own.collect();
+    if let Some(url) = &setup.lapi {
+        config.feeds.crowdsec.url.clone_from(url);
+        config.feeds.crowdsec.key = Some(Secret::new("s3cret-key"));
+    }
     config.feeds.directory = directory.to_owned();
     config.feeds.max_bytes = setup.max_bytes.unwrap_or(config.feeds.max_bytes);
     config

@@ -1,5 +1,7 @@
 //! The room against a server on the loopback.
 
+mod lapi;
+
 use super::testing::*;
 use crate::store::{AuditFilter, Store};
 use crate::types::{Component, Condition, IntelVerdict, Timestamp};
@@ -30,6 +32,7 @@ const CINS: Setup<'static> = Setup {
     store: None,
     max_bytes: None,
     custom: Vec::new(),
+    lapi: None,
 };
 
 #[tokio::test]

@@ -59,7 +59,7 @@ function Tokens() {
   return html`<${Card} title="Tokens" id="tokens">
     <form id="token-form" ref=${form} autocomplete="off" onSubmit=${create}>
       <label>Name<input name="name" id="k-name" required maxlength="64" placeholder="prometheus" /></label>
-      <label>Role<select name="role" id="k-role"><option value="viewer">viewer</option><option value="operator">operator</option><option value="admin">admin</option></select></label>
+      <label>Role<select name="role" id="k-role"><option value="viewer">viewer</option><option value="operator">operator</option><option value="admin">admin</option><option value="bouncer">bouncer</option></select></label>
       <label>For<select name="duration"><option value="">good</option><option value="30d">30 days</option><option value="90d">90 days</option><option value="365d">a year</option></select></label>
       <button type="submit">Create</button>
       <${Fault} text=${wrong} />
