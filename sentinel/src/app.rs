@@ -6,6 +6,8 @@ mod ears;
 mod gate;
 mod hangup;
 mod judging;
+mod reload;
+mod rooms;
 
 use crate::api::{AppState, Doors, login_url};
 use crate::auth::{Auth, Secrets};
@@ -14,40 +16,38 @@ use crate::config::{Config, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, BesideDeps, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard,
-    Investigations, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World, follow_store,
-    keep_sightings,
+    Investigations, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Reread, Retention, Witness, World,
+    follow_store, keep_sightings,
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
 use crate::export;
 use crate::flow::FlowTable;
-use crate::host::{Endpoint, HostRoom};
+use crate::host::HostRoom;
 use crate::intel::feeds::{FeedDeps, FeedRoom};
 use crate::intel::geo::Geo;
-use crate::intel::{Intel, IntelSource, clients, endpoints};
+use crate::intel::{Intel, IntelSource, clients};
 use crate::metrics::Metrics;
 use crate::notify::{self, Notifications};
 use crate::respond::{Deps, Responder};
 use crate::sensor::{XdpSensor, bettercap};
+use crate::service::{self, Pulse, Service};
 use crate::store::Store;
 use crate::time;
 use crate::traffic;
-use crate::types::{ChannelKind, Health, Mint, Stats};
-use anyhow::Context;
+use crate::types::{Health, Mint, Stats};
 pub(crate) use earlier::{loose, remembered};
 use earlier::{name_readers, tell_left_behind};
 use ears::Beside;
 use gate::{Closing, Gate, interfaces, welcome};
 use hangup::Hangup;
 pub(crate) use judging::judging_model;
+use rooms::Rooms;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Ring batches on their way to the decoder; past this the newest is dropped and counted.
@@ -66,16 +66,14 @@ const SIGHTINGS: usize = 256;
 const WISHES: usize = 16;
 /// What is told of who was heard reaches back so much further than the window of a provisional decision.
 const HEARD: Duration = Duration::from_secs(5);
-/// How long an orderly shutdown may take.
-const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Runs the agent until SIGTERM, SIGINT or a fatal error; leaves nothing in the kernel. Where its settings came from is only
-/// for people.
+/// for people; `read` reads them anew when somebody asks for that.
 ///
 /// # Errors
 /// Whatever kept a room from being built, or made one end on its own.
-pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
-    let config = Arc::new(config);
+pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Result<()> {
+    let (config, origins) = (Arc::new(config), Arc::new(origins));
     let (hangup, reopen) = Hangup::caught()?;
     let started = time::wall_now();
     let clock = time::clock();
@@ -91,13 +89,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let before = store.settings().await?;
     let allowed = store.allowlist().await?;
     let tallies = store.tallies(remembered.iter().map(|(d, _)| d.id).collect()).await?;
-    let asked = endpoints(&config.intel)
-        .into_iter()
-        .chain(export::endpoints(&config.export))
-        .chain(notify::endpoints(&config.alerting))
-        .chain(config.bettercap.host().map(|host| ("Bettercap".to_owned(), host)));
-    let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
-    let (host, facts) = HostRoom::open(asked).await?;
+    let (ways, lines) = reload::lines(&config);
+    let (host, facts) = HostRoom::open(reload::servers(&config)).await?;
+    let host = host.following(lines.servers);
     let links = facts.clone();
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
@@ -122,6 +116,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (card_tx, card) = watch::channel(None);
     let (tests_tx, tests) = mpsc::channel(WISHES);
     let (channels_tx, channels) = watch::channel(Arc::default());
+    let (settings_tx, settings) = watch::channel(None);
+    let (reloads, reload_wishes) = mpsc::channel(WISHES);
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -170,6 +166,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             bystanders,
             provisional: provisional_tx,
             verdicts,
+            renewals: lines.desk,
         },
     );
     let write_metrics = Arc::clone(&metrics);
@@ -216,7 +213,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     );
     let secrets = Secrets::new()?;
     let auth = Arc::new(Auth::open(store.clone(), secrets, config.api.session).await?);
-    if auth.is_new() {
+    // A journal that others read is no place for it: `sentinel login` makes one.
+    if auth.is_new() && !service::logged() {
         let url = login_url(&config.api, doors.local_addr()?, &auth.link(time::wall_now())?);
         println!("To log in to the dashboard, open this link within 15 minutes; it works once:\n{url}");
     }
@@ -237,7 +235,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         acting,
         model: card,
         config: Arc::clone(&config),
-        origins: Arc::new(origins),
+        origins: Arc::clone(&origins),
+        settings,
+        reloads,
         metrics: Arc::clone(&metrics),
         started,
     };
@@ -283,6 +283,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     };
     let (feed_room, feeds) = FeedRoom::new(&config.intel, feed_deps)?;
     detectors = detectors.with_lists(&config, Box::new(feeds.clone()));
+    let feed_room = feed_room.with_renewals(lines.feeds);
     let listed = feeds.clone();
     let ring_losses = gate.ring_lost();
     let counted = store.clone();
@@ -307,12 +308,12 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let world = World {
         intel,
         feeds,
-        own_feeds: config.intel.feeds.custom.iter().map(|feed| feed.name.clone()).collect(),
+        own_feeds: lines.own_feeds,
         geo: geo.clone(),
     };
 
     let mut rooms = Rooms {
-        set: JoinSet::new(),
+        set: tokio::task::JoinSet::new(),
         cancel: cancel.clone(),
         hangup: Some(hangup),
     };
@@ -364,6 +365,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             alerts: alerts_tx.clone(),
             ended: export.flows.clone(),
             traffic: traffic.clone(),
+            renewals: lines.beside,
         };
         ears::beside(&mut rooms, ears, &config, deps, cancel.clone());
     }
@@ -379,9 +381,11 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     .with_busiest(busiest)
     .with_ended(export.flows)
     .with_traffic(traffic, &config)
+    .with_renewals(lines.analysis)
     .with_witness(Witness::new(shadows, bystanders_tx))
     .with_heard(heard_tx, window + HEARD);
     let analysis = if only_ears { analysis.paced() } else { analysis };
+    let pulses = vec![Pulse::new("desk", desk.beat()), Pulse::new("analysis", analysis.beat())];
     rooms.spawn("analysis", analysis.run(records_rx, notices_rx, asks, alerts_tx));
     let confirm_deps = ConfirmDeps {
         provisional,
@@ -399,13 +403,28 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let investigations = Investigations::new(
         world.clone(),
         &config.intel,
-        config.risk_thresholds,
+        lines.risk.clone(),
         Arc::clone(&metrics),
         time::wall_now,
     );
+    let reload = reload::Reload {
+        read,
+        config: Arc::clone(&config),
+        origins,
+        told: settings_tx,
+        wishes: reload_wishes,
+        health: health_tx.clone(),
+        intel: world.intel.clone(),
+        ears: match (hears, only_ears) {
+            (_, true) => reload::Ears::Only,
+            (true, false) => reload::Ears::Beside,
+            (false, false) => reload::Ears::None,
+        },
+    };
+    reload::begin(&mut rooms, ways, reload, cancel.clone());
     let outside = Enquiries {
         world,
-        thresholds: config.risk_thresholds,
+        thresholds: lines.risk,
         protected,
     };
     rooms.spawn("enquiries", outside.run(enquiries, cancel.clone()));
@@ -442,7 +461,10 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         now: time::wall_now,
     };
     let notifications = Notifications::new(config.alerting.clone(), notify_deps);
-    rooms.spawn("notifications", notifications.run(tests, cancel.clone()));
+    rooms.spawn(
+        "notifications",
+        notifications.run(tests, lines.alerting, cancel.clone()),
+    );
     rooms.spawn("desk", desk.run(cases_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
@@ -471,7 +493,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         acting: state.acting.clone(),
         metrics: Arc::clone(&metrics),
         health: health_tx.clone(),
-        mail: config.alerting.configured(ChannelKind::Email),
+        mail: lines.mail,
     };
     rooms.spawn(
         "reports",
@@ -481,7 +503,18 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         "store condition",
         follow_store(store.condition(), health_tx, cancel.clone()),
     );
+    let service = Service::new(service::Deps {
+        mode: config.mode,
+        blind,
+        acting: state.acting.clone(),
+        stats: state.stats.clone(),
+        health: state.health.clone(),
+        hits: state.hits.clone(),
+        store: store.clone(),
+        pulses,
+    });
     rooms.spawn_fallible("api", doors.open(state, cancel.clone()));
+    rooms.spawn("service", service.run(cancel));
 
     welcome(&config, &interfaces, blind && !only_ears);
 
@@ -492,104 +525,4 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         anyhow::bail!("the store's writer panicked; the database is intact up to its last commit");
     }
     outcome.and(left)
-}
-
-/// The running rooms. One that ends or panics before the house is closed closes the house.
-struct Rooms {
-    set: JoinSet<(&'static str, anyhow::Result<()>)>,
-    cancel: CancellationToken,
-    hangup: Option<Hangup>,
-}
-
-impl Rooms {
-    fn spawn(&mut self, name: &'static str, room: impl Future<Output = ()> + Send + 'static) {
-        self.set.spawn(async move {
-            room.await;
-            (name, Ok(()))
-        });
-    }
-
-    fn spawn_fallible<E: Into<anyhow::Error> + Send + 'static>(
-        &mut self,
-        name: &'static str,
-        room: impl Future<Output = Result<(), E>> + Send + 'static,
-    ) {
-        self.set.spawn(async move { (name, room.await.map_err(Into::into)) });
-    }
-
-    /// Waits for a signal or a room's end, then for every room to flush and leave.
-    async fn until_over(mut self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let outcome = tokio::select! {
-            _ = terminate.recv() => {
-                tracing::info!("SIGTERM: closing");
-                Ok(())
-            }
-            _ = interrupt.recv() => {
-                tracing::info!("SIGINT: closing");
-                Ok(())
-            }
-            () = Hangup::heed(self.hangup) => Ok(()),
-            ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
-        };
-        self.cancel.cancel();
-        let drained = tokio::time::timeout(SHUTDOWN, async {
-            let mut first = Ok(());
-            while let Some(ended) = self.set.join_next().await {
-                let result = match ended {
-                    Ok((name, result)) => result.with_context(|| format!("room `{name}`")),
-                    Err(panic) => Err(panic).context("a room panicked"),
-                };
-                first = first.and(result);
-            }
-            first
-        })
-        .await;
-        if let Ok(result) = drained {
-            return outcome.and(result);
-        }
-        tracing::warn!(after = ?SHUTDOWN, "some rooms did not close in time and were ended");
-        outcome
-    }
-}
-
-fn early_end(ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>) -> anyhow::Result<()> {
-    match ended {
-        Ok((name, Ok(()))) => anyhow::bail!("room `{name}` ended on its own"),
-        Ok((name, Err(error))) => Err(error).with_context(|| format!("room `{name}` failed")),
-        Err(panic) => Err(panic).context("a room panicked"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_room_that_panics_or_ends_closes_the_house_with_an_error() {
-        for panics in [true, false] {
-            let cancel = CancellationToken::new();
-            let mut rooms = Rooms {
-                set: JoinSet::new(),
-                cancel: cancel.clone(),
-                hangup: None,
-            };
-            let other = cancel.clone();
-            rooms.spawn("other", async move { other.cancelled().await });
-            rooms.spawn("desk", async move { assert!(!panics, "as told") });
-            let error = rooms
-                .until_over()
-                .await
-                .expect_err("an early end is an error")
-                .to_string();
-            let want = if panics {
-                "a room panicked"
-            } else {
-                "room `desk` ended on its own"
-            };
-            assert_eq!(error, want);
-            assert!(cancel.is_cancelled(), "the other rooms are told");
-        }
-    }
 }

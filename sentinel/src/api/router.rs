@@ -194,6 +194,7 @@ const ROWS: &[Row] = &[
     shown("/learn", || get(learn::status, told::learn)),
     shown("/learn/{wish}", || post(learn::wish, told::learn_wish)),
     shown("/stream", || get(stream::stream, told::stream)),
+    admin("/settings/reload", || post(settings::reload, told::reload)),
     admin("/tokens", || {
         get(login::tokens, told::tokens).post(login::create, told::create_token)
     }),

@@ -25,6 +25,7 @@ mod matrix;
 mod policy;
 mod probe;
 mod problem;
+mod reload;
 mod reports;
 mod resolved;
 mod retention;
@@ -60,7 +61,7 @@ pub use intel::{
     CUSTOM_FEEDS_MAX, CacheBackend, CustomFeed, FEED_NAMES, FeedsConfig, GeoipConfig, IntelConfig, SourceConfig,
     SourcesConfig,
 };
-pub use load::{ENV_PREFIX, Origins, default_files, load, load_with_origins};
+pub use load::{ENV_PREFIX, Origins, default_files, load, load_for_client, load_with_origins};
 pub use matrix::Matrix;
 pub use policy::{
     CeilingConfig, ConfirmConfig, DetectorPolicy, DetectorsPolicy, PolicyConfig, RepeatConfig, UnprovenConfig,
@@ -68,6 +69,7 @@ pub use policy::{
 };
 pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
+pub use reload::{InForce, differences, reloaded};
 pub use reports::{ReportSchedule, ReportsConfig};
 pub use resolved::{
     BUILT_IN, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig, HoneypotConfig, Hook,

@@ -47,6 +47,8 @@ pub enum Component {
     Bettercap,
     /// The traffic log.
     TrafficLog,
+    /// The settings: whether those of the files hold.
+    Settings,
 }
 
 impl Component {
@@ -72,6 +74,7 @@ impl Component {
             Self::ArpBan => "arp_ban",
             Self::Bettercap => "bettercap",
             Self::TrafficLog => "traffic_log",
+            Self::Settings => "settings",
         }
     }
 }

@@ -119,6 +119,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("store", &["types"]),
     room("report", &["store", "types"]),
     room("bus", &["types"]),
+    room("service", &["config", "store", "types"]),
     room(
         "export",
         &["bus", "config", "files", "metrics", "store", "time", "tls", "types"],
@@ -194,6 +195,12 @@ pub(super) const WORDS: &[Words] = &[
         why: "only `containers` knows container engines",
     },
     Words {
+        any_of: &["sd_notify::"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/service/", "xtask/src/tidy/"],
+        why: "only `service` knows the service manager",
+    },
+    Words {
         any_of: &["krilla::", "skrifa::"],
         within: &["sentinel/src/", "tests/", "xtask/"],
         except: &["sentinel/src/report/", "xtask/src/tidy/"],
@@ -214,7 +221,7 @@ pub(super) const WORDS: &[Words] = &[
     Words {
         any_of: &["tokio::spawn(", "thread::spawn(", "JoinSet"],
         within: &["sentinel/src/"],
-        except: &["sentinel/src/app.rs"],
+        except: &["sentinel/src/app.rs", "sentinel/src/app/rooms.rs"],
         why: "only `app` spawns",
     },
     Words {

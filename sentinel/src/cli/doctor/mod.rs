@@ -11,6 +11,7 @@ mod host;
 mod interfaces;
 mod nft;
 mod places;
+mod service;
 
 use super::Global;
 use super::exit::Failure;
@@ -92,6 +93,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
         Ok(config) if without => {
             findings.push(Finding::pass("configuration", "valid"));
             findings.extend(places::findings(&config));
+            findings.extend(service::findings(&config));
         }
         Ok(config) => {
             findings.push(Finding::pass("configuration", "valid"));
@@ -99,6 +101,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
             findings.extend(cookies::findings(&config));
             findings.extend(honeypot::findings(&config));
             findings.extend(containers::findings(&config));
+            findings.extend(service::findings(&config));
         }
         Err(Failure::Config(problems)) => {
             let mends = problems

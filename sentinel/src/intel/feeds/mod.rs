@@ -15,6 +15,7 @@ mod fetch;
 mod handover;
 mod parse;
 mod protect;
+mod renew;
 mod room;
 mod sanity;
 mod schedule;
