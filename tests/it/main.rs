@@ -24,6 +24,7 @@ mod lifecycle;
 mod nft;
 mod notify;
 mod operate;
+mod package;
 mod progress;
 mod record;
 mod reload;
