@@ -7,6 +7,7 @@ mod fleet;
 mod gate;
 mod hangup;
 mod judging;
+mod reload;
 mod rooms;
 
 use crate::api::{AppState, Doors, login_url};
@@ -16,25 +17,26 @@ use crate::config::{Config, Mode, Origins};
 use crate::containers::{Engine, OwnIds, Protection, Roster};
 use crate::control::{
     Analysis, BesideDeps, ConfirmDeps, Confirmations, Counting, Desk, DeskDeps, Enquiries, Gauges, Guard,
-    Investigations, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Retention, Witness, World, follow_store,
-    keep_sightings,
+    Investigations, Isolations, LearnRoom, Losses, ReportDeps, Reporting, Reread, Retention, Witness, World,
+    follow_store, keep_sightings,
 };
 use crate::decide::{Judge, OFFENDERS};
 use crate::detect::Detectors;
 use crate::export;
 use crate::flow::FlowTable;
-use crate::host::{Endpoint, HostRoom};
+use crate::host::HostRoom;
 use crate::intel::feeds::{FeedDeps, FeedRoom};
 use crate::intel::geo::Geo;
-use crate::intel::{Intel, IntelSource, clients, endpoints};
+use crate::intel::{Intel, IntelSource, clients};
 use crate::metrics::Metrics;
 use crate::notify::{self, Notifications};
 use crate::respond::{Deps, Responder};
 use crate::sensor::{XdpSensor, bettercap};
+use crate::service::{self, Pulse, Service};
 use crate::store::Store;
 use crate::time;
 use crate::traffic;
-use crate::types::{ChannelKind, Health, Mint, Stats};
+use crate::types::{Health, Mint, Stats};
 pub(crate) use earlier::{loose, remembered};
 use earlier::{name_readers, tell_left_behind};
 use ears::Beside;
@@ -65,16 +67,14 @@ const SIGHTINGS: usize = 256;
 const WISHES: usize = 16;
 /// What is told of who was heard reaches back so much further than the window of a provisional decision.
 const HEARD: Duration = Duration::from_secs(5);
-/// How long an orderly shutdown may take.
-const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Runs the agent until SIGTERM, SIGINT or a fatal error; leaves nothing in the kernel. Where its settings came from is only
-/// for people.
+/// for people; `read` reads them anew when somebody asks for that.
 ///
 /// # Errors
 /// Whatever kept a room from being built, or made one end on its own.
-pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
-    let config = Arc::new(config);
+pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Result<()> {
+    let (config, origins) = (Arc::new(config), Arc::new(origins));
     let (hangup, reopen) = Hangup::caught()?;
     let started = time::wall_now();
     let clock = time::clock();
@@ -90,14 +90,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let before = store.settings().await?;
     let allowed = store.allowlist().await?;
     let tallies = store.tallies(remembered.iter().map(|(d, _)| d.id).collect()).await?;
-    let asked = endpoints(&config.intel)
-        .into_iter()
-        .chain(export::endpoints(&config.export))
-        .chain(notify::endpoints(&config.alerting))
-        .chain(config.bus.hosts().map(|host| ("Redis".to_owned(), host)))
-        .chain(config.bettercap.host().map(|host| ("Bettercap".to_owned(), host)));
-    let asked = asked.map(|(what, host)| Endpoint { what, host }).collect();
-    let (host, facts) = HostRoom::open(asked).await?;
+    let (ways, lines) = reload::lines(&config);
+    let (host, facts) = HostRoom::open(reload::servers(&config)).await?;
+    let host = host.following(lines.servers);
     let links = facts.clone();
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
 
@@ -123,6 +118,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let (tests_tx, tests) = mpsc::channel(WISHES);
     let (channels_tx, channels) = watch::channel(Arc::default());
     let (fleet_tx, fleet_status) = watch::channel(Arc::default());
+    let (settings_tx, settings) = watch::channel(None);
+    let (reloads, reload_wishes) = mpsc::channel(WISHES);
     metrics.watch_stats(stats.clone());
     metrics.watch_health(health.clone());
 
@@ -171,6 +168,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             bystanders,
             provisional: provisional_tx,
             verdicts,
+            renewals: lines.desk,
         },
     );
     let write_metrics = Arc::clone(&metrics);
@@ -217,7 +215,8 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     );
     let secrets = Secrets::new()?;
     let auth = Arc::new(Auth::open(store.clone(), secrets, config.api.session).await?);
-    if auth.is_new() {
+    // A journal that others read is no place for it: `sentinel login` makes one.
+    if auth.is_new() && !service::logged() {
         let url = login_url(&config.api, doors.local_addr()?, &auth.link(time::wall_now())?);
         println!("To log in to the dashboard, open this link within 15 minutes; it works once:\n{url}");
     }
@@ -247,7 +246,9 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         acting,
         model: card,
         config: Arc::clone(&config),
-        origins: Arc::new(origins),
+        origins: Arc::clone(&origins),
+        settings,
+        reloads,
         metrics: Arc::clone(&metrics),
         started,
     };
@@ -293,6 +294,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     };
     let (feed_room, feeds) = FeedRoom::new(&config.intel, feed_deps)?;
     detectors = detectors.with_lists(&config, Box::new(feeds.clone()));
+    let feed_room = feed_room.with_renewals(lines.feeds);
     let listed = feeds.clone();
     let ring_losses = gate.ring_lost();
     let counted = store.clone();
@@ -317,7 +319,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let world = World {
         intel,
         feeds,
-        own_feeds: config.intel.feeds.custom.iter().map(|feed| feed.name.clone()).collect(),
+        own_feeds: lines.own_feeds,
         geo: geo.clone(),
     };
 
@@ -370,6 +372,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
             alerts: alerts_tx.clone(),
             ended: export.flows.clone(),
             traffic: traffic.clone(),
+            renewals: lines.beside,
         };
         ears::beside(&mut rooms, ears, &config, deps, cancel.clone());
     }
@@ -385,9 +388,11 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     .with_busiest(busiest)
     .with_ended(export.flows)
     .with_traffic(traffic, &config)
+    .with_renewals(lines.analysis)
     .with_witness(Witness::new(shadows, bystanders_tx))
     .with_heard(heard_tx, window + HEARD);
     let analysis = if only_ears { analysis.paced() } else { analysis };
+    let pulses = vec![Pulse::new("desk", desk.beat()), Pulse::new("analysis", analysis.beat())];
     rooms.spawn("analysis", analysis.run(records_rx, notices_rx, asks, alerts_tx));
     let confirm_deps = ConfirmDeps {
         provisional,
@@ -405,13 +410,28 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     let investigations = Investigations::new(
         world.clone(),
         &config.intel,
-        config.risk_thresholds,
+        lines.risk.clone(),
         Arc::clone(&metrics),
         time::wall_now,
     );
+    let reload = reload::Reload {
+        read,
+        config: Arc::clone(&config),
+        origins,
+        told: settings_tx,
+        wishes: reload_wishes,
+        health: health_tx.clone(),
+        intel: world.intel.clone(),
+        ears: match (hears, only_ears) {
+            (_, true) => reload::Ears::Only,
+            (true, false) => reload::Ears::Beside,
+            (false, false) => reload::Ears::None,
+        },
+    };
+    reload::begin(&mut rooms, ways, reload, cancel.clone());
     let outside = Enquiries {
         world,
-        thresholds: config.risk_thresholds,
+        thresholds: lines.risk,
         protected,
     };
     rooms.spawn("enquiries", outside.run(enquiries, cancel.clone()));
@@ -448,7 +468,10 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         now: time::wall_now,
     };
     let notifications = Notifications::new(config.alerting.clone(), notify_deps);
-    rooms.spawn("notifications", notifications.run(tests, cancel.clone()));
+    rooms.spawn(
+        "notifications",
+        notifications.run(tests, lines.alerting, cancel.clone()),
+    );
     rooms.spawn("desk", desk.run(cases_rx, commands));
     rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
@@ -477,7 +500,7 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
         acting: state.acting.clone(),
         metrics: Arc::clone(&metrics),
         health: health_tx.clone(),
-        mail: config.alerting.configured(ChannelKind::Email),
+        mail: lines.mail,
     };
     rooms.spawn(
         "reports",
@@ -490,7 +513,18 @@ pub async fn run(config: Config, origins: Origins) -> anyhow::Result<()> {
     if let Some(fleet) = fleet {
         rooms.spawn("fleet", fleet.run(cancel.clone()));
     }
+    let service = Service::new(service::Deps {
+        mode: config.mode,
+        blind,
+        acting: state.acting.clone(),
+        stats: state.stats.clone(),
+        health: state.health.clone(),
+        hits: state.hits.clone(),
+        store: store.clone(),
+        pulses,
+    });
     rooms.spawn_fallible("api", doors.open(state, cancel.clone()));
+    rooms.spawn("service", service.run(cancel));
 
     welcome(&config, &interfaces, blind && !only_ears);
 

@@ -34,6 +34,7 @@ pub mod replay;
 pub mod report;
 pub mod respond;
 pub mod sensor;
+pub mod service;
 pub mod store;
 pub mod time;
 pub mod tls;

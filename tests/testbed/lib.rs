@@ -12,6 +12,7 @@ pub mod engine;
 pub mod http;
 pub mod interrupt;
 pub mod lab;
+pub mod machine;
 pub mod metrics;
 pub mod net;
 pub mod proxy;

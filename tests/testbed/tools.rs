@@ -73,6 +73,16 @@ pub const BROWSER: Tool = tool("chromium", "chromium");
 /// What the tests of the shared cache start.
 pub const REDIS: Tool = tool("redis-server", "redis-server");
 
+/// What the tests of the package lay a Debian out with.
+pub const MACHINE: Tool = tool("mmdebstrap", "mmdebstrap");
+
+/// What the tests of the unit and the package ask and pack with.
+pub const PACKAGING: &[Tool] = &[
+    tool("systemd-analyze", "systemd"),
+    tool("dpkg-deb", "dpkg"),
+    tool("strip", "binutils"),
+];
+
 /// What the tests of containers start: an engine and what it runs. Their image is busybox, which must need no libraries.
 pub const ENGINE: &[Tool] = &[
     tool("dockerd", "docker.io"),

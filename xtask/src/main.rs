@@ -6,6 +6,7 @@
 
 mod backedge;
 mod bench;
+mod deb;
 mod ebpf;
 mod kernels;
 mod lab;
@@ -60,6 +61,17 @@ enum Verb {
         /// Handed to `sentinel run`
         #[arg(last = true)]
         args: Vec<String>,
+    },
+    /// The Debian package, into target/debian
+    Deb {
+        #[command(flatten)]
+        consent: Consent,
+        /// An agent that is built already
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        /// Where the package goes
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Everything that proves the project
     Test {
@@ -158,6 +170,10 @@ fn dispatch(verb: Verb) -> Result<()> {
             Ok(())
         }
         Verb::Run { consent, args } => run::run(consent, &args),
+        Verb::Deb { consent, binary, out } => {
+            println!("{}", deb::build(consent, binary, out)?.display());
+            Ok(())
+        }
         Verb::Test { consent, quick } => test::run(consent, quick),
         Verb::TestKernels {
             consent,

@@ -2,7 +2,9 @@
 
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
-use testbed::tools::{BETTERCAP, BROWSER, ENGINE, MAIL, PAGES, PIP, REDIS, REPLAY, STRIKE, TOOLS, Tool, missing};
+use testbed::tools::{
+    BETTERCAP, BROWSER, ENGINE, MACHINE, MAIL, PACKAGING, PAGES, PIP, REDIS, REPLAY, STRIKE, TOOLS, Tool, missing,
+};
 
 /// A C compiler: SQLite is built from source.
 pub(crate) fn compiler() -> Result<()> {
@@ -73,7 +75,13 @@ pub(crate) fn everything(consent: Consent) -> Result<()> {
     ebpf::ensure_linker(&ebpf::root()?, options)?;
     tools(
         consent,
-        &[&[BETTERCAP, BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE], ENGINE, MAIL].concat(),
+        &[
+            &[BETTERCAP, BROWSER, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE],
+            ENGINE,
+            MAIL,
+            PACKAGING,
+        ]
+        .concat(),
     )?;
     println!("everything is there");
     Ok(())

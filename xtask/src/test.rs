@@ -1,10 +1,10 @@
 //! `cargo xtask test`: everything that proves the project, and what was left out and why.
 
-use crate::{Consent, kernels, lint, run, setup, shell, tidy};
+use crate::{Consent, deb, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use testbed::tools::{BETTERCAP, BROWSER, ENGINE, MAIL, PAGES, PIP, REDIS, REPLAY, STRIKE};
+use testbed::tools::{BETTERCAP, BROWSER, ENGINE, MACHINE, MAIL, PACKAGING, PAGES, PIP, REDIS, REPLAY, STRIKE};
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
@@ -39,8 +39,15 @@ fn quick_tests() -> Result<Vec<String>> {
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools(
         consent,
-        &[&[BETTERCAP, BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE], ENGINE, MAIL].concat(),
+        &[
+            &[BETTERCAP, BROWSER, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE],
+            ENGINE,
+            MAIL,
+            PACKAGING,
+        ]
+        .concat(),
     )?;
+    deb::packer_or_not(consent);
     let skipped = suite(consent)?;
     Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
 }

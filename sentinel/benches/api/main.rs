@@ -134,6 +134,8 @@ async fn serve(store: &Store, active: &[DecisionId], folder: &Path) -> Result<(S
         acting: watch::channel(Arc::default()).1,
         model: watch::channel(None).1,
         origins: Arc::default(),
+        settings: watch::channel(None).1,
+        reloads: mpsc::channel(1).0,
         config: Arc::new(config.clone()),
         metrics: Arc::default(),
         started: now,

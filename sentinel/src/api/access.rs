@@ -87,7 +87,7 @@ async fn who(api: &Shared, need: Need, request: &Parts) -> Result<Who, Problem> 
     };
     let Some(role) = role else { return Ok(nobody) };
     if request.extensions.get::<Door>() == Some(&Door::Unix) {
-        // Only root and the agent's own user can open the socket.
+        // Only root, the agent's own user and members of `api.socket_group` can open the socket.
         return Ok(Who {
             role: Role::Admin,
             ..nobody
@@ -202,7 +202,15 @@ fn named(request: &Parts, who: &Who) -> String {
     if request.extensions.get::<Door>() != Some(&Door::Unix) {
         return who.actor.clone();
     }
-    // Only the socket's owner can open it, so only there a name is taken on trust.
+    // Members of the socket's group are called by their own names. Root and the agent's user could be anybody anyway, so
+    // there a name is taken on trust.
+    if let Some(ConnectInfo(bind::User(Some(uid)))) = request.extensions.get::<ConnectInfo<bind::User>>()
+        && *uid != 0
+        && *uid != nix::unistd::geteuid().as_raw()
+    {
+        let user = nix::unistd::User::from_uid((*uid).into()).ok().flatten();
+        return user.map_or_else(|| format!("uid {uid}"), |user| short(&user.name));
+    }
     let said = request.headers.get("x-sentinel-actor");
     let name = said.and_then(|value| value.to_str().ok()).map(short);
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "api".to_owned())

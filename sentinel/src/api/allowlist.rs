@@ -59,7 +59,8 @@ pub(super) struct ListDto {
 }
 
 pub(super) async fn list(State(api): State<Shared>) -> Result<Json<ListDto>, Problem> {
-    let configured = api.config.allowlist.iter().map(|net| EntryDto {
+    let settings = api.in_force();
+    let configured = settings.config.allowlist.iter().map(|net| EntryDto {
         target: canonical(*net),
         origin: "settings",
         comment: "listed in `allowlist` of the configuration".to_owned(),

@@ -1,12 +1,13 @@
-//! Taking the two doors: a loopback port, and a unix socket that only its owner can open.
+//! Taking the two doors: a loopback port, and a unix socket that only its owner can open, or members of one group too.
 
 use super::error::ApiError;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use nix::unistd::{Gid, Group};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,11 +42,11 @@ pub(super) async fn tcp(address: SocketAddr, secret: bool) -> Result<TcpListener
     })
 }
 
-/// Takes the socket, in place of a stale one.
+/// Takes the socket, in place of a stale one; members of `group` can open it too, where one is named.
 ///
 /// # Errors
 /// [`ApiError`] when somebody answers on it, something else lies there, or it cannot be made.
-pub(super) async fn unix(path: &Path) -> Result<UnixListener, ApiError> {
+pub(super) async fn unix(path: &Path, group: &str) -> Result<UnixListener, ApiError> {
     let failed = |cause: String| ApiError::Socket {
         path: path.into(),
         cause,
@@ -57,6 +58,17 @@ pub(super) async fn unix(path: &Path) -> Result<UnixListener, ApiError> {
         }
         _ => {}
     }
+    let group = match group {
+        "" => None,
+        name => match Group::from_name(name) {
+            Ok(Some(group)) => Some(group.gid),
+            _ => {
+                return Err(failed(format!(
+                    "there is no group `{name}`, which `api.socket_group` names; `groupadd --system {name}` makes it"
+                )));
+            }
+        },
+    };
     let directory = path
         .parent()
         .filter(|d| !d.as_os_str().is_empty())
@@ -68,18 +80,27 @@ pub(super) async fn unix(path: &Path) -> Result<UnixListener, ApiError> {
     if longest > SOCKET_PATH {
         return Err(failed(format!("the path is longer than {SOCKET_PATH} bytes")));
     }
-    let made = make(directory, &nursery, &born, path);
+    let made = make(directory, &nursery, &born, path, group);
     // Nothing is left in it unless making failed.
     let _ = fs::remove_file(&born);
     let _ = fs::remove_dir(&nursery);
     made.map_err(|e| failed(e.to_string()))
 }
 
-fn make(directory: &Path, nursery: &Path, born: &Path, path: &Path) -> io::Result<UnixListener> {
+fn make(directory: &Path, nursery: &Path, born: &Path, path: &Path, group: Option<Gid>) -> io::Result<UnixListener> {
     DirBuilder::new().recursive(true).mode(0o750).create(directory)?;
     DirBuilder::new().mode(0o700).create(nursery)?;
     let listener = UnixListener::bind(born)?;
-    fs::set_permissions(born, Permissions::from_mode(0o600))?;
+    // Where it is that group's already nothing has to be asked for, which a filter of system calls may forbid.
+    if let Some(group) = group
+        && fs::metadata(born)?.gid() != group.as_raw()
+    {
+        std::os::unix::fs::chown(born, None, Some(group.as_raw()))?;
+    }
+    fs::set_permissions(
+        born,
+        Permissions::from_mode(if group.is_some() { 0o660 } else { 0o600 }),
+    )?;
     fs::rename(born, path)?;
     Ok(listener)
 }
@@ -96,6 +117,16 @@ impl Drop for Unlink {
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
+
+/// Who opened the socket, as the kernel says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User(pub(super) Option<u32>);
+
+impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for User {
+    fn connect_info(stream: IncomingStream<'_, Bounded<UnixListener>>) -> Self {
+        Self(stream.io().io.peer_cred().ok().map(|peer| peer.uid()))
+    }
+}
 
 impl Connected<IncomingStream<'_, Bounded<TcpListener>>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded<TcpListener>>) -> Self {

@@ -70,7 +70,8 @@ fn wish(api: &Shared, body: &NewDecisionDto, actor: &str) -> Result<NewDecision,
         let (other, words) = (super::query::short(&body.kind), words.join(", "));
         Problem::invalid(format!("type `{other}` is not known; {words} are"))
     })?;
-    let response = &api.config.response;
+    let in_force = api.in_force();
+    let response = &in_force.config.response;
     let length = match body.duration.as_deref() {
         None => response.duration,
         Some(text) => duration(text).map_err(Problem::invalid)?,

@@ -65,7 +65,7 @@ async fn carry_out(api: &Shared, actor: &str, mut params: Params, body: &[u8]) -
     };
     let defaults = Defaults {
         action: kind.unwrap_or(ActionKind::BlockIp),
-        duration: length.unwrap_or(api.config.response.duration),
+        duration: length.unwrap_or(api.in_force().config.response.duration),
         reason: match why {
             Some(why) => reason(&why)?,
             None => "imported".to_owned(),

@@ -46,13 +46,13 @@ pub use error::ApiError;
 
 use crate::auth::Auth;
 use crate::bus::Bus;
-use crate::config::{ApiConfig, Config, Origins};
+use crate::config::{ApiConfig, Config, InForce, Origins};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::time::wall_now as now;
 use crate::types::{
     Acting, BusyRequest, Channels, Command, DecisionId, Enquiry, FleetStatus, Health, Hits, LearnRequest, ModelCard,
-    Protected, Stats, TestWish, Timestamp,
+    Protected, ReloadWish, Stats, TestWish, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use guard::Door;
@@ -117,10 +117,14 @@ pub struct AppState {
     pub acting: watch::Receiver<Arc<Acting>>,
     /// The model that judges; none where none does.
     pub model: watch::Receiver<Option<Arc<ModelCard>>>,
-    /// The configuration in use.
+    /// The configuration of the start.
     pub config: Arc<Config>,
     /// Where it came from.
     pub origins: Arc<Origins>,
+    /// The settings that hold since they were last read anew; none before.
+    pub settings: watch::Receiver<Option<Arc<InForce>>>,
+    /// The way to who reads them anew.
+    pub reloads: mpsc::Sender<ReloadWish>,
     /// For `/metrics`, and for what the API itself counts.
     pub metrics: Arc<Metrics>,
     /// When the agent started.
@@ -178,6 +182,18 @@ impl Api {
         })
     }
 
+    /// The settings that hold.
+    fn in_force(&self) -> Arc<InForce> {
+        let reloaded = self.settings.borrow().clone();
+        reloaded.unwrap_or_else(|| {
+            Arc::new(InForce {
+                config: Arc::clone(&self.config),
+                origins: Arc::clone(&self.origins),
+                pending: Vec::new(),
+            })
+        })
+    }
+
     /// Whether the audit may have one more refused log-in.
     fn may_audit_refusal(&self, now: Timestamp) -> bool {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +230,7 @@ impl Doors {
     pub async fn take(config: &ApiConfig) -> Result<Self, ApiError> {
         let tls = secured::acceptor(config)?;
         let tcp = bind::tcp(config.listen, tls.is_some()).await?;
-        let unix = bind::unix(&config.socket).await?;
+        let unix = bind::unix(&config.socket, &config.socket_group).await?;
         let unlink = bind::Unlink(config.socket.clone());
         Ok(Self { tcp, tls, unix, unlink })
     }
@@ -245,7 +261,8 @@ impl Doors {
                 Box::pin(axum::serve(secret, answers).with_graceful_shutdown(over).into_future())
             }
         };
-        let by_unix = axum::serve(bind::Bounded::new(unix), router::router(Arc::clone(&api), Door::Unix))
+        let local = router::router(Arc::clone(&api), Door::Unix).into_make_service_with_connect_info::<bind::User>();
+        let by_unix = axum::serve(bind::Bounded::new(unix), local)
             .with_graceful_shutdown(cancel.clone().cancelled_owned())
             .into_future();
         let served = async { tokio::try_join!(by_tcp, by_unix).map(|_| ()) };

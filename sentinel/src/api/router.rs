@@ -203,6 +203,7 @@ const ROWS: &[Row] = &[
     bouncer("/v1/decisions", || get(bouncers::list, told::bouncer_decisions)),
     bouncer("/v1/decisions/stream", || get(bouncers::stream, told::bouncer_stream)),
     bouncer("/v1/usage-metrics", || post(bouncers::usage, told::bouncer_usage)),
+    admin("/settings/reload", || post(settings::reload, told::reload)),
     admin("/tokens", || {
         get(login::tokens, told::tokens).post(login::create, told::create_token)
     }),

@@ -8,8 +8,8 @@ use crate::types::{
     Action, ActionKind, ActionStatus, Alert, AlertId, AllowDone, BadLine, Busiest, Busy, BusyFlow, BusyPer, BusySource,
     ChannelKind, Channels, Checked, CommandError, Component, Decision, DecisionStatus, Detector, Enquiry, Event,
     Evidence, EvidenceClass, FeedStatus, FleetStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats,
-    LearnError, LearnWish, Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate, Role, Selector, Session, Severity,
-    Stop, Terms, TestOutcome, TestWish, Veto,
+    KeyChange, LearnError, LearnWish, Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate, Reloaded, Role,
+    Selector, Session, Severity, Stop, Terms, TestOutcome, TestWish, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -208,6 +208,22 @@ async fn move_about(mut questions: mpsc::Receiver<BusyRequest>) {
     }
 }
 
+/// Finds one key changed, and nothing wrong.
+async fn read_anew(mut wishes: mpsc::Receiver<ReloadWish>) {
+    while let Some(wish) = wishes.recv().await {
+        let change = |key: &str| KeyChange {
+            key: key.to_owned(),
+            old: "old".to_owned(),
+            new: "new".to_owned(),
+        };
+        let _ = wish.reply.send(Ok(Reloaded {
+            applied: vec![change("response.duration")],
+            restart: vec![change("mode")],
+            ..Reloaded::default()
+        }));
+    }
+}
+
 /// Takes every test message but Slack's.
 async fn tell(mut wishes: mpsc::Receiver<TestWish>) {
     while let Some(wish) = wishes.recv().await {
@@ -238,6 +254,8 @@ impl House {
         tokio::spawn(move_about(asked));
         let (tests, tried) = mpsc::channel(8);
         tokio::spawn(tell(tried));
+        let (reloads, read) = mpsc::channel(8);
+        tokio::spawn(read_anew(read));
         let (channels, channels_out) = watch::channel(Arc::default());
         let bus = Bus::default();
         let (model, model_out) = watch::channel(None);
@@ -287,6 +305,8 @@ impl House {
                 ..Config::default()
             }),
             origins: Arc::default(),
+            settings: watch::channel(None).1,
+            reloads,
             metrics: Arc::default(),
             started: now(),
         };

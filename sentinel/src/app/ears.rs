@@ -12,7 +12,7 @@ use crate::intel::feeds::Feeds;
 use crate::metrics::Metrics;
 use crate::sensor::{BettercapFlows, BettercapListener};
 use crate::traffic;
-use crate::types::{Alert, Clock, FlowEnd, Health, Mint};
+use crate::types::{Alert, Clock, FlowEnd, Health, Mint, Renewals};
 use sentinel_common::event::FlowRecord;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -45,6 +45,7 @@ pub(super) struct Beside {
     pub(super) alerts: mpsc::Sender<Arc<Alert>>,
     pub(super) ended: Option<mpsc::Sender<FlowEnd>>,
     pub(super) traffic: Option<traffic::Sender>,
+    pub(super) renewals: Renewals<Arc<Config>>,
 }
 
 /// Spawns sensor and analysis beside those of the kernel.
@@ -60,6 +61,7 @@ pub(super) fn beside(rooms: &mut Rooms, ears: Ears, config: &Config, deps: Besid
     let analysis = Analysis::new(table, detectors, deps.metrics, gauges, deps.health, peers)
         .with_ended(deps.ended)
         .with_traffic(deps.traffic, config)
+        .with_renewals(deps.renewals)
         .paced();
     rooms.spawn("bettercap analysis", analysis.run(records, notices, asks, deps.alerts));
 }

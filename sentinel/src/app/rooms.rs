@@ -1,12 +1,16 @@
 //! The rooms as they run: one that ends before the house is closed closes the house.
 
-use super::SHUTDOWN;
 use super::hangup::Hangup;
+use crate::service;
 use anyhow::Context;
 use std::future::Future;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// How long an orderly shutdown may take.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// The running rooms. One that ends or panics before the house is closed closes the house.
 pub(super) struct Rooms {
@@ -55,6 +59,7 @@ impl Rooms {
             () = Hangup::heed(self.hangup) => Ok(()),
             ended = self.set.join_next() => ended.map_or(Ok(()), early_end),
         };
+        service::stopping();
         self.cancel.cancel();
         let drained = tokio::time::timeout(SHUTDOWN, async {
             let mut first = Ok(());

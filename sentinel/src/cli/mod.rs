@@ -27,6 +27,7 @@ mod notifications;
 mod output;
 mod pages;
 mod progress;
+mod reload;
 mod replay;
 mod report;
 mod run;
@@ -64,7 +65,7 @@ struct Cli {
 }
 
 /// What every command knows.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 struct Global {
     /// Settings file; repeatable, later wins [default: /etc/sentinel/settings.yml, else config/settings.yml]
     #[arg(short, long = "config", value_name = "FILE", global = true)]
@@ -94,33 +95,45 @@ impl Global {
         }
     }
 
+    /// The configuration, for whoever talks to the agent: secrets that only it may read are left out.
     fn load(&self) -> Result<Config, Failure> {
-        Ok(self.load_with_origins()?.0)
+        self.trusted()?;
+        config::load_for_client(&self.files(), environment()).map_err(Failure::Config)
     }
 
     /// The configuration, and where its values came from.
     fn load_with_origins(&self) -> Result<(Config, Origins), Failure> {
-        if self.config.is_empty() {
-            // Whoever called sudo may be believed as much as root.
-            let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
-            let owners: Vec<u32> = [Some(nix::unistd::geteuid().as_raw()), caller]
-                .into_iter()
-                .flatten()
-                .collect();
-            let problems: Vec<_> = self
-                .files()
-                .iter()
-                .filter_map(|f| config::distrust(f, &owners))
-                .collect();
-            if !problems.is_empty() {
-                return Err(Failure::Config(problems));
-            }
-        }
-        // Variables that are not UTF-8 cannot be ours.
-        let env =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        config::load_with_origins(&self.files(), env).map_err(Failure::Config)
+        self.trusted()?;
+        config::load_with_origins(&self.files(), environment()).map_err(Failure::Config)
     }
+
+    /// A file that nobody named is only believed where nobody else can have laid it there.
+    fn trusted(&self) -> Result<(), Failure> {
+        if !self.config.is_empty() {
+            return Ok(());
+        }
+        // Whoever called sudo may be believed as much as root.
+        let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+        let owners: Vec<u32> = [Some(nix::unistd::geteuid().as_raw()), caller]
+            .into_iter()
+            .flatten()
+            .collect();
+        let problems: Vec<_> = self
+            .files()
+            .iter()
+            .filter_map(|f| config::distrust(f, &owners))
+            .collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Config(problems))
+        }
+    }
+}
+
+/// Variables that are not UTF-8 cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,6 +167,8 @@ enum Command {
     Token(token::Command),
     /// The agent at a glance, live in this terminal
     Top(top::Args),
+    /// Has the running agent read its settings anew: all of them are checked, then they hold; no decision ends
+    Reload,
     /// A link that logs one browser in to the dashboard, once
     Login,
     /// Everything becomes simulation at once, until resume-acting
@@ -242,6 +257,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Allowlist(command) => allowlist::run(global, command),
         Command::Token(command) => token::run(global, command),
         Command::Top(args) => top::run(global, args),
+        Command::Reload => reload::run(global),
         Command::Login => token::link(global),
         Command::StopActing(args) => acting::run(global, args, false),
         Command::ResumeActing(args) => acting::run(global, args, true),

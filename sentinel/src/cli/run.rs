@@ -3,13 +3,20 @@
 use super::Global;
 use super::exit::Failure;
 use crate::app;
-use crate::config::Hook;
+use crate::config::{Hook, Problem};
 use crate::kernel::{KernelError, probe};
 use anyhow::Error;
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let (config, origins) = global.load_with_origins()?;
+    let again = global.clone();
+    let read = move || {
+        again.load_with_origins().map_err(|failure| match failure {
+            Failure::Config(problems) => problems,
+            other => vec![Problem::of_file(again.files().first(), other.message())],
+        })
+    };
     let missing = if config.kernel.hook == Hook::Nftables {
         probe::missing_for_nftables()
     } else {
@@ -22,7 +29,9 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     }
     tracing::info!(files = ?global.files(), "configuration read");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::run(config, origins)).map_err(classify)
+    runtime
+        .block_on(app::run(config, origins, Box::new(read)))
+        .map_err(classify)
 }
 
 /// A missing privilege has its own exit code.

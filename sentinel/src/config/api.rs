@@ -1,18 +1,33 @@
 //! `api:`.
 
+use super::export::TextKind;
 use super::keys::{Key, key, secs};
 use super::resolved::Switch;
 use super::value::Slot;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// A group, as groupadd(8) takes it.
+static GROUP: TextKind = TextKind {
+    wants: "a group's name, or nothing",
+    pattern: "^([a-z_][a-z0-9_-]{0,31})?$",
+    good: |text| {
+        let mut letters = text.chars();
+        let first = letters.next().is_none_or(|c| c.is_ascii_lowercase() || c == '_');
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+        first && text.len() <= 32 && letters.all(good)
+    },
+};
+
 /// `api:`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiConfig {
     /// Address and port; elsewhere than on loopback only with a certificate.
     pub listen: std::net::SocketAddr,
-    /// Unix socket for the command line, mode 0600.
+    /// Unix socket for the command line, for root and the agent's user alone unless a group is named.
     pub socket: PathBuf,
+    /// Group whose members may do by the socket whatever root may; empty for none.
+    pub socket_group: String,
     /// Names by which browsers reach it, beside those of loopback and the address it listens on.
     pub hosts: Vec<String>,
     /// PEM file of the certificate and what it is signed by; TLS where there is one.
@@ -53,6 +68,7 @@ impl Default for ApiConfig {
         Self {
             listen: std::net::SocketAddr::from(([127, 0, 0, 1], 8000)),
             socket: "data/sentinel.sock".into(),
+            socket_group: String::new(),
             hosts: Vec::new(),
             certificate: None,
             private_key: None,
@@ -69,9 +85,14 @@ pub(super) const KEYS: &[Key] = &[
         "Address and port of dashboard and API; elsewhere than on loopback only with a certificate",
         |d| Slot::Listen(&mut d.config.api.listen),
     ),
-    key("api.socket", "Unix socket for the command line, mode 0600", |d| {
+    key("api.socket", "Unix socket for the command line", |d| {
         Slot::Path(&mut d.config.api.socket)
     }),
+    key(
+        "api.socket_group",
+        "Group whose members may do by the socket whatever root may; empty: nobody beside root and the agent's user",
+        |d| Slot::Text(&mut d.config.api.socket_group, &GROUP),
+    ),
     key(
         "api.hosts",
         "Names by which browsers reach it, beside those of loopback and its address",

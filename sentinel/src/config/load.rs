@@ -46,7 +46,22 @@ pub fn default_files() -> Vec<PathBuf> {
 /// # Errors
 /// Every problem of every layer, in the order of the layers; never empty.
 pub fn load(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) -> Result<Config, Vec<Problem>> {
-    layers(files, env).finish()
+    layers(files, env, Reader::default()).finish()
+}
+
+/// The same for whoever only talks to the agent: secrets in files that it may not read are left out.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_for_client(
+    files: &[PathBuf],
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, Vec<Problem>> {
+    let reader = Reader {
+        lenient: true,
+        ..Reader::default()
+    };
+    layers(files, env, reader).finish()
 }
 
 /// The same, with where each value came from.
@@ -57,7 +72,7 @@ pub fn load_with_origins(
     files: &[PathBuf],
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(Config, Origins), Vec<Problem>> {
-    let reader = layers(files, env);
+    let reader = layers(files, env, Reader::default());
     let origins = Origins {
         places: reader.origins.clone(),
         secrets: reader.secrets.clone(),
@@ -66,8 +81,7 @@ pub fn load_with_origins(
     Ok((reader.finish()?, origins))
 }
 
-fn layers(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>) -> Reader {
-    let mut reader = Reader::default();
+fn layers(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>, mut reader: Reader) -> Reader {
     for file in files {
         reader.file(file);
         if let Some(local) = local_of(file).filter(|local| local.exists()) {
@@ -98,6 +112,8 @@ pub(super) struct Reader {
     origins: Places,
     secrets: BTreeMap<&'static str, Place>,
     problems: Vec<Problem>,
+    /// Secrets that may not be read are left out.
+    lenient: bool,
 }
 
 impl Reader {
@@ -268,7 +284,15 @@ impl Reader {
     fn secrets(&mut self, env: &[(String, String)]) {
         let origins = &self.origins;
         let named_at = |key: &str| origins.get(key).cloned().unwrap_or(Place::Default);
-        secrets::take(&mut self.draft, env, &mut self.secrets, named_at, &mut self.problems);
+        let lenient = self.lenient;
+        secrets::take(
+            &mut self.draft,
+            env,
+            &mut self.secrets,
+            named_at,
+            &mut self.problems,
+            lenient,
+        );
     }
 
     /// Takes the sources' keys from the environment, else from the files named for them.
@@ -302,6 +326,11 @@ impl Reader {
             let Some(file) = source.key_file.as_deref().filter(|_| source.key.is_none()) else {
                 continue;
             };
+            if self.lenient && secrets::forbidden(file) {
+                // There is one, which is all that whoever asks the agent needs to know.
+                source.key = Some(Secret::new("unreadable"));
+                continue;
+            }
             match read(file).and_then(|text| api_key(&text)) {
                 Ok(found) => {
                     source.key = found;

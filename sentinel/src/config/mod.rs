@@ -28,6 +28,7 @@ mod matrix;
 mod policy;
 mod probe;
 mod problem;
+mod reload;
 mod reports;
 mod resolved;
 mod retention;
@@ -66,7 +67,7 @@ pub use intel::{
     SourcesConfig,
 };
 pub use lapi::{LAPI_FEED, LapiConfig};
-pub use load::{ENV_PREFIX, Origins, default_files, load, load_with_origins};
+pub use load::{ENV_PREFIX, Origins, default_files, load, load_for_client, load_with_origins};
 pub use matrix::Matrix;
 pub use policy::{
     CeilingConfig, ConfirmConfig, DetectorPolicy, DetectorsPolicy, PolicyConfig, RepeatConfig, UnprovenConfig,
@@ -74,6 +75,7 @@ pub use policy::{
 };
 pub use probe::{PROBES_MAX, Probe, ProbeKind};
 pub use problem::{Place, Problem};
+pub use reload::{InForce, differences, reloaded};
 pub use reports::{ReportSchedule, ReportsConfig};
 pub use resolved::{
     BUILT_IN, BruteForceConfig, Config, ContainersConfig, Decoy, DetectConfig, FlowConfig, HoneypotConfig, Hook,

@@ -49,6 +49,16 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What is wrong with the settings as a whole.
+    pub fn of_file(file: Option<&PathBuf>, message: String) -> Self {
+        Self {
+            place: Place::File(file.cloned().unwrap_or_default()),
+            key: String::new(),
+            message,
+            mend: "run `sentinel check`".to_owned(),
+        }
+    }
+
     /// The file, where there is one.
     pub fn file(&self) -> Option<&PathBuf> {
         match &self.place {

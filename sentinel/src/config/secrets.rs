@@ -129,13 +129,19 @@ fn one_line(text: &str) -> Result<(), (String, String)> {
     Err((message.into(), "let it hold the secret and nothing else".into()))
 }
 
-/// Takes them in, and tells where each came from. What is wrong with one is said without repeating it.
+/// Whether a file is there that we may not read.
+pub(super) fn forbidden(file: &Path) -> bool {
+    std::fs::File::open(file).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+/// Takes them in, and tells where each came from; where `lenient`, files that may not be read are passed over. What is wrong with one is said without repeating it.
 pub(super) fn take(
     draft: &mut Draft,
     env: &[(String, String)],
     places: &mut BTreeMap<&'static str, Place>,
     named_at: impl Fn(&str) -> Place,
     problems: &mut Vec<Problem>,
+    lenient: bool,
 ) {
     for secret in SECRETS {
         let variable = env
@@ -150,6 +156,11 @@ pub(super) fn take(
             let Some(file) = (secret.named)(draft).clone() else {
                 continue;
             };
+            if lenient && forbidden(&file) {
+                // That there is one is all that whoever asks the agent needs to know.
+                *(secret.slot)(draft) = Some(Secret::new("unreadable"));
+                continue;
+            }
             of(&file, secret).map_err(|why| (named_at(secret.file), secret.file, why))
         };
         match found {

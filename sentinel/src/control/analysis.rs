@@ -10,7 +10,9 @@ use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
 use crate::model::Model;
 use crate::time;
 use crate::traffic::{self, Batch};
-use crate::types::{Alert, BusyRequest, Component, FlowEnd, Health, Heard, Ktime, ModelCard, Peers, hex};
+use crate::types::{
+    Alert, Beat, BusyRequest, Component, FlowEnd, Health, Heard, Ktime, ModelCard, Peers, Renewals, hex,
+};
 use sentinel_common::event::FlowRecord;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,6 +63,8 @@ pub struct Analysis {
     ended: Option<mpsc::Sender<FlowEnd>>,
     paced: Option<Ktime>,
     traffic: Option<traffic::Sender>,
+    renewals: Renewals<Arc<Config>>,
+    beat: Beat,
 }
 
 impl Analysis {
@@ -93,7 +97,20 @@ impl Analysis {
             ended: None,
             paced: None,
             traffic: None,
+            renewals: Renewals::default(),
+            beat: Beat::default(),
         }
+    }
+
+    /// Its sign of life.
+    pub fn beat(&self) -> Beat {
+        self.beat.clone()
+    }
+
+    /// Has it hear of other thresholds.
+    #[must_use]
+    pub fn with_renewals(self, renewals: Renewals<Arc<Config>>) -> Self {
+        Self { renewals, ..self }
     }
 
     /// Has time pass by what it hears and not by the clock, for a sensor that may be behind: an answer that is still on
@@ -198,6 +215,12 @@ impl Analysis {
                     learning::answer(&mut self.detectors, ask, time::boot_now());
                     Vec::new()
                 }
+                renewal = self.renewals.next() => {
+                    self.detectors.renew(&renewal.settings);
+                    // Whoever asked may have left.
+                    let _ = renewal.taken.send(Ok(()));
+                    Vec::new()
+                }
                 Some(question) = Busy::next(&mut self.busy) => {
                     if let Some(busy) = &mut self.busy {
                         busy.answer(question, &self.table, time::boot_now());
@@ -237,6 +260,7 @@ impl Analysis {
     }
 
     fn tick(&mut self) -> Vec<Alert> {
+        self.beat.strike();
         let now = self.paced.unwrap_or_else(time::boot_now);
         self.detectors.set_clock(time::clock());
         let timeouts: Vec<Observation> = self.table.tick(now);

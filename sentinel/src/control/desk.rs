@@ -20,13 +20,14 @@ use crate::metrics::Metrics;
 use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
-    Acting, Action, Alert, Bystander, Clock, Command, CommandError, Component, Condition, ContainerSet, Decision,
-    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Selector, Stop,
-    Timestamp, ToBan, ToIsolate, Verdict,
+    Acting, Action, Alert, Beat, Bystander, Clock, Command, CommandError, Component, Condition, ContainerSet, Decision,
+    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Released, Renewals,
+    Selector, Stop, Timestamp, ToBan, ToIsolate, Verdict,
 };
 use allowlist::Allowlist;
 use import::Imports;
 use ipnet::IpNet;
+pub use settings::NewSettings;
 use shadow::Tallies;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -90,6 +91,8 @@ pub struct DeskDeps {
     pub provisional: watch::Sender<Arc<Vec<Provisional>>>,
     /// What is to be said of them.
     pub verdicts: mpsc::Receiver<Verdict>,
+    /// Other settings.
+    pub renewals: Renewals<NewSettings, Vec<Released>>,
 }
 
 /// The room.
@@ -112,6 +115,7 @@ pub struct Desk<E> {
     allowlist: Allowlist,
     imports: Imports,
     tallies: Tallies,
+    beat: Beat,
 }
 
 impl<E: Enforcer> Desk<E> {
@@ -131,7 +135,13 @@ impl<E: Enforcer> Desk<E> {
             allowlist: Allowlist::default(),
             imports: Imports::default(),
             tallies: Tallies::default(),
+            beat: Beat::default(),
         }
+    }
+
+    /// Its sign of life.
+    pub fn beat(&self) -> Beat {
+        self.beat.clone()
     }
 
     /// The time of decisions: the boot clock, spelled as wall time by how the clocks stood at the start. A wall clock
@@ -255,6 +265,7 @@ impl<E: Enforcer> Desk<E> {
                 }
                 () = self.responder.settle() => self.note_respond(),
                 Some(verdict) = self.deps.verdicts.recv() => self.verdict(verdict).await,
+                renewal = self.deps.renewals.next() => self.renew(renewal).await,
                 Some(sources) = self.deps.bystanders.recv() => self.responder.note_bystanders(sources).await,
                 Some(command) = commands.recv() => {
                     self.command(command).await;
@@ -450,6 +461,7 @@ impl<E: Enforcer> Desk<E> {
     }
 
     async fn tick(&mut self) {
+        self.beat.strike();
         self.expire().await;
         self.expire_allowed(self.now()).await;
         self.settle_provisional().await;
@@ -484,6 +496,7 @@ impl<E: Enforcer> Desk<E> {
     }
 
     async fn carry_out(&mut self, orders: Vec<Order>, now: Timestamp) {
+        self.beat.strike();
         self.tallies.stale = true;
         for id in self.responder.carry_out(orders, now).await {
             self.judge.fail(id);

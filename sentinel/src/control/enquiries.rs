@@ -28,7 +28,7 @@ pub struct Enquiries {
     /// Who is asked.
     pub world: World,
     /// Levels of risk.
-    pub thresholds: SeverityThresholds,
+    pub thresholds: watch::Receiver<SeverityThresholds>,
     /// Who is never touched: nobody outside is asked about them either.
     pub protected: watch::Receiver<Arc<Vec<Protected>>>,
 }
@@ -93,7 +93,14 @@ impl Enquiries {
         Checked {
             ip,
             special: special.map(str::to_owned),
-            risk: Weighed::new(&[], &answers, &self.world.weigher(), &self.thresholds, time::wall_now()).risk,
+            risk: Weighed::new(
+                &[],
+                &answers,
+                &self.world.weigher(),
+                &self.thresholds.borrow(),
+                time::wall_now(),
+            )
+            .risk,
             answers,
             country,
             network,

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The longest an answer is waited for. Sources have shorter timeouts of their own.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -69,8 +69,7 @@ struct Open {
 /// The room.
 pub struct Investigations<S> {
     sources: S,
-    weigher: Weigher,
-    thresholds: SeverityThresholds,
+    thresholds: watch::Receiver<SeverityThresholds>,
     deadline: Duration,
     concurrency: usize,
     recent: Recent,
@@ -86,12 +85,11 @@ impl<S: Sources> Investigations<S> {
     pub fn new(
         sources: S,
         config: &IntelConfig,
-        thresholds: SeverityThresholds,
+        thresholds: watch::Receiver<SeverityThresholds>,
         metrics: Arc<Metrics>,
         now: fn() -> Timestamp,
     ) -> Self {
         Self {
-            weigher: sources.weigher(),
             sources,
             thresholds,
             deadline: config.deadline,
@@ -282,7 +280,7 @@ impl<S: Sources> Investigations<S> {
     }
 
     fn weigh(&self, local: &[Local], answers: &[Answer], now: Timestamp) -> Weighed {
-        Weighed::new(local, answers, &self.weigher, &self.thresholds, now)
+        Weighed::new(local, answers, &self.sources.weigher(), &self.thresholds.borrow(), now)
     }
 }
 

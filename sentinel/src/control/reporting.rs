@@ -47,7 +47,7 @@ pub struct ReportDeps {
     /// Where it is told how that goes.
     pub health: watch::Sender<Arc<Health>>,
     /// Whether mail leads anywhere.
-    pub mail: bool,
+    pub mail: watch::Receiver<bool>,
 }
 
 /// The room.
@@ -213,7 +213,7 @@ impl Reporting {
             detail: format!("of {} to {}", run.since, run.until),
         };
         let mut records = vec![Record::Reported(run.at), line];
-        if self.config.email && self.deps.mail {
+        if self.config.email && *self.deps.mail.borrow() {
             let now = (self.now)();
             records.push(Record::Message(Box::new(Message {
                 id: Mint::Random.message(now),

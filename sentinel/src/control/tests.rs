@@ -67,6 +67,7 @@ impl House {
             Judge::new(&Config::default().response, mode, Mint::Random),
             Responder::new(rig.clone(), deps, clock),
             DeskDeps {
+                renewals: Renewals::default(),
                 allowlist: vec![net("10.9.0.0/16")],
                 facts: watched,
                 metrics,

@@ -10,7 +10,7 @@ use crate::types::{Answer, Indicator, IntelReport, Severity};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use std::net::IpAddr;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// How much the word of a feed counts.
 const FEED: f64 = 0.7;
@@ -25,7 +25,7 @@ pub struct World {
     /// Lists that are kept.
     pub feeds: Feeds,
     /// Names of the lists that are the operator's own.
-    pub own_feeds: Vec<String>,
+    pub own_feeds: watch::Receiver<Vec<String>>,
     /// Databases of countries and networks.
     pub geo: Geo,
 }
@@ -52,7 +52,8 @@ impl Sources for World {
             (format!("feed:{}", feed.name), Weigh { weight: FEED, group })
         });
         // Nobody knows where the operator's own lists come from, so each stands alone.
-        let own = self.own_feeds.iter().map(|name| {
+        let named = self.own_feeds.borrow();
+        let own = named.iter().map(|name| {
             let group = format!("feed:{name}");
             (group.clone(), Weigh { weight: FEED, group })
         });

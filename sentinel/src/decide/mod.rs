@@ -19,6 +19,7 @@ mod ledger;
 mod measure;
 mod offenders;
 mod operator;
+mod renew;
 mod revise;
 mod stop;
 mod widen;

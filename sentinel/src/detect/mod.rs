@@ -24,6 +24,7 @@ mod listed;
 mod notice;
 mod packet_flood;
 mod port_scan;
+mod renew;
 mod rows;
 mod season;
 mod silence;
@@ -61,7 +62,7 @@ pub use syn_flood::SynFlood;
 pub use upload::Upload;
 pub use voice::Voice;
 
-use crate::config::{Config, SeverityThresholds};
+use crate::config::{Config, DetectConfig, SeverityThresholds};
 use crate::features::{FeatureLosses, Limits, Vector};
 use crate::flow::{History, Observation};
 use crate::model::Model;
@@ -184,6 +185,8 @@ pub struct Detectors {
     listed: Option<Listed>,
     noticed: notice::Noticed,
     speaker: Speaker,
+    /// What those of behaviour were made by.
+    by: DetectConfig,
 }
 
 /// Makes alerts of findings: stamps, names and signs them, and knows what was said already.
@@ -273,6 +276,7 @@ impl Detectors {
                 sensor: sensor.into(),
                 history: History::new(sources),
             },
+            by: detect.clone(),
         };
         detectors.set_clock(clock);
         detectors

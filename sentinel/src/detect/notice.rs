@@ -59,6 +59,10 @@ impl Noticed {
             flooded: Bounded::new(FLOODED),
         }
     }
+
+    pub(super) const fn set_realert_after(&mut self, after: Duration) {
+        self.realert_after = after;
+    }
 }
 
 /// A measure of [`ReflexRecord`]: its bit, and how it is named and told.

@@ -37,6 +37,12 @@ impl Voice {
         }
     }
 
+    /// Goes by another pause and other thresholds; what was said stays said.
+    pub(super) const fn renew(&mut self, after: Duration, thresholds: SeverityThresholds) {
+        self.after = after;
+        self.thresholds = thresholds;
+    }
+
     pub(super) const fn memory_bound(sources: usize) -> usize {
         Bounded::<Topic, (Ktime, Severity)>::memory_bound(capacity(sources))
     }

@@ -34,6 +34,7 @@ pub struct HostRoom {
     operators: BTreeSet<IpAddr>,
     sessions: Sessions,
     endpoints: Endpoints,
+    others: Option<watch::Receiver<Vec<Endpoint>>>,
 }
 
 impl HostRoom {
@@ -58,9 +59,30 @@ impl HostRoom {
             operators: operator::peers(),
             sessions: Sessions::default(),
             endpoints: Endpoints::new(endpoints),
+            others: None,
         };
         room.refresh().await?;
         Ok((room, watcher))
+    }
+
+    /// Has it hear when other servers are talked to.
+    #[must_use]
+    pub fn following(self, others: watch::Receiver<Vec<Endpoint>>) -> Self {
+        Self {
+            others: Some(others),
+            ..self
+        }
+    }
+
+    /// Others, when they are told; never, where nobody tells.
+    async fn next_endpoints(others: &mut Option<watch::Receiver<Vec<Endpoint>>>) -> Vec<Endpoint> {
+        if let Some(told) = others
+            && told.changed().await.is_ok()
+        {
+            return told.borrow_and_update().clone();
+        }
+        *others = None;
+        std::future::pending().await
     }
 
     async fn refresh(&mut self) -> Result<(), HostError> {
@@ -117,6 +139,11 @@ impl HostRoom {
                     if !changed {
                         continue;
                     }
+                }
+                list = Self::next_endpoints(&mut self.others) => {
+                    self.endpoints.set(list);
+                    looking = Box::pin(self.endpoints.look_up());
+                    continue;
                 }
                 () = cancel.cancelled() => return Ok(()),
                 () = &mut self.connection => return Err(HostError::Closed),

@@ -3,18 +3,24 @@
 //! sshd names the peer in the environment of what it starts after a log-in, and only then (`SSH_CONNECTION`, sshd(8)):
 //! peer, its port, our address, our port. Multiplexers keep that when the connection is long gone, so it counts only
 //! while such a connection is established (`/proc/net/tcp`, proc_net_tcp(5)). Who guesses passwords has the connection
-//! and not the environment. Without the right to read other users' environments (`CAP_SYS_PTRACE`, or root) only one's
-//! own sessions are seen.
+//! and not the environment. Without the right to read other users' environments (`CAP_SYS_PTRACE` and
+//! `CAP_DAC_READ_SEARCH`, or root) only one's own sessions are seen so. What systemd-logind notes of sessions everybody may
+//! read, and only root can write: there the peer counts while any connection of its is established.
 
 use super::operator::{address, variables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Processes looked at in one reading.
 const PROCESSES: usize = 16_384;
+/// Where systemd-logind notes them, a file each.
+const NOTED: &str = "/run/systemd/sessions";
+/// The longest of these that is read, bytes.
+const NOTE: u64 = 16_384;
 /// How long a peer counts after its session ended: whoever lost a connection comes back.
 const GRACE: Duration = Duration::from_mins(10);
 /// Peers remembered; beyond that new ones are left out.
@@ -62,14 +68,40 @@ fn current() -> BTreeSet<IpAddr> {
             named.extend(connections(&environment));
         }
     }
-    if named.is_empty() {
+    let noted = noted(Path::new(NOTED));
+    if named.is_empty() && noted.is_empty() {
         return BTreeSet::new();
     }
     let mut standing = BTreeSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         standing.extend(established(&fs::read_to_string(table).unwrap_or_default()));
     }
-    named.intersection(&standing).map(|(peer, _)| peer.ip()).collect()
+    let by_note = standing
+        .iter()
+        .map(|(peer, _)| peer.ip())
+        .filter(|ip| noted.contains(ip));
+    let by_name = named.intersection(&standing).map(|(peer, _)| peer.ip());
+    by_name.chain(by_note).collect()
+}
+
+/// Peers of the sessions that systemd-logind notes.
+fn noted(directory: &Path) -> BTreeSet<IpAddr> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten().take(PROCESSES);
+    files
+        .filter_map(|file| {
+            let mut text = String::new();
+            let open = fs::File::open(file.path()).ok()?;
+            std::io::Read::read_to_string(&mut std::io::Read::take(open, NOTE), &mut text).ok()?;
+            peer_of(&text)
+        })
+        .collect()
+}
+
+/// The peer of a session that goes on, as systemd-logind writes it.
+fn peer_of(note: &str) -> Option<IpAddr> {
+    let value = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let goes_on = value("REMOTE") == Some("1") && value("CLASS") == Some("user") && value("STATE") != Some("closing");
+    address(value("REMOTE_HOST").filter(|_| goes_on)?)
 }
 
 /// The connections an environment names.
@@ -150,6 +182,28 @@ mod tests {
         }
         let table = format!("  sl  local rem st\n   0: {v4}:0016 {v4}:9C40 01 0\n   1: {v4}:0016 {v4}:9C41 06 0\n");
         assert_eq!(established(&table).count(), 1);
+    }
+
+    #[test]
+    fn what_logind_notes_of_sessions_is_believed_while_they_go_on() {
+        let note = "# This is private data. Do not parse.\nUID=1000\nUSER=ann\nACTIVE=1\nIS_DISPLAY=1\nSTATE=active\nREMOTE=1\n\
+                    TYPE=tty\nCLASS=user\nREMOTE_HOST=192.0.2.7\nSERVICE=sshd\nLEADER=7\n";
+        let peer = IpAddr::from([192, 0, 2, 7]);
+        assert_eq!(peer_of(note), Some(peer));
+        for (from, to) in [
+            ("STATE=active", "STATE=closing"),
+            ("REMOTE=1", "REMOTE=0"),
+            ("CLASS=user", "CLASS=greeter"),
+            ("REMOTE_HOST=192.0.2.7", "REMOTE_HOST=host.example.org"),
+            ("REMOTE_HOST=192.0.2.7\n", ""),
+        ] {
+            assert_eq!(peer_of(&note.replace(from, to)), None, "{to}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(noted(&dir.path().join("none")).is_empty());
+        fs::write(dir.path().join("1"), note).unwrap();
+        fs::write(dir.path().join("2"), [0xff; 40]).unwrap();
+        assert_eq!(noted(dir.path()), [peer].into());
     }
 
     #[test]

@@ -55,7 +55,7 @@ struct Inner {
     /// Those of the configuration, in its order.
     known: Vec<(&'static str, Known)>,
     stacks: Vec<Enabled>,
-    thresholds: [f64; 2],
+    thresholds: RwLock<[f64; 2]>,
     own: RwLock<Arc<[IpNet]>>,
     places: Semaphore,
     shelf: Arc<Shelf>,
@@ -169,7 +169,7 @@ impl Intel {
             enabled: config.enabled,
             known: sources.iter().map(|(name, source)| (*name, known(source))).collect(),
             stacks,
-            thresholds: [thresholds.medium, thresholds.high],
+            thresholds: RwLock::new([thresholds.medium, thresholds.high]),
             own: RwLock::new(Arc::from([])),
             places: Semaphore::new(places),
             shelf,
@@ -184,6 +184,12 @@ impl Intel {
     /// Addresses and prefixes that nobody outside is asked about, beside the special ones.
     pub fn set_own(&self, own: Vec<IpNet>) {
         *self.inner.own.write().unwrap_or_else(PoisonError::into_inner) = own.into();
+    }
+
+    /// Which answers are worth how much follows from these levels from now on.
+    pub fn set_thresholds(&self, thresholds: &SeverityThresholds) {
+        let mut held = self.inner.thresholds.write().unwrap_or_else(PoisonError::into_inner);
+        *held = [thresholds.medium, thresholds.high];
     }
 
     /// Why nobody outside would be asked about this address.
@@ -242,7 +248,7 @@ impl Intel {
         let mut question = Question {
             severity,
             believed,
-            thresholds: self.inner.thresholds,
+            thresholds: *self.inner.thresholds.read().unwrap_or_else(PoisonError::into_inner),
             answered: Vec::new(),
         };
         let mut stale: Vec<Option<super::Reply>> = stacks.iter().map(|_| None).collect();

@@ -10,8 +10,8 @@ use crate::config::AlertingConfig;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::types::{
-    ChannelKind, ChannelTrouble, Channels, Component, Condition, Health, MessageState, Mint, TestOutcome, TestWish,
-    Timestamp,
+    ChannelKind, ChannelTrouble, Channels, Component, Condition, Health, MessageState, Mint, Renewals, TestOutcome,
+    TestWish, Timestamp,
 };
 use futures_util::future::{join, join_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the room needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Deps {
     /// Has the alerts, and keeps the messages.
     pub store: Store,
@@ -65,8 +65,36 @@ impl Notifications {
         Self { config, channels, deps }
     }
 
-    /// Until `cancel`. What waits then waits in the store.
-    pub async fn run(self, wishes: mpsc::Receiver<TestWish>, cancel: CancellationToken) {
+    /// Until `cancel`. What waits then waits in the store. With other settings the parts end and others begin: what is told
+    /// and what is still to be told is in the store.
+    pub async fn run(
+        mut self,
+        mut wishes: mpsc::Receiver<TestWish>,
+        mut renewals: Renewals<AlertingConfig>,
+        cancel: CancellationToken,
+    ) {
+        loop {
+            let until = cancel.child_token();
+            let renewal = {
+                let round = self.round(&mut wishes, until.clone());
+                tokio::pin!(round);
+                let renewal = tokio::select! {
+                    () = &mut round => return,
+                    renewal = renewals.next() => renewal,
+                };
+                until.cancel();
+                round.await;
+                renewal
+            };
+            self.channels = build(&renewal.settings);
+            self.config = renewal.settings;
+            // Whoever asked may have left.
+            let _ = renewal.taken.send(Ok(()));
+        }
+    }
+
+    /// By these settings, until `cancel`.
+    async fn round(&mut self, wishes: &mut mpsc::Receiver<TestWish>, cancel: CancellationToken) {
         let Deps {
             store,
             bus,
@@ -75,12 +103,12 @@ impl Notifications {
             status,
             sender,
             now,
-        } = self.deps;
+        } = self.deps.clone();
         let sender = Arc::new(sender);
         let board = Arc::new(Board::new(&self.config, status, health));
         let mut wakes = BTreeMap::new();
         let mut deliverers = Vec::new();
-        for channel in self.channels {
+        for channel in std::mem::take(&mut self.channels) {
             let wake = Arc::new(Notify::new());
             // People are told nothing twice for the sake of speed.
             let at_once = if self.config.fold.contains(&channel.kind()) {
@@ -103,7 +131,7 @@ impl Notifications {
         }
         let testing = answer(wishes, self.config.clone(), sender, now, cancel.clone());
         let dispatcher = Dispatcher {
-            config: self.config,
+            config: self.config.clone(),
             store,
             bus,
             board,
@@ -117,7 +145,7 @@ impl Notifications {
 
 /// Tries channels for whoever asks. With channels of its own: one that is in trouble must not keep the others waiting.
 async fn answer(
-    mut wishes: mpsc::Receiver<TestWish>,
+    wishes: &mut mpsc::Receiver<TestWish>,
     config: AlertingConfig,
     sender: Arc<Sender>,
     now: fn() -> Timestamp,

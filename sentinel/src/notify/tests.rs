@@ -94,7 +94,7 @@ impl House {
         let cancel = CancellationToken::new();
         let (_wishes, inbox) = mpsc::channel(1);
         // A closed way to tests ends nothing else.
-        let room = tokio::spawn(room.run(inbox, cancel.clone()));
+        let room = tokio::spawn(room.run(inbox, crate::types::Renewals::default(), cancel.clone()));
         Self {
             store,
             writer: Some(writer),

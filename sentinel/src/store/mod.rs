@@ -124,7 +124,7 @@ impl Store {
         ballast.fill();
         let counters = Arc::new(Counters::default());
         // Places in the queue are given out by the semaphore, so a send into this channel never waits.
-        let (orders, inbox) = sync_channel(QUEUE + 2);
+        let (orders, inbox) = sync_channel(QUEUE + 3);
         let (condition_in, condition) = watch::channel(writer::healthy());
         let store = Self {
             orders: Some(orders),
@@ -196,6 +196,23 @@ impl Store {
         };
         orders.try_send(Order::Commit(batch)).map_err(|_| StoreError::Closed)?;
         outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Asks whether the writer comes to what it is told; resolves when it did, with an error where it has ended. One question
+    /// at a time: they take no places of the queue.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] where it has ended, [`StoreError::Busy`] where its queue is full, [`StoreError::ReadOnly`].
+    pub fn ask(&self) -> Result<oneshot::Receiver<()>, StoreError> {
+        let Some(orders) = &self.orders else {
+            return Err(StoreError::ReadOnly);
+        };
+        let (here, answer) = oneshot::channel();
+        match orders.try_send(Order::Ask(here)) {
+            Ok(()) => Ok(answer),
+            Err(std::sync::mpsc::TrySendError::Full(_)) => Err(StoreError::Busy),
+            Err(std::sync::mpsc::TrySendError::Disconnected(_)) => Err(StoreError::Closed),
+        }
     }
 
     /// Removes what may go, little by little while nothing else is to be written; resolves when it is done.

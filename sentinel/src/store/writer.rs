@@ -36,6 +36,8 @@ pub(super) enum Order {
     Commit(Batch),
     /// Remove what may go, a little at a time.
     Retain(Retain, oneshot::Sender<Result<Pruned, StoreError>>),
+    /// Somebody wants to know whether it is there.
+    Ask(oneshot::Sender<()>),
     Close,
 }
 
@@ -97,6 +99,8 @@ impl Writer {
                     self.settle(batches);
                 }
                 Ok(Order::Retain(rule, done)) => self.begin(rule, done),
+                // Whoever asked may have left.
+                Ok(Order::Ask(here)) => drop(here.send(())),
                 Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => open = false,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -123,6 +127,7 @@ impl Writer {
                     batches.push(batch);
                 }
                 Ok(Order::Retain(rule, done)) => self.begin(rule, done),
+                Ok(Order::Ask(here)) => drop(here.send(())),
                 Ok(Order::Close) => return (batches, false),
                 Err(_) => break,
             }

@@ -49,6 +49,8 @@ pub enum Component {
     TrafficLog,
     /// The other sentinels, and the Redis between.
     Fleet,
+    /// The settings: whether those of the files hold.
+    Settings,
 }
 
 impl Component {
@@ -75,6 +77,7 @@ impl Component {
             Self::Bettercap => "bettercap",
             Self::TrafficLog => "traffic_log",
             Self::Fleet => "fleet",
+            Self::Settings => "settings",
         }
     }
 }

@@ -120,6 +120,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("store", &["types"]),
     room("report", &["store", "types"]),
     room("bus", &["types"]),
+    room("service", &["config", "store", "types"]),
     room(
         "export",
         &["bus", "config", "files", "metrics", "store", "time", "tls", "types"],
@@ -196,6 +197,12 @@ pub(super) const WORDS: &[Words] = &[
         within: &["sentinel/src/", "tests/", "xtask/"],
         except: &["sentinel/src/containers/", "xtask/src/tidy/"],
         why: "only `containers` knows container engines",
+    },
+    Words {
+        any_of: &["sd_notify::"],
+        within: &["sentinel/src/", "tests/", "xtask/"],
+        except: &["sentinel/src/service/", "xtask/src/tidy/"],
+        why: "only `service` knows the service manager",
     },
     Words {
         any_of: &["krilla::", "skrifa::"],

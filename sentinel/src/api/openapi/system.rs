@@ -4,7 +4,7 @@ use super::op::{Op, flag, number, one_of, text};
 use crate::api::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
 use crate::api::{busiest, intel, model, settings, sightings, traffic};
 use crate::types::{
-    BusyBy, BusyPer, Checked, FleetStatus, IntelReport, Learning, Severity, SightingKind, TrafficLevel,
+    BusyBy, BusyPer, Checked, FleetStatus, IntelReport, Learning, Reloaded, Severity, SightingKind, TrafficLevel,
 };
 
 pub(in crate::api) fn health() -> Op {
@@ -122,6 +122,13 @@ pub(in crate::api) fn traffic() -> Op {
 pub(in crate::api) fn settings() -> Op {
     Op::new("system", "The settings in force")
         .answers::<settings::SettingsDto>(200, "In the order of the settings file; secrets are masked.")
+}
+
+pub(in crate::api) fn reload() -> Op {
+    Op::new("system", "Read the settings anew")
+        .says("All of them are checked first; where anything is wrong nothing changes. No decision ends but those about whom the allowlist has now.")
+        .answers::<Reloaded>(200, "What holds from now on, and what waits for a restart.")
+        .refuses(422, "The settings have problems; `detail` has a line for each.")
 }
 
 pub(in crate::api) fn model() -> Op {

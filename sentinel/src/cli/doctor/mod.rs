@@ -12,6 +12,7 @@ mod host;
 mod interfaces;
 mod nft;
 mod places;
+mod service;
 
 use super::Global;
 use super::exit::Failure;
@@ -94,6 +95,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
             findings.push(Finding::pass("configuration", "valid"));
             findings.extend(places::findings(&config));
             findings.extend(fleet::findings(&config));
+            findings.extend(service::findings(&config));
         }
         Ok(config) => {
             findings.push(Finding::pass("configuration", "valid"));
@@ -102,6 +104,7 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
             findings.extend(honeypot::findings(&config));
             findings.extend(containers::findings(&config));
             findings.extend(fleet::findings(&config));
+            findings.extend(service::findings(&config));
         }
         Err(Failure::Config(problems)) => {
             let mends = problems

@@ -151,7 +151,7 @@ impl<E: Enforcer> Desk<E> {
         if configured {
             return CommandError::Invalid(format!(
                 "{target} is listed under the key `allowlist` of the settings, which no command changes; remove it \
-                 there and restart"
+                 there and `sentinel reload`"
             ));
         }
         match self.guards.protected().iter().find(|p| p.target == *target) {

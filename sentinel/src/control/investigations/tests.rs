@@ -130,9 +130,15 @@ impl Bench {
         let (alerts, input) = mpsc::channel(64);
         let (output, cases) = mpsc::channel(64);
         let metrics = Arc::new(Metrics::new());
-        metrics.watch_stats(tokio::sync::watch::channel(Arc::default()).1);
+        metrics.watch_stats(watch::channel(Arc::default()).1);
         let thresholds = Config::default().risk_thresholds;
-        let room = Investigations::new(script.clone(), &config, thresholds, Arc::clone(&metrics), || NOW);
+        let room = Investigations::new(
+            script.clone(),
+            &config,
+            watch::channel(thresholds).1,
+            Arc::clone(&metrics),
+            || NOW,
+        );
         tokio::spawn(room.run(input, output));
         Self {
             alerts: Some(alerts),

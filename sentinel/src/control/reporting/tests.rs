@@ -54,7 +54,7 @@ impl House {
             acting: self.acting.subscribe(),
             metrics: Arc::clone(&self.metrics),
             health: self.health_tx.clone(),
-            mail,
+            mail: watch::channel(mail).1,
         };
         let mut room = Reporting::new(config, deps);
         room.now = now;

@@ -16,6 +16,7 @@ mod handover;
 mod lapi;
 mod parse;
 mod protect;
+mod renew;
 mod room;
 mod sanity;
 mod schedule;

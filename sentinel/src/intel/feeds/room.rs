@@ -1,26 +1,24 @@
 //! Drives the feeds: loads what was kept, fetches what is due, publishes, hands over to the kernel.
 
 use super::block::ListEnforcer;
-use super::disk::{Shelf, digest};
+use super::disk::Shelf;
 use super::fetch::{self, FetchError, Fetched, Fetcher, Patience, Version};
-use super::lapi::Lapi;
 use super::parse::{self, Parsed};
 use super::protect;
+use super::renew::{self, Plan};
 use super::schedule::Ended;
 use super::set::FeedSet;
 use super::slot::{Place, Slot, shown};
-use super::table::{FEEDS, Feed};
-use crate::config::{CustomFeed, IntelConfig, LAPI_FEED, LapiConfig};
+use crate::config::IntelConfig;
 use crate::metrics::{FeedFetchLabels, FeedLabels, Metrics};
 use crate::store::Store;
 use crate::time;
-use crate::types::{Component, Condition, FeedInKernel, FeedStatus, Health, Indicator, Protected, Timestamp};
+use crate::types::{Component, Condition, FeedStatus, Health, Indicator, Protected, Renewals, Timestamp};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use reqwest::Url;
 use sentinel_common::hash::SplitMix64;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::io::BufReader;
 use std::net::IpAddr;
@@ -49,7 +47,9 @@ pub enum FeedError {
     #[error("the address of `{0}` is no URL to fetch lists from; check `intel.feeds.custom`")]
     Url(String),
     /// There is no HTTP client.
-    #[error("the HTTP client cannot be set up: {0}")]
+    #[error(
+        "the HTTP client cannot be set up: {0}; are there certificates of authorities here (Debian: ca-certificates)?"
+    )]
     Client(String),
 }
 
@@ -101,35 +101,24 @@ impl Feeds {
 
 type Now = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What is being asked: which slot's feed, and what came of it.
-pub(super) type Asked = FuturesUnordered<BoxFuture<'static, (usize, Result<Fetched, FetchError>)>>;
+/// What is being asked: which feed, and what came of it.
+pub(super) type Asked = FuturesUnordered<BoxFuture<'static, (Ticket, Result<Fetched, FetchError>)>>;
 
-/// The feed of a local API of CrowdSec, by the last number.
-fn lapi_slot(config: &LapiConfig, max_bytes: u64, patience: Patience) -> Result<Slot, FeedError> {
-    let url = config.url.parse::<Url>().ok().filter(Url::has_host);
-    let url = url.ok_or_else(|| FeedError::Url(LAPI_FEED.to_owned()))?;
-    let digest = digest(&config.url);
-    let feed = Feed::lapi(LAPI_FEED, &config.url, config.interval);
-    let tls = crate::tls::client(config.ca_file.as_deref());
-    let mut builder = fetch::builder(patience);
-    if url.scheme() == "https" {
-        let tls = tls.map_err(|why| FeedError::Client(format!("{why} (`intel.feeds.crowdsec.ca_file`)")))?;
-        builder = builder.tls_backend_preconfigured(tls);
-    } else {
-        // Nobody to trust, so it works on a machine without certificates.
-        builder = builder.tls_certs_only([]);
-    }
-    let client = builder.build();
-    let client = client.map_err(|error| FeedError::Client(error.without_url().to_string()))?;
-    let lapi = Lapi::new(client, url, config.key.as_ref(), max_bytes);
-    Ok(Slot::new(feed, LISTS - 1, Place::Lapi(lapi), digest))
+/// Which feed is asked, and where: slots may have moved when the answer comes, or its slot be gone.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    number: u8,
+    place: String,
 }
 
 /// The room that keeps the lists.
 pub struct FeedRoom {
     pub(super) slots: Vec<Slot>,
-    fetcher: Fetcher,
-    shelf: Shelf,
+    pub(super) fetcher: Fetcher,
+    pub(super) shelf: Shelf,
+    pub(super) mirror: Option<String>,
+    pub(super) patience: Patience,
+    renewals: Renewals<IntelConfig>,
     pub(super) deps: FeedDeps,
     pub(super) set: watch::Sender<Arc<FeedSet>>,
     status: watch::Sender<Arc<Vec<FeedStatus>>>,
@@ -166,55 +155,16 @@ impl FeedRoom {
         mirror: Option<&str>,
         patience: Patience,
     ) -> Result<(Self, Feeds), FeedError> {
-        let mut slots = Vec::new();
-        let mut trusted = BTreeSet::new();
-        let enabled: &[String] = if config.enabled { &config.feeds.enabled } else { &[] };
-        if let Some(unknown) = enabled.iter().find(|name| Feed::built_in(name).is_none()) {
-            return Err(FeedError::Unknown(unknown.clone()));
-        }
-        let url = |text: &str| text.parse::<Url>().ok().filter(Url::has_host);
-        for (number, feed) in (0u8..).zip(FEEDS.iter()) {
-            if !enabled.iter().any(|name| *name == feed.name) {
-                continue;
-            }
-            let text = mirror.map_or_else(
-                || feed.url.to_string(),
-                |mirror| format!("{}/{}", mirror.trim_end_matches('/'), feed.name),
-            );
-            let place = url(&text).ok_or_else(|| FeedError::Url(feed.name.to_string()))?;
-            if mirror.is_some() {
-                trusted.extend(place.host_str().map(str::to_owned));
-            }
-            slots.push(Slot::new(feed.clone(), number, Place::Web(place), digest(&text)));
-        }
-        let own: &[CustomFeed] = if config.enabled { &config.feeds.custom } else { &[] };
-        for (number, CustomFeed { name, place }) in (FEEDS.len() as u8..LISTS).zip(own) {
-            let text = place.expose();
-            let (feed, place) = if text.starts_with('/') {
-                (Feed::custom(name, None), Place::File(text.into()))
-            } else {
-                let place = url(text).ok_or_else(|| FeedError::Url(name.clone()))?;
-                trusted.extend(place.host_str().map(str::to_owned));
-                (Feed::custom(name, Some(text)), Place::Web(place))
-            };
-            slots.push(Slot::new(feed, number, place, digest(text)));
-        }
-        let lapi = &config.feeds.crowdsec;
-        if config.enabled && !lapi.url.is_empty() {
-            slots.push(lapi_slot(lapi, config.feeds.max_bytes, patience)?);
-        }
-        for slot in &mut slots {
-            let blocks = config.feeds.block.iter().any(|name| *name == slot.feed.name);
-            slot.kernel = blocks.then(FeedInKernel::default);
-        }
-        let fetcher = Fetcher::new(config.feeds.max_bytes, patience, trusted)
-            .map_err(|error| FeedError::Client(error.without_url().to_string()))?;
+        let Plan { slots, fetcher, shelf } = renew::plan(config, mirror, patience)?;
         let (set, sets) = watch::channel(Arc::new(FeedSet::empty(LISTS.into())));
         let (status, statuses) = watch::channel(Arc::default());
         let room = Self {
             slots,
             fetcher,
-            shelf: Shelf(config.feeds.directory.clone()),
+            shelf,
+            mirror: mirror.map(str::to_owned),
+            patience,
+            renewals: Renewals::default(),
             deps,
             set,
             status,
@@ -239,6 +189,13 @@ impl FeedRoom {
         self
     }
 
+    /// Has it hear of other settings.
+    #[must_use]
+    pub fn with_renewals(mut self, renewals: Renewals<IntelConfig>) -> Self {
+        self.renewals = renewals;
+        self
+    }
+
     /// Keeps the lists until `cancel`. What an earlier run kept counts at once.
     pub async fn run(mut self, cancel: CancellationToken) {
         let work = async {
@@ -249,7 +206,12 @@ impl FeedRoom {
                 let left = Duration::from_nanos((next.0 - (self.now)().0).max(0) as u64);
                 // Who is slow to answer holds up nobody else.
                 tokio::select! {
-                    Some((at, outcome)) = asked.next() => self.settle(at, outcome).await,
+                    Some((ticket, outcome)) = asked.next() => self.settle(ticket, outcome).await,
+                    renewal = self.renewals.next() => {
+                        let taken = self.renew(&renewal.settings).await.map_err(|error| error.to_string());
+                        // Whoever asked may have left.
+                        let _ = renewal.taken.send(taken);
+                    }
                     () = tokio::time::sleep(left.clamp(Duration::from_millis(100), TICK)) => {}
                 }
             }
@@ -260,60 +222,15 @@ impl FeedRoom {
         }
     }
 
-    fn luck(&mut self) -> f64 {
+    pub(super) fn luck(&mut self) -> f64 {
         (self.luck.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Loads what was kept.
     pub(super) async fn open(&mut self) {
-        let now = (self.now)();
-        let shelf = self.shelf.clone();
-        let wanted: Vec<_> = self
-            .slots
-            .iter()
-            .map(|slot| (Arc::clone(&slot.feed), slot.number, slot.meta.place.clone()))
-            .collect();
         self.guarded = Arc::clone(&self.deps.protected.borrow());
-        let protected = Arc::clone(&self.guarded);
-        let set = FeedSet::clone(&self.set.borrow());
-        let read = tokio::task::spawn_blocking(move || {
-            let mut set = set;
-            let mut told = Vec::new();
-            for (feed, number, place) in wanted {
-                let meta = shelf.read_meta(&feed.name, &place);
-                let outcome = protect::remembered(&shelf, &feed, number, &meta, &set, &protected, now);
-                let complaint = match outcome {
-                    Ok(Some(with)) => {
-                        set = with;
-                        None
-                    }
-                    Ok(None) => None,
-                    Err(complaint) => Some(complaint),
-                };
-                told.push((meta, complaint));
-            }
-            (set, told)
-        })
-        .await;
-        if let Ok((set, told)) = read {
-            for (at, (meta, complaint)) in told.into_iter().enumerate() {
-                if let Some(complaint) = &complaint {
-                    tracing::warn!(feed = %self.slots[at].feed.name, %complaint, "a list that was kept is not used");
-                }
-                let spread = self.spread.mul_f64(self.luck());
-                let slot = &mut self.slots[at];
-                let start = match slot.place {
-                    Place::Web(_) => now.after(spread),
-                    Place::File(_) | Place::Lapi(_) => now,
-                };
-                slot.meta = meta;
-                slot.complaint = complaint;
-                if slot.due(start) {
-                    slot.meta.next_at = Some(start);
-                }
-            }
-            self.set.send_replace(Arc::new(set));
-        }
+        let all: Vec<usize> = (0..self.slots.len()).collect();
+        self.load(&all, self.spread).await;
         self.sweep_kernel().await;
         for at in 0..self.slots.len() {
             self.put_in_kernel(at).await;
@@ -353,7 +270,11 @@ impl FeedRoom {
     }
 
     /// Takes in what came of asking, and keeps what is known since.
-    pub(super) async fn settle(&mut self, at: usize, outcome: Result<Fetched, FetchError>) {
+    pub(super) async fn settle(&mut self, ticket: Ticket, outcome: Result<Fetched, FetchError>) {
+        let same = |slot: &Slot| slot.number == ticket.number && slot.meta.place == ticket.place;
+        let Some(at) = self.slots.iter().position(same) else {
+            return;
+        };
         self.slots[at].asking = false;
         self.guard().await;
         self.take(at, outcome).await;
@@ -362,7 +283,7 @@ impl FeedRoom {
     }
 
     /// Asks one feed's provider.
-    fn ask(&self, at: usize) -> impl Future<Output = (usize, Result<Fetched, FetchError>)> + Send + use<> {
+    fn ask(&self, at: usize) -> impl Future<Output = (Ticket, Result<Fetched, FetchError>)> + Send + use<> {
         let slot = &self.slots[at];
         let held = self.set.borrow().lists()[usize::from(slot.number)]
             .as_ref()
@@ -370,13 +291,17 @@ impl FeedRoom {
         let version = slot.meta.version(held);
         let (place, to) = (slot.place.clone(), self.shelf.scratch(&slot.feed.name));
         let (fetcher, now) = (self.fetcher.clone(), (self.now)());
+        let ticket = Ticket {
+            number: slot.number,
+            place: slot.meta.place.clone(),
+        };
         async move {
             let outcome = match place {
                 Place::Web(url) => fetcher.fetch(&url, &version, to).await,
                 Place::File(path) => fetch::local(path, &version, fetcher.max_bytes).await,
                 Place::Lapi(lapi) => lapi.ask(&version, to, now).await,
             };
-            (at, outcome)
+            (ticket, outcome)
         }
     }
 
@@ -543,7 +468,7 @@ impl FeedRoom {
     }
 
     /// Tells everybody how things stand.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let set = Arc::clone(&self.set.borrow());
         let list = |slot: &Slot| set.lists()[usize::from(slot.number)].as_ref();
         let all: Vec<FeedStatus> = self.slots.iter().map(|slot| slot.status(list(slot))).collect();

@@ -9,11 +9,13 @@ export function Settings() {
   const [tree, setTree] = useState(null);
   const [wrong, setWrong] = useState("");
   const [sought, setSought] = useState("");
-  useEffect(() => void call("/settings").then(({ settings }) => setTree(settings), (error) => setWrong(error.message)), []);
+  const [pending, setPending] = useState([]);
+  useEffect(() => void call("/settings").then(({ settings, restart_pending }) => (setTree(settings), setPending(restart_pending)), (error) => setWrong(error.message)), []);
   const rows = tree ? flat(tree).filter(({ key, value, description }) => `${key} ${value} ${description}`.toLowerCase().includes(sought)) : [];
   return html`<${Card} title="Settings in force" id="settings" tools=${html`<a class="all" href="/docs">The API, path by path</a>`}>
       <form class="filters" role="search" onSubmit=${(e) => e.preventDefault()}><label>Find<input id="search" type="search" placeholder="key, value or meaning" onInput=${(e) => setSought(e.target.value.trim().toLowerCase())} /></label></form>
-      <p class="says quiet">They are changed in the file, and read at the start: <code>sentinel check</code> says whether a change is right. Secrets are masked.</p>
+      <p class="says quiet">They are changed in the file; <code>sentinel check</code> says whether a change is right, <code>sentinel reload</code> has it taken up. Secrets are masked.</p>
+      ${pending.length > 0 && html`<p class="said" data-kind="bad" role="status" id="restart-pending">These wait for a restart: ${pending.map(({ key }, at) => html`${at ? ", " : ""}<code>${key}</code>`)}</p>`}
       <div class="wide" tabindex="0" role="region" aria-label="Settings"><table class="evidence" id="setting-list">
         <thead><tr><th scope="col">Key</th><th scope="col">Value</th><th scope="col">From</th><th scope="col">Meaning</th></tr></thead>
         <tbody>${rows.map(({ key, value, origin, changed, description, default: usual }) => html`<tr key=${key}><th scope="row"><code>${key}</code></th><td><code class="value">${value}</code></td>

@@ -1,0 +1,46 @@
+//! Another policy while the judge sits.
+
+use super::Judge;
+use crate::config::ResponseConfig;
+
+impl Judge {
+    /// Judges by another policy from now on. What is in force stays, with the end it has.
+    pub fn renew(&mut self, config: &ResponseConfig) {
+        self.config = config.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Mode};
+    use crate::decide::Guards;
+    use crate::types::{ActionKind, Mint, NewDecision, Timestamp};
+    use std::time::Duration;
+
+    #[test]
+    fn another_policy_ends_nothing() {
+        let mut config = Config::default().response;
+        let mut judge = Judge::new(&config, Mode::Production, Mint::Random);
+        let (guards, now) = (Guards::new(Vec::new()), Timestamp(1_000_000_000_000));
+        let wish = NewDecision {
+            target: "203.0.113.7/32".parse().expect("an address"),
+            action: ActionKind::BlockIp,
+            duration: Duration::from_hours(4),
+            reason: "test".to_owned(),
+            actor: "test".to_owned(),
+            rate: None,
+            egress: None,
+            collateral: None,
+        };
+        let decision = judge.operator(&wish, &guards, now).expect("decided");
+        config.duration = Duration::from_mins(1);
+        config.max_duration = Duration::from_mins(2);
+        config.policy.ceiling.active = 0;
+        judge.renew(&config);
+        assert_eq!(judge.active().collect::<Vec<_>>(), [&decision]);
+        assert!(judge.expire(now.after(Duration::from_hours(3))).is_empty());
+        let ended = judge.expire(now.after(Duration::from_hours(4)));
+        assert_eq!(ended.len(), 1, "it ends when it was told to");
+    }
+}

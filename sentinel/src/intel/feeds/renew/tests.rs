@@ -1,0 +1,119 @@
+use super::super::testing::{Bench, Memory, START, Server, Setup, answer, list, settings};
+use super::*;
+use std::sync::atomic::Ordering;
+
+fn names(bench: &Bench) -> Vec<(String, u64)> {
+    let all = bench.feeds.status();
+    all.iter().map(|one| (one.name.clone(), one.entries)).collect()
+}
+
+#[tokio::test]
+async fn a_feed_that_stays_is_not_touched_and_one_that_goes_is_out_of_the_kernel() {
+    let server = Server::start(|_| answer(200, "", list(50).as_bytes())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str, entries: u32| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, list(entries)).unwrap();
+        path.display().to_string()
+    };
+    let (first, second, third) = (place("1", 3), place("2", 5), place("3", 7));
+    let kept = dir.path().join("feeds");
+    let kernel = Arc::new(Memory::default());
+    let with =
+        |enabled: &'static [&'static str], block: &'static [&'static str], custom: Vec<(&'static str, String)>| Setup {
+            enabled,
+            block,
+            custom,
+            ..Setup::default()
+        };
+    let setup = Setup {
+        kernel: Some(kernel.clone()),
+        ..with(
+            &["cins"],
+            &["cins", "first", "second"],
+            vec![("first", first.clone()), ("second", second)],
+        )
+    };
+    let mut bench = Bench::new(&kept, &server.url(), setup, START).await;
+    bench.room.tend().await;
+    assert_eq!(
+        names(&bench),
+        [("cins".into(), 50), ("first".into(), 3), ("second".into(), 5)]
+    );
+    let (asked, puts) = (server.count(), kernel.puts.load(Ordering::Relaxed));
+    let numbers = || kernel.lists.lock().unwrap().keys().copied().collect::<Vec<_>>();
+    let all = numbers();
+    assert_eq!(all.len(), 3);
+
+    // Another list takes the place of the second, and is not to be dropped by.
+    let other = with(
+        &["cins"],
+        &["cins", "first"],
+        vec![("first", first.clone()), ("third", third)],
+    );
+    bench.room.renew(&settings(&kept, &other)).await.unwrap();
+    assert_eq!(
+        numbers(),
+        all[..2],
+        "the second is out of the kernel before anybody is asked"
+    );
+    assert_eq!(
+        names(&bench),
+        [("cins".into(), 50), ("first".into(), 3), ("third".into(), 0)]
+    );
+    bench.room.tend().await;
+    assert_eq!(names(&bench)[2], ("third".into(), 7));
+    assert_eq!(
+        (server.count(), kernel.puts.load(Ordering::Relaxed)),
+        (asked, puts),
+        "those that stay are neither fetched nor written again"
+    );
+
+    // One is dropped by no more and stays a list; another begins to be.
+    let other = with(&["cins"], &["first"], vec![("first", first.clone())]);
+    bench.room.renew(&settings(&kept, &other)).await.unwrap();
+    assert_eq!((numbers(), names(&bench).len()), (all[1..2].to_vec(), 2));
+    let other = with(&["cins"], &["cins"], vec![("first", first)]);
+    bench.room.renew(&settings(&kept, &other)).await.unwrap();
+    assert_eq!(numbers(), all[..1]);
+    assert_eq!(server.count(), asked, "what is in memory is enough");
+
+    // What cannot be is refused whole.
+    let mut wrong = settings(&kept, &Setup::default());
+    wrong.feeds.enabled = vec!["nonsense".to_owned()];
+    assert!(bench.room.renew(&wrong).await.is_err());
+    assert_eq!((numbers(), names(&bench).len()), (all[..1].to_vec(), 2));
+}
+
+#[tokio::test]
+async fn an_answer_on_its_way_finds_its_feed_wherever_it_has_moved() {
+    let server = Server::start(|_| answer(200, "", list(50).as_bytes())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mine");
+    std::fs::write(&path, list(4)).unwrap();
+    let custom = || vec![("mine", path.display().to_string())];
+    let both = Setup {
+        enabled: &["cins"],
+        custom: custom(),
+        ..Setup::default()
+    };
+    let kept = dir.path().join("feeds");
+    let mut bench = Bench::new(&kept, &server.url(), both, START).await;
+    let mut asked = super::super::room::Asked::new();
+    bench.room.look(&mut asked).await;
+    assert_eq!(asked.len(), 2);
+    let one = Setup {
+        custom: custom(),
+        ..Setup::default()
+    };
+    bench.room.renew(&settings(&kept, &one)).await.unwrap();
+    while let Some((ticket, outcome)) = futures_util::StreamExt::next(&mut asked).await {
+        bench.room.settle(ticket, outcome).await;
+    }
+    assert_eq!(names(&bench), [("mine".into(), 4)]);
+    assert_eq!(
+        bench.feeds.set().len(),
+        4,
+        "the list nobody wants any more is in nothing"
+    );
+}
