@@ -16,6 +16,7 @@ mod disk;
 mod expiry;
 mod export;
 mod guards;
+mod image;
 mod intel;
 mod kills;
 mod learning;

@@ -144,6 +144,20 @@ impl Engine {
         child::run(self.command(args), COMMAND)
     }
 
+    /// A command of docker-compose, on the project in `dir`, whatever it ends with.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn compose(&self, dir: &Path, args: &[&str]) -> Result<Finished> {
+        let mut command = Command::new("docker-compose");
+        command
+            .args(args)
+            .current_dir(dir)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("COMPOSE_HTTP_TIMEOUT", "60");
+        child::run(command, COMMAND)
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         // The package's own before another one in the caller's PATH: a client of a later release refuses options.
         let own = Path::new("/usr/bin/docker");

@@ -2,7 +2,9 @@
 
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
-use testbed::tools::{BETTERCAP, BROWSER, ENGINE, MAIL, PAGES, PIP, REDIS, REPLAY, STRIKE, TOOLS, Tool, missing};
+use testbed::tools::{
+    BETTERCAP, BROWSER, ENGINE, IMAGE, MAIL, PAGES, PIP, PROMETHEUS, REDIS, REPLAY, STRIKE, TOOLS, Tool, missing,
+};
 
 /// A C compiler: SQLite is built from source.
 pub(crate) fn compiler() -> Result<()> {
@@ -73,7 +75,14 @@ pub(crate) fn everything(consent: Consent) -> Result<()> {
     ebpf::ensure_linker(&ebpf::root()?, options)?;
     tools(
         consent,
-        &[&[BETTERCAP, BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE], ENGINE, MAIL].concat(),
+        &[
+            &[BETTERCAP, BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE],
+            ENGINE,
+            IMAGE,
+            MAIL,
+            PROMETHEUS,
+        ]
+        .concat(),
     )?;
     println!("everything is there");
     Ok(())

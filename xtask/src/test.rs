@@ -4,7 +4,7 @@ use crate::{Consent, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use testbed::tools::{BETTERCAP, BROWSER, ENGINE, MAIL, PAGES, PIP, REDIS, REPLAY, STRIKE};
+use testbed::tools::{BETTERCAP, BROWSER, ENGINE, IMAGE, MAIL, PAGES, PIP, PROMETHEUS, REDIS, REPLAY, STRIKE};
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
@@ -39,7 +39,14 @@ fn quick_tests() -> Result<Vec<String>> {
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools(
         consent,
-        &[&[BETTERCAP, BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE], ENGINE, MAIL].concat(),
+        &[
+            &[BETTERCAP, BROWSER, PAGES, PIP, REDIS, REPLAY, STRIKE],
+            ENGINE,
+            IMAGE,
+            MAIL,
+            PROMETHEUS,
+        ]
+        .concat(),
     )?;
     let skipped = suite(consent)?;
     Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
