@@ -26,6 +26,7 @@ mod nft;
 mod notify;
 mod operate;
 mod progress;
+mod prometheus;
 mod record;
 mod scene;
 mod simulation;

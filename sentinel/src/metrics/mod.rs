@@ -12,6 +12,8 @@ mod labels;
 mod notices;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told;
 mod traffic;
 
 use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};

@@ -32,7 +32,7 @@ fn stats() -> Stats {
     }
 }
 
-fn exposition() -> String {
+pub(super) fn exposition() -> String {
     let metrics = Metrics::new();
     metrics.watch_stats(watch::channel(Arc::new(stats())).1);
     let mut health = Health::default();
