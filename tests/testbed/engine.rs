@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const START: Duration = Duration::from_mins(1);
-const COMMAND: Duration = Duration::from_mins(1);
+const COMMAND: Duration = Duration::from_mins(2);
 /// The image containers are made of.
 pub const IMAGE: &str = "lab";
 

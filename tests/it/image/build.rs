@@ -87,7 +87,10 @@ impl Images {
         // Docker's format, for the other one has no health check.
         let mut command = self.buildah(&["build", "--isolation", "chroot", "--format", "docker", "--pull-never"]);
         command.args(["--layers", "--tag", name]).args(more).arg(context);
-        child::must(command, deadline).map(drop)
+        child::must(command, deadline)?;
+        // What had this name before would stay, run after run.
+        let _ = self.must(&["rmi", "--prune"], LONG);
+        Ok(())
     }
 
     /// Writes an image to a file that an engine loads.
