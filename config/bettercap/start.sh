@@ -3,10 +3,14 @@
 # list of processes; both must be letters, digits and . _ ~ + / = - only.
 #   BETTERCAP_INTERFACE   which interface to hear on
 #   BETTERCAP_USERNAME    who may listen (default: sentinel)
-#   BETTERCAP_PASSWORD    with which password
+#   BETTERCAP_PASSWORD    with which password, or
+#   BETTERCAP_PASSWORD_FILE  in which file it is
 # More arguments go to Bettercap. It ends when its standard input does, so it is given one that does not end.
 set -eu
 umask 077
+if [ -z "${BETTERCAP_PASSWORD:-}" ] && [ -n "${BETTERCAP_PASSWORD_FILE:-}" ]; then
+    BETTERCAP_PASSWORD=$(cat "$BETTERCAP_PASSWORD_FILE")
+fi
 here=$(dirname "$(readlink -f "$0")")
 : "${BETTERCAP_INTERFACE:?names no interface, such as eth0}"
 : "${BETTERCAP_PASSWORD:?is empty: without a password anybody on this host could command Bettercap}"

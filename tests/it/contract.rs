@@ -5,16 +5,12 @@
 
 use crate::scene::Scene;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+
 use std::time::Duration;
-use testbed::child;
+use testbed::{child, pypi};
 
 /// Of PyPI; one minor release, so that a new one does not change what is asked.
 const PACKAGE: &str = "schemathesis==4.32.*";
-
-/// For a slow network, once.
-const INSTALL: Duration = Duration::from_mins(5);
 
 /// For all that is asked; some 40 s on two processors.
 const RUN: Duration = Duration::from_mins(4);
@@ -24,48 +20,12 @@ const CASES: u64 = 2000;
 
 const PORT: &str = "http://127.0.0.1:8000";
 
-/// The program, installed where it was not yet.
-fn schemathesis() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let target = own.ancestors().find(|dir| dir.ends_with("target"));
-    let target = target.ok_or("the test does not lie under `target/`")?;
-    let folder = target.join("schemathesis");
-    let (program, marker) = (folder.join("bin/st"), folder.join("installed"));
-    if std::fs::read_to_string(&marker).is_ok_and(|what| what == PACKAGE) {
-        return Ok(program);
-    }
-    let run = |program: &Path, args: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(args).env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
-        match child::run(command, INSTALL) {
-            Ok(done) if done.code == 0 => Ok(()),
-            Ok(done) => Err(done.output.lines().last().unwrap_or_default().to_owned()),
-            Err(error) => Err(format!("{error:#}").lines().next().unwrap_or_default().to_owned()),
-        }
-    };
-    let place = folder.to_str().ok_or("the path of `target/` is not UTF-8")?;
-    let install = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--upgrade",
-        "--target",
-        place,
-        PACKAGE,
-    ];
-    run(Path::new("python3"), &install)
-        .map_err(|why| format!("{PACKAGE} cannot be had from PyPI (python3-pip is needed, too): {why}"))?;
-    std::fs::write(&marker, PACKAGE).map_err(|error| error.to_string())?;
-    Ok(program)
-}
-
 #[test]
 fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_says() {
     let Some(mut scene) = Scene::new(&json!({ "api": { "crowdsec": true } })) else {
         return;
     };
-    let program = match schemathesis() {
+    let program = match pypi::program(PACKAGE, "st") {
         Ok(program) => program,
         Err(why) => {
             println!("skipped: {why}");

@@ -5,6 +5,7 @@ use crate::net::Host;
 use crate::wait;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,11 +27,14 @@ impl Bettercap {
     /// When it ends, or does not answer in time; its output is in the error.
     pub fn start(host: &Host) -> Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/bettercap/start.sh");
+        // As compose hands it over.
+        let mut password = tempfile::NamedTempFile::new()?;
+        writeln!(password, "{}", LOGIN.1)?;
         let mut command = host.program(&script.to_string_lossy(), &[]);
         command
             .env("BETTERCAP_INTERFACE", "eth0")
             .env("BETTERCAP_USERNAME", LOGIN.0)
-            .env("BETTERCAP_PASSWORD", LOGIN.1);
+            .env("BETTERCAP_PASSWORD_FILE", password.path());
         let child = Child::spawn(command)?;
         let mut bettercap = Self {
             child,

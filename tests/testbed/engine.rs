@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const START: Duration = Duration::from_mins(1);
-const COMMAND: Duration = Duration::from_mins(1);
+const COMMAND: Duration = Duration::from_mins(2);
 /// The image containers are made of.
 pub const IMAGE: &str = "lab";
 
@@ -142,6 +142,20 @@ impl Engine {
     /// When it cannot be run.
     pub fn try_docker(&self, args: &[&str]) -> Result<Finished> {
         child::run(self.command(args), COMMAND)
+    }
+
+    /// A command of docker-compose, on the project in `dir`, whatever it ends with.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn compose(&self, dir: &Path, args: &[&str]) -> Result<Finished> {
+        let mut command = Command::new("docker-compose");
+        command
+            .args(args)
+            .current_dir(dir)
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("COMPOSE_HTTP_TIMEOUT", "60");
+        child::run(command, COMMAND)
     }
 
     fn command(&self, args: &[&str]) -> Command {

@@ -9,7 +9,10 @@ use tempfile::TempDir;
 const PREFIX: &str = "stb-";
 
 /// A new folder, gone when it is dropped.
-pub(crate) fn folder() -> std::io::Result<TempDir> {
+///
+/// # Errors
+/// When it cannot be made.
+pub fn folder() -> std::io::Result<TempDir> {
     let prefix = format!("{PREFIX}{}-", std::process::id());
     tempfile::Builder::new().prefix(&prefix).tempdir()
 }

@@ -109,6 +109,16 @@ pub const PAGES: Tool = tool("pdftotext", "poppler-utils");
 /// What fetches the reader of the API's document from PyPI.
 pub const PIP: Tool = tool("pip3", "python3-pip");
 
+/// What builds the image and runs it as its users do.
+pub const IMAGE: &[Tool] = &[
+    tool("mmdebstrap", "mmdebstrap"),
+    tool("buildah", "buildah"),
+    tool("docker-compose", "docker-compose"),
+];
+
+/// What scrapes the agent, and what proves the rules that it watches by.
+pub const PROMETHEUS: &[Tool] = &[tool("prometheus", "prometheus"), tool("promtool", "prometheus")];
+
 /// What puts captures on a wire for the kernel's tests.
 pub const REPLAY: Tool = tool("tcpreplay", "tcpreplay");
 

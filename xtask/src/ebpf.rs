@@ -75,10 +75,15 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
             cargo
         }
         Way::System => {
-            let mut cargo = clean("rustup");
-            cargo.args(["run", &active(), "cargo", "build"]);
+            let mut cargo = own_cargo();
+            cargo.arg("build");
             cargo.env("RUSTC", SYSTEM_RUSTC).env("RUSTC_BOOTSTRAP", "1");
-            cargo.env("LD_LIBRARY_PATH", sysroot(None)?.join("lib"));
+            let llvm = if rustup() {
+                sysroot(None)?.join("lib")
+            } else {
+                system_llvm(&root)?
+            };
+            cargo.env("LD_LIBRARY_PATH", llvm);
             cargo
         }
     };
@@ -248,8 +253,8 @@ pub(crate) fn ensure_linker(root: &Path, opts: Options) -> Result<PathBuf> {
         "{LINKER} {LINKER_VERSION} is missing; run again with --yes, or `{mend}`"
     );
     println!("building {LINKER} {LINKER_VERSION} (once; a few minutes)");
-    let mut cargo = clean("rustup");
-    cargo.args(["run", &active(), "cargo", "install", "--locked", "--force", "--root"]);
+    let mut cargo = own_cargo();
+    cargo.args(["install", "--locked", "--force", "--root"]);
     cargo.arg(&tools).arg(format!("{LINKER}@{LINKER_VERSION}"));
     let scratch = root.join("target/tools/build");
     cargo.arg("--target-dir").arg(&scratch);
@@ -347,6 +352,47 @@ fn clean(program: &str) -> Command {
     command
 }
 
+/// Whether rustup is here. Where it is not, as in a container, cargo and rustc are the distribution's.
+fn rustup() -> bool {
+    output(clean("rustup").arg("--version")).is_some()
+}
+
+/// The cargo that the outer one is.
+fn own_cargo() -> Command {
+    if rustup() {
+        let mut cargo = clean("rustup");
+        cargo.args(["run", &active(), "cargo"]);
+        return cargo;
+    }
+    clean("cargo")
+}
+
+/// A folder with the distribution's LLVM of the linker's generation and no other: the linker takes the first it meets.
+fn system_llvm(root: &Path) -> Result<PathBuf> {
+    let ours = |name: &str| {
+        let (dash, dot) = (format!("libLLVM-{LLVM}.so"), format!("libLLVM.so.{LLVM}."));
+        name.starts_with(&dash) || name.starts_with(&dot)
+    };
+    let entries = |dir: &Path| {
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    let library = entries(Path::new("/usr/lib"))
+        .filter(|path| path.is_dir())
+        .flat_map(|dir| entries(&dir).collect::<Vec<_>>())
+        .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(ours))
+        .with_context(|| format!("no libLLVM {LLVM} below /usr/lib, which Debian's rustc-web brings"))?;
+    let dir = root.join("target/tools/llvm");
+    std::fs::create_dir_all(&dir)?;
+    let link = dir.join(format!("libLLVM-{LLVM}.so"));
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(&library, &link).with_context(|| format!("cannot make {}", link.display()))?;
+    Ok(dir)
+}
+
 /// The toolchain the outer cargo runs under.
 fn active() -> String {
     std::env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| "stable".to_owned())
@@ -386,4 +432,15 @@ fn run(command: &mut Command) -> Result<()> {
         .with_context(|| format!("{name} cannot be run: is it installed?"))?;
     ensure!(status.success(), "{name} ended with {status}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_builds_with_the_same_linker() {
+        let file = include_str!("../../Dockerfile");
+        assert!(file.contains(&format!(" {LINKER}@{LINKER_VERSION}\n")), "{file}");
+    }
 }

@@ -3,7 +3,8 @@
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
 use testbed::tools::{
-    BETTERCAP, BROWSER, ENGINE, MACHINE, MAIL, PACKAGING, PAGES, PIP, REDIS, REPLAY, STRIKE, TOOLS, Tool, missing,
+    BETTERCAP, BROWSER, ENGINE, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS, REDIS, REPLAY, STRIKE, TOOLS,
+    Tool, missing,
 };
 
 /// A C compiler: SQLite is built from source.
@@ -78,8 +79,10 @@ pub(crate) fn everything(consent: Consent) -> Result<()> {
         &[
             &[BETTERCAP, BROWSER, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE],
             ENGINE,
+            IMAGE,
             MAIL,
             PACKAGING,
+            PROMETHEUS,
         ]
         .concat(),
     )?;

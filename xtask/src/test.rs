@@ -4,7 +4,9 @@ use crate::{Consent, deb, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use testbed::tools::{BETTERCAP, BROWSER, ENGINE, MACHINE, MAIL, PACKAGING, PAGES, PIP, REDIS, REPLAY, STRIKE};
+use testbed::tools::{
+    BETTERCAP, BROWSER, ENGINE, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS, REDIS, REPLAY, STRIKE,
+};
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
@@ -42,8 +44,10 @@ fn all_tests(consent: Consent) -> Result<Vec<String>> {
         &[
             &[BETTERCAP, BROWSER, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE],
             ENGINE,
+            IMAGE,
             MAIL,
             PACKAGING,
+            PROMETHEUS,
         ]
         .concat(),
     )?;

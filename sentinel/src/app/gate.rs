@@ -4,7 +4,7 @@ use crate::config::{Config, Hook, Mode};
 use crate::control::Reading;
 use crate::detect::KernelLimits;
 use crate::intel::feeds::ListEnforcer;
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{Kernel, KernelError, probe};
 use crate::nft::{Lease, Nft, Usage};
 use crate::respond::Enforcer;
 use anyhow::Context;
@@ -113,7 +113,10 @@ pub(super) fn interfaces(config: &Config, default: Option<&str>) -> anyhow::Resu
     if !config.kernel.interfaces.is_empty() || config.kernel.hook == Hook::Nftables {
         return Ok(config.kernel.interfaces.clone());
     }
-    let name = default.context("no default route, so no interface to watch: name one in `kernel.interfaces`")?;
+    let name = default.with_context(|| {
+        let hint = probe::own_interfaces();
+        format!("no default route, so no interface to watch: name one in `kernel.interfaces`{hint}")
+    })?;
     Ok(vec![name.to_owned()])
 }
 

@@ -18,6 +18,7 @@ mod exit;
 mod explain;
 mod fleet;
 mod generate;
+mod health;
 mod intel;
 mod learn;
 mod log;
@@ -145,6 +146,8 @@ enum Command {
     Check,
     /// Whether this machine can run the agent: pass, warn or fail, each with the mend
     Doctor,
+    /// Whether the running agent judges packets, and what works with less than it should; exit 1 where not
+    Health,
     /// A capture through the same pipeline; touches neither kernel nor live database
     Replay(replay::Args),
     /// From captures to tables, from tables to models
@@ -249,6 +252,7 @@ fn dispatch(cli: &Cli) -> Result<(), Failure> {
         Command::Run => run::run(global),
         Command::Check => check::run(global),
         Command::Doctor => doctor::run(global),
+        Command::Health => health::run(global),
         Command::Replay(args) => replay::run(global, args),
         Command::Model(command) => model::run(global, command),
         Command::Decisions(command) => decisions::run(global, command),

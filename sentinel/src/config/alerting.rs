@@ -136,6 +136,9 @@ macro_rules! routes {
         }
 
         impl DetectorRoutes {
+            /// Every detector there is: [`DetectorRoutes::of`] does not compile with one less.
+            pub const DETECTORS: &[Detector] = &[$(Detector::$variant),*];
+
             /// Of one detector.
             pub const fn of(&self, detector: Detector) -> &Auto<ChannelKind> {
                 match detector {

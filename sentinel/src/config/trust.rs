@@ -10,6 +10,8 @@ use std::path::Path;
 const OTHERS_WRITE: u32 = 0o002;
 /// Root is trusted by everybody.
 const ROOT: u32 = 0;
+/// Only root lays something out there, whoever owns it: a checkout lent to a container belongs to its user.
+const INSTALLED: &str = "/etc/sentinel";
 
 /// What speaks against a default file: its directory, itself or its local override belongs to none of `owners` (nor to
 /// root), or anybody may write to it. What does not exist speaks against nothing.
@@ -23,7 +25,7 @@ pub fn distrust(file: &Path, owners: &[u32]) -> Option<Problem> {
             Some(Problem {
                 place: Place::File(path.to_owned()),
                 key: String::new(),
-                message: fault(&found, owners)?,
+                message: fault(&found, owners, file.starts_with(INSTALLED))?,
                 mend: format!(
                     "look at it, and name it if it is meant: `-c {}`; or run this elsewhere",
                     file.display()
@@ -32,8 +34,8 @@ pub fn distrust(file: &Path, owners: &[u32]) -> Option<Problem> {
         })
 }
 
-fn fault(found: &Metadata, owners: &[u32]) -> Option<String> {
-    if found.uid() != ROOT && !owners.contains(&found.uid()) {
+fn fault(found: &Metadata, owners: &[u32], installed: bool) -> Option<String> {
+    if !installed && found.uid() != ROOT && !owners.contains(&found.uid()) {
         return Some(format!(
             "belongs to user {}, and was only found because it lies here",
             found.uid()
@@ -73,6 +75,11 @@ mod tests {
             let problem = distrust(&file, &[me]).expect("a problem");
             assert!(problem.message.contains("user 12345"), "{problem}");
             assert_eq!(distrust(&file, &[12_345]), None);
+            let given = fs::metadata(&local).expect("its owner");
+            assert_eq!(fault(&given, &[me], true), None);
+            fs::set_permissions(&local, Permissions::from_mode(0o666)).expect("opened");
+            let opened = fs::metadata(&local).expect("its mode");
+            assert!(fault(&opened, &[me], true).is_some());
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Witness;
 use super::busiest::Busy;
 use super::learning::{self, Ask};
-use crate::config::Config;
+use crate::config::{Config, DetectorRoutes};
 use crate::detect::{Detectors, Notice};
 use crate::flow::{FlowTable, Observation};
 use crate::metrics::{FeedFlowLabels, LevelLabels, Metrics};
@@ -77,6 +77,7 @@ impl Analysis {
         health: watch::Sender<Arc<Health>>,
         peers: watch::Sender<Arc<Peers>>,
     ) -> Self {
+        metrics.expect_alerts(DetectorRoutes::DETECTORS);
         Self {
             table,
             detectors,

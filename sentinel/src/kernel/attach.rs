@@ -160,6 +160,7 @@ impl Kernel {
         if interfaces.is_empty() {
             return Err(KernelError::NothingToWatch {
                 existing: interface::names().join(", "),
+                hint: probe::own_interfaces(),
             });
         }
         if interfaces.len() > n::WATCHED_INTERFACES as usize {

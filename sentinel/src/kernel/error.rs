@@ -13,33 +13,37 @@ pub enum KernelError {
     NoObject,
     /// A capability is missing.
     #[error(
-        "loading kernel programs needs {missing}; run as root, or `setcap cap_bpf,cap_net_admin,cap_perfmon+ep` on the binary"
+        "loading kernel programs needs {missing}; run as root, or `setcap cap_bpf,cap_net_admin,cap_perfmon+ep` on the binary; in a container `cap_add: [BPF, NET_ADMIN, PERFMON]`, or SYS_ADMIN and NET_ADMIN where the engine does not know BPF"
     )]
     Capability {
         /// The capabilities that are missing.
         missing: String,
     },
     /// The kernel refused although the capabilities are there.
-    #[error(
-        "the kernel refused `{call}` although the capabilities are there; a container's seccomp profile or a kernel in lockdown does this: allow bpf(2), or run on the host"
-    )]
+    #[error("the kernel refused `{call}` although the capabilities are there; {why}")]
     Refused {
         /// What was refused.
         call: String,
+        /// Who does that, and the mend.
+        why: String,
     },
     /// The interface does not exist.
-    #[error("there is no interface `{name}`; there are: {existing}. Set `kernel.interfaces`")]
+    #[error("there is no interface `{name}`; there are: {existing}. Set `kernel.interfaces`{hint}")]
     NoInterface {
         /// The one asked for.
         name: String,
         /// Those that exist.
         existing: String,
+        /// The mend of a container, [`OWN_INTERFACES`].
+        hint: &'static str,
     },
     /// No interface was named.
-    #[error("there is no interface to watch: set `kernel.interfaces` (there are: {existing})")]
+    #[error("there is no interface to watch: set `kernel.interfaces` (there are: {existing}){hint}")]
     NothingToWatch {
         /// Those that exist.
         existing: String,
+        /// The mend of a container, [`OWN_INTERFACES`].
+        hint: &'static str,
     },
     /// The interface carries no Ethernet frames.
     #[error(
@@ -94,7 +98,9 @@ pub enum KernelError {
         path: String,
     },
     /// Pinning was asked for where it cannot be.
-    #[error("`kernel.pin` needs a bpffs, and {path} is none; `mount -t bpf bpf /sys/fs/bpf` makes one")]
+    #[error(
+        "`kernel.pin` needs a bpffs, and {path} is none; `mount -t bpf bpf /sys/fs/bpf` makes one; a container is lent the host's: `volumes: [\"/sys/fs/bpf:/sys/fs/bpf\"]`"
+    )]
     NoBpffs {
         /// Where it should be.
         path: String,
@@ -145,7 +151,7 @@ pub enum KernelError {
     },
     /// The kernel has no bpf(2).
     #[error(
-        "this kernel has no bpf(2); boot one with CONFIG_BPF_SYSCALL (every distribution's has it), or set `kernel.hook: nftables`, which carries out decisions and sees no packets"
+        "this kernel has no bpf(2), or a container's seccomp profile says so; boot one with CONFIG_BPF_SYSCALL (every distribution's has it), allow bpf(2) in the profile (`security_opt: [\"seccomp=FILE\"]`), or set `kernel.hook: nftables`, which carries out decisions and sees no packets"
     )]
     NoBpf,
     /// No XDP mode worked.
@@ -359,7 +365,10 @@ impl KernelError {
     /// EPERM: says which capability is missing.
     pub(super) fn permission(call: &str) -> Self {
         match super::probe::missing_capabilities() {
-            missing if missing.is_empty() => Self::Refused { call: call.to_owned() },
+            missing if missing.is_empty() => Self::Refused {
+                call: call.to_owned(),
+                why: super::probe::refuses_bpf().to_owned(),
+            },
             missing => Self::Capability {
                 missing: missing.join(" and "),
             },

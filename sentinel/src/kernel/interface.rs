@@ -1,6 +1,6 @@
 //! Interfaces by name and index.
 
-use super::KernelError;
+use super::{KernelError, probe};
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -12,6 +12,7 @@ pub(super) fn index(name: &str) -> Result<u32, KernelError> {
     if_nametoindex(name).map_err(|_| KernelError::NoInterface {
         name: name.to_owned(),
         existing: names().join(", "),
+        hint: probe::own_interfaces(),
     })
 }
 

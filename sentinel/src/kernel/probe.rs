@@ -69,6 +69,64 @@ pub fn missing_for_nftables() -> Vec<String> {
     if has { Vec::new() } else { vec![cap.to_string()] }
 }
 
+/// What the kernel says to a call of bpf(2) that asks for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BpfCall {
+    /// It comes through.
+    Taken,
+    /// It is refused (EPERM): for want of a capability, by a seccomp profile, or by lockdown.
+    Refused,
+    /// There is no such system call (ENOSYS), or a seccomp profile says so.
+    Missing,
+}
+
+/// Asks bpf(2) for a command that no kernel has: nothing is made, and what is in its way says so.
+pub fn bpf_call() -> BpfCall {
+    const NO_COMMAND: libc::c_long = 0xffff;
+    let attr = [0u64; 1];
+    // SAFETY: the kernel reads as many bytes as it is told the attribute has, and knows no such command.
+    let code = unsafe { libc::syscall(libc::SYS_bpf, NO_COMMAND, attr.as_ptr(), size_of_val(&attr)) };
+    match std::io::Error::last_os_error().raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if code < 0 => BpfCall::Refused,
+        Some(libc::ENOSYS) if code < 0 => BpfCall::Missing,
+        _ => BpfCall::Taken,
+    }
+}
+
+/// Whether a seccomp profile filters this process's system calls (proc(5), `Seccomp: 2`).
+pub fn filtered() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .filter_map(|line| line.strip_prefix("Seccomp:"))
+        .any(|mode| mode.trim() == "2")
+}
+
+/// Who refuses bpf(2) to a process with the capabilities, and the mend.
+pub fn refuses_bpf() -> &'static str {
+    if filtered() {
+        "a seccomp profile is in force here and does this: run with one that allows bpf(2) and perf_event_open(2), such \
+         as `security_opt: [\"seccomp=unconfined\"]` of a container, or a copy of the engine's profile with both added"
+    } else {
+        "a kernel in lockdown or a security module does this: boot with lockdown=integrity or without, or allow bpf(2)"
+    }
+}
+
+/// Whether this is a container, by the file that Docker or Podman puts there.
+pub fn contained() -> bool {
+    ["/.dockerenv", "/run/.containerenv"]
+        .iter()
+        .any(|file| fs::metadata(file).is_ok())
+}
+
+/// Why an interface of the host may be missing in a container, with the mend.
+pub const OWN_INTERFACES: &str = "; a container sees the host's interfaces with `network_mode: host` only";
+
+/// [`OWN_INTERFACES`] in a container, else nothing.
+pub fn own_interfaces() -> &'static str {
+    if contained() { OWN_INTERFACES } else { "" }
+}
+
 /// The limit of locked memory, bytes; `None` for no limit. It bounds maps before Linux 5.11 only.
 pub fn memlock() -> Option<u64> {
     use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};

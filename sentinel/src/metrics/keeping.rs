@@ -48,6 +48,9 @@ impl Keeping {
             "Rows removed from the database, by table and reason",
             self.pruned.clone(),
         );
+        for result in ["made", "failed"] {
+            drop(self.reports.get_or_create(&ReportLabels { result }));
+        }
         r.register("reports", "Scheduled reports", self.reports.clone());
     }
 }

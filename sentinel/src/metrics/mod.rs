@@ -14,9 +14,11 @@ mod labels;
 mod notices;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told;
 mod traffic;
 
-use crate::types::{Alert, CheckVerdict, Decision, Health, InvestigationState, Stats, Veto};
+use crate::types::{Alert, CheckVerdict, Decision, Detector, Health, InvestigationState, Severity, Stats, Veto};
 pub use bans::Bans;
 pub use bettercap::Bettercap;
 pub use bouncers::Bouncers;
@@ -228,6 +230,14 @@ impl Metrics {
             "What became of provisional decisions",
             self.confirmations.clone(),
         );
+        for (with, result) in [
+            ("token", "refused"),
+            ("link", "refused"),
+            ("token", "accepted"),
+            ("link", "accepted"),
+        ] {
+            drop(self.logins.get_or_create(&LoginLabels { with, result }));
+        }
         r.register("logins", "Browsers that logged in, or wanted to", self.logins.clone());
         r.register("actions_reverted", "Actions undone", self.actions_reverted.clone());
         r.register(
@@ -355,6 +365,15 @@ impl Metrics {
         self.flow_records
             .get_or_create(&OriginLabels { origin })
             .inc_by(items as u64);
+    }
+
+    /// Has the alerts of these detectors stand at zero, so that the first of them is a rise and no beginning.
+    pub fn expect_alerts(&self, detectors: &[Detector]) {
+        for detector in detectors.iter().map(|detector| detector.as_str()) {
+            for severity in [Severity::Low, Severity::Medium, Severity::High].map(Severity::as_str) {
+                drop(self.alerts.get_or_create(&AlertLabels { detector, severity }));
+            }
+        }
     }
 
     /// Counts an alert.

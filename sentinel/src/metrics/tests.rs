@@ -32,7 +32,7 @@ fn stats() -> Stats {
     }
 }
 
-fn exposition() -> String {
+pub(super) fn exposition() -> String {
     let metrics = Metrics::new();
     metrics.watch_stats(watch::channel(Arc::new(stats())).1);
     let mut health = Health::default();
@@ -46,6 +46,7 @@ fn exposition() -> String {
         guard: "gateway".into(),
         reason: "192.0.2.1 is the gateway".into(),
     });
+    metrics.expect_alerts(&[Detector::PortScan]);
     metrics.reverted("expired");
     metrics.confirmation("rolled_back");
     metrics.set_active([]);
@@ -99,6 +100,9 @@ fn names_are_those_of_the_interface() {
         r#"sentinel_intel_cache_hits_total{source="abuseipdb"} 1"#,
         r#"sentinel_intel_quota_remaining{source="abuseipdb"} 7"#,
         "sentinel_ringbuf_events_total ",
+        r#"sentinel_alerts_total{detector="port_scan",severity="high"} 0"#,
+        r#"sentinel_reports_total{result="failed"} 0"#,
+        r#"sentinel_logins_total{with="token",result="refused"} 0"#,
         "sentinel_ringbuf_lost_total ",
         "sentinel_build_info{version=\"",
     ] {

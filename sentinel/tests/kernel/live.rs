@@ -302,7 +302,7 @@ fn attach_errors_say_what_to_do() {
     Pair::inside(&pair.near, || {
         let error = first.attach(&["veth0".into(), "wlan7".into()]).unwrap_err();
         assert!(
-            matches!(&error, KernelError::NoInterface { name, existing } if name == "wlan7" && existing.contains("veth0")),
+            matches!(&error, KernelError::NoInterface { name, existing, .. } if name == "wlan7" && existing.contains("veth0")),
             "{error}"
         );
         assert_eq!(first.attached(), vec![], "all or none");

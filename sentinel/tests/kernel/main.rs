@@ -74,7 +74,7 @@ fn kernel(config: &KernelConfig, mode: Mode) -> Option<Kernel> {
     }
     match Kernel::load(config, mode) {
         Ok(kernel) => Some(kernel),
-        Err(KernelError::Refused { call }) => {
+        Err(KernelError::Refused { call, .. }) => {
             println!("skipped: this kernel refuses {call}");
             None
         }

@@ -97,6 +97,19 @@ async fn every_method_of_every_path_is_told_and_nothing_else() {
     }
 }
 
+#[test]
+fn the_page_to_begin_with_names_every_path() {
+    let page = include_str!("../../../../docs/api.md");
+    let document = serde_json::to_value(openapi::document()).unwrap();
+    let told = document["paths"].as_object().unwrap().keys();
+    // What makes up the dashboard is in its page.
+    let missing: Vec<_> = told
+        .filter(|path| !matches!(path.as_str(), "/" | "/assets/{name}" | "/login/{name}"))
+        .filter(|path| !page.contains(&format!("`{path}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 fn parameters<'d>(operation: &'d Value, place: &'d str) -> impl Iterator<Item = &'d str> {
     let all = operation["parameters"]
         .as_array()

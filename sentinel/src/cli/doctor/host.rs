@@ -1,7 +1,7 @@
 //! What the kernel offers, and what we may use of it.
 
 use super::Finding;
-use crate::kernel::probe;
+use crate::kernel::probe::{self, BpfCall};
 use std::fs::read_to_string;
 use std::path::Path;
 
@@ -26,6 +26,8 @@ pub(super) fn findings() -> Vec<Finding> {
         timing(probe::run_time_stats()),
         capabilities(&probe::missing_capabilities()),
     ];
+    let capable = probe::missing_capabilities().is_empty();
+    out.extend(capable.then(|| called(probe::bpf_call())));
     out.extend(lockdown(
         &read_to_string("/sys/kernel/security/lockdown").unwrap_or_default(),
     ));
@@ -127,8 +129,27 @@ fn capabilities(missing: &[String]) -> Finding {
         Finding::fail(
             "capabilities",
             format!("missing {}", missing.join(", ")),
-            "run as root, or give the binary `setcap cap_bpf,cap_net_admin,cap_perfmon+ep`",
+            "run as root, or give the binary `setcap cap_bpf,cap_net_admin,cap_perfmon+ep`; in a container `cap_add: \
+             [BPF, NET_ADMIN, PERFMON]`, or SYS_ADMIN and NET_ADMIN where the engine does not know BPF",
         )
+    }
+}
+
+/// What becomes of bpf(2) where the capabilities are there.
+fn called(answer: BpfCall) -> Finding {
+    match answer {
+        BpfCall::Taken => Finding::pass("bpf", "the kernel takes bpf(2)"),
+        BpfCall::Refused => Finding::fail(
+            "bpf",
+            "bpf(2) is refused although the capabilities are there",
+            probe::refuses_bpf(),
+        ),
+        BpfCall::Missing => Finding::fail(
+            "bpf",
+            "there is no bpf(2), or a seccomp profile says so",
+            "boot a kernel with CONFIG_BPF_SYSCALL; in a container allow bpf(2) in its seccomp profile; or set `kernel.hook: \
+             nftables`, which carries out decisions and sees no packets",
+        ),
     }
 }
 
@@ -201,11 +222,14 @@ mod tests {
             locked(Some(65_536)),
             grouped(Some(16 << 20)),
             lockdown("none integrity [confidentiality]").expect("said"),
+            called(BpfCall::Refused),
+            called(BpfCall::Missing),
         ];
         assert!(
             findings.iter().all(|f| f.level > Level::Pass && !f.mend.is_empty()),
             "{findings:?}"
         );
         assert_eq!(lockdown("[none] integrity confidentiality"), None);
+        assert_eq!(called(BpfCall::Taken).level, Level::Pass);
     }
 }

@@ -16,7 +16,10 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         return vec![Finding::fail(
             "interface",
             "there is no default route, so `auto` finds none",
-            "name the interfaces: kernel.interfaces: [eth0]",
+            format!(
+                "name the interfaces: kernel.interfaces: [eth0]{}",
+                probe::own_interfaces()
+            ),
         )];
     }
     let exists = |name: &String| Path::new("/sys/class/net").join(name).exists();
@@ -34,7 +37,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         out.push(Finding::fail(
             "pins",
             format!("`kernel.pin` is true, and {} does not lie in a bpffs", place.display()),
-            "mount -t bpf bpf /sys/fs/bpf",
+            "mount -t bpf bpf /sys/fs/bpf; a container is lent the host's: `volumes: [\"/sys/fs/bpf:/sys/fs/bpf\"]`",
         ));
     } else {
         out.extend(pins(config, &leftovers(place)));
@@ -153,7 +156,11 @@ fn interface(name: &str, some: bool) -> Finding {
                     .collect()
             })
             .unwrap_or_default();
-        let mend = format!("name one of {} in kernel.interfaces", known.join(", "));
+        let mend = format!(
+            "name one of {} in kernel.interfaces{}",
+            known.join(", "),
+            probe::own_interfaces()
+        );
         return if some {
             Finding::warn(check, "does not exist; it is attached to when it comes", mend)
         } else {

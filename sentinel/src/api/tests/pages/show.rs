@@ -3,7 +3,8 @@
 use super::*;
 use sentinel_common::stat::Counter;
 
-/// Serves the busy house for a person with a browser: `SENTINEL_SHOW_PAGE=production,60` (mode, seconds).
+/// Serves the busy house for a person with a browser: `SENTINEL_SHOW_PAGE=production,60` (mode, seconds). At the end of that
+/// time it takes the documentation's picture.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn show_the_page_on_request() {
     let Ok(wish) = std::env::var("SENTINEL_SHOW_PAGE") else {
@@ -37,7 +38,14 @@ async fn show_the_page_on_request() {
         "look at {}",
         login_url(&house.state.config.api, doors.local_addr().unwrap(), &code)
     );
+    let url = format!("http://{}/", doors.local_addr().unwrap());
     let server = tokio::spawn(doors.open(house.state.clone(), house.cancel.clone()));
+    let mut browser = Browser::start().await;
+    if let Some(browser) = &mut browser {
+        browser.shape(1360, 1000, false).await;
+        browser.open(&url).await;
+        browser.until("document.querySelector('#chart canvas')").await;
+    }
     let (mut passed, mut dropped) = (9_000_000_u64, 120_000_u64);
     for second in 0..seconds.parse::<u64>().unwrap() * 2 {
         passed += 900 + (second * 37) % 400;
@@ -68,6 +76,9 @@ async fn show_the_page_on_request() {
         }
         house.hits.send_replace(Arc::new(hits));
         tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    if let Some(browser) = &mut browser {
+        browser.picture("dashboard").await;
     }
     house.cancel.cancel();
     server.await.unwrap().unwrap();
