@@ -65,15 +65,8 @@ pub(crate) fn optional(consent: Consent, wanted: &[Tool], purpose: &str) -> Resu
     ebpf::install_packages(&packages)
 }
 
-/// `cargo xtask setup`.
-pub(crate) fn everything(consent: Consent) -> Result<()> {
-    compiler()?;
-    let options = ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    };
-    ebpf::ensure_compiler(options)?;
-    ebpf::ensure_linker(&ebpf::root()?, options)?;
+/// Whatever the tests face that is real.
+pub(crate) fn tools_of_tests(consent: Consent) -> Result<()> {
     tools(
         consent,
         &[
@@ -85,7 +78,19 @@ pub(crate) fn everything(consent: Consent) -> Result<()> {
             PROMETHEUS,
         ]
         .concat(),
-    )?;
+    )
+}
+
+/// `cargo xtask setup`.
+pub(crate) fn everything(consent: Consent) -> Result<()> {
+    compiler()?;
+    let options = ebpf::Options {
+        yes: consent.yes,
+        ..Default::default()
+    };
+    ebpf::ensure_compiler(options)?;
+    ebpf::ensure_linker(&ebpf::root()?, options)?;
+    tools_of_tests(consent)?;
     println!("everything is there");
     Ok(())
 }

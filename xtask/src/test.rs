@@ -4,9 +4,6 @@ use crate::{Consent, deb, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use testbed::tools::{
-    BETTERCAP, BROWSER, ENGINE, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS, REDIS, REPLAY, STRIKE,
-};
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     setup::compiler()?;
@@ -39,18 +36,7 @@ fn quick_tests() -> Result<Vec<String>> {
 }
 
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
-    setup::tools(
-        consent,
-        &[
-            &[BETTERCAP, BROWSER, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE],
-            ENGINE,
-            IMAGE,
-            MAIL,
-            PACKAGING,
-            PROMETHEUS,
-        ]
-        .concat(),
-    )?;
+    setup::tools_of_tests(consent)?;
     deb::packer_or_not(consent);
     let skipped = suite(consent)?;
     Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
