@@ -84,6 +84,7 @@ impl Node {
             status,
             in_force: Box::new(|| 0),
             now: time::wall_now,
+            desk: Box::new(time::wall_now),
         };
         let began = Instant::now();
         let fleet = open(&config, deps).await.expect("opens").expect("a fleet");

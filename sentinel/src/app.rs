@@ -227,7 +227,7 @@ pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Resu
         health: &health_tx,
         hits: &hits,
     };
-    let fleet = others.room(&config, fleet_tx).await?;
+    let fleet = others.room(&config, fleet_tx, clock).await?;
     let state = AppState {
         store: store.clone(),
         auth,

@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use crate::respond::HitTable;
 use crate::store::Store;
 use crate::time;
-use crate::types::{Command, FleetStatus, Health};
+use crate::types::{Clock, Command, FleetStatus, Health};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -25,6 +25,7 @@ impl Others<'_> {
         self,
         config: &Config,
         status: watch::Sender<Arc<FleetStatus>>,
+        clock: Clock,
     ) -> anyhow::Result<Option<Fleet>> {
         let hits = self.hits.clone();
         let deps = Deps {
@@ -35,6 +36,7 @@ impl Others<'_> {
             status,
             in_force: Box::new(move || hits.borrow().len() as u64),
             now: time::wall_now,
+            desk: Box::new(move || clock.wall(time::boot_now())),
         };
         open(config, deps).await
     }

@@ -1,23 +1,41 @@
 //! What another node decided, taken up here: asked of this node's own guards first.
 
+use super::judge::HOLD;
 use super::{Guards, Judge};
 use crate::types::{
-    Decision, DecisionStatus, FleetDecision, NewDecision, Origin, Rate, Terms, Timestamp, Veto, canonical,
+    Check, CheckVerdict, Decision, DecisionStatus, FleetDecision, NewDecision, Origin, Rate, Selector, Terms,
+    Timestamp, Veto, canonical,
 };
 use ipnet::IpNet;
 use std::time::Duration;
 
+/// The guard that keeps room.
+pub const ENTRIES: &str = "fleet_entries";
+
+/// What comes of another node's decision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Followed {
+    /// It is over, or something at least as good is in force.
+    Content,
+    /// A person here has just ended what was on the target.
+    Held,
+    /// To be put in force; `vetoed` where a guard refuses.
+    Do(Box<Decision>),
+}
+
 impl Judge {
     /// Another node's decision. On a target with a decision in force it takes that one's place under its name; a
-    /// detector's never shortens or softens it, nor overrules a person here. About a prefix it is provisional here, too.
-    ///
-    /// At most `most` decisions of others are in force. `None` where it is over, or something at least as good is in force;
-    /// a `vetoed` decision is for the record only.
-    pub fn follow(&mut self, word: &FleetDecision, most: usize, guards: &Guards, now: Timestamp) -> Option<Decision> {
+    /// detector's never shortens or softens it, nor overrules a person, here or there. About a prefix it is provisional
+    /// here, too. At most `most` decisions of others are in force.
+    pub fn follow(&mut self, word: &FleetDecision, most: usize, guards: &Guards, now: Timestamp) -> Followed {
         self.latest = self.latest.max(now);
         let target = canonical(word.target);
         if word.until <= now {
-            return None;
+            return Followed::Content;
+        }
+        let later = |released: Timestamp| released > word.as_of || (!word.by_person && now < released.after(HOLD));
+        if self.released(target).is_some_and(later) {
+            return Followed::Held;
         }
         let (action, instead) = self.carried(word.action, &target);
         let mut decision = Decision {
@@ -36,7 +54,12 @@ impl Judge {
             expires_at: Some(word.until),
             until_if_confirmed: None,
             simulated: self.simulates(),
-            origin: Origin::Fleet,
+            // What a person chose there is overruled by no detector here.
+            origin: if word.by_person {
+                Origin::Operator
+            } else {
+                Origin::Fleet
+            },
             actor: word.actor.clone(),
             reason: instead.map_or_else(|| word.reason.clone(), |why| format!("{} ({why})", word.reason)),
             alert: None,
@@ -44,7 +67,11 @@ impl Judge {
             risk: word.risk,
             basis: None,
             investigation: None,
-            checks: Vec::new(),
+            checks: vec![Check {
+                guard: Decision::FOLLOWED.to_owned(),
+                verdict: CheckVerdict::Passed,
+                reason: format!("{} decided it, and it is followed here", word.actor),
+            }],
             collateral: None,
             status: DecisionStatus::Active,
             veto: None,
@@ -57,22 +84,26 @@ impl Judge {
             .and_then(|()| self.affordable(&wish))
             .and_then(|()| self.room_for(&target, most));
         if let Err(veto) = refused {
+            // What is in force under that name stays as it is told.
+            decision.id = self.mint.decision(now);
             decision.status = DecisionStatus::Vetoed;
             decision.expires_at = None;
             decision.veto = Some(veto);
-            return Some(decision);
+            return Followed::Do(Box::new(decision));
         }
         decision.collateral = self.costs(&wish);
         if !word.by_person {
-            return self.enact(decision, word.until);
+            let enacted = self.enact(decision, word.until);
+            return enacted.map_or(Followed::Content, |decision| Followed::Do(Box::new(decision)));
         }
         if let Some(standing) = self.ledger.on(&target) {
             let same = standing.action == decision.action
+                && standing.origin == Origin::Operator
                 && standing.expires_at.max(standing.until_if_confirmed) == decision.expires_at
                 && standing.terms.rate == decision.terms.rate
                 && standing.terms.egress == decision.terms.egress;
             if same && (!standing.simulated || decision.simulated) {
-                return None;
+                return Followed::Content;
             }
             decision.simulated &= !self.held_back(standing);
             (decision.id, decision.at) = (standing.id, standing.at);
@@ -83,18 +114,19 @@ impl Judge {
         self.on_probation(&mut decision);
         self.forget_hold(&target);
         self.ledger.put(decision.clone());
-        Some(decision)
+        Followed::Do(Box::new(decision))
     }
 
-    /// Another node ended what it had on a target: nothing is left on it here. Where a person did, evidence from before
-    /// leads to nothing, here as there.
+    /// Another node ended what it had on a target: nothing is left on it here, unless a person chose it and none took it
+    /// back. Where a person did, evidence from before leads to nothing, here as there.
     pub fn release(&mut self, target: IpNet, by_person: bool, now: Timestamp) -> Vec<Decision> {
         let target = canonical(target);
         if by_person {
-            return self.delete(&crate::types::Selector::Target(target), false, now);
+            return self.delete(&Selector::Target(target), false, now);
         }
         self.latest = self.latest.max(now);
-        let standing = self.ledger.on(&target).map(|d| d.id);
+        let standing = self.ledger.on(&target).filter(|d| d.origin != Origin::Operator);
+        let standing = standing.map(|d| d.id);
         let ended = standing.and_then(|id| self.end(id, DecisionStatus::Lifted, now));
         ended.into_iter().collect()
     }
@@ -112,7 +144,7 @@ impl Judge {
             return Ok(());
         }
         Err(Veto {
-            guard: "fleet_entries".to_owned(),
+            guard: ENTRIES.to_owned(),
             reason: format!(
                 "{most} decisions of other nodes are in force, as many as `fleet.accept.max_entries` allows"
             ),

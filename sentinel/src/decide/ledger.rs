@@ -26,7 +26,7 @@ impl Ledger {
             self.ends.insert((end, decision.id));
         }
         self.detectors += usize::from(decision.origin == Origin::Detector);
-        self.others += usize::from(decision.origin == Origin::Fleet);
+        self.others += usize::from(decision.is_followed());
         if decision.until_if_confirmed.is_some() {
             self.provisional.insert(decision.id);
         }
@@ -42,7 +42,7 @@ impl Ledger {
             self.ends.remove(&(end, id));
         }
         self.detectors -= usize::from(decision.origin == Origin::Detector);
-        self.others -= usize::from(decision.origin == Origin::Fleet);
+        self.others -= usize::from(decision.is_followed());
         Some(decision)
     }
 

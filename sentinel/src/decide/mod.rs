@@ -26,6 +26,7 @@ mod widen;
 mod widened;
 
 pub use containers::Container;
+pub use fleet::{ENTRIES, Followed};
 pub use guards::Guards;
 pub use judge::{HOLD, Judge};
 pub use judged::{Before, Ground, Judged};

@@ -1,15 +1,17 @@
 //! From another node's word to what this one does about it. Pure.
 
+use super::clocks::Clocks;
 use super::share::is_private;
 use super::word::{Said, What, clean};
 use crate::config::FleetConfig;
-use crate::types::{ActionKind, Allowed, FleetDecision, FleetOrder, Origin, Timestamp};
+use crate::types::{ActionKind, Allowed, FleetDecision, FleetOrder, Origin};
 
 /// What follows from a word.
 ///
 /// # Errors
 /// Why nothing does: the key of `fleet.accept` that says so, `fleet.private`, or `over`.
-pub(super) fn order(said: &Said, config: &FleetConfig, now: Timestamp) -> Result<FleetOrder, &'static str> {
+pub(super) fn order(said: &Said, config: &FleetConfig, clocks: Clocks) -> Result<FleetOrder, &'static str> {
+    let now = clocks.wall;
     let accept = &config.accept;
     let named = |list: &[String], word: &str| list.iter().any(|one| one == word);
     let actor = |actor: &str| format!("{} at {}", clean(actor), said.node);
@@ -27,6 +29,14 @@ pub(super) fn order(said: &Said, config: &FleetConfig, now: Timestamp) -> Result
                 Origin::Detector => false,
                 Origin::Fleet => return Err("by"),
             };
+            // A person shortened it, and that time is over: what was longer before is no longer wanted.
+            if by_person && decided.until <= now {
+                return Ok(FleetOrder::Release {
+                    target,
+                    actor: actor(&decided.actor),
+                    by_person,
+                });
+            }
             let wide = target.prefix_len() < target.max_prefix_len();
             for (refuses, why) in [
                 (decided.until <= now, "over"),
@@ -53,7 +63,8 @@ pub(super) fn order(said: &Said, config: &FleetConfig, now: Timestamp) -> Result
                 },
                 rate: decided.rate,
                 egress: decided.egress,
-                until: decided.until.min(now.after(accept.max_duration)),
+                until: clocks.heard(decided.until.min(now.after(accept.max_duration))),
+                as_of: clocks.desk,
                 by_person,
                 actor: actor(&decided.actor),
                 reason: clean(&decided.reason),
@@ -82,8 +93,8 @@ pub(super) fn order(said: &Said, config: &FleetConfig, now: Timestamp) -> Result
                 target,
                 comment: clean(comment),
                 actor: actor(who),
-                at: now,
-                expires_at: *until,
+                at: clocks.desk,
+                expires_at: until.map(|until| clocks.heard(until)),
             }))
         }
         What::Disallowed { actor: who, .. } => Ok(FleetOrder::Disallow {

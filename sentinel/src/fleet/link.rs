@@ -3,10 +3,10 @@
 //! Keys, all in one slot of a cluster for the braces: `{PREFIX}:log`, the stream of words; `{PREFIX}:words`, the latest word on
 //! each subject, and `{PREFIX}:ends`, when each is over; `{PREFIX}:nodes`, who is there; `{PREFIX}:alerts`, a stream.
 
-use super::word::LONGEST;
+use super::word::{AHEAD, LONGEST};
 use crate::config::{FleetConfig, RedisKind, RedisPlace};
 use crate::files;
-use crate::types::{FleetWord, Secret, Timestamp};
+use crate::types::{FleetWord, Secret};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
@@ -107,6 +107,17 @@ pub(super) struct Entry {
     pub(super) id: String,
     pub(super) body: String,
     pub(super) mac: String,
+}
+
+/// What came of telling a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Published {
+    /// It was news.
+    News,
+    /// Everybody knew it, or better.
+    Known,
+    /// It comes from the future, by the clock of the Redis.
+    Ahead,
 }
 
 /// Both connections.
@@ -297,11 +308,11 @@ impl Link {
         self.last().await.map(drop)
     }
 
-    /// Tells words; for each, whether it was news.
-    pub(super) async fn publish(&mut self, words: &[FleetWord], now: Timestamp) -> Result<Vec<bool>, Away> {
+    /// Tells words; for each, what came of it.
+    pub(super) async fn publish(&mut self, words: &[FleetWord]) -> Result<Vec<Published>, Away> {
         let mut call = self.script.prepare_invoke();
         call.key(&self.keys.log).key(&self.keys.words).key(&self.keys.ends);
-        call.arg(self.keep).arg(now.0 / 1_000_000);
+        call.arg(self.keep).arg(AHEAD.as_secs());
         for word in words {
             call.arg(&word.subject)
                 .arg(&word.version)
@@ -313,7 +324,12 @@ impl Link {
             Ok(answer) => answer.map_err(|error| told(&error))?,
             Err(_) => return Err(late()),
         };
-        Ok(answer.into_iter().map(|one| one == 1).collect())
+        let published = |one| match one {
+            1 => Published::News,
+            2 => Published::Ahead,
+            _ => Published::Known,
+        };
+        Ok(answer.into_iter().map(published).collect())
     }
 
     /// News after a place in the stream; none where nothing comes for a while. Not to be given up half-way.

@@ -10,11 +10,14 @@
 //! (`intel/redis`).
 
 mod accept;
+mod clocks;
+mod hear;
 mod link;
 mod open;
 mod presence;
 mod room;
 mod share;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod word;

@@ -30,6 +30,8 @@ pub struct Deps {
     pub in_force: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The wall clock.
     pub now: fn() -> Timestamp,
+    /// The desk's clock, by which decisions end.
+    pub desk: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 /// The room, where the settings ask for one. Where it cannot be had that is said, and the node goes on alone.
@@ -69,6 +71,7 @@ pub async fn open(config: &Config, deps: Deps) -> anyhow::Result<Option<Fleet>> 
     };
     deps.store.commit(vec![Record::Fleet(true)]).await.or_else(queued)?;
     let (position, _) = deps.store.fleet_position().await?;
+    let joins = position.is_none();
     let name = match config.fleet.name.as_str() {
         "" => host_name(),
         name => name.to_owned(),
@@ -89,6 +92,9 @@ pub async fn open(config: &Config, deps: Deps) -> anyhow::Result<Option<Fleet>> 
         signer,
         deps,
         position,
+        ahead: None,
+        joins,
+        shown: false,
         deaf: None,
         failed: None,
         twin: false,

@@ -1,11 +1,15 @@
--- Tells words that are newer than what is known of their subjects, and forgets those that are over.
--- KEYS: stream, words by subject, subjects by end. ARGV: entries to keep, ms now, then subject, version, mac, body and end (ms)
--- of each word. Answers 1 for each that was told, 0 for each that everybody knew better.
+-- Tells words that are newer than what is known of their subjects, and forgets those that are over; by this server's clock.
+-- KEYS: stream, words by subject, subjects by end. ARGV: entries to keep, s that a word may be ahead, then subject, version,
+-- mac, body and end (ms) of each word. Answers for each: 1 it was told, 0 everybody knew better, 2 it comes from the future.
+local now = redis.call('TIME')
+local latest = string.format('%011d%09d', now[1] + ARGV[2], now[2] * 1000)
 local told = {}
 for at = 3, #ARGV, 5 do
     local subject, version, mac, body, ends = unpack(ARGV, at, at + 4)
     local known = redis.call('HGET', KEYS[2], subject)
-    if known and string.match(known, '^[^\n]*') >= version then
+    if version > latest then
+        told[#told + 1] = 2
+    elseif known and string.match(known, '^[^\n]*') >= version then
         told[#told + 1] = 0
     else
         redis.call('HSET', KEYS[2], subject, version .. '\n' .. mac .. '\n' .. body)
@@ -14,7 +18,7 @@ for at = 3, #ARGV, 5 do
         told[#told + 1] = 1
     end
 end
-local over = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[2], 'LIMIT', 0, 64)
+local over = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now[1] * 1000), 'LIMIT', 0, 64)
 if #over > 0 then
     redis.call('HDEL', KEYS[2], unpack(over))
     redis.call('ZREM', KEYS[3], unpack(over))

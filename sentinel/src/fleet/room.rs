@@ -1,27 +1,24 @@
 //! The loop: what changed here is told, what others tell is followed, for as long as the Redis is there.
 
-use super::link::{Away, Entry, Link, Place};
+use super::clocks::Clocks;
+use super::link::{Away, BATCH, Link, Place};
 use super::open::{Deps, degraded, note};
 use super::presence::{self, Presence};
 use super::word::{Deaf, Said, Signer, read};
-use super::{accept, share};
 use crate::config::{FleetConfig, Mode};
-use crate::store::Record;
-use crate::types::{
-    Alert, Command, Condition, FleetBooks, FleetNode, FleetOrder, FleetOutcome, FleetStatus, FleetWord,
-};
-use serde::Serialize;
-use std::collections::HashMap;
+use crate::store::{Record, StoreError};
+use crate::types::{Condition, FleetBooks, FleetNode, FleetStatus};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// The name under which alerts are read from the store.
 pub const READER: &str = "fleet";
+/// Before the first entry of the stream.
+const NOWHERE: &str = "0-0";
 /// How often it is looked at what changed here.
 const LOOK: Duration = Duration::from_millis(100);
 /// How often a node says that it is there, and every how many times it looks who else is.
@@ -31,13 +28,13 @@ const ROLL_CALL: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Until what the database did not take is tried again.
-const LATER: Duration = Duration::from_secs(1);
+pub(super) const LATER: Duration = Duration::from_secs(1);
 /// Changes looked at, words told and alerts told at once.
-const CHANGES: usize = 256;
-const WORDS: usize = 64;
-const ALERTS: usize = 64;
+pub(super) const CHANGES: usize = 256;
+pub(super) const WORDS: usize = 64;
+pub(super) const ALERTS: usize = 64;
 /// How often words that are over are forgotten.
-const FORGET: Duration = Duration::from_mins(1);
+pub(super) const FORGET: Duration = Duration::from_mins(1);
 /// For how long it is told that words were not heard.
 const REMEMBERED: Duration = Duration::from_mins(10);
 
@@ -56,17 +53,34 @@ pub struct Fleet {
     pub(super) deaf: Option<(Deaf, Instant)>,
     /// What could not be done of late.
     pub(super) failed: Option<(String, Instant)>,
+    /// Words of this node came from the future, by the clock of the Redis.
+    pub(super) ahead: Option<Instant>,
+    /// It has not heard the others yet.
+    pub(super) joins: bool,
+    /// It said that it is there.
+    pub(super) shown: bool,
     /// Another node has this one's name.
     pub(super) twin: bool,
     pub(super) status: FleetStatus,
     pub(super) forgot: Instant,
 }
 
-/// An alert, as it is told to dashboards.
-#[derive(Serialize)]
-struct Told<'a> {
-    node: &'a str,
-    alert: &'a Alert,
+/// What became of what is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is durable.
+    Now,
+    /// It waits in memory for the disk.
+    Later,
+    /// It is not.
+    Not,
+}
+
+fn not_kept() -> Away {
+    Away {
+        cause: "was asked for all it knows, and the database did not take or tell it".to_owned(),
+        mend: "see the database's condition; it is asked again".to_owned(),
+    }
 }
 
 impl Fleet {
@@ -74,6 +88,7 @@ impl Fleet {
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut pause = PAUSE;
         self.publish_status();
+        self.sign_anew().await;
         loop {
             let began = Instant::now();
             let away = tokio::select! {
@@ -91,7 +106,8 @@ impl Fleet {
                 () = cancel.cancelled() => return,
                 () = sleep(waits) => {}
             }
-            while self.digest().await == CHANGES {}
+            // A node that has not heard the others yet does not know how old what it has is.
+            while !self.joins && self.digest().await == CHANGES {}
             self.count_waiting().await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
@@ -117,16 +133,22 @@ impl Fleet {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let mut times = 0;
-        let mut news = Box::pin(link.news(self.position.as_deref().unwrap_or("0-0")));
+        let mut news = Box::pin(link.news(self.position.as_deref().unwrap_or(NOWHERE)));
         loop {
             tokio::select! {
                 entries = &mut news => {
                     let entries = entries?;
-                    self.hear(entries).await;
-                    news = Box::pin(link.news(self.position.as_deref().unwrap_or("0-0")));
+                    let full = entries.len() == BATCH;
+                    // What was not kept is read once more from the same place.
+                    let _ = self.hear(entries).await;
+                    if full {
+                        self.still_whole(&mut link).await?;
+                    }
+                    news = Box::pin(link.news(self.position.as_deref().unwrap_or(NOWHERE)));
                 }
                 _ = look.tick() => self.tell(&mut link).await?,
                 _ = present.tick() => {
+                    self.still_whole(&mut link).await?;
                     self.show_up(&mut link, times % ROLL_CALL == 0).await?;
                     times += 1;
                 }
@@ -138,9 +160,7 @@ impl Fleet {
     /// After an absence: what is still in the stream is read on; where something is gone from it, or all of it, what is
     /// known of every subject is compared.
     async fn catch_up(&mut self, link: &mut Link) -> Result<(), Away> {
-        if let Some(position) = &self.position
-            && link.has(position).await?
-        {
+        if self.is_whole(link).await? && self.position.is_some() {
             return Ok(());
         }
         let end = link.last().await?;
@@ -149,237 +169,99 @@ impl Fleet {
         loop {
             let (next, entries) = link.words(cursor).await?;
             heard += entries.len();
-            self.hear(entries).await;
+            self.hear(entries).await.map_err(|_| not_kept())?;
             cursor = next;
             if cursor == 0 {
                 break;
             }
         }
+        if self.joins {
+            // Whatever stood here before is as old as it is.
+            while self.digest().await == CHANGES {}
+            self.joins = false;
+        }
         let mut after = String::new();
         let mut told = 0;
         loop {
-            let words = self
-                .deps
-                .store
-                .fleet_words_after(after, CHANGES)
-                .await
-                .unwrap_or_default();
+            let words = self.deps.store.fleet_words_after(after, CHANGES).await;
+            let mut words = words.map_err(|_| not_kept())?;
             let Some(last) = words.last() else { break };
             after = last.subject.clone();
+            // What was signed with another key convinces nobody.
+            words.retain(|word| self.signer.knows(&word.body, &word.mac));
             for some in words.chunks(WORDS) {
                 told += self.publish(link, some).await?;
             }
         }
         tracing::info!(heard, told, "all that the fleet knows was compared");
-        self.position = Some(end.clone());
-        self.keep(FleetBooks {
-            position: Some(end),
+        let books = FleetBooks {
+            position: Some(end.clone()),
             ..FleetBooks::default()
-        })
-        .await;
-        Ok(())
-    }
-
-    /// What changed here becomes words. Returns how many changes there were.
-    async fn digest(&mut self) -> usize {
-        let Ok(changes) = self.deps.store.fleet_changes(CHANGES).await else {
-            return 0;
         };
-        if changes.is_empty() {
-            return 0;
+        if self.keep(books).await == Kept::Not {
+            return Err(not_kept());
         }
-        let now = (self.deps.now)();
-        let mut books = FleetBooks::default();
-        for change in &changes {
-            let known = change.known.as_ref().and_then(|word| read(&word.body).ok());
-            let said = share::say(change, known.as_ref(), &self.config, &self.name, now);
-            books.words.extend(said.map(|said| self.signer.word(&said, now)));
-            books.seen.push((change.subject.clone(), change.seq));
-        }
-        if self.keep(books).await { changes.len() } else { 0 }
-    }
-
-    /// What changed here is told, and alerts.
-    async fn tell(&mut self, link: &mut Link) -> Result<(), Away> {
-        while self.digest().await == CHANGES {}
-        loop {
-            let Ok((words, waiting)) = self.deps.store.fleet_unsent(WORDS).await else {
-                break;
-            };
-            self.waits(waiting);
-            if words.is_empty() {
-                break;
-            }
-            self.publish(link, &words).await?;
-            if words.len() < WORDS {
-                self.waits(waiting - words.len() as u64);
-                break;
-            }
-        }
-        if self.config.share.alerts {
-            self.tell_alerts(link).await?;
-        }
-        if self.forgot.elapsed() > FORGET {
-            self.forgot = Instant::now();
-            let forget = Some((self.deps.now)());
-            self.keep(FleetBooks {
-                forget,
-                ..FleetBooks::default()
-            })
-            .await;
-        }
+        self.position = Some(end);
         Ok(())
     }
 
-    /// Returns how many were news.
-    async fn publish(&mut self, link: &mut Link, words: &[FleetWord]) -> Result<u64, Away> {
-        let news = link.publish(words, (self.deps.now)()).await?;
-        let told = news.iter().filter(|news| **news).count() as u64;
-        self.deps.metrics.fleet.told("news", told);
-        self.deps.metrics.fleet.told("known", words.len() as u64 - told);
-        self.status.told += told;
-        let sent = words.iter().filter(|word| !word.sent);
-        let sent: Vec<_> = sent.map(|word| (word.subject.clone(), word.version.clone())).collect();
-        if !sent.is_empty() {
-            self.keep(FleetBooks {
-                sent,
-                ..FleetBooks::default()
-            })
-            .await;
+    /// Whether nothing is gone from the stream since this node last read it.
+    async fn is_whole(&self, link: &mut Link) -> Result<bool, Away> {
+        match &self.position {
+            Some(position) if position != NOWHERE => link.has(position).await,
+            _ => Ok(true),
         }
-        Ok(told)
     }
 
-    async fn tell_alerts(&mut self, link: &mut Link) -> Result<(), Away> {
-        let store = self.deps.store.clone();
+    /// A stream that lost something is as good as a new one.
+    async fn still_whole(&self, link: &mut Link) -> Result<(), Away> {
+        if self.is_whole(link).await? {
+            return Ok(());
+        }
+        Err(Away {
+            cause: "lost some of what it had; all that the fleet knows is compared".to_owned(),
+            mend: "see its memory limit (`maxmemory-policy noeviction`) and `fleet.keep`, if this comes again"
+                .to_owned(),
+        })
+    }
+
+    /// Words of this node that were signed with another key are said anew.
+    pub(super) async fn sign_anew(&mut self) {
+        let mut after = String::new();
         loop {
-            let seq = match store.cursor(READER).await {
-                Ok(Some(seq)) => seq,
-                // What was before the fleet is not told.
-                Ok(None) => {
-                    let Ok(newest) = store.newest_alert().await else {
-                        return Ok(());
-                    };
-                    newest
-                }
-                Err(_) => return Ok(()),
+            let Ok(words) = self.deps.store.fleet_words_after(after, CHANGES).await else {
+                return;
             };
-            let Ok(alerts) = store.alerts_after(seq, ALERTS).await else {
-                return Ok(());
-            };
-            let told: Vec<_> = alerts
-                .iter()
-                .filter_map(|(_, alert)| {
-                    let node = &self.name;
-                    let body = serde_json::to_string(&Told { node, alert }).ok()?;
-                    let mac = self.signer.sign(&body);
-                    Some((body, mac))
+            let Some(last) = words.last() else { return };
+            after = last.subject.clone();
+            let clocks = self.clocks();
+            let stale = words.iter().filter(|word| !self.signer.knows(&word.body, &word.mac));
+            let ours = stale
+                .filter_map(|word| read(&word.body).ok())
+                .filter(|said| said.node == self.name);
+            let words: Vec<_> = ours
+                .map(|known| {
+                    let version = Said::next(Some(&known), clocks.wall);
+                    let again = Said::new(&self.name, version, known.what.clone(), Some(&known));
+                    self.signer.word(&again, clocks.desk)
                 })
                 .collect();
-            if !told.is_empty() {
-                link.alerts(&told).await?;
-                self.deps.metrics.fleet.alerts.inc_by(told.len() as u64);
-            }
-            let last = alerts.last().map_or(seq, |(seq, _)| *seq);
-            if last == seq && store.cursor(READER).await.is_ok_and(|cursor| cursor.is_some()) {
-                return Ok(());
-            }
-            let cursor = Record::Cursor {
-                name: READER,
-                seq: last,
-            };
-            if store.commit(vec![cursor]).await.is_err() || alerts.len() < ALERTS {
-                return Ok(());
+            if !words.is_empty() {
+                tracing::info!(words = words.len(), "signed anew with another key");
+                self.keep(FleetBooks {
+                    words,
+                    ..FleetBooks::default()
+                })
+                .await;
             }
         }
     }
 
-    /// Entries of others, in their order: those that are news are followed.
-    async fn hear(&mut self, entries: Vec<Entry>) {
-        let Some(last) = entries.last() else { return };
-        let position = (!last.id.is_empty()).then(|| last.id.clone());
-        // What changed here meanwhile must have its version before it is compared.
-        while self.digest().await == CHANGES {}
-        let now = (self.deps.now)();
-        let mut heard: Vec<(Said, FleetWord)> = Vec::with_capacity(entries.len());
-        for entry in &entries {
-            match self.signer.hear(&entry.body, &entry.mac, now) {
-                Ok(word) => heard.push(word),
-                Err(deaf) => {
-                    self.deps.metrics.fleet.heard(deaf.as_str(), 1);
-                    self.status.refused += 1;
-                    self.deaf = Some((deaf, Instant::now()));
-                }
-            }
+    pub(super) fn clocks(&self) -> Clocks {
+        Clocks {
+            wall: (self.deps.now)(),
+            desk: (self.deps.desk)(),
         }
-        let subjects = heard.iter().map(|(_, word)| word.subject.clone()).collect();
-        let Ok(known) = self.deps.store.fleet_words(subjects).await else {
-            // It is read once more from the same place.
-            sleep(LATER).await;
-            return;
-        };
-        let mut known: HashMap<String, String> = known.into_iter().map(|word| (word.subject, word.version)).collect();
-        let mut books = FleetBooks {
-            position: position.clone(),
-            ..FleetBooks::default()
-        };
-        let mut orders = Vec::new();
-        let mut delays = Vec::new();
-        for (said, word) in heard {
-            if known.get(&word.subject).is_some_and(|version| *version >= word.version) {
-                self.deps.metrics.fleet.heard("known", 1);
-                continue;
-            }
-            known.insert(word.subject.clone(), word.version.clone());
-            books.words.push(word);
-            match accept::order(&said, &self.config, now) {
-                Ok(order) => {
-                    orders.push(order);
-                    delays.push(said.version);
-                }
-                Err(why) => {
-                    self.deps.metrics.fleet.heard(why, 1);
-                    self.status.refused += 1;
-                }
-            }
-        }
-        let Some(outcomes) = self.order(orders).await else {
-            return;
-        };
-        let done = (self.deps.now)();
-        for (outcome, said) in outcomes.into_iter().zip(delays) {
-            let result = match outcome {
-                FleetOutcome::Done => "done",
-                FleetOutcome::Content => "content",
-                FleetOutcome::Vetoed(_) => "vetoed",
-                FleetOutcome::Failed(why) => {
-                    self.failed = Some((why, Instant::now()));
-                    "failed"
-                }
-            };
-            if matches!(result, "done" | "content") {
-                self.status.followed += 1;
-                let delay = (done.0 - said).max(0) as f64 / 1e9;
-                self.deps.metrics.fleet.delay.observe(delay);
-            } else {
-                self.status.refused += 1;
-            }
-            self.deps.metrics.fleet.heard(result, 1);
-        }
-        self.position = position.or(self.position.take());
-        self.keep(books).await;
-    }
-
-    /// `None` where the desk is closing: what was heard is heard again at the next start.
-    async fn order(&self, orders: Vec<FleetOrder>) -> Option<Vec<FleetOutcome>> {
-        if orders.is_empty() {
-            return Some(Vec::new());
-        }
-        let (reply, answer) = oneshot::channel();
-        let most = self.config.accept.max_entries;
-        let command = Command::Fleet { orders, most, reply };
-        self.deps.commands.send(command).await.ok()?;
-        answer.await.ok()
     }
 
     async fn show_up(&mut self, link: &mut Link, roll_call: bool) -> Result<(), Away> {
@@ -398,7 +280,10 @@ impl Fleet {
             },
             instance: self.instance.clone(),
         };
-        self.twin = presence::present(link, &self.signer, &presence, now).await?;
+        // The run before this one was another instance, too.
+        let other = presence::present(link, &self.signer, &presence, now).await?;
+        self.twin = other && std::mem::replace(&mut self.shown, true);
+        self.shown = true;
         if roll_call {
             self.status.nodes = presence::nodes(link, &self.signer, now).await?;
             let there = self
@@ -411,14 +296,18 @@ impl Fleet {
         Ok(())
     }
 
-    async fn keep(&self, books: FleetBooks) -> bool {
+    pub(super) async fn keep(&self, books: FleetBooks) -> Kept {
         match self.deps.store.commit(vec![Record::FleetBooks(Box::new(books))]).await {
-            Ok(()) => true,
+            Ok(()) => Kept::Now,
             Err(error) => {
-                tracing::warn!(%error, "what was told and heard of the fleet is not kept; it is told and heard again");
-                // The disk is not asked ten times a second.
+                tracing::warn!(%error, "what was told and heard of the fleet waits for the disk");
+                // It is not asked ten times a second.
                 sleep(LATER).await;
-                false
+                if matches!(error, StoreError::Queued { .. }) {
+                    Kept::Later
+                } else {
+                    Kept::Not
+                }
             }
         }
     }
@@ -430,7 +319,7 @@ impl Fleet {
         self.publish_status();
     }
 
-    fn waits(&mut self, words: u64) {
+    pub(super) fn waits(&mut self, words: u64) {
         self.status.waiting = words;
         self.deps.metrics.fleet.waiting.set(words.cast_signed());
     }
@@ -465,6 +354,11 @@ impl Fleet {
             degraded(
                 format!("another node calls itself {}, too", self.name),
                 "give each a `fleet.name` of its own and restart",
+            )
+        } else if self.ahead.is_some_and(|at| lately(&at)) {
+            degraded(
+                "this node's clock is more than ten minutes ahead of the Redis', which takes none of its words",
+                "have both keep time (NTP): the latest word holds",
             )
         } else if let Some((deaf, _)) = self.deaf {
             let (cause, mend) = deaf.told();

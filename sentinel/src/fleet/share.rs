@@ -1,164 +1,192 @@
 //! From what changed in this node's books to what it tells the others. Pure.
 
-use super::word::{Decided, Said, What};
+use super::clocks::Clocks;
+use super::word::{Decided, Said, What, clean};
 use crate::config::FleetConfig;
-use crate::types::{Allowed, Decision, DecisionStatus, FleetChange, FleetLocal, FleetWord, Origin, Timestamp};
+use crate::types::{
+    Allowed, Decision, DecisionStatus, FleetChange, FleetLocal, FleetStanding, FleetWord, Origin, Timestamp,
+};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// Who ended something here, for people elsewhere.
-const SOMEBODY: &str = "an operator";
+pub(super) const SOMEBODY: &str = "an operator";
 
-/// What is to be said of a change, if anything: `known` is the latest word on its subject.
-pub(super) fn say(
-    change: &FleetChange,
-    known: Option<&Said>,
-    config: &FleetConfig,
-    node: &str,
-    now: Timestamp,
-) -> Option<Said> {
-    let what = match &change.local {
-        FleetLocal::Decision(Some((decision, sure))) => {
-            of_decision(decision, *sure, change.known.as_ref(), known, config, node, now)
+/// Who says what, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Teller<'a> {
+    pub(super) config: &'a FleetConfig,
+    pub(super) node: &'a str,
+    pub(super) clocks: Clocks,
+    /// It has just come to the fleet: what stands here is as old as it is, and what the others know of it may be newer.
+    pub(super) joins: bool,
+}
+
+impl Teller<'_> {
+    /// What is to be said of a change, if anything: `known` is the latest word on its subject.
+    pub(super) fn say(&self, change: &FleetChange, known: Option<&Said>) -> Option<Said> {
+        let target: IpNet = change.subject.get(1..)?.parse().ok()?;
+        if is_private(target) && !self.config.private {
+            return None;
         }
-        FleetLocal::Decision(None) => None,
-        FleetLocal::Allowed(entry) => of_allowed(change, entry.as_ref(), known, config, now),
-    }?;
-    let version = known.map_or(now.0, |known| now.0.max(known.version.saturating_add(1)));
-    Some(Said::new(node, version, what))
-}
+        let (what, since) = match &change.local {
+            FleetLocal::Decision(None) => return None,
+            FleetLocal::Decision(Some(standing)) => {
+                let decision = &standing.decision;
+                let what = self.of_decision(standing, change.known.as_ref(), known)?;
+                (what, decision.ended_at.unwrap_or(decision.at))
+            }
+            FleetLocal::Allowed(entry) => {
+                let what = self.of_allowed(target, entry.as_ref(), known)?;
+                (what, entry.as_ref().map_or(Timestamp(0), |entry| entry.at))
+            }
+        };
+        if !self.joins {
+            let version = Said::next(known, self.clocks.wall);
+            return Some(Said::new(self.node, version, what, known));
+        }
+        let version = self.clocks.told(since).0;
+        (version > known.map_or(0, |known| known.version)).then(|| Said::new(self.node, version, what, known))
+    }
 
-fn of_decision(
-    decision: &Decision,
-    sure: Option<f64>,
-    word: Option<&FleetWord>,
-    known: Option<&Said>,
-    config: &FleetConfig,
-    node: &str,
-    now: Timestamp,
-) -> Option<What> {
-    if decision.status == DecisionStatus::Active {
-        return decided(decision, sure, known, config).map(What::Decided);
-    }
-    // What was only tried here ends nothing elsewhere.
-    if decision.simulated {
-        return None;
-    }
-    // It came and went between two looks: somebody else may have it, too, and a person's word is later.
-    let by_a_person = decision.status == DecisionStatus::Deleted && decision.veto.is_none();
-    let ours = decision.origin != Origin::Fleet && decision.expires_at > Some(now);
-    if known.is_none() && by_a_person && ours && (config.private || !is_private(decision.target)) {
-        return Some(What::Released {
-            target: decision.target,
-            actor: SOMEBODY.to_owned(),
-            by_person: true,
-            until: decision.expires_at,
-        });
-    }
-    // It ended: that is told where the others still have it.
-    let Some(Said {
-        node: by,
-        what: What::Decided(standing),
-        ..
-    }) = known
-    else {
-        return None;
-    };
-    let since = decision.ended_at >= word.map(|word| word.at);
-    if standing.until <= now || !since {
-        return None;
-    }
-    let by_person = match decision.status {
-        // A guard of this node has its reasons here; what we told is taken back with it.
-        DecisionStatus::Deleted if decision.veto.is_some() => (by == node).then_some(false),
-        DecisionStatus::Deleted => Some(true),
-        DecisionStatus::Lifted => Some(false),
-        _ => None,
-    }?;
-    Some(What::Released {
-        target: decision.target,
-        actor: if by_person { SOMEBODY } else { "sentinel" }.to_owned(),
-        by_person,
-        until: Some(standing.until),
-    })
-}
-
-/// What is told of a decision that is in force, if it is told at all and is not known as it is.
-fn decided(decision: &Decision, sure: Option<f64>, known: Option<&Said>, config: &FleetConfig) -> Option<Decided> {
-    let share = &config.share;
-    let named = |list: &[String], word: &str| list.iter().any(|one| one == word);
-    let provisional = decision.until_if_confirmed.is_some();
-    // What others may not be harmed by: what is only tried, what was heard from them, and what anybody can forge.
-    if decision.simulated || provisional || decision.origin == Origin::Fleet || decision.of_the_unproven() {
-        return None;
-    }
-    let confidence = match decision.origin {
-        Origin::Operator => 1.0,
-        _ => sure.unwrap_or(0.0),
-    };
-    let may = named(&share.actions, decision.action.as_str())
-        && named(&share.by, decision.origin.as_str())
-        && confidence >= share.min_confidence
-        && (config.private || !is_private(decision.target));
-    let until = decision.expires_at?;
-    if let Some(What::Decided(standing)) = known.map(|known| &known.what)
-        && standing.action == decision.action
-        && standing.rate == decision.terms.rate
-        && standing.egress == decision.terms.egress
-        && standing.until == until
-    {
-        return None;
-    }
-    may.then(|| Decided {
-        id: decision.id,
-        target: decision.target,
-        action: decision.action,
-        rate: decision.terms.rate,
-        egress: decision.terms.egress,
-        until,
-        by: decision.origin,
-        actor: decision.actor.clone(),
-        reason: decision.reason.clone(),
-        severity: decision.severity,
-        risk: decision.risk,
-        confidence,
-    })
-}
-
-fn of_allowed(
-    change: &FleetChange,
-    entry: Option<&Allowed>,
-    known: Option<&Said>,
-    config: &FleetConfig,
-    now: Timestamp,
-) -> Option<What> {
-    if !config.share.allowlist {
-        return None;
-    }
-    let Some(entry) = entry else {
-        let Some(What::Allowed { until, .. }) = known.map(|known| &known.what) else {
+    fn of_decision(&self, standing: &FleetStanding, word: Option<&FleetWord>, known: Option<&Said>) -> Option<What> {
+        let decision = &standing.decision;
+        if decision.status == DecisionStatus::Active {
+            return self.decided(standing, known).map(What::Decided);
+        }
+        // What was only tried here ends nothing elsewhere.
+        if decision.simulated {
+            return None;
+        }
+        // It came and went between two looks: somebody else may have it, too, and a person's word is later.
+        let by_a_person = decision.status == DecisionStatus::Deleted && decision.veto.is_none();
+        let ours = !decision.is_followed() && decision.expires_at > Some(self.clocks.desk);
+        if known.is_none() && by_a_person && ours {
+            return Some(self.released(decision, true, decision.expires_at.map(|end| self.clocks.told(end))));
+        }
+        // It ended: that is told where the others still have it.
+        let Some(Said {
+            node,
+            what: What::Decided(told),
+            ..
+        }) = known
+        else {
             return None;
         };
-        // Its time ran out, for everybody.
-        if until.is_some_and(|until| until <= now) {
+        let we_told = node == self.node;
+        let since = we_told || decision.ended_at >= word.map(|word| word.at);
+        if told.until <= self.clocks.wall || !since {
             return None;
         }
-        return Some(What::Disallowed {
-            target: change.subject.get(1..)?.parse().ok()?,
-            actor: SOMEBODY.to_owned(),
-        });
-    };
-    if let Some(What::Allowed { comment, until, .. }) = known.map(|known| &known.what)
-        && (comment, until) == (&entry.comment, &entry.expires_at)
-    {
-        return None;
+        let by_person = match decision.status {
+            // A guard of this node has its reasons here; what our detectors told is taken back with it.
+            DecisionStatus::Deleted if decision.veto.is_some() => {
+                (we_told && told.by == Origin::Detector).then_some(false)
+            }
+            DecisionStatus::Deleted => Some(true),
+            DecisionStatus::Lifted => Some(false),
+            // A person here shortened it, and it ran out before that was told.
+            DecisionStatus::Expired => {
+                let shortened = decision
+                    .expires_at
+                    .is_some_and(|end| self.clocks.told(end) < told.until);
+                let by_person = decision.origin == Origin::Operator && !decision.is_followed();
+                (shortened && by_person).then_some(true)
+            }
+            DecisionStatus::Failed => we_told.then_some(told.by == Origin::Operator),
+            _ => None,
+        }?;
+        Some(self.released(decision, by_person, Some(told.until)))
     }
-    (config.private || !is_private(entry.target)).then(|| What::Allowed {
-        target: entry.target,
-        actor: entry.actor.clone(),
-        comment: entry.comment.clone(),
-        until: entry.expires_at,
-    })
+
+    fn released(&self, decision: &Decision, by_person: bool, until: Option<Timestamp>) -> What {
+        What::Released {
+            target: decision.target,
+            actor: if by_person { SOMEBODY } else { "sentinel" }.to_owned(),
+            by_person,
+            until,
+        }
+    }
+
+    /// What is told of a decision that is in force, if it is told at all and is not known as it is.
+    fn decided(&self, standing: &FleetStanding, known: Option<&Said>) -> Option<Decided> {
+        let (decision, share) = (&standing.decision, &self.config.share);
+        let named = |list: &[String], word: &str| list.iter().any(|one| one == word);
+        let provisional = decision.until_if_confirmed.is_some();
+        // What others may not be harmed by: what is not in force yet or only tried, what was heard from them, and what
+        // anybody can forge.
+        let tried = decision.simulated || provisional || !standing.enforced;
+        if tried || decision.is_followed() || decision.of_the_unproven() {
+            return None;
+        }
+        let confidence = match decision.origin {
+            Origin::Operator => 1.0,
+            _ => standing.sure.unwrap_or(0.0),
+        };
+        let may = named(&share.actions, decision.action.as_str())
+            && named(&share.by, decision.origin.as_str())
+            && confidence >= share.min_confidence;
+        let until = self.clocks.told(decision.expires_at?);
+        if let Some(What::Decided(told)) = known.map(|known| &known.what)
+            && told.action == decision.action
+            && told.rate == decision.terms.rate
+            && told.egress == decision.terms.egress
+            && told.until == until
+        {
+            return None;
+        }
+        may.then(|| Decided {
+            id: decision.id,
+            target: decision.target,
+            action: decision.action,
+            rate: decision.terms.rate,
+            egress: decision.terms.egress,
+            until,
+            by: decision.origin,
+            actor: clean(&decision.actor),
+            reason: clean(&decision.reason),
+            severity: decision.severity,
+            risk: decision.risk,
+            confidence,
+        })
+    }
+
+    fn of_allowed(&self, target: IpNet, entry: Option<&Allowed>, known: Option<&Said>) -> Option<What> {
+        if !self.config.share.allowlist {
+            return None;
+        }
+        let Some(entry) = entry else {
+            let Some(What::Allowed { until, .. }) = known.map(|known| &known.what) else {
+                return None;
+            };
+            // Its time ran out, for everybody.
+            if until.is_some_and(|until| until <= self.clocks.wall) {
+                return None;
+            }
+            return Some(What::Disallowed {
+                target,
+                actor: SOMEBODY.to_owned(),
+            });
+        };
+        let until = entry.expires_at.map(|end| self.clocks.told(end));
+        // As it is taken over elsewhere: a text that is shortened there is no other text.
+        let comment = clean(&entry.comment);
+        if let Some(What::Allowed {
+            comment: told,
+            until: end,
+            ..
+        }) = known.map(|known| &known.what)
+            && (told, end) == (&comment, &until)
+        {
+            return None;
+        }
+        Some(What::Allowed {
+            target,
+            actor: clean(&entry.actor),
+            comment,
+            until,
+        })
+    }
 }
 
 /// Whether elsewhere somebody else may have the address (RFC 1918, RFC 6598, RFC 4193, and what never leaves a link).

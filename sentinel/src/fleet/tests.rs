@@ -2,13 +2,15 @@
 
 mod redis;
 
+use super::accept;
+use super::clocks::Clocks;
+use super::share::Teller;
 use super::word::{Deaf, Decided, LONGEST, Said, Signer, What, clean, read};
-use super::{accept, share};
 use crate::config::{Config, FleetConfig, Mode};
-use crate::decide::{Guards, Judge};
+use crate::decide::{Followed, Guards, Judge};
 use crate::types::{
-    ActionKind, Allowed, Decision, DecisionStatus, FleetChange, FleetLocal, FleetOrder, FleetWord, Mint, NewDecision,
-    Origin, Rate, Secret, Selector, Severity, Timestamp,
+    ActionKind, Allowed, Decision, DecisionId, DecisionStatus, FleetChange, FleetDecision, FleetLocal, FleetOrder,
+    FleetStanding, FleetWord, Mint, NewDecision, Origin, Rate, Secret, Selector, Severity, Timestamp,
 };
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -47,7 +49,7 @@ fn decided() -> Decided {
 }
 
 fn said(what: What) -> Said {
-    Said::new("one", at(1).0, what)
+    Said::new("one", at(1).0, what, None)
 }
 
 fn wish(target: IpNet, duration: Duration) -> NewDecision {
@@ -67,12 +69,12 @@ fn wish(target: IpNet, duration: Duration) -> NewDecision {
 fn what_is_signed_is_heard_and_nothing_else() {
     let signer = signer();
     let word = signer.word(&said(What::Decided(decided())), at(2));
-    let (heard, again) = signer.hear(&word.body, &word.mac, at(3)).unwrap();
+    let (heard, again) = signer.hear(&word.body, &word.mac, at(3), at(3)).unwrap();
     assert_eq!(heard, said(What::Decided(decided())));
     assert_eq!((&again.subject, &again.version), (&word.subject, &word.version));
     assert_eq!(word.subject, "d198.51.100.7/32");
 
-    let hear = |body: &str, mac: &str| signer.hear(body, mac, at(3)).map(drop);
+    let hear = |body: &str, mac: &str| signer.hear(body, mac, at(3), at(3)).map(drop);
     let mut flipped = word.body.clone().into_bytes();
     for at in 0..flipped.len() {
         flipped[at] ^= 1;
@@ -115,46 +117,84 @@ fn what_is_signed_and_makes_no_sense_is_refused_by_name() {
     ] {
         let body = good.replacen(from, to, 1);
         assert_ne!(body, good, "{from}");
-        let heard = signer.hear(&body, &signer.sign(&body), at(3));
+        let heard = signer.hear(&body, &signer.sign(&body), at(3), at(3));
         assert_eq!(heard.map(drop), Err(why), "{to}");
     }
     let mut early = said(What::Decided(decided()));
     early.version = at(3 + 601).0;
     let early = signer.word(&early, at(2));
-    assert_eq!(signer.hear(&early.body, &early.mac, at(3)).map(drop), Err(Deaf::Ahead));
+    assert_eq!(
+        signer.hear(&early.body, &early.mac, at(3), at(3)).map(drop),
+        Err(Deaf::Ahead)
+    );
     assert_eq!(clean("a\u{202e}b\u{1b}[1mc\n"), "ab[1mc");
     assert_eq!(clean(&"x".repeat(1000)).len(), 300);
 }
 
+fn both(second: i64) -> Clocks {
+    Clocks {
+        wall: at(second),
+        desk: at(second),
+    }
+}
+
+fn say(change: &FleetChange, known: Option<&Said>, config: &FleetConfig, node: &str, second: i64) -> Option<Said> {
+    let teller = Teller {
+        config,
+        node,
+        clocks: both(second),
+        joins: false,
+    };
+    teller.say(change, known)
+}
+
+fn standing(decision: Decision, sure: Option<f64>) -> FleetLocal {
+    FleetLocal::Decision(Some(FleetStanding {
+        decision: Box::new(decision),
+        sure,
+        enforced: true,
+    }))
+}
+
+fn done(followed: Followed) -> Decision {
+    let Followed::Do(decision) = followed else {
+        panic!("{followed:?}");
+    };
+    *decision
+}
+
 fn decision(mint: &mut Mint) -> Decision {
-    let mut judge = judge();
-    judge
-        .follow(
-            &crate::types::FleetDecision {
-                id: mint.decision(at(0)),
-                target: net("198.51.100.7/32"),
-                action: ActionKind::BlockIp,
-                rate: None,
-                egress: false,
-                until: at(3600),
-                by_person: true,
-                actor: "joe at two".to_owned(),
-                reason: "x".to_owned(),
-                severity: None,
-                risk: None,
-            },
-            100,
-            &Guards::new(Vec::new()),
-            at(0),
-        )
-        .unwrap()
+    let made = judge().follow(&heard(mint.decision(at(0)), 3600), 100, &Guards::new(Vec::new()), at(0));
+    // As if it had been decided here.
+    Decision {
+        checks: Vec::new(),
+        ..done(made)
+    }
+}
+
+/// A person's block elsewhere, to that second.
+fn heard(id: DecisionId, until: i64) -> FleetDecision {
+    FleetDecision {
+        id,
+        target: net("198.51.100.7/32"),
+        action: ActionKind::BlockIp,
+        rate: None,
+        egress: false,
+        until: at(until),
+        as_of: at(0),
+        by_person: true,
+        actor: "joe at two".to_owned(),
+        reason: "x".to_owned(),
+        severity: None,
+        risk: None,
+    }
 }
 
 fn change(decision: Decision, sure: Option<f64>) -> FleetChange {
     FleetChange {
         subject: format!("d{}", decision.target),
         seq: 1,
-        local: FleetLocal::Decision(Some((Box::new(decision), sure))),
+        local: standing(decision, sure),
         known: None,
     }
 }
@@ -167,7 +207,7 @@ fn what_is_only_tried_or_heard_or_forged_or_of_one_network_is_not_told() {
         ..decision(&mut Mint::Counted(0))
     };
     let told = |decision: &Decision, sure: Option<f64>, config: &FleetConfig| {
-        share::say(&change(decision.clone(), sure), None, config, "one", at(1)).is_some()
+        say(&change(decision.clone(), sure), None, config, "one", 1).is_some()
     };
     assert!(told(&base, None, &config));
     let rate = Rate {
@@ -237,7 +277,7 @@ fn what_is_only_tried_or_heard_or_forged_or_of_one_network_is_not_told() {
 #[test]
 fn what_others_say_is_followed_within_what_is_accepted() {
     let config = FleetConfig::default();
-    let order = |what: What, config: &FleetConfig| accept::order(&said(what), config, at(10));
+    let order = |what: What, config: &FleetConfig| accept::order(&said(what), config, both(10));
     let Ok(FleetOrder::Follow(followed)) = order(What::Decided(decided()), &config) else {
         panic!("it is accepted");
     };
@@ -331,19 +371,12 @@ fn an_allowlist_entry_is_told_once_and_its_removal_too_and_its_end_is_not() {
         local: FleetLocal::Allowed(local),
         known: None,
     };
-    let told = share::say(&change(Some(entry.clone())), None, &config, "one", at(1)).unwrap();
-    assert_eq!(
-        share::say(&change(Some(entry)), Some(&told), &config, "two", at(2)),
-        None
-    );
-    let removed = share::say(&change(None), Some(&told), &config, "two", at(2)).unwrap();
+    let told = say(&change(Some(entry.clone())), None, &config, "one", 1).unwrap();
+    assert_eq!(say(&change(Some(entry)), Some(&told), &config, "two", 2), None);
+    let removed = say(&change(None), Some(&told), &config, "two", 2).unwrap();
     assert!(matches!(removed.what, What::Disallowed { .. }) && removed.version > told.version);
-    assert_eq!(
-        share::say(&change(None), Some(&told), &config, "two", at(100)),
-        None,
-        "it ran out"
-    );
-    assert_eq!(share::say(&change(None), Some(&removed), &config, "one", at(3)), None);
+    assert_eq!(say(&change(None), Some(&told), &config, "two", 100), None, "it ran out");
+    assert_eq!(say(&change(None), Some(&removed), &config, "one", 3), None);
 }
 
 #[test]
@@ -355,13 +388,12 @@ fn what_a_person_took_back_before_anybody_looked_is_told_and_what_others_have_to
         ended_at: Some(at(5)),
         ..decision(&mut Mint::Counted(0))
     };
-    let say =
-        |decision: &Decision, now: i64| share::say(&change(decision.clone(), None), None, &config, "one", at(now));
+    let alone = |decision: &Decision, now: i64| say(&change(decision.clone(), None), None, &config, "one", now);
     assert!(matches!(
-        say(&ended, 6).unwrap().what,
+        alone(&ended, 6).unwrap().what,
         What::Released { by_person: true, .. }
     ));
-    assert_eq!(say(&ended, 3600), None, "it would be over by now");
+    assert_eq!(alone(&ended, 3600), None, "it would be over by now");
     for not in [
         Decision {
             simulated: true,
@@ -376,7 +408,7 @@ fn what_a_person_took_back_before_anybody_looked_is_told_and_what_others_have_to
             ..ended.clone()
         },
     ] {
-        assert_eq!(say(&not, 6), None);
+        assert_eq!(alone(&not, 6), None);
     }
     // Of what another node said, a person's end is told, and only one that is later than what was heard.
     let known = said(What::Decided(decided()));
@@ -384,7 +416,7 @@ fn what_a_person_took_back_before_anybody_looked_is_told_and_what_others_have_to
     let told = |decision: Decision| {
         let mut change = change(decision, None);
         change.known = Some(word.clone());
-        share::say(&change, Some(&known), &config, "two", at(6))
+        say(&change, Some(&known), &config, "two", 6)
     };
     let theirs = Decision {
         origin: Origin::Fleet,
@@ -478,20 +510,21 @@ impl Node {
 
     /// As the room does it, without the disk.
     fn digest(&mut self, now: i64) -> Vec<FleetWord> {
-        let now = at(now + self.skew);
+        let second = now + self.skew;
         let mut new = Vec::new();
         for target in std::mem::take(&mut self.dirty) {
             let subject = format!("d{target}");
             let known = self.words.get(&subject).cloned();
-            let said = known.as_ref().and_then(|word| read(&word.body).ok());
+            let told = known.as_ref().and_then(|word| read(&word.body).ok());
+            let local = self.rows.get(&target).map(|row| standing(stored(row), None));
             let change = FleetChange {
                 subject,
                 seq: 0,
-                local: FleetLocal::Decision(self.rows.get(&target).map(|row| (Box::new(stored(row)), None))),
+                local: local.unwrap_or(FleetLocal::Decision(None)),
                 known,
             };
-            if let Some(said) = share::say(&change, said.as_ref(), &FleetConfig::default(), self.name, now) {
-                let word = signer().word(&said, now);
+            if let Some(said) = say(&change, told.as_ref(), &FleetConfig::default(), self.name, second) {
+                let word = signer().word(&said, at(second));
                 self.words.insert(word.subject.clone(), word.clone());
                 new.push(word);
             }
@@ -500,8 +533,8 @@ impl Node {
     }
 
     fn hear(&mut self, word: &FleetWord, now: i64) {
-        let now = at(now + self.skew);
-        let (said, word) = signer().hear(&word.body, &word.mac, now).unwrap();
+        let clocks = both(now + self.skew);
+        let (said, word) = signer().hear(&word.body, &word.mac, clocks.wall, clocks.desk).unwrap();
         if self
             .words
             .get(&word.subject)
@@ -509,13 +542,19 @@ impl Node {
         {
             return;
         }
-        match accept::order(&said, &FleetConfig::default(), now) {
+        match accept::order(&said, &FleetConfig::default(), clocks) {
             Ok(FleetOrder::Follow(followed)) => {
-                let made = self.judge.follow(&followed, 1000, &Guards::new(Vec::new()), now);
-                self.book(made);
+                match self
+                    .judge
+                    .follow(&followed, 1000, &Guards::new(Vec::new()), clocks.desk)
+                {
+                    Followed::Content => {}
+                    Followed::Held => panic!("nobody ended it after that"),
+                    Followed::Do(made) => self.book([*made]),
+                }
             }
             Ok(FleetOrder::Release { target, by_person, .. }) => {
-                let ended = self.judge.release(target, by_person, now);
+                let ended = self.judge.release(target, by_person, clocks.desk);
                 self.book(ended);
             }
             other => panic!("{other:?}"),
@@ -523,8 +562,19 @@ impl Node {
         self.words.insert(word.subject.clone(), word);
     }
 
-    fn in_force(&self) -> BTreeMap<IpNet, Option<Timestamp>> {
-        self.judge.active().map(|d| (d.target, stored(d).expires_at)).collect()
+    /// What ran out, and words that nobody needs any more.
+    fn pass(&mut self, now: i64) {
+        let now = at(now + self.skew);
+        let ended = self.judge.expire(now);
+        self.book(ended);
+        self.words.retain(|_, word| word.ends_at >= now);
+    }
+
+    /// What goes on for a while yet: with clocks apart, ends of about now differ.
+    fn in_force(&self, now: i64) -> BTreeMap<IpNet, (ActionKind, Option<Timestamp>)> {
+        let lasts = |d: &&Decision| d.expires_at > Some(at(now + 600));
+        let all = self.judge.active().filter(lasts);
+        all.map(|d| (d.target, (d.action, stored(d).expires_at))).collect()
     }
 }
 
@@ -543,7 +593,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (0..3_usize, 0..4_u8, 7_200..80_000_i64).prop_map(|(node, target, length)| Step::Decide(node, target, length)),
+        3 => (0..3_usize, 0..4_u8, prop_oneof![60..900_i64, 7_200..80_000_i64]).prop_map(|(node, target, length)| Step::Decide(node, target, length)),
         2 => (0..3_usize, 0..4_u8).prop_map(|(node, target)| Step::Delete(node, target)),
         3 => (0..3_usize).prop_map(Step::Tell),
         3 => (0..3_usize, 1..6_usize).prop_map(|(node, words)| Step::Hear(node, words)),
@@ -577,7 +627,8 @@ proptest! {
         let mut unsent: Vec<Vec<FleetWord>> = vec![Vec::new(); 3];
         let mut now = 0;
         for step in steps {
-            now += 1;
+            now += 40;
+            nodes.iter_mut().for_each(|node| node.pass(now));
             match step {
                 Step::Decide(node, n, length) => nodes[node].decide(target(n), length, now),
                 Step::Delete(node, n) => nodes[node].delete(target(n), now),
@@ -616,9 +667,10 @@ proptest! {
                 break;
             }
         }
-        let first = nodes[0].in_force();
+        nodes.iter_mut().for_each(|node| node.pass(now));
+        let first = nodes[0].in_force(now);
         for node in &nodes[1..] {
-            prop_assert_eq!(&node.in_force(), &first, "{} differs", node.name);
+            prop_assert_eq!(&node.in_force(now), &first, "{} differs", node.name);
         }
     }
 }
@@ -627,63 +679,144 @@ proptest! {
 fn a_detector_elsewhere_neither_shortens_nor_overrules_and_a_person_does() {
     let guards = Guards::new(Vec::new());
     let follow = |judge: &mut Judge, by_person: bool, hours: i64, action: ActionKind| {
-        let word = crate::types::FleetDecision {
-            id: Mint::Random.decision(at(0)),
-            target: net("198.51.100.7/32"),
-            action,
-            rate: None,
-            egress: false,
-            until: at(hours * 3600),
+        let word = FleetDecision {
             by_person,
-            actor: "x at two".to_owned(),
-            reason: "x".to_owned(),
-            severity: None,
-            risk: None,
+            action,
+            ..heard(Mint::Random.decision(at(0)), hours * 3600)
         };
-        judge.follow(&word, 2, &guards, at(10))
+        judge.follow(&word, 2, &guards, at(100))
     };
     let mut here = judge();
     let own = here
         .operator(&wish(net("198.51.100.7/32"), 4 * HOUR), &guards, at(0))
         .unwrap();
-    assert_eq!(
-        follow(&mut here, false, 1, ActionKind::BlockIp),
-        None,
-        "as good is in force"
-    );
-    let longer = follow(&mut here, false, 8, ActionKind::RateLimit).unwrap();
+    let as_good = follow(&mut here, false, 1, ActionKind::BlockIp);
+    assert_eq!(as_good, Followed::Content, "as good is in force");
+    let longer = done(follow(&mut here, false, 8, ActionKind::RateLimit));
     assert_eq!(
         (longer.id, longer.action, longer.origin),
         (own.id, ActionKind::BlockIp, Origin::Operator)
     );
     assert_eq!(longer.expires_at, Some(at(8 * 3600)));
-    let shorter = follow(&mut here, true, 1, ActionKind::BlockIp).unwrap();
+    let shorter = done(follow(&mut here, true, 1, ActionKind::BlockIp));
     assert_eq!((shorter.id, shorter.expires_at), (own.id, Some(at(3600))));
-    assert_eq!(
-        follow(&mut here, true, 1, ActionKind::BlockIp),
-        None,
-        "said again it is the same"
-    );
-    // So many and no more.
+    let again = follow(&mut here, true, 1, ActionKind::BlockIp);
+    assert_eq!(again, Followed::Content, "said again it is the same");
+    // A detector elsewhere ends nothing that a person chose.
+    assert!(here.release(net("198.51.100.7/32"), false, at(101)).is_empty());
+    // So many and no more; and what is in force keeps its name.
     for n in 1..3 {
-        let word = crate::types::FleetDecision {
-            id: Mint::Random.decision(at(0)),
+        let word = FleetDecision {
             target: net(&format!("203.0.113.{n}/32")),
-            action: ActionKind::BlockIp,
-            rate: None,
-            egress: false,
-            until: at(3600),
             by_person: false,
-            actor: String::new(),
-            reason: String::new(),
-            severity: None,
-            risk: None,
+            ..heard(Mint::Random.decision(at(0)), 3600)
         };
-        let made = here.follow(&word, 2, &guards, at(10)).unwrap();
+        let made = done(here.follow(&word, 2, &guards, at(100)));
         if n == 1 {
             assert_eq!(made.status, DecisionStatus::Active);
+            assert!(made.is_followed());
         } else {
             assert_eq!(made.veto.unwrap().guard, "fleet_entries");
+            assert_ne!(made.id, word.id);
         }
     }
+    // What a person ends here is later than what was heard before, and holds for a minute against detectors elsewhere.
+    assert_eq!(here.release(net("198.51.100.7/32"), true, at(200)).len(), 1);
+    let word = |by_person: bool, as_of: i64| FleetDecision {
+        by_person,
+        as_of: at(as_of),
+        ..heard(Mint::Random.decision(at(0)), 7200)
+    };
+    for (word, now) in [(word(true, 199), 300), (word(false, 199), 300), (word(false, 201), 230)] {
+        assert_eq!(here.follow(&word, 9, &guards, at(now)), Followed::Held, "{word:?}");
+    }
+    assert!(matches!(
+        here.follow(&word(true, 201), 9, &guards, at(230)),
+        Followed::Do(_)
+    ));
+}
+
+#[test]
+fn what_was_shorter_is_remembered_as_long_as_what_it_replaced() {
+    let long = said(What::Decided(decided()));
+    let short = Decided {
+        until: at(60),
+        by: Origin::Operator,
+        ..decided()
+    };
+    let shorter = Said::new("two", long.version + 1, What::Decided(short), Some(&long));
+    let word = signer().word(&shorter, at(2));
+    assert_eq!(word.ends_at, at(3600), "the longer one may come again until then");
+    // Whoever was away while the shorter one ran has the longer one, and lets go of it.
+    let order = accept::order(&shorter, &FleetConfig::default(), both(1000)).unwrap();
+    assert!(
+        matches!(order, FleetOrder::Release { by_person: true, .. }),
+        "{order:?}"
+    );
+    let removed = What::Disallowed {
+        target: net("198.51.100.9/32"),
+        actor: "joe".to_owned(),
+    };
+    let allowed = said(What::Allowed {
+        target: net("198.51.100.9/32"),
+        actor: "joe".to_owned(),
+        comment: String::new(),
+        until: None,
+    });
+    let never = Said::new("two", 9, removed, Some(&allowed));
+    assert!(never.ends > at(1_000_000_000), "{:?}", never.ends);
+}
+
+#[test]
+fn whoever_comes_to_the_fleet_does_not_make_the_old_the_newest() {
+    let config = FleetConfig::default();
+    let clocks = both(1000);
+    let joining = Teller {
+        config: &config,
+        node: "three",
+        clocks,
+        joins: true,
+    };
+    let old = Decision {
+        at: at(10),
+        origin: Origin::Detector,
+        ..decision(&mut Mint::Counted(0))
+    };
+    let told = joining.say(&change(old.clone(), None), None).unwrap();
+    assert_eq!(told.version, at(10).0);
+    let known = Said::new("one", at(500).0, What::Decided(decided()), None);
+    assert_eq!(
+        joining.say(&change(old, None), Some(&known)),
+        None,
+        "what they know is newer"
+    );
+}
+
+#[test]
+fn what_is_not_in_force_yet_is_not_told_and_what_failed_is_taken_back() {
+    let config = FleetConfig::default();
+    let base = Decision {
+        origin: Origin::Detector,
+        ..decision(&mut Mint::Counted(0))
+    };
+    let mut early = change(base.clone(), None);
+    if let FleetLocal::Decision(Some(standing)) = &mut early.local {
+        standing.enforced = false;
+    }
+    assert_eq!(say(&early, None, &config, "one", 1), None);
+    let failed = Decision {
+        status: DecisionStatus::Failed,
+        ended_at: Some(at(0)),
+        ..base
+    };
+    let known = said(What::Decided(decided()));
+    let mut change = change(failed, None);
+    change.known = Some(signer().word(&known, at(4)));
+    let released = say(&change, Some(&known), &config, "one", 6).unwrap();
+    assert!(matches!(released.what, What::Released { .. }));
+    assert_eq!(
+        say(&change, Some(&known), &config, "two", 6),
+        None,
+        "it was not this node's"
+    );
 }

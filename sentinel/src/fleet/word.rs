@@ -24,7 +24,7 @@ const TEXT: usize = 300;
 /// In front of what is signed: no other use of the key gives the same.
 const PURPOSE: &[u8] = b"sentinel fleet 1\0";
 /// So far ahead of our clock another's may be.
-const AHEAD: Duration = Duration::from_mins(10);
+pub(super) const AHEAD: Duration = Duration::from_mins(10);
 /// So long a word that ends something is kept, where nobody says how long what it ended would have lasted.
 const KEEP: Duration = Duration::from_hours(30 * 24);
 
@@ -37,6 +37,8 @@ pub(super) struct Said {
     pub(super) node: String,
     /// ns since 1970, wall clock; greater than of any word on the subject that it knew.
     pub(super) version: i64,
+    /// When nobody needs it any more: neither what it says nor what it answers holds then.
+    pub(super) ends: Timestamp,
     /// What.
     #[serde(flatten)]
     pub(super) what: What,
@@ -113,13 +115,21 @@ impl What {
 }
 
 impl Said {
-    pub(super) fn new(node: &str, version: i64, what: What) -> Self {
+    /// A word of this node; `known` is what it answers.
+    pub(super) fn new(node: &str, version: i64, what: What, known: Option<&Self>) -> Self {
+        let ends = what.ends(version).max(known.map_or(Timestamp(0), |known| known.ends));
         Self {
             form: FORM,
             node: node.to_owned(),
             version,
+            ends,
             what,
         }
+    }
+
+    /// A version that is later than what it answers, and no earlier than now.
+    pub(super) fn next(known: Option<&Self>, now: Timestamp) -> i64 {
+        known.map_or(now.0, |known| now.0.max(known.version.saturating_add(1)))
     }
 
     /// Greater as text where it is later; of two at the same instant the node's name decides.
@@ -208,21 +218,21 @@ impl Signer {
     }
 
     /// The word, ready to be told.
-    pub(super) fn word(&self, said: &Said, now: Timestamp) -> FleetWord {
+    pub(super) fn word(&self, said: &Said, at: Timestamp) -> FleetWord {
         let body = serde_json::to_string(said).unwrap_or_default();
         FleetWord {
             subject: said.what.subject(),
             version: said.version_text(),
             mac: self.sign(&body),
-            at: now,
-            ends_at: said.what.ends(said.version),
+            at,
+            ends_at: said.ends,
             body,
             sent: false,
         }
     }
 
-    /// What a stranger's text says, if a node of this fleet said it.
-    pub(super) fn hear(&self, body: &str, mac: &str, now: Timestamp) -> Result<(Said, FleetWord), Deaf> {
+    /// What a stranger's text says, if a node of this fleet said it; `now` by the wall clock, `at` by the desk's.
+    pub(super) fn hear(&self, body: &str, mac: &str, now: Timestamp, at: Timestamp) -> Result<(Said, FleetWord), Deaf> {
         if body.len() > LONGEST || !self.knows(body, mac) {
             return Err(Deaf::Unsigned);
         }
@@ -235,8 +245,8 @@ impl Signer {
             version: said.version_text(),
             body: body.to_owned(),
             mac: mac.to_owned(),
-            at: now,
-            ends_at: said.what.ends(said.version),
+            at,
+            ends_at: said.ends,
             sent: true,
         };
         Ok((said, word))

@@ -2,7 +2,9 @@
 
 use super::operate::{keep as keep_text, kept};
 use super::{DecisionFilter, Store, StoreError, ends, filter::Query, insert::range};
-use crate::types::{Allowed, Decision, FleetBooks, FleetChange, FleetLocal, FleetWord, Timestamp};
+use crate::types::{
+    Allowed, Decision, DecisionStatus, FleetBooks, FleetChange, FleetLocal, FleetStanding, FleetWord, Timestamp,
+};
 use ipnet::IpNet;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -10,6 +12,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 const ON: &str = "fleet";
 /// Key in `meta` of how far the others have been heard.
 const POSITION: &str = "fleet.position";
+
+/// Latest rows of a target that are looked at.
+const ROWS: usize = 32;
 
 const WORD: &str = "subject, version, body, mac, at, ends_at, sent";
 
@@ -104,6 +109,10 @@ pub(super) fn keep(connection: &Connection, books: &FleetBooks) -> rusqlite::Res
     for (subject, seq) in &books.seen {
         seen.execute(params![subject, seq])?;
     }
+    let mut undone = connection.prepare_cached("DELETE FROM fleet_changes WHERE subject = ?1")?;
+    for subject in &books.undone {
+        undone.execute([subject])?;
+    }
     let mut put = connection.prepare_cached(
         "INSERT INTO fleet_words (subject, version, body, mac, at, ends_at, sent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (subject) DO UPDATE SET version = excluded.version, body = excluded.body, mac = excluded.mac, at = excluded.at,
@@ -172,16 +181,21 @@ fn local(connection: &Connection, subject: &str) -> rusqlite::Result<FleetLocal>
     // What came to nothing says nothing of what is in force, and what is in force may have the name of an older row.
     // `+` keeps the order from choosing the index.
     let sql = format!(
-        "SELECT seq, {} FROM decisions WHERE low = ?1 AND high = ?2 AND status NOT IN ('vetoed', 'logged', 'failed')
-         ORDER BY {} DESC, +seq DESC LIMIT 1",
-        ends::OF_DECISION,
-        ends::active(true)
+        "SELECT seq, {} FROM decisions WHERE low = ?1 AND high = ?2 AND status NOT IN ('vetoed', 'logged')
+         ORDER BY +seq DESC LIMIT {ROWS}",
+        ends::OF_DECISION
     );
-    let decision: Option<Decision> = connection
-        .prepare_cached(&sql)?
-        .query_row(params![low, high], DecisionFilter::item)
-        .optional()?;
-    let Some(decision) = decision else {
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![low, high], DecisionFilter::item)?;
+    let decisions = rows.collect::<rusqlite::Result<Vec<Decision>>>()?;
+    // The one in force, else the one that ended last; of failures only the latest row's own says anything.
+    let latest = decisions
+        .into_iter()
+        .enumerate()
+        .filter(|(at, d)| *at == 0 || d.status != DecisionStatus::Failed)
+        .map(|(_, d)| d)
+        .max_by_key(|d| (d.status == DecisionStatus::Active, d.ended_at));
+    let Some(decision) = latest else {
         return Ok(FleetLocal::Decision(None));
     };
     let sure = match decision.investigation {
@@ -192,7 +206,14 @@ fn local(connection: &Connection, subject: &str) -> rusqlite::Result<FleetLocal>
             .flatten(),
         None => None,
     };
-    Ok(FleetLocal::Decision(Some((Box::new(decision), sure))))
+    let enforced = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM actions WHERE decision = ?1 AND status = 'enforced')")?
+        .query_row([decision.id.0.as_bytes()], |row| row.get(0))?;
+    Ok(FleetLocal::Decision(Some(FleetStanding {
+        decision: Box::new(decision),
+        sure,
+        enforced,
+    })))
 }
 
 fn word(connection: &Connection, subject: &str) -> rusqlite::Result<Option<FleetWord>> {

@@ -155,10 +155,18 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// The check that stands with what another node decided.
+    pub const FOLLOWED: &str = "fleet";
+
     /// Whether a detector took it about an address that may be forged: it limits what opens connections, and says
     /// nothing about whoever is at the address.
     pub fn of_the_unproven(&self) -> bool {
         self.origin == Origin::Detector && self.terms.rate.is_some_and(|rate| rate.openings)
+    }
+
+    /// Whether it is in force here on the word of another node.
+    pub fn is_followed(&self) -> bool {
+        self.origin == Origin::Fleet || self.checks.iter().any(|check| check.guard == Self::FOLLOWED)
     }
 
     /// Whether it is about more than one host.

@@ -45,6 +45,8 @@ pub struct FleetDecision {
     pub egress: bool,
     /// Its end.
     pub until: Timestamp,
+    /// What a person ended here after this instant is later than the word.
+    pub as_of: Timestamp,
     /// Whether a person took it, whose word may shorten what is in force.
     pub by_person: bool,
     /// Who took it, and where.
@@ -64,6 +66,8 @@ pub enum FleetOutcome {
     Done,
     /// Something at least as good was in force, or nothing was.
     Content,
+    /// A person here has just ended what was on the target.
+    Held,
     /// A guard of this node refused it.
     Vetoed(Veto),
     /// It could not be done.
@@ -81,7 +85,7 @@ pub struct FleetWord {
     pub body: String,
     /// HMAC-SHA256 of the body, lower-case hex.
     pub mac: String,
-    /// When this node made or heard it, by its own clock.
+    /// When this node made it, or looked at its own books before it followed it; by the desk's clock.
     pub at: Timestamp,
     /// When nobody needs it any more.
     pub ends_at: Timestamp,
@@ -105,10 +109,21 @@ pub struct FleetChange {
 /// How something stands in this node's books.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FleetLocal {
-    /// The latest decision on a target, with how sure its investigation was; `None` where there never was one.
-    Decision(Option<(Box<super::Decision>, Option<f64>)>),
+    /// The decision in force on a target, or the one that ended last; `None` where there never was one.
+    Decision(Option<FleetStanding>),
     /// Its entry of the allowlist.
     Allowed(Option<Allowed>),
+}
+
+/// A decision, with what stands beside it in the books.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetStanding {
+    /// The decision.
+    pub decision: Box<super::Decision>,
+    /// How sure its investigation was, 0 to 1.
+    pub sure: Option<f64>,
+    /// Whether it was read back from the kernel.
+    pub enforced: bool,
 }
 
 /// Changes of the books of what is told and heard, all of them or none.
@@ -116,6 +131,8 @@ pub enum FleetLocal {
 pub struct FleetBooks {
     /// Changes that were looked at: subject and number.
     pub seen: Vec<(String, i64)>,
+    /// Subjects that only seemed to change: what was done to them was undone at once.
+    pub undone: Vec<String>,
     /// Words, each in place of an earlier one on its subject.
     pub words: Vec<FleetWord>,
     /// Subject and version of words that the others have now.

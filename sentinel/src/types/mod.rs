@@ -67,7 +67,8 @@ pub use event::{Event, Live};
 pub use explanation::{Explanation, Share};
 pub use feed::{FeedInKernel, FeedStatus, GeoStatus};
 pub use fleet::{
-    FleetBooks, FleetChange, FleetDecision, FleetLocal, FleetNode, FleetOrder, FleetOutcome, FleetStatus, FleetWord,
+    FleetBooks, FleetChange, FleetDecision, FleetLocal, FleetNode, FleetOrder, FleetOutcome, FleetStanding,
+    FleetStatus, FleetWord,
 };
 pub use flow_end::{FlowEnd, FlowState};
 pub use health::{Component, Condition, Health};

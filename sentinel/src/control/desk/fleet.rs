@@ -1,6 +1,7 @@
 //! Other nodes' words, carried out in their order.
 
 use super::{Desk, Enforcer};
+use crate::decide::{ENTRIES, Followed};
 use crate::respond::{Cause, Order};
 use crate::types::{CommandError, Decision, FleetDecision, FleetOrder, FleetOutcome, Timestamp};
 use tokio::sync::oneshot;
@@ -40,7 +41,11 @@ impl<E: Enforcer> Desk<E> {
                 self.together(std::mem::take(&mut together), &mut outcomes, now).await;
             }
             match order {
-                FleetOrder::Follow(word) => self.take_up(&word, most, at, &mut together, now),
+                FleetOrder::Follow(word) => {
+                    if let Some(outcome) = self.take_up(&word, most, at, &mut together, now) {
+                        outcomes[at] = outcome;
+                    }
+                }
                 FleetOrder::Release {
                     target,
                     actor,
@@ -74,10 +79,25 @@ impl<E: Enforcer> Desk<E> {
         let _ = reply.send(outcomes);
     }
 
-    fn take_up(&mut self, word: &FleetDecision, most: usize, at: usize, together: &mut Together, now: Timestamp) {
-        let Some(decision) = self.judge.follow(word, most, &self.guards, now) else {
-            return;
+    /// What is known of the outcome at once.
+    fn take_up(
+        &mut self,
+        word: &FleetDecision,
+        most: usize,
+        at: usize,
+        together: &mut Together,
+        now: Timestamp,
+    ) -> Option<FleetOutcome> {
+        let decision = match self.judge.follow(word, most, &self.guards, now) {
+            Followed::Content => return Some(FleetOutcome::Content),
+            Followed::Held => return Some(FleetOutcome::Held),
+            Followed::Do(decision) => *decision,
         };
+        // Where there is no room, a row for each would fill the database instead.
+        if let Some(veto) = decision.veto.as_ref().filter(|veto| veto.guard == ENTRIES) {
+            self.deps.metrics.veto(veto);
+            return Some(FleetOutcome::Vetoed(veto.clone()));
+        }
         let (tell, told) = oneshot::channel();
         together.made.push((at, told));
         together.orders.push(Order::Apply {
@@ -86,6 +106,7 @@ impl<E: Enforcer> Desk<E> {
             evidence_at: None,
             reply: Some(tell),
         });
+        None
     }
 
     async fn together(&mut self, together: Together, outcomes: &mut [FleetOutcome], now: Timestamp) {

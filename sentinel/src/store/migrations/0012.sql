@@ -37,6 +37,19 @@ BEGIN
     DELETE FROM fleet_changes WHERE subject = 'd' || (SELECT json_extract(json, '$.target') FROM decisions WHERE id = NEW.decision);
     INSERT INTO fleet_changes (subject) VALUES ('d' || (SELECT json_extract(json, '$.target') FROM decisions WHERE id = NEW.decision));
 END;
+-- It is told once it is enforced.
+CREATE TRIGGER fleet_action_made AFTER INSERT ON actions
+WHEN NEW.status = 'enforced' AND EXISTS (SELECT 1 FROM meta WHERE key = 'fleet')
+BEGIN
+    DELETE FROM fleet_changes WHERE subject = 'd' || json_extract(NEW.json, '$.target');
+    INSERT INTO fleet_changes (subject) VALUES ('d' || json_extract(NEW.json, '$.target'));
+END;
+CREATE TRIGGER fleet_action_changed AFTER UPDATE ON actions
+WHEN NEW.status = 'enforced' AND EXISTS (SELECT 1 FROM meta WHERE key = 'fleet')
+BEGIN
+    DELETE FROM fleet_changes WHERE subject = 'd' || json_extract(NEW.json, '$.target');
+    INSERT INTO fleet_changes (subject) VALUES ('d' || json_extract(NEW.json, '$.target'));
+END;
 CREATE TRIGGER fleet_allowed AFTER INSERT ON allowlist
 WHEN EXISTS (SELECT 1 FROM meta WHERE key = 'fleet')
 BEGIN

@@ -67,10 +67,10 @@ async fn what_changes_is_noted_with_it_and_once() {
     assert_eq!(noted, told);
 
     let changes = store.fleet_changes(100).await.unwrap();
-    let FleetLocal::Decision(Some((found, None))) = &changes[0].local else {
+    let FleetLocal::Decision(Some(found)) = &changes[0].local else {
         panic!("{:?}", changes[0]);
     };
-    assert_eq!(**found, *second);
+    assert_eq!((&*found.decision, found.sure, found.enforced), (&*second, None, false));
     let seen = changes
         .iter()
         .map(|change| (change.subject.clone(), change.seq))
@@ -103,10 +103,10 @@ async fn what_changes_is_noted_with_it_and_once() {
     .await;
     let changes = store.fleet_changes(100).await.unwrap();
     let of = |subject: &str| changes.iter().find(|change| change.subject == subject).expect(subject);
-    let FleetLocal::Decision(Some((found, _))) = &of("d2001:db8::/64").local else {
+    let FleetLocal::Decision(Some(found)) = &of("d2001:db8::/64").local else {
         panic!("{changes:?}");
     };
-    assert_eq!(found.status, DecisionStatus::Deleted);
+    assert_eq!(found.decision.status, DecisionStatus::Deleted);
     assert_eq!(of("a192.0.2.7/32").local, FleetLocal::Allowed(None));
 
     keep(vec![Record::Fleet(false), Record::Decision(first)]).await;
