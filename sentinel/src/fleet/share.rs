@@ -62,7 +62,11 @@ impl Teller<'_> {
         let by_a_person = decision.status == DecisionStatus::Deleted && decision.veto.is_none();
         let ours = !decision.is_followed() && decision.expires_at > Some(self.clocks.desk);
         if known.is_none() && by_a_person && ours {
-            return Some(self.released(decision, true, decision.expires_at.map(|end| self.clocks.told(end))));
+            return Some(Self::released(
+                decision,
+                true,
+                decision.expires_at.map(|end| self.clocks.told(end)),
+            ));
         }
         // It ended: that is told where the others still have it.
         let Some(Said {
@@ -96,10 +100,10 @@ impl Teller<'_> {
             DecisionStatus::Failed => we_told.then_some(told.by == Origin::Operator),
             _ => None,
         }?;
-        Some(self.released(decision, by_person, Some(told.until)))
+        Some(Self::released(decision, by_person, Some(told.until)))
     }
 
-    fn released(&self, decision: &Decision, by_person: bool, until: Option<Timestamp>) -> What {
+    fn released(decision: &Decision, by_person: bool, until: Option<Timestamp>) -> What {
         What::Released {
             target: decision.target,
             actor: if by_person { SOMEBODY } else { "sentinel" }.to_owned(),

@@ -628,7 +628,9 @@ proptest! {
         let mut now = 0;
         for step in steps {
             now += 40;
-            nodes.iter_mut().for_each(|node| node.pass(now));
+            for node in &mut nodes {
+ node.pass(now);
+}
             match step {
                 Step::Decide(node, n, length) => nodes[node].decide(target(n), length, now),
                 Step::Delete(node, n) => nodes[node].delete(target(n), now),
@@ -667,7 +669,9 @@ proptest! {
                 break;
             }
         }
-        nodes.iter_mut().for_each(|node| node.pass(now));
+        for node in &mut nodes {
+ node.pass(now);
+}
         let first = nodes[0].in_force(now);
         for node in &nodes[1..] {
             prop_assert_eq!(&node.in_force(now), &first, "{} differs", node.name);
