@@ -158,9 +158,13 @@ fn what_sources_say_lengthens_lifts_is_explained_and_kept_and_no_key_is_ever_tol
         .map(|part| part["log_odds"].as_f64().expect("a number"))
         .sum();
     assert!((sum - found["risk"]["log_odds"].as_f64().expect("a number")).abs() < 1e-9);
-    let action = house.agent.actions().expect("actions");
-    let first = action.iter().find(|a| a["decision"] == block["id"]).expect("an action");
-    assert_eq!(first["status"], "enforced", "{first}");
+    // What it was lengthened by is an intent first.
+    wait::until("the action to be enforced", SOON, || {
+        let actions = house.agent.actions()?;
+        let ours = |action: &&Value| action["decision"] == block["id"] && action["status"] == "enforced";
+        Ok(actions.iter().find(ours).map(|_| ()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
     let told = house.cli(&["explain", "decision", block["id"].as_str().expect("an id")]);
     for part in [
         "severity medium, risk high",

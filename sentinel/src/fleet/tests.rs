@@ -684,8 +684,8 @@ fn a_detector_elsewhere_neither_shortens_nor_overrules_and_a_person_does() {
     let guards = Guards::new(Vec::new());
     let follow = |judge: &mut Judge, by_person: bool, hours: i64, action: ActionKind| {
         let word = FleetDecision {
-            by_person,
             action,
+            by_person,
             ..heard(Mint::Random.decision(at(0)), hours * 3600)
         };
         judge.follow(&word, 2, &guards, at(100))
