@@ -9,7 +9,8 @@ use sentinel::metrics::Metrics;
 use sentinel::store::{Record, Store};
 use sentinel::time;
 use sentinel::types::{
-    ActionKind, Command, Decision, DecisionStatus, FleetOutcome, FleetStatus, Mint, Origin, Secret, Terms,
+    Action, ActionKind, ActionStatus, Command, Decision, DecisionStatus, FleetOutcome, FleetStatus, Mint, Origin,
+    Secret, Terms,
 };
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, TcpListener};
@@ -114,7 +115,23 @@ impl Node {
     }
 
     async fn decide(&self, numbers: std::ops::Range<u32>) {
-        let records = numbers.map(|n| Record::Decision(Arc::new(decision(n))));
+        // As the desk writes them: the decision, and that it is enforced.
+        let records = numbers.map(decision).flat_map(|decision| {
+            let enforced = Action {
+                id: Mint::Random.action(decision.at),
+                decision: decision.id,
+                kind: decision.action,
+                target: decision.target,
+                status: ActionStatus::Enforced,
+                intent_at: decision.at,
+                outcome_at: Some(decision.at),
+                expires_at: decision.expires_at,
+                outcome: String::new(),
+                hits: 0,
+                would_hits: 0,
+            };
+            [Record::Decision(Arc::new(decision)), Record::Action(Arc::new(enforced))]
+        });
         self.store.commit(records.collect()).await.expect("stored");
     }
 }

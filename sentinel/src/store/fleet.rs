@@ -207,7 +207,7 @@ fn local(connection: &Connection, subject: &str) -> rusqlite::Result<FleetLocal>
         None => None,
     };
     let enforced = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM actions WHERE decision = ?1 AND status = 'enforced')")?
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM actions WHERE decision = ?1 AND +status = 'enforced')")?
         .query_row([decision.id.0.as_bytes()], |row| row.get(0))?;
     Ok(FleetLocal::Decision(Some(FleetStanding {
         decision: Box::new(decision),
