@@ -80,9 +80,8 @@ pub(super) fn standing<'d>(
 pub(super) fn delta<'d>(changes: &'d [Change], wish: &Wish, now: Timestamp, again: bool) -> Delta<'d> {
     let mut by_target: BTreeMap<IpNet, Vec<&Change>> = BTreeMap::new();
     // What was simulated all along is told as deleted too, which is no news to anybody.
-    let concerns = |change: &Change| {
-        is_for_others(&change.now, wish) || (!change.came && could_be_for_others(&change.now, wish))
-    };
+    let concerns =
+        |change: &Change| is_for_others(&change.now, wish) || (!change.came && could_be_for_others(&change.now, wish));
     for change in changes.iter().filter(|change| concerns(change)) {
         by_target.entry(change.now.decision.target).or_default().push(change);
     }
