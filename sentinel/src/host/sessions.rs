@@ -111,9 +111,8 @@ fn noted(directory: &Path) -> BTreeSet<IpAddr> {
 /// The peer of a session that goes on, as systemd-logind writes it.
 fn peer_of(note: &str) -> Option<IpAddr> {
     let value = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    let goes_on = value("REMOTE") == Some("1")
-        && value("CLASS").is_some_and(is_a_persons)
-        && value("STATE") != Some("closing");
+    let goes_on =
+        value("REMOTE") == Some("1") && value("CLASS").is_some_and(is_a_persons) && value("STATE") != Some("closing");
     address(value("REMOTE_HOST").filter(|_| goes_on)?)
 }
 
@@ -210,7 +209,11 @@ mod tests {
         let peer = IpAddr::from([192, 0, 2, 7]);
         assert_eq!(peer_of(note), Some(peer));
         for class in ["user-early", "user-light", "user-early-light"] {
-            assert_eq!(peer_of(&note.replace("=user\n", &format!("={class}\n"))), Some(peer), "{class}");
+            assert_eq!(
+                peer_of(&note.replace("=user\n", &format!("={class}\n"))),
+                Some(peer),
+                "{class}"
+            );
         }
         for (from, to) in [
             ("CLASS=user", "CLASS=user-incomplete"),
