@@ -145,7 +145,7 @@ fn ensure_packer(consent: Consent) -> Result<PathBuf> {
     Ok(packer)
 }
 
-/// For the tests: as [`ensure_packer`], and without it they say what they leave out.
+/// For the tests: as [`ensure_packer`]. Without it the package's own test says that it cannot run; the others do.
 pub(crate) fn packer_or_not(consent: Consent) {
     if let Err(error) = ensure_packer(consent) {
         println!("without {PACKER} no package is built: {error:#}");

@@ -127,7 +127,7 @@ async fn bouncer(api: &Shared, request: &Parts) -> Result<Who, Problem> {
             "send one key in the header `X-Api-Key`; `sentinel token create NAME --role bouncer` makes one",
         ));
     };
-    let who = match api.auth.token(key.trim(), from(request), now()).await {
+    let who = match api.auth.bouncer(key.trim(), from(request), now()).await {
         Err(AuthError::Wrong) => {
             return Err(refused(
                 "this key opens nothing; `sentinel token list` tells which hold",

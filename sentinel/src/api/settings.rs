@@ -5,17 +5,13 @@ use super::commands::{audit, kept};
 use super::error::Problem;
 use super::{Api, Shared};
 use crate::config::{Told, told};
-use crate::types::{KeyChange, ReloadError, ReloadWish, Reloaded};
+use crate::types::{KeyChange, RELOADING, ReloadError, ReloadWish, Reloaded};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use serde::Serialize;
-use std::time::Duration;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
-
-/// How long reading them anew may take.
-const PATIENCE: Duration = Duration::from_secs(28);
 
 /// `GET /settings`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,12 +57,12 @@ async fn ask(api: &Api, actor: String) -> Result<Reloaded, Problem> {
         api.reloads.send(ReloadWish { actor, reply }).await.ok()?;
         answer.await.ok()
     };
-    match tokio::time::timeout(PATIENCE, asked).await {
+    match tokio::time::timeout(RELOADING, asked).await {
         Ok(Some(result)) => Ok(result?),
         Ok(None) => Err(Problem::unavailable("the agent is shutting down")),
         Err(_) => Err(Problem::unavailable(format!(
             "the agent did not answer within {} s; the settings may still be taken up, look at /settings",
-            PATIENCE.as_secs()
+            RELOADING.as_secs()
         ))),
     }
 }

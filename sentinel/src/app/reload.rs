@@ -1,21 +1,21 @@
 //! Which rooms hear of other settings, and of which of them.
 
 use super::Rooms;
-use crate::config::{AlertingConfig, Config, InForce, IntelConfig, Origins, SeverityThresholds};
-use crate::control::{NewSettings, Part, Reloading, Reread};
+use crate::config::{AlertingConfig, Config, InForce, IntelConfig, LAPI_FEED, Origins, SeverityThresholds};
+use crate::control::{NewSettings, Part, Reloading, Renewed, Reread};
 use crate::export;
 use crate::host::Endpoint;
 use crate::intel::{Intel, endpoints};
 use crate::notify;
 use crate::service;
-use crate::types::{ChannelKind, Health, Released, ReloadWish, Renewals, Renewer, renewals};
+use crate::types::{ChannelKind, Health, ReloadWish, Renewals, Renewer, renewals};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Where rooms hear.
 pub(super) struct Lines {
-    pub(super) desk: Renewals<NewSettings, Vec<Released>>,
+    pub(super) desk: Renewals<NewSettings, Renewed>,
     pub(super) analysis: Renewals<Arc<Config>>,
     pub(super) beside: Renewals<Arc<Config>>,
     pub(super) feeds: Renewals<IntelConfig>,
@@ -28,7 +28,7 @@ pub(super) struct Lines {
 
 /// The other ends.
 pub(super) struct Ways {
-    desk: Renewer<NewSettings, Vec<Released>>,
+    desk: Renewer<NewSettings, Renewed>,
     analysis: Renewer<Arc<Config>>,
     beside: Renewer<Arc<Config>>,
     feeds: Renewer<IntelConfig>,
@@ -72,8 +72,11 @@ pub(super) fn lines(config: &Config) -> (Ways, Lines) {
     (ways, lines)
 }
 
+/// Names of lists that are none of the built-in ones: they weigh as much, each by itself.
 fn own_feeds(config: &Config) -> Vec<String> {
-    config.intel.feeds.custom.iter().map(|feed| feed.name.clone()).collect()
+    let feeds = &config.intel.feeds;
+    let lapi = (!feeds.crowdsec.url.is_empty()).then(|| LAPI_FEED.to_owned());
+    feeds.custom.iter().map(|feed| feed.name.clone()).chain(lapi).collect()
 }
 
 fn mails(config: &Config) -> bool {
@@ -159,4 +162,17 @@ pub(super) fn begin(rooms: &mut Rooms, ways: Ways, reload: Reload, cancel: Cance
         health: reload.health,
     };
     rooms.spawn("reloading", room.run(reload.wishes, cancel));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_api_of_crowdsec_weighs_as_a_list_of_ones_own() {
+        let mut config = Config::default();
+        assert!(own_feeds(&config).is_empty());
+        config.intel.feeds.crowdsec.url = "http://127.0.0.1:8080".to_owned();
+        assert_eq!(own_feeds(&config), [LAPI_FEED]);
+    }
 }

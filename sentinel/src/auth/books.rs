@@ -14,11 +14,19 @@ const LINKS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Books {
     tokens: BTreeMap<TokenId, Token>,
-    /// Digests of whole tokens that were checked against their hashes in this run.
+    /// Digests of whole tokens that were checked against their hashes in this run, also of those that are over.
     checked: HashMap<String, TokenId>,
     sessions: HashMap<String, Session>,
     links: Vec<(String, Timestamp)>,
-    pub(super) lockout: Lockout,
+    people: Lockout,
+    bouncers: Lockout,
+}
+
+/// Whose failures are counted together.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    People,
+    Bouncers,
 }
 
 impl Books {
@@ -31,7 +39,15 @@ impl Books {
                 .map(|session| (session.digest.clone(), session))
                 .collect(),
             links: Vec::new(),
-            lockout: Lockout::default(),
+            people: Lockout::default(),
+            bouncers: Lockout::default(),
+        }
+    }
+
+    pub(super) const fn lockout(&mut self, of: Of) -> &mut Lockout {
+        match of {
+            Of::People => &mut self.people,
+            Of::Bouncers => &mut self.bouncers,
         }
     }
 
@@ -54,12 +70,19 @@ impl Books {
         Some((bearer(token), stale.then(|| token.clone())))
     }
 
-    /// A token was checked against its hash.
+    /// Whether a token's digest was seen before, however it stands with the token.
+    pub(super) fn is_checked(&self, digest: &str) -> bool {
+        self.checked.contains_key(digest)
+    }
+
+    /// A token was checked against its hash; who has it, where it still opens anything.
     pub(super) fn learn(&mut self, id: &TokenId, digest: String, now: Timestamp) -> Option<Who> {
-        let token = self.tokens.get_mut(id).filter(|token| token.holds(now))?;
-        token.used_at = Some(now);
+        let token = self.tokens.get_mut(id)?;
         self.checked.insert(digest, id.clone());
-        Some(bearer(token))
+        token.holds(now).then(|| {
+            token.used_at = Some(now);
+            bearer(token)
+        })
     }
 
     /// Who has a session; with what is to be kept of its use. One that is over is forgotten.
@@ -131,6 +154,7 @@ impl Books {
 
     pub(super) fn forget(&mut self, id: &TokenId) {
         self.tokens.remove(id);
+        self.checked.retain(|_, known| known != id);
     }
 
     pub(super) fn tokens(&self) -> Vec<Token> {
@@ -145,7 +169,6 @@ impl Books {
         let token = holding.find(|token| token.id.0 == which || token.name == which)?;
         token.revoked_at = Some(now);
         let token = token.clone();
-        self.checked.retain(|_, id| *id != token.id);
         let of_it = |session: &&Session| session.token.as_ref() == Some(&token.id);
         let ended: Vec<String> = self.sessions.values().filter(of_it).map(|s| s.digest.clone()).collect();
         for digest in &ended {

@@ -16,7 +16,7 @@ pub use secret::Secrets;
 
 use crate::store::{Record, Store, StoreError};
 use crate::types::{Role, Session, Timestamp, Token, TokenId};
-use books::Books;
+use books::{Books, Of};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -134,31 +134,48 @@ impl Auth {
     /// # Errors
     /// [`AuthError`]; nobody but the bearer of a good token learns which tokens there are.
     pub async fn token(&self, text: &str, from: IpAddr, now: Timestamp) -> Result<Who, AuthError> {
+        self.presented(Of::People, text, from, now).await
+    }
+
+    /// The same for what polls by itself: with a wrong key it keeps nobody at its address from logging in.
+    ///
+    /// # Errors
+    /// As [`Auth::token`].
+    pub async fn bouncer(&self, text: &str, from: IpAddr, now: Timestamp) -> Result<Who, AuthError> {
+        self.presented(Of::Bouncers, text, from, now).await
+    }
+
+    async fn presented(&self, of: Of, text: &str, from: IpAddr, now: Timestamp) -> Result<Who, AuthError> {
         let digest = secret::digest(text);
         let known = self.books().known(&digest, now);
         if let Some((who, stale)) = known {
             self.keep(stale.map(|token| Record::Token(Arc::new(token)))).await;
             return Ok(who);
         }
-        self.books().lockout.may(from, now)?;
+        // Whoever has one that is over guesses nothing.
+        if self.books().is_checked(&digest) {
+            return Err(AuthError::Wrong);
+        }
+        self.books().lockout(of).may(from, now)?;
         let Some((id, half)) = secret::halves(text) else {
-            return Err(self.failed(from, now));
+            return Err(self.failed(of, from, now));
         };
-        let found = self.books().token(&id).filter(|token| token.holds(now)).cloned();
+        let found = self.books().token(&id).cloned();
         // One that is not there takes as long as one that is.
         let hash = found
             .as_ref()
             .map_or_else(|| self.secrets.nobody().to_owned(), |token| token.hash.clone());
         let right = self.check(half.to_owned(), hash).await?;
         let Some(mut token) = found.filter(|_| right) else {
-            return Err(self.failed(from, now));
+            return Err(self.failed(of, from, now));
         };
         token.used_at = Some(now);
         let who = {
             let mut books = self.books();
-            books.lockout.succeeded(from);
-            // It may have been revoked while its hash was computed.
-            books.learn(&id, digest, now).ok_or(AuthError::Wrong)?
+            // It may have been revoked before, or while its hash was computed.
+            let who = books.learn(&id, digest, now).ok_or(AuthError::Wrong)?;
+            books.lockout(of).succeeded(from);
+            who
         };
         self.keep(Some(Record::Token(Arc::new(token)))).await;
         Ok(who)
@@ -181,12 +198,12 @@ impl Auth {
             }
             Login::Link(code) => {
                 let mut books = self.books();
-                books.lockout.may(from, now)?;
+                books.lockout(Of::People).may(from, now)?;
                 if !books.take_link(&secret::digest(&code), now) {
                     drop(books);
-                    return Err(self.failed(from, now));
+                    return Err(self.failed(Of::People, from, now));
                 }
-                books.lockout.succeeded(from);
+                books.lockout(Of::People).succeeded(from);
                 Who {
                     actor: "admin (link)".to_owned(),
                     role: Role::Admin,
@@ -287,8 +304,8 @@ impl Auth {
         Ok(code)
     }
 
-    fn failed(&self, from: IpAddr, now: Timestamp) -> AuthError {
-        self.books().lockout.failed(from, now);
+    fn failed(&self, of: Of, from: IpAddr, now: Timestamp) -> AuthError {
+        self.books().lockout(of).failed(from, now);
         AuthError::Wrong
     }
 

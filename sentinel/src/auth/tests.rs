@@ -177,6 +177,33 @@ async fn whoever_guesses_waits_longer_each_time_and_others_do_not() {
 }
 
 #[tokio::test]
+async fn whoever_polls_with_a_key_that_is_over_or_wrong_keeps_nobody_from_logging_in() {
+    let house = House::new();
+    let auth = house.auth().await;
+    let (_, good) = auth.create(wish("good", Role::Bouncer), "root", at(0)).await.unwrap();
+    let (_, over) = auth.create(wish("over", Role::Bouncer), "root", at(0)).await.unwrap();
+    let (_, ann) = auth.create(wish("ann", Role::Admin), "root", at(0)).await.unwrap();
+    auth.revoke("over", at(1)).await.unwrap();
+    for second in 2..40 {
+        let refused = auth.bouncer(&over, HERE, at(second)).await.unwrap_err();
+        assert_eq!(refused, AuthError::Wrong, "it guesses nothing");
+    }
+    // Another one beside it is let in for the first time.
+    assert!(auth.bouncer(&good, HERE, at(40)).await.is_ok());
+    for _ in 0..40 {
+        assert!(auth.bouncer("nonsense", HERE, at(41)).await.is_err());
+    }
+    assert!(matches!(
+        auth.bouncer("nonsense", HERE, at(42)).await,
+        Err(AuthError::Locked { .. })
+    ));
+    assert!(auth.log_in(Login::Token(ann), HERE, at(43)).await.is_ok());
+    assert!(auth.bouncer(&good, HERE, at(44)).await.is_ok(), "known already");
+    auth.revoke("good", at(45)).await.unwrap();
+    assert_eq!(auth.bouncer(&good, HERE, at(46)).await.unwrap_err(), AuthError::Wrong);
+}
+
+#[tokio::test]
 async fn the_memory_of_failures_is_bounded() {
     let house = House::new();
     let auth = house.auth().await;
@@ -184,7 +211,7 @@ async fn the_memory_of_failures_is_bounded() {
         let from = Ipv4Addr::from_bits(0x0A00_0000 + n).into();
         assert_eq!(auth.token("wrong", from, at(i64::from(n))).await, Err(AuthError::Wrong));
     }
-    assert_eq!(auth.books().lockout.addresses(), ADDRESSES);
+    assert_eq!(auth.books().lockout(Of::People).addresses(), ADDRESSES);
 }
 
 #[tokio::test]

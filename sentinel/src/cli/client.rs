@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The agent answers from memory or a local database; longer than this it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longest that a list of many decisions, or a report, may take.
+/// Longest that a list of many decisions, a report or a reload may take.
 const LIST_PATIENCE: Duration = Duration::from_mins(6);
 
 /// A running agent.
@@ -68,6 +68,14 @@ impl Client {
             Some(body) => request.json(body),
             None => request,
         }))
+    }
+
+    /// One request that the agent may take longer for, without a body.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub(super) fn call_patiently(&self, method: Method, path: &str) -> Result<Value, Failure> {
+        self.wait(self.send(self.request(method, path, &[]).timeout(LIST_PATIENCE)))
     }
 
     /// One request without a body, for whoever waits for other things meanwhile.

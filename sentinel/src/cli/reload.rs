@@ -12,7 +12,7 @@ use serde::Deserialize;
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
     // What is wrong is said here already, as `check` would; the agent reads them all the same, by its own environment.
     let client = Source::live(&global.load()?)?;
-    let answer = client.call(Method::POST, "/settings/reload", &[], None)?;
+    let answer = client.call_patiently(Method::POST, "/settings/reload")?;
     let done =
         Reloaded::deserialize(&answer).context("the agent's answer has an unexpected shape; is it of this version?")?;
     let output = global.output();

@@ -21,13 +21,13 @@ use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Acting, Action, Alert, Beat, Bystander, Clock, Command, CommandError, Component, Condition, ContainerSet, Decision,
-    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Released, Renewals,
-    Selector, Stop, Timestamp, ToBan, ToIsolate, Verdict,
+    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Renewals, Selector,
+    Stop, Timestamp, ToBan, ToIsolate, Verdict,
 };
 use allowlist::Allowlist;
 use import::Imports;
 use ipnet::IpNet;
-pub use settings::NewSettings;
+pub use settings::{NewSettings, Renewed};
 use shadow::Tallies;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -92,7 +92,7 @@ pub struct DeskDeps {
     /// What is to be said of them.
     pub verdicts: mpsc::Receiver<Verdict>,
     /// Other settings.
-    pub renewals: Renewals<NewSettings, Vec<Released>>,
+    pub renewals: Renewals<NewSettings, Renewed>,
 }
 
 /// The room.

@@ -32,7 +32,7 @@ pub use beside::BesideDeps;
 pub use condition::follow_store;
 pub use confirm::{ConfirmDeps, Confirmations};
 pub use counting::{Counting, Losses, Reading};
-pub use desk::{Desk, DeskDeps, NewSettings};
+pub use desk::{Desk, DeskDeps, NewSettings, Renewed};
 pub use enquiries::Enquiries;
 pub use guard::Guard;
 pub use investigations::{Case, Investigations, Sources};

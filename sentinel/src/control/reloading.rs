@@ -1,9 +1,9 @@
 //! The settings read anew while the agent runs: all of them are checked first, and then handed to the rooms that can take
 //! others up, the desk first. What no room can take up is said to wait for a restart.
 
-use super::NewSettings;
+use super::{NewSettings, Renewed};
 use crate::config::{Config, InForce, Origins, Problem, differences, reloaded};
-use crate::types::{Component, Condition, Health, KeyChange, Released, ReloadError, ReloadWish, Reloaded, Renewer};
+use crate::types::{Component, Condition, Health, KeyChange, RELOADING, ReloadError, ReloadWish, Reloaded, Renewer};
 use futures_util::future::{BoxFuture, join_all};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 /// How long the desk, which may have much to take back, and how long any other room may take.
 const DESK: Duration = Duration::from_secs(25);
 const ROOM: Duration = Duration::from_secs(10);
+// And the time to read them.
+const _: () = assert!(DESK.as_secs() + ROOM.as_secs() + 5 < RELOADING.as_secs());
 /// Keys that are named in `/health`.
 const NAMED: usize = 12;
 
@@ -63,7 +65,7 @@ pub struct Reloading {
     /// The same for everybody who asks, from the first reload on.
     pub told: watch::Sender<Option<Arc<InForce>>>,
     /// Takes decisions, and the allowlist.
-    pub desk: Renewer<NewSettings, Vec<Released>>,
+    pub desk: Renewer<NewSettings, Renewed>,
     /// The others.
     pub parts: Vec<Part>,
     /// What needs no answer.
@@ -108,13 +110,17 @@ impl Reloading {
 
     /// Whoever did not take them the last time, which is `unsettled`, is handed them again.
     async fn reload(&mut self, actor: String, unsettled: bool) -> Result<Reloaded, ReloadError> {
-        let read = Arc::clone(&self.read);
-        let read = tokio::task::spawn_blocking(move || read()).await;
+        let (read, now) = (Arc::clone(&self.read), Arc::clone(&self.now.config));
+        let read = tokio::task::spawn_blocking(move || {
+            let (read, origins) = read()?;
+            Ok::<_, Vec<Problem>>((reloaded(&now, &read), read, origins))
+        });
+        let read = read.await;
         let read =
             read.map_err(|_| ReloadError::Failed("reading the settings failed; please report that".to_owned()))?;
-        let (read, origins) =
+        let (next, read, origins) =
             read.map_err(|problems| ReloadError::Invalid(problems.iter().map(ToString::to_string).collect()))?;
-        let next = Arc::new(reloaded(&self.now.config, &read));
+        let next = Arc::new(next);
         let applied = differences(&self.now.config, &next);
         let restart = differences(&next, &read);
         let mut done = Reloaded {
@@ -129,7 +135,12 @@ impl Reloading {
                 actor,
             };
             match self.desk.hand(settings, DESK).await {
-                Ok(released) => done.released = released,
+                Ok(Renewed { released, missing }) => {
+                    done.released = released;
+                    if !missing.is_empty() {
+                        done.failed.push(format!("desk: {}", missing.join("; ")));
+                    }
+                }
                 Err(why) => done.failed.push(format!("desk: {why}")),
             }
             (self.tell)(&next);

@@ -196,6 +196,16 @@ impl Baseline {
             + 4 * Season::<N>::memory_bound()
     }
 
+    /// Sets for how long the accused teach nothing, for accusations to come.
+    pub(super) const fn set_freeze(&mut self, freeze: Duration) {
+        self.freeze = freeze;
+    }
+
+    #[cfg(test)]
+    pub(super) const fn frozen_for(&self) -> Duration {
+        self.freeze
+    }
+
     /// Sets the relation of the two clocks anew: hours are those of the wall clock, UTC.
     pub(super) fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;

@@ -22,6 +22,9 @@ impl Detectors {
             .collect();
         let after = config.detect.realert_after;
         self.noticed.set_realert_after(after);
+        if let Some(baseline) = &mut self.baseline {
+            baseline.set_freeze(after);
+        }
         self.speaker.voice.renew(after, config.severity_thresholds);
     }
 }
@@ -70,7 +73,10 @@ mod tests {
         let (before, all) = (places(&detectors), names(&detectors));
         config.detect.port_scan.ports += 1;
         config.severity_thresholds.medium = 0.6;
+        config.detect.realert_after *= 3;
         detectors.renew(&config);
+        let frozen = detectors.baseline.as_ref().map(crate::detect::Baseline::frozen_for);
+        assert_eq!(frozen, Some(config.detect.realert_after));
         let after = places(&detectors);
         assert_eq!(names(&detectors), all, "they speak in the same order");
         assert_ne!(before[0], after[0], "port_scan is new");

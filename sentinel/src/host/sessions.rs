@@ -10,7 +10,9 @@
 use super::operator::{address, variables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -89,9 +91,18 @@ fn noted(directory: &Path) -> BTreeSet<IpAddr> {
     let files = fs::read_dir(directory).into_iter().flatten().flatten().take(PROCESSES);
     files
         .filter_map(|file| {
+            // Beside each note lies a pipe, `ID.ref`, that is written to for as long as its session goes on: whoever read it
+            // would wait until that person logs out.
+            file.file_type().ok().filter(fs::FileType::is_file)?;
+            let open = fs::File::options()
+                .read(true)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .open(file.path());
+            let open = open
+                .ok()
+                .filter(|open| open.metadata().is_ok_and(|about| about.is_file()))?;
             let mut text = String::new();
-            let open = fs::File::open(file.path()).ok()?;
-            std::io::Read::read_to_string(&mut std::io::Read::take(open, NOTE), &mut text).ok()?;
+            open.take(NOTE).read_to_string(&mut text).ok()?;
             peer_of(&text)
         })
         .collect()
@@ -100,8 +111,15 @@ fn noted(directory: &Path) -> BTreeSet<IpAddr> {
 /// The peer of a session that goes on, as systemd-logind writes it.
 fn peer_of(note: &str) -> Option<IpAddr> {
     let value = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    let goes_on = value("REMOTE") == Some("1") && value("CLASS") == Some("user") && value("STATE") != Some("closing");
+    let goes_on =
+        value("REMOTE") == Some("1") && value("CLASS").is_some_and(is_a_persons) && value("STATE") != Some("closing");
     address(value("REMOTE_HOST").filter(|_| goes_on)?)
+}
+
+/// Whether sessions of a class (pam_systemd(8)) are those of people: since systemd 256 root's is `user-early`, since 258
+/// there are `user-light` and `user-early-light`. Whoever is not through logging in yet is nobody.
+fn is_a_persons(class: &str) -> bool {
+    class.starts_with("user") && class != "user-incomplete"
 }
 
 /// The connections an environment names.
@@ -190,7 +208,15 @@ mod tests {
                     TYPE=tty\nCLASS=user\nREMOTE_HOST=192.0.2.7\nSERVICE=sshd\nLEADER=7\n";
         let peer = IpAddr::from([192, 0, 2, 7]);
         assert_eq!(peer_of(note), Some(peer));
+        for class in ["user-early", "user-light", "user-early-light"] {
+            assert_eq!(
+                peer_of(&note.replace("=user\n", &format!("={class}\n"))),
+                Some(peer),
+                "{class}"
+            );
+        }
         for (from, to) in [
+            ("CLASS=user", "CLASS=user-incomplete"),
             ("STATE=active", "STATE=closing"),
             ("REMOTE=1", "REMOTE=0"),
             ("CLASS=user", "CLASS=greeter"),
@@ -204,6 +230,25 @@ mod tests {
         fs::write(dir.path().join("1"), note).unwrap();
         fs::write(dir.path().join("2"), [0xff; 40]).unwrap();
         assert_eq!(noted(dir.path()), [peer].into());
+    }
+
+    #[test]
+    fn the_pipe_beside_a_note_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("1.ref");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        // As logind holds it; both ends, so that its opening does not wait either.
+        let _held = fs::File::options().read(true).write(true).open(&pipe).unwrap();
+        fs::write(
+            dir.path().join("1"),
+            "STATE=active\nREMOTE=1\nCLASS=user\nREMOTE_HOST=192.0.2.7\n",
+        )
+        .unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let folder = dir.path().to_owned();
+        std::thread::spawn(move || tell.send(noted(&folder)));
+        let peers = told.recv_timeout(Duration::from_secs(5)).expect("nobody waits");
+        assert_eq!(peers, [IpAddr::from([192, 0, 2, 7])].into());
     }
 
     #[test]

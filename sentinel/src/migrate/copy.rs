@@ -3,8 +3,8 @@
 use super::MigrateError;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, Metadata};
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Largest database that is copied, bytes.
 const LARGEST: u64 = 1 << 30;
+/// Rows of a table that are read.
+pub(super) const ROWS: usize = 4_000_000;
 /// How often a copy is tried while the source is written to.
 const TRIES: u32 = 10;
 /// Pause between tries.
@@ -65,7 +67,10 @@ pub(super) fn open(path: &Path, option: &'static str, mend: &'static str) -> Res
     let to = folder.path().join("copy.db");
     for attempt in 0.. {
         let before = state(path);
-        copy(path, &to).map_err(failed)?;
+        copy(path, &to).map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => other(&error.to_string()),
+            _ => failed(error),
+        })?;
         // A checkpoint in between would have moved pages from one file to the other.
         if state(path) == before {
             break;
@@ -81,6 +86,8 @@ pub(super) fn open(path: &Path, option: &'static str, mend: &'static str) -> Res
     // What was left half done is worked in or taken back: in the copy.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sound = Connection::open_with_flags(&to, flags).and_then(|connection| {
+        // What stands in its schema is a stranger's.
+        connection.pragma_update(None, "trusted_schema", false)?;
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok((verdict == "ok").then_some(connection))
     });
@@ -107,22 +114,45 @@ fn state(path: &Path) -> Vec<Option<(u64, i64, i64, u64)>> {
 }
 
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::copy(from, to)?;
+    copy_one(from, to)?;
     for ending in BESIDE {
         let copied = beside(to, ending);
         let _ = std::fs::remove_file(&copied);
-        match std::fs::copy(beside(from, ending), copied) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            copied => drop(copied?),
+        match copy_one(&beside(from, ending), &copied) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            copied => copied?,
         }
     }
     Ok(())
 }
 
-/// Columns of a table, in small letters; empty where there is none.
+/// Copies a file, and nothing that is none or has no end.
+fn copy_one(from: &Path, to: &Path) -> std::io::Result<()> {
+    let wrong = |what: &str| {
+        Err(std::io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("{}: {what}", from.display()),
+        ))
+    };
+    // A pipe would be waited for.
+    let source = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(from)?;
+    if !source.metadata()?.is_file() {
+        return wrong("it is no file");
+    }
+    let copied = std::io::copy(&mut source.take(LARGEST + 1), &mut File::create(to)?)?;
+    if copied > LARGEST {
+        return wrong("it is larger than 1 GiB");
+    }
+    Ok(())
+}
+
+/// Columns of a table, in small letters; empty where there is none. A view is none: it may have no end.
 pub(super) fn columns(connection: &Connection, table: &str) -> Vec<String> {
     let read = || -> rusqlite::Result<Vec<String>> {
-        let mut statement = connection.prepare("SELECT lower(name) FROM pragma_table_info(?1)")?;
+        let mut statement = connection.prepare(
+            "SELECT lower(c.name) FROM pragma_table_list t, pragma_table_info(t.name) c
+             WHERE t.schema = 'main' AND t.type = 'table' AND t.name = ?1 COLLATE NOCASE",
+        )?;
         statement.query_map([table], |row| row.get(0))?.collect()
     };
     read().unwrap_or_default()

@@ -109,7 +109,13 @@ fn decisions(connection: &Connection, found: &mut Found, wish: Wish) -> rusqlite
     let sql = "SELECT scope, value, type, origin, scenario, simulated, until FROM decisions ORDER BY id";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
+    let mut read = 0;
     while let Some(row) = rows.next()? {
+        read += 1;
+        if read > copy::ROWS {
+            found.leave("decisions", format!("only its first {} rows are read", copy::ROWS));
+            break;
+        }
         let until: Option<String> = row.get(6)?;
         Row {
             scope: row.get(0)?,
@@ -128,7 +134,16 @@ fn decisions(connection: &Connection, found: &mut Found, wish: Wish) -> rusqlite
 fn allowlists(connection: &Connection, found: &mut Found, now: Timestamp) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT value, expires_at FROM allow_list_items ORDER BY id")?;
     let mut rows = statement.query([])?;
+    let mut read = 0;
     while let Some(row) = rows.next()? {
+        read += 1;
+        if read > copy::ROWS {
+            found.leave(
+                "allow_list_items",
+                format!("only its first {} rows are read", copy::ROWS),
+            );
+            break;
+        }
         let (value, ends): (String, Option<String>) = (row.get(0)?, row.get(1)?);
         match ends.as_deref().map(instant) {
             Some(Some(end)) if end <= now => found.over += 1,

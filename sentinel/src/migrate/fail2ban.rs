@@ -43,7 +43,13 @@ fn read(connection: &Connection, now: Timestamp) -> rusqlite::Result<Found> {
     let mut statement =
         connection.prepare("SELECT ip, jail, timeofban, bantime FROM bips ORDER BY timeofban, ip, jail")?;
     let mut rows = statement.query([])?;
+    let mut read = 0;
     while let Some(row) = rows.next()? {
+        read += 1;
+        if read > copy::ROWS {
+            found.leave("bips", format!("only its first {} rows are read", copy::ROWS));
+            break;
+        }
         let (id, jail): (String, String) = (row.get(0)?, row.get(1)?);
         let (since, length): (i64, i64) = (row.get(2)?, row.get(3)?);
         let until = (length >= 0).then(|| Timestamp(since.saturating_add(length).saturating_mul(SECOND)));
@@ -98,6 +104,13 @@ pub fn spared(folder: &Path) -> Result<Found, MigrateError> {
     }
     let mut found = Found::default();
     for (section, value) in ini.each("ignoreip") {
+        let Ok(value) = value else {
+            found.leave(
+                format!("ignoreip of [{}]", shown(section)),
+                "with its names filled in it is too long",
+            );
+            continue;
+        };
         for one in value.split([' ', ',', '\n', '\t', ';']).filter(|one| !one.is_empty()) {
             match net(one) {
                 // The agent never touches it anyway.
@@ -114,6 +127,7 @@ pub fn spared(folder: &Path) -> Result<Found, MigrateError> {
         }
     }
     for (section, command) in ini.each("ignorecommand") {
+        let command = command.unwrap_or_else(|_| "(too long)".to_owned());
         if !command.trim().is_empty() {
             let why = format!(
                 "ignorecommand of [{}]: a program decides there whom to spare",

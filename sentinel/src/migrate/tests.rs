@@ -250,6 +250,31 @@ fn a_source_that_is_not_what_it_is_said_to_be_is_refused_with_the_mend() {
 }
 
 #[test]
+fn a_view_without_an_end_and_a_pipe_beside_it_are_not_waited_for() {
+    let endless = "CREATE VIEW bips AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                   SELECT '192.0.2.1' AS ip, 'sshd' AS jail, i AS timeofban, i AS bantime FROM n;
+                   CREATE VIEW decisions AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                   SELECT i AS id, '' AS until, '' AS type, '' AS scope, '' AS value, '' AS origin, '' AS scenario,
+                   0 AS simulated FROM n;";
+    let (_view, view) = database(endless);
+    let (_pipe, pipe) = database(FAIL2BAN);
+    nix::unistd::mkfifo(&pipe.with_file_name("their.db-wal"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let said = [
+            fail2ban::bans(&view, F2B_NOW),
+            crowdsec::database(&view, wish(false)),
+            fail2ban::bans(&pipe, F2B_NOW),
+        ];
+        tell.send(said.map(|result| result.unwrap_err().to_string())).unwrap();
+    });
+    let said = told.recv_timeout(Duration::from_secs(20)).expect("nobody waits");
+    for (said, words) in said.iter().zip(["no table", "no table", "their.db-wal: it is no file"]) {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn a_database_that_is_written_to_all_the_time_is_not_waited_for_for_ever() {
     let (_folder, path) = database(FAIL2BAN);
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));

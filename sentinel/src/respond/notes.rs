@@ -7,6 +7,7 @@ use crate::store::{Record, StoreError};
 use crate::types::{Allowed, Bystander, CommandError, Decision, Hits, Stop, Tally, Timestamp};
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One line of the audit.
@@ -107,6 +108,14 @@ impl<E: Enforcer> Responder<E> {
     /// # Errors
     /// [`EnforceError`] when it cannot be read.
     pub fn allows(&self, target: IpNet) -> Result<bool, EnforceError> {
-        Ok(self.enforcer.list_allows()?.iter().any(|(net, _)| *net == target))
+        Ok(self.allowed()?.contains(&target))
+    }
+
+    /// Everything in the allow map.
+    ///
+    /// # Errors
+    /// [`EnforceError`] when it cannot be read.
+    pub fn allowed(&self) -> Result<BTreeSet<IpNet>, EnforceError> {
+        Ok(self.enforcer.list_allows()?.into_iter().map(|(net, _)| net).collect())
     }
 }

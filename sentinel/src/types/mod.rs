@@ -89,7 +89,9 @@ pub use notice::{
 pub use peers::{Heard, Peers};
 pub use proof::ProofRow;
 pub use protected::{Hits, Protected};
-pub use renewal::{KeyChange, Released, ReloadError, ReloadWish, Reloaded, Renewal, Renewals, Renewer, renewals};
+pub use renewal::{
+    KeyChange, RELOADING, Released, ReloadError, ReloadWish, Reloaded, Renewal, Renewals, Renewer, renewals,
+};
 pub use secret::Secret;
 pub use shadow::{Bystander, Tally};
 pub use shape::{Address, Prefix, Target};

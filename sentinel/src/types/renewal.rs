@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
+/// Longest that a reload may take.
+pub const RELOADING: Duration = Duration::from_secs(45);
+
 /// New settings for one room.
 #[derive(Debug)]
 pub struct Renewal<T, R = ()> {

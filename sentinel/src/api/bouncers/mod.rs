@@ -1,8 +1,9 @@
 //! The local API of CrowdSec as far as its bouncers use it: `/v1/decisions`, `/v1/decisions/stream`, `/v1/usage-metrics`.
 //!
 //! In: a key in `X-Api-Key`, and what the decisions asked for are narrowed to. Out: what is in force, in CrowdSec's shapes.
-//! Invariant: a change of a decision is told to a bouncer at least once, over restarts of either side; what is simulated,
-//! held back by the stop or about an address that may be forged is in force for nobody else.
+//! Invariant: a change of a decision is told to a bouncer in two answers, over restarts of either side, so that it reaches
+//! it unless both are lost; what is simulated, held back by the stop or about an address that may be forged is in force for
+//! nobody else.
 //! Deliberately elsewhere: noting changes (`store`), keys (`auth`); machines that report to CrowdSec are not served.
 //!
 //! [`wish`] what is asked for · [`told`] what is told, pure · [`shape`] how it is written
@@ -22,6 +23,7 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shape::{DecisionDto, DecisionsDto, StreamDto};
+use tokio::sync::SemaphorePermit;
 use wish::Wish;
 
 /// Durations are never the same twice, and nobody between may keep them.
@@ -35,6 +37,7 @@ pub(super) async fn list(State(api): State<Shared>, method: Method, wish: Wish) 
     if method == Method::HEAD {
         return Ok(NO_STORE.into_response());
     }
+    let _place = place(&api).await?;
     let all = in_force(&api, wish.overlaps()).await?.1;
     let now = now();
     let kept: Vec<DecisionDto> = told::standing(&all, &wish, now)
@@ -59,9 +62,7 @@ pub(super) async fn stream(
     if method == Method::HEAD {
         return Ok(NO_STORE.into_response());
     }
-    // Whoever finds no place waits for one, as long as a request may take.
-    let place = api.bouncers.acquire().await;
-    let _place = place.map_err(|_| Problem::unavailable("the agent is shutting down").for_bouncers())?;
+    let _place = place(&api).await?;
     let known = match &who.token {
         Some(token) => api.store.bouncer(token.clone()).await?,
         None => None,
@@ -85,6 +86,12 @@ pub(super) async fn usage(body: Bytes) -> Result<StatusCode, Problem> {
     serde_json::from_slice::<serde::de::IgnoredAny>(&body)
         .map_err(|error| Problem::invalid(format!("the body is no JSON: {error}")).for_bouncers())?;
     Ok(StatusCode::CREATED)
+}
+
+/// One of few: whoever finds none waits for one, as long as a request may take.
+async fn place(api: &Shared) -> Result<SemaphorePermit<'_>, Problem> {
+    let place = api.bouncers.acquire().await;
+    place.map_err(|_| Problem::unavailable("the agent is shutting down").for_bouncers())
 }
 
 /// What is in force; nothing while acting is stopped.

@@ -33,11 +33,17 @@ pub(super) fn origin(decision: &Decision) -> &'static str {
     }
 }
 
-/// Whether others may act on it. A limit on whom may be forged says nothing about whoever is at the address.
+/// Whether others may act on it.
 fn is_for_others(one: &Numbered, wish: &Wish) -> bool {
+    (wish.simulated() || !one.decision.simulated) && could_be_for_others(one, wish)
+}
+
+/// Whether others may act on it were it not simulated. A limit on whom may be forged says nothing about whoever is at the
+/// address.
+fn could_be_for_others(one: &Numbered, wish: &Wish) -> bool {
     let decision = &one.decision;
     let acted = !matches!(decision.status, DecisionStatus::Vetoed | DecisionStatus::Logged);
-    acted && (wish.simulated() || !decision.simulated) && !decision.of_the_unproven() && wish.has(one)
+    acted && !decision.of_the_unproven() && wish.has(one)
 }
 
 fn stands(decision: &Decision, now: Timestamp) -> bool {
@@ -70,10 +76,13 @@ pub(super) fn standing<'d>(
 /// does any more, one that ended is `deleted`, and so is another remediation that it had before.
 ///
 /// `again`: whoever asks leaves what it has as it is, and is to drop it first: what changed its end, or follows on another,
-/// is both.
+/// is both. What was there before and is simulated now, as all is after a restart in simulation, is over for others.
 pub(super) fn delta<'d>(changes: &'d [Change], wish: &Wish, now: Timestamp, again: bool) -> Delta<'d> {
     let mut by_target: BTreeMap<IpNet, Vec<&Change>> = BTreeMap::new();
-    for change in changes.iter().filter(|change| is_for_others(&change.now, wish)) {
+    // What was simulated all along is told as deleted too, which is no news to anybody.
+    let concerns =
+        |change: &Change| is_for_others(&change.now, wish) || (!change.came && could_be_for_others(&change.now, wish));
+    for change in changes.iter().filter(|change| concerns(change)) {
         by_target.entry(change.now.decision.target).or_default().push(change);
     }
     let mut delta = Delta::default();
@@ -97,7 +106,7 @@ pub(super) fn delta<'d>(changes: &'d [Change], wish: &Wish, now: Timestamp, agai
             delta.deleted.extend(kept.values().copied());
         }
         let mut over: BTreeMap<&str, &Numbered> = BTreeMap::new();
-        for one in changed.filter(|one| !stands(&one.decision, now)) {
+        for one in changed.filter(|one| !stands(&one.decision, now) || !is_for_others(one, wish)) {
             if let Some(kind) = kind(&one.decision)
                 && !kept.contains_key(kind)
             {

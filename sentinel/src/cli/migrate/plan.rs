@@ -124,7 +124,7 @@ fn step(ban: &Ban, found: &Found, here: Option<&Here>, longest: Duration, now: T
     let kind = ban.action.profile().words.first().copied().unwrap_or("block");
     Step {
         target: ban.target,
-        fate: fate(ban, until, kind, found, here),
+        fate: fate(ban, (until, cut), kind, found, here),
         until: Some(until),
         reason: ban.reason.clone(),
         note: cut.then_some("cut to `response.max_duration`"),
@@ -132,7 +132,7 @@ fn step(ban: &Ban, found: &Found, here: Option<&Here>, longest: Duration, now: T
     }
 }
 
-fn fate(ban: &Ban, until: Timestamp, kind: &'static str, found: &Found, here: Option<&Here>) -> Fate {
+fn fate(ban: &Ban, (until, cut): (Timestamp, bool), kind: &'static str, found: &Found, here: Option<&Here>) -> Fate {
     let meets = |net: &IpNet| net.contains(&ban.target) || ban.target.contains(net);
     if let Some((net, place)) = found.spared.iter().find(|(net, _)| meets(net)) {
         return Fate::Refused(format!("{net} is spared there ({place})"));
@@ -146,7 +146,8 @@ fn fate(ban: &Ban, until: Timestamp, kind: &'static str, found: &Found, here: Op
     }
     let stands = here.active.get(&ban.target).is_some_and(|decision| {
         let lasts = decision.expires_at.is_none_or(|end| end.after(CLOSE) >= until);
-        decision.action >= ban.action && (lasts || decision.reason == ban.reason)
+        // Cut, it would end later with each time it is carried over.
+        decision.action >= ban.action && (lasts || (cut && decision.reason == ban.reason))
     });
     if stands { Fate::There } else { Fate::Do(kind) }
 }
@@ -207,5 +208,29 @@ mod tests {
         assert_eq!(of("192.0.2.0/24").line(), None);
         // Without an agent nothing is known of what it protects.
         assert_eq!(Plan::draw(&found, None, longest, NOW).counts(), (1, 3));
+    }
+
+    #[test]
+    fn what_lasts_longer_there_is_done_again_but_for_what_was_cut_the_last_time_as_well() {
+        let longest = Duration::from_hours(720);
+        let held = |target: &str| Decision {
+            target: target.parse().unwrap(),
+            reason: "fail2ban sshd".into(),
+            expires_at: Some(NOW.after(Duration::from_hours(1))),
+            ..crate::respond::tests::rig::block(target)
+        };
+        let mut found = Found::default();
+        for one in [
+            ban("203.0.113.1/32", None),
+            ban("203.0.113.2/32", Some(2)),
+            ban("203.0.113.3/32", Some(1)),
+        ] {
+            found.bans.insert(one.target, one);
+        }
+        let all = found.bans.keys().map(|target| held(&target.to_string()));
+        let here = Here::new(Vec::new(), all.collect::<Vec<_>>().into_iter());
+        let plan = Plan::draw(&found, Some(&here), longest, NOW);
+        let fates: Vec<_> = plan.steps().map(|step| step.fate.clone()).collect();
+        assert_eq!(fates, [Fate::There, Fate::Do("block"), Fate::There]);
     }
 }

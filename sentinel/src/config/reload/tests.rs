@@ -104,6 +104,23 @@ fn a_changed_secret_is_a_change_and_is_not_told() {
     assert_eq!(reloaded(&read, &later).intel.feeds, later.intel.feeds);
 }
 
+#[test]
+fn what_needs_something_that_waits_waits_with_it() {
+    let mut now = Config::default();
+    now.kernel.egress = false;
+    let mut read = now.clone();
+    read.kernel.egress = true;
+    read.response.block_egress = true;
+    read.allowlist.push("192.0.2.0/24".parse().expect("a prefix"));
+    let next = reloaded(&now, &read);
+    assert_eq!((&next.allowlist, &next.response), (&read.allowlist, &now.response));
+    let waiting: Vec<_> = differences(&next, &read).into_iter().map(|one| one.key).collect();
+    assert_eq!(waiting, ["kernel.egress", "response.block_egress"]);
+    // Once it holds the other does too.
+    now.kernel.egress = true;
+    assert_eq!(reloaded(&now, &read), read);
+}
+
 proptest! {
     /// What is read again unchanged changes nothing; what is read twice changes nothing the second time; a reload and a
     /// restart come to the same.

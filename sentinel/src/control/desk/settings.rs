@@ -22,6 +22,15 @@ pub struct NewSettings {
     pub actor: String,
 }
 
+/// What came of settings that the desk took up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Decisions that ended because their targets are on the allowlist now.
+    pub released: Vec<Released>,
+    /// Whom of the allowlist the kernel does not spare, and why; empty where all is well.
+    pub missing: Vec<String>,
+}
+
 impl<E: Enforcer> Desk<E> {
     /// Keeps the settings in force and what changed in them; `before` is what the start before kept.
     pub async fn note_settings(&mut self, config: &Config, before: Option<String>) {
@@ -54,39 +63,48 @@ impl<E: Enforcer> Desk<E> {
 
     /// Goes by other settings, and says whom they let go. Nothing that is in force ends but what is on the allowlist now;
     /// what is on it no more is only no longer protected.
-    pub(super) async fn renew(&mut self, renewal: Renewal<NewSettings, Vec<Released>>) {
+    pub(in crate::control) async fn renew(&mut self, renewal: Renewal<NewSettings, Renewed>) {
         let Renewal { settings, taken } = renewal;
         let NewSettings { config, changes, actor } = settings;
         self.judge.renew(&config.response);
         self.deps.severity_thresholds = config.severity_thresholds;
-        let before = std::mem::replace(&mut self.deps.allowlist, config.allowlist.clone());
+        self.deps.allowlist.clone_from(&config.allowlist);
         let in_force: Vec<Released> = self.judge.active().map(Released::from).collect();
         let digest = self.note_renewal(&config, &changes, &actor).await;
         self.protect().await;
         let still: BTreeSet<_> = self.judge.active().map(|d| d.id).collect();
         let released = in_force.into_iter().filter(|one| !still.contains(&one.decision));
         tracing::info!(keys = changes.len(), actor, digest, "other settings hold");
-        let new = config.allowlist.iter().filter(|net| !before.contains(net));
-        let missing: Vec<_> = new.filter_map(|net| self.not_allowed(*net)).collect();
-        let outcome = if missing.is_empty() {
-            Ok(released.collect())
-        } else {
-            Err(missing.join("; "))
+        let renewed = Renewed {
+            released: released.collect(),
+            missing: self.not_allowed(&config.allowlist),
         };
         // Whoever asked may have left.
-        let _ = taken.send(outcome);
+        let _ = taken.send(Ok(renewed));
     }
 
-    /// Why the kernel does not spare an address that is to be spared, where that is so.
-    fn not_allowed(&self, net: ipnet::IpNet) -> Option<String> {
-        let net = canonical(net);
-        match self.responder.allows(net) {
-            Ok(true) => None,
-            Ok(false) => Some(format!(
-                "{net} is on the allowlist and not in the kernel's allow map, read back; it is tried again within a minute"
-            )),
-            Err(error) => Some(format!("whether the kernel spares {net} cannot be read: {error}")),
-        }
+    /// Which of those that are to be spared the kernel does not spare, and why; also of those that it was told of before.
+    fn not_allowed(&self, wanted: &[ipnet::IpNet]) -> Vec<String> {
+        let allowed = match self.responder.allowed() {
+            Ok(allowed) => allowed,
+            Err(_) if wanted.is_empty() => return Vec::new(),
+            Err(error) => {
+                return vec![format!(
+                    "whether the kernel spares the allowlist cannot be read: {error}"
+                )];
+            }
+        };
+        let missing = wanted
+            .iter()
+            .map(|net| canonical(*net))
+            .filter(|net| !allowed.contains(net));
+        missing
+            .map(|net| {
+                format!(
+                    "{net} is on the allowlist and not in the kernel's allow map, read back; it is tried again within a minute"
+                )
+            })
+            .collect()
     }
 
     async fn note_renewal(&mut self, config: &Config, changes: &[KeyChange], actor: &str) -> String {

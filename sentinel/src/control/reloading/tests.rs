@@ -28,7 +28,7 @@ impl House {
             loop {
                 let renewal = to_desk.next().await;
                 first.lock().expect("whole").push("desk");
-                let _ = renewal.taken.send(Ok(Vec::new()));
+                let _ = renewal.taken.send(Ok(Renewed::default()));
             }
         });
         tokio::spawn(async move {

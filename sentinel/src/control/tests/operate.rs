@@ -1,8 +1,9 @@
 //! What operators command: the stop, the allowlist, imports; over faults and restarts.
 
 use super::*;
+use crate::control::{NewSettings, Renewed};
 use crate::respond::Enforcer;
-use crate::types::{Acting, AllowDone, Allowed, Import, ImportError, Imported, Listed};
+use crate::types::{Acting, AllowDone, Allowed, Import, ImportError, Imported, Listed, Renewal};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl House {
@@ -468,4 +469,36 @@ proptest! {
             house.close();
         });
     }
+}
+
+#[tokio::test]
+async fn a_reload_says_each_time_whom_the_kernel_does_not_spare_and_whom_it_let_go() {
+    let mut house = House::open(Mode::Production).await;
+    let ended = house.add("198.51.100.7/32", 60).await.unwrap();
+    let config = Arc::new(Config {
+        allowlist: vec![net("10.9.0.0/16"), net("198.51.100.0/24")],
+        ..Config::default()
+    });
+    let reload = async |house: &mut House| {
+        let (taken, answer) = oneshot::channel();
+        let settings = NewSettings {
+            config: Arc::clone(&config),
+            changes: Vec::new(),
+            actor: "ann".into(),
+        };
+        house.desk.renew(Renewal { settings, taken }).await;
+        answer.await.unwrap().unwrap()
+    };
+    house.rig.breaks(&["allow"]);
+    let first = reload(&mut house).await;
+    let released: Vec<_> = first.released.iter().map(|one| one.decision).collect();
+    assert_eq!(released, [ended.id]);
+    assert!(
+        first.missing.len() == 1 && first.missing[0].starts_with("198.51.100.0/24 "),
+        "{first:?}"
+    );
+    let second = reload(&mut house).await;
+    assert_eq!((second.missing, second.released.len()), (first.missing, 0));
+    house.rig.breaks(&[]);
+    assert_eq!(reload(&mut house).await, Renewed::default());
 }

@@ -10,7 +10,8 @@ use crate::types::{Secret, Timestamp};
 use ipnet::IpNet;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, StatusCode, Url};
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -34,6 +35,8 @@ struct Inner {
     url: Url,
     key: HeaderValue,
     max_bytes: u64,
+    /// The file of certificates that are trusted in place of the system's.
+    authority: Vec<u8>,
     state: Mutex<State>,
     left_out: AtomicU64,
 }
@@ -60,8 +63,51 @@ struct State {
 /// An answer; unknown fields are passed over.
 #[derive(Debug, Default, Deserialize)]
 struct Answer {
-    new: Option<Vec<Told>>,
-    deleted: Option<Vec<Told>>,
+    #[serde(default, deserialize_with = "bounded")]
+    new: Vec<Told>,
+    #[serde(default, deserialize_with = "bounded")]
+    deleted: Vec<Told>,
+}
+
+/// A list or null; of more than are taken only as many are kept as tell that.
+fn bounded<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Told>, D::Error> {
+    from.deserialize_option(Bounded { most: ENTRIES_MAX + 1 })
+}
+
+struct Bounded {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Bounded {
+    type Value = Vec<Told>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of decisions or null")
+    }
+
+    fn visit_none<E>(self) -> Result<Vec<Told>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<Told>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Vec<Told>, D::Error> {
+        from.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Told>, A::Error> {
+        let mut all = Vec::new();
+        while all.len() < self.most {
+            let Some(told) = items.next_element()? else {
+                return Ok(all);
+            };
+            all.push(told);
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(all)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,9 +133,24 @@ impl Lapi {
             url,
             key,
             max_bytes,
+            authority: Vec::new(),
             state: Mutex::default(),
             left_out: AtomicU64::new(0),
         }))
+    }
+
+    /// Whose client trusts these certificates.
+    pub(super) fn trusting(mut self, authority: Vec<u8>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.authority = authority;
+        }
+        self
+    }
+
+    /// Whether another asks the same with the same key, by the same bounds.
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        let by = |one: &Self| (one.0.url.clone(), one.0.key.clone(), one.0.max_bytes);
+        by(self) == by(other) && self.0.authority == other.0.authority
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -160,17 +221,20 @@ impl Inner {
 
 impl State {
     fn take_in(&mut self, answer: Answer, whole: bool, now: Timestamp) -> Result<(), FetchError> {
+        if answer.new.len().max(answer.deleted.len()) > ENTRIES_MAX {
+            return Err(FetchError::TooMany(ENTRIES_MAX));
+        }
         if whole {
             self.bans.clear();
             self.others.clear();
         }
-        for gone in answer.deleted.unwrap_or_default() {
+        for gone in answer.deleted {
             match gone.banned() {
                 Some(net) => drop(self.bans.remove(&net)),
                 None => drop(self.others.remove(&gone.other())),
             }
         }
-        for came in answer.new.unwrap_or_default() {
+        for came in answer.new {
             let end = match go_duration(&came.duration) {
                 Some(left) => Timestamp(now.0.saturating_add(left)),
                 None => now.after(FALLBACK),
@@ -262,6 +326,19 @@ mod tests {
         assert_eq!(state.text(), "203.0.113.8/32\n");
         state.take_in(answer("{}"), true, at(63)).unwrap();
         assert_eq!(state.text(), "", "everything is nothing");
+    }
+
+    #[test]
+    fn of_more_than_are_taken_no_more_are_kept_than_tell_that() {
+        let text = format!("[{}]", vec![ban("203.0.113.7", "4h"); 9].join(","));
+        let read = |most: usize| {
+            let mut from = serde_json::Deserializer::from_str(&text);
+            let all = Deserializer::deserialize_option(&mut from, Bounded { most }).unwrap();
+            from.end().unwrap();
+            all.len()
+        };
+        assert_eq!((read(4), read(9), read(10)), (4, 9, 9));
+        assert!(serde_json::from_str::<Answer>(r#"{"new":7}"#).is_err());
     }
 
     #[test]

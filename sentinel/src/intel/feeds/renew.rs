@@ -1,5 +1,5 @@
 //! Which feeds the settings ask for, at the start and whenever they change. A feed that stays keeps all that is known of it;
-//! one that goes is out of the lists and out of the kernel before the next one takes its number.
+//! one that goes is out of the lists and out of the kernel before the next one takes its number; one that stays keeps its.
 
 use super::disk::{Shelf, digest};
 use super::fetch::{self, Fetcher, Patience};
@@ -9,10 +9,14 @@ use super::room::{FeedError, FeedRoom, LISTS};
 use super::slot::{Place, Slot};
 use super::table::{FEEDS, Feed};
 use crate::config::{CustomFeed, IntelConfig, LAPI_FEED, LapiConfig};
-use crate::types::{FeedInKernel, Secret};
+use crate::files;
+use crate::types::FeedInKernel;
 use reqwest::Url;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Bytes of a file of certificates by which it is told from another.
+const AUTHORITY: u64 = 1 << 20;
 
 /// What the settings come to.
 pub(super) struct Plan {
@@ -21,11 +25,17 @@ pub(super) struct Plan {
     pub(super) shelf: Shelf,
 }
 
-/// A slot for each feed that is enabled, built-in ones at `mirror/NAME` where one is given.
+/// A slot for each feed that is enabled, built-in ones at `mirror/NAME` where one is given. Of the operator's own those
+/// that are among `held` keep their numbers.
 ///
 /// # Errors
 /// [`FeedError`].
-pub(super) fn plan(config: &IntelConfig, mirror: Option<&str>, patience: Patience) -> Result<Plan, FeedError> {
+pub(super) fn plan(
+    config: &IntelConfig,
+    mirror: Option<&str>,
+    patience: Patience,
+    held: &[Slot],
+) -> Result<Plan, FeedError> {
     let mut slots = Vec::new();
     let mut trusted = BTreeSet::new();
     let enabled: &[String] = if config.enabled { &config.feeds.enabled } else { &[] };
@@ -48,7 +58,7 @@ pub(super) fn plan(config: &IntelConfig, mirror: Option<&str>, patience: Patienc
         slots.push(Slot::new(feed.clone(), number, Place::Web(place), digest(&text)));
     }
     let own: &[CustomFeed] = if config.enabled { &config.feeds.custom } else { &[] };
-    for (number, CustomFeed { name, place }) in (FEEDS.len() as u8..LISTS).zip(own) {
+    for (number, CustomFeed { name, place }) in numbers(own, held).into_iter().zip(own) {
         let text = place.expose();
         let (feed, place) = if text.starts_with('/') {
             (Feed::custom(name, None), Place::File(text.into()))
@@ -76,15 +86,32 @@ pub(super) fn plan(config: &IntelConfig, mirror: Option<&str>, patience: Patienc
     })
 }
 
-/// The feed of a local API of CrowdSec, by the last number. Another key, pace or authority makes it another feed.
+/// A number for each of the operator's own feeds: that by which it stands, or else a free one.
+fn numbers(own: &[CustomFeed], held: &[Slot]) -> Vec<u8> {
+    let stands = |feed: &CustomFeed| {
+        let place = digest(feed.place.expose());
+        let same = |slot: &&Slot| slot.feed.name == feed.name.as_str() && slot.meta.place == place;
+        held.iter().find(same).map(|slot| slot.number)
+    };
+    let kept: Vec<Option<u8>> = own.iter().map(stands).collect();
+    // The last one is the local API's.
+    let mut free: Vec<u8> = (FEEDS.len() as u8..LISTS - 1)
+        .filter(|number| !kept.contains(&Some(*number)))
+        .collect();
+    // Those that nobody has first: whoever goes may still be on its way out.
+    free.sort_by_key(|number| held.iter().any(|slot| slot.number == *number));
+    let mut free = free.into_iter();
+    kept.into_iter()
+        .map_while(|kept| kept.or_else(|| free.next()))
+        .collect()
+}
+
+/// The feed of a local API of CrowdSec, by the last number. It is another feed only at another address: with another key,
+/// pace or authority what it said still counts.
 fn lapi_slot(config: &LapiConfig, max_bytes: u64, patience: Patience) -> Result<Slot, FeedError> {
     let url = config.url.parse::<Url>().ok().filter(Url::has_host);
     let url = url.ok_or_else(|| FeedError::Url(LAPI_FEED.to_owned()))?;
-    let key = config.key.as_ref().map_or("", Secret::expose);
-    let digest = digest(&format!(
-        "{} {key} {:?} {:?}",
-        config.url, config.ca_file, config.interval
-    ));
+    let digest = digest(&config.url);
     let feed = Feed::lapi(LAPI_FEED, &config.url, config.interval);
     let tls = crate::tls::client(config.ca_file.as_deref());
     let mut builder = fetch::builder(patience);
@@ -97,7 +124,9 @@ fn lapi_slot(config: &LapiConfig, max_bytes: u64, patience: Patience) -> Result<
     }
     let client = builder.build();
     let client = client.map_err(|error| FeedError::Client(error.without_url().to_string()))?;
-    let lapi = Lapi::new(client, url, config.key.as_ref(), max_bytes);
+    let authority = config.ca_file.as_deref().map(|path| files::read(path, AUTHORITY));
+    let authority = authority.and_then(Result::ok).unwrap_or_default();
+    let lapi = Lapi::new(client, url, config.key.as_ref(), max_bytes).trusting(authority);
     Ok(Slot::new(feed, LISTS - 1, Place::Lapi(lapi), digest))
 }
 
@@ -107,7 +136,7 @@ impl FeedRoom {
     /// # Errors
     /// [`FeedError`]; nothing has changed then.
     pub(super) async fn renew(&mut self, config: &IntelConfig) -> Result<(), FeedError> {
-        let Plan { slots, fetcher, shelf } = plan(config, self.mirror.as_deref(), self.patience)?;
+        let Plan { slots, fetcher, shelf } = plan(config, self.mirror.as_deref(), self.patience, &self.slots)?;
         let same =
             |a: &Slot, b: &Slot| a.number == b.number && a.feed.name == b.feed.name && a.meta.place == b.meta.place;
         for at in 0..self.slots.len() {
@@ -131,7 +160,14 @@ impl FeedRoom {
                 Some(old) => {
                     let old = before.swap_remove(old);
                     let kernel = slot.kernel.take().map(|new| old.kernel.clone().unwrap_or(new));
+                    let (feed, place) = (Arc::clone(&slot.feed), slot.place.clone());
                     *slot = Slot { kernel, ..old };
+                    if let (Place::Lapi(asked), Place::Lapi(new)) = (&slot.place, &place)
+                        && (slot.feed.interval != feed.interval || !asked.asks_as(new))
+                    {
+                        (slot.feed, slot.place) = (feed, place);
+                        slot.meta.next_at = None;
+                    }
                 }
                 None => fresh.push(at),
             }

@@ -155,7 +155,7 @@ impl FeedRoom {
         mirror: Option<&str>,
         patience: Patience,
     ) -> Result<(Self, Feeds), FeedError> {
-        let Plan { slots, fetcher, shelf } = renew::plan(config, mirror, patience)?;
+        let Plan { slots, fetcher, shelf } = renew::plan(config, mirror, patience, &[])?;
         let (set, sets) = watch::channel(Arc::new(FeedSet::empty(LISTS.into())));
         let (status, statuses) = watch::channel(Arc::default());
         let room = Self {

@@ -95,10 +95,30 @@ fn what_is_in_force_for_nobody_else_is_told_neither_as_new_nor_as_deleted() {
     for one in [simulated, forged, vetoed, logged] {
         assert_eq!(standing(std::slice::from_ref(&one), &wish(), Timestamp(0)).count(), 0);
         assert_eq!(numbers(&[came(one.clone())], true), (vec![], vec![]));
-        if one.decision.status == DecisionStatus::Active {
+        if one.decision.status == DecisionStatus::Active && !one.decision.simulated {
             assert_eq!(numbers(&[ended(one)], true), (vec![], vec![]));
         }
     }
+}
+
+#[test]
+fn what_is_only_simulated_now_is_over_for_others() {
+    let mut one = numbered(1, A);
+    one.decision.simulated = true;
+    let turned = Change {
+        came: false,
+        ..came(one.clone())
+    };
+    for again in [false, true] {
+        assert_eq!(numbers(std::slice::from_ref(&turned), again), (vec![], vec![1]));
+        // It may have ended since.
+        assert_eq!(numbers(&[ended(one.clone())], again), (vec![], vec![1]));
+    }
+    let beside = Change {
+        beside: vec![numbered(2, A)],
+        ..turned
+    };
+    assert_eq!(numbers(&[beside], false), (vec![2], vec![]));
 }
 
 #[test]

@@ -117,3 +117,86 @@ async fn an_answer_on_its_way_finds_its_feed_wherever_it_has_moved() {
         "the list nobody wants any more is in nothing"
     );
 }
+
+#[tokio::test]
+async fn own_feeds_behind_one_that_goes_or_comes_keep_their_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &'static str, entries: u32| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, list(entries)).unwrap();
+        (name, path.display().to_string())
+    };
+    let (first, second, third) = (place("first", 3), place("second", 5), place("third", 7));
+    let kept = dir.path().join("feeds");
+    let kernel = Arc::new(Memory::default());
+    let with = |custom: Vec<(&'static str, String)>| Setup {
+        block: &["second"],
+        custom,
+        kernel: Some(kernel.clone()),
+        ..Setup::default()
+    };
+    let mut bench = Bench::new(&kept, "", with(vec![first, second.clone()]), START).await;
+    bench.room.tend().await;
+    let puts = kernel.puts.load(Ordering::Relaxed);
+    let numbers = || kernel.lists.lock().unwrap().keys().copied().collect::<Vec<_>>();
+    let number = numbers();
+    assert_eq!((puts, number.len()), (1, 1));
+    bench
+        .room
+        .renew(&settings(&kept, &with(vec![second.clone()])))
+        .await
+        .unwrap();
+    assert_eq!(names(&bench), [("second".into(), 5)], "it is there all the while");
+    bench
+        .room
+        .renew(&settings(&kept, &with(vec![third, second])))
+        .await
+        .unwrap();
+    bench.room.tend().await;
+    assert_eq!(names(&bench), [("third".into(), 7), ("second".into(), 5)]);
+    assert_eq!((numbers(), kernel.puts.load(Ordering::Relaxed)), (number, puts));
+}
+
+#[tokio::test]
+async fn a_local_api_with_another_key_keeps_its_bans_and_is_asked_at_once() {
+    let server = Server::start(|head| {
+        let ban = r#"{"new":[{"scope":"Ip","type":"ban","value":"203.0.113.7","duration":"4h"}]}"#;
+        if head.contains("x-api-key: other") {
+            answer(500, "", b"")
+        } else {
+            answer(200, "", ban.as_bytes())
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let kernel = Arc::new(Memory::default());
+    let setup = || Setup {
+        block: &["crowdsec"],
+        lapi: Some(server.url()),
+        kernel: Some(kernel.clone()),
+        ..Setup::default()
+    };
+    let mut bench = Bench::new(dir.path(), "", setup(), START).await;
+    bench.room.tend().await;
+    assert_eq!((names(&bench), server.count()), (vec![("crowdsec".into(), 1)], 1));
+    let same = settings(dir.path(), &setup());
+    bench.room.renew(&same).await.unwrap();
+    bench.room.tend().await;
+    assert_eq!(server.count(), 1, "nothing is new");
+    let mut other = same;
+    other.feeds.crowdsec.key = Some(crate::types::Secret::new("other"));
+    other.feeds.crowdsec.interval *= 2;
+    bench.room.renew(&other).await.unwrap();
+    bench.room.tend().await;
+    let status = bench.status();
+    assert_eq!((server.count(), status.failures, status.interval_s), (2, 1, 60));
+    assert_eq!(names(&bench), [("crowdsec".into(), 1)], "what it said still counts");
+    assert_eq!(kernel.lists.lock().unwrap().len(), 1);
+    drop(bench);
+    // Nor is it lost where the change comes with a restart.
+    let setup = setup();
+    let (mut room, feeds, ..) = super::super::testing::build(&other, &setup, None).unwrap();
+    room.now = Box::new(|| START.after(std::time::Duration::from_mins(1)));
+    room.open().await;
+    assert!(feeds.contains("203.0.113.7".parse().unwrap()));
+}
