@@ -160,7 +160,8 @@ impl Fleet {
     /// After an absence: what is still in the stream is read on; where something is gone from it, or all of it, what is
     /// known of every subject is compared.
     async fn catch_up(&mut self, link: &mut Link) -> Result<(), Away> {
-        if self.is_whole(link).await? && self.position.is_some() {
+        let read_before = self.position.as_deref().is_some_and(|position| position != NOWHERE);
+        if read_before && self.is_whole(link).await? {
             return Ok(());
         }
         let end = link.last().await?;
