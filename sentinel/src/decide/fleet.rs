@@ -1,6 +1,5 @@
 //! What another node decided, taken up here: asked of this node's own guards first.
 
-use super::judge::HOLD;
 use super::{Guards, Judge};
 use crate::types::{
     Check, CheckVerdict, Decision, DecisionStatus, FleetDecision, NewDecision, Origin, Rate, Selector, Terms,
@@ -33,8 +32,7 @@ impl Judge {
         if word.until <= now {
             return Followed::Content;
         }
-        let later = |released: Timestamp| released > word.as_of || (!word.by_person && now < released.after(HOLD));
-        if self.released(target).is_some_and(later) {
+        if self.released(target).is_some_and(|released| released > word.as_of) {
             return Followed::Held;
         }
         let (action, instead) = self.carried(word.action, &target);
@@ -119,10 +117,14 @@ impl Judge {
 
     /// Another node ended what it had on a target: nothing is left on it here, unless a person chose it and none took it
     /// back. Where a person did, evidence from before leads to nothing, here as there.
-    pub fn release(&mut self, target: IpNet, by_person: bool, now: Timestamp) -> Vec<Decision> {
+    pub fn release(&mut self, target: IpNet, by_person: bool, as_of: Timestamp, now: Timestamp) -> Vec<Decision> {
         let target = canonical(target);
         if by_person {
-            return self.delete(&Selector::Target(target), false, now);
+            let here = self.released(target);
+            let ended = self.delete(&Selector::Target(target), false, now);
+            // What the same nodes say next is later than this.
+            self.hold(target, here.map_or(as_of, |here| here.max(as_of)));
+            return ended;
         }
         self.latest = self.latest.max(now);
         let standing = self.ledger.on(&target).filter(|d| d.origin != Origin::Operator);

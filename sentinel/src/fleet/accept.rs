@@ -5,6 +5,18 @@ use super::share::is_private;
 use super::word::{Said, What, clean};
 use crate::config::FleetConfig;
 use crate::types::{ActionKind, Allowed, FleetDecision, FleetOrder, Origin};
+use std::time::Duration;
+
+/// How long no detector puts back what a person ended.
+const HOLD: Duration = Duration::from_mins(1);
+
+/// Whether a word is a detector's that came too soon after a person's end, which is the latest word before: whoever said it
+/// did not know.
+pub(super) fn is_held(said: &Said, before: &Said) -> bool {
+    let by_detector = matches!(&said.what, What::Decided(decided) if decided.by == Origin::Detector);
+    let ended = matches!(before.what, What::Released { by_person: true, .. });
+    by_detector && ended && said.version < before.version.saturating_add(HOLD.as_nanos() as i64)
+}
 
 /// What follows from a word.
 ///
@@ -35,6 +47,7 @@ pub(super) fn order(said: &Said, config: &FleetConfig, clocks: Clocks) -> Result
                     target,
                     actor: actor(&decided.actor),
                     by_person,
+                    as_of: clocks.desk,
                 });
             }
             let wide = target.prefix_len() < target.max_prefix_len();
@@ -78,6 +91,7 @@ pub(super) fn order(said: &Said, config: &FleetConfig, clocks: Clocks) -> Result
             target,
             actor: actor(who),
             by_person: *by_person,
+            as_of: clocks.desk,
         }),
         What::Allowed { .. } | What::Disallowed { .. } if !accept.allowlist => Err("allowlist"),
         What::Allowed {

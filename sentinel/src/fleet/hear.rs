@@ -3,7 +3,7 @@
 use super::accept;
 use super::link::Entry;
 use super::room::{CHANGES, Fleet, Kept, LATER};
-use super::word::{Said, What, read};
+use super::word::{Said, read};
 use crate::types::{Command, FleetBooks, FleetOrder, FleetOutcome, FleetWord};
 use std::collections::HashMap;
 use tokio::sync::oneshot;
@@ -52,16 +52,25 @@ impl Fleet {
                 self.deps.metrics.fleet.heard("known", 1);
                 continue;
             }
-            // Whether it was a person at this node that ended it.
-            let ended_here = before.and_then(|before| read(&before.body).ok()).is_some_and(|before| {
-                before.node == self.name && matches!(before.what, What::Released { by_person: true, .. })
-            });
+            let before = before.and_then(|before| read(&before.body).ok());
+            let held = before.filter(|before| accept::is_held(&said, before));
             known.insert(word.subject.clone(), word.clone());
             books.words.push(word);
+            if let Some(end) = held {
+                // Who ended it says so again.
+                if end.node == self.name {
+                    let version = Said::next(Some(&said), clocks.wall);
+                    let again = Said::new(&self.name, version, end.what, Some(&said));
+                    books.words.push(self.signer.word(&again, clocks.desk));
+                }
+                self.deps.metrics.fleet.heard("held", 1);
+                self.status.refused += 1;
+                continue;
+            }
             match accept::order(&said, &self.config, clocks) {
                 Ok(order) => {
                     orders.push(order);
-                    asked.push((said, ended_here));
+                    asked.push(said);
                 }
                 Err(why) => {
                     self.deps.metrics.fleet.heard(why, 1);
@@ -72,24 +81,12 @@ impl Fleet {
         // Where the desk is closing, it is heard again at the next start.
         let outcomes = self.order(orders).await.ok_or(Again)?;
         let done = self.clocks().wall;
-        for (outcome, (said, ended_here)) in outcomes.into_iter().zip(asked) {
+        for (outcome, said) in outcomes.into_iter().zip(asked) {
             let (result, followed) = match outcome {
                 FleetOutcome::Done => ("done", true),
                 FleetOutcome::Content => ("content", true),
-                FleetOutcome::Held => {
-                    // Whoever said it did not know yet that a person here had ended it.
-                    if ended_here && let What::Decided(decided) = &said.what {
-                        let release = What::Released {
-                            target: decided.target,
-                            actor: super::share::SOMEBODY.to_owned(),
-                            by_person: true,
-                            until: Some(decided.until),
-                        };
-                        let again = Said::new(&self.name, Said::next(Some(&said), done), release, Some(&said));
-                        books.words.push(self.signer.word(&again, clocks.desk));
-                    }
-                    ("held", false)
-                }
+                // A person here has ended it since, which is told next.
+                FleetOutcome::Held => ("held", false),
                 FleetOutcome::Vetoed(_) => ("vetoed", false),
                 FleetOutcome::Failed(why) => {
                     // What was put on the allowlist and taken off again at once was no person's removal.

@@ -553,8 +553,13 @@ impl Node {
                     Followed::Do(made) => self.book([*made]),
                 }
             }
-            Ok(FleetOrder::Release { target, by_person, .. }) => {
-                let ended = self.judge.release(target, by_person, clocks.desk);
+            Ok(FleetOrder::Release {
+                target,
+                by_person,
+                as_of,
+                ..
+            }) => {
+                let ended = self.judge.release(target, by_person, as_of, clocks.desk);
                 self.book(ended);
             }
             other => panic!("{other:?}"),
@@ -707,7 +712,7 @@ fn a_detector_elsewhere_neither_shortens_nor_overrules_and_a_person_does() {
     let again = follow(&mut here, true, 1, ActionKind::BlockIp);
     assert_eq!(again, Followed::Content, "said again it is the same");
     // A detector elsewhere ends nothing that a person chose.
-    assert!(here.release(net("198.51.100.7/32"), false, at(101)).is_empty());
+    assert!(here.release(net("198.51.100.7/32"), false, at(101), at(101)).is_empty());
     // So many and no more; and what is in force keeps its name.
     for n in 1..3 {
         let word = FleetDecision {
@@ -724,20 +729,47 @@ fn a_detector_elsewhere_neither_shortens_nor_overrules_and_a_person_does() {
             assert_ne!(made.id, word.id);
         }
     }
-    // What a person ends here is later than what was heard before, and holds for a minute against detectors elsewhere.
-    assert_eq!(here.release(net("198.51.100.7/32"), true, at(200)).len(), 1);
+    // What a person ends here is later than what was heard before.
     let word = |by_person: bool, as_of: i64| FleetDecision {
         by_person,
         as_of: at(as_of),
         ..heard(Mint::Random.decision(at(0)), 7200)
     };
-    for (word, now) in [(word(true, 199), 300), (word(false, 199), 300), (word(false, 201), 230)] {
-        assert_eq!(here.follow(&word, 9, &guards, at(now)), Followed::Held, "{word:?}");
+    let ours = Selector::Target(net("198.51.100.7/32"));
+    assert_eq!(here.delete(&ours, false, at(200)).len(), 1);
+    for by_person in [true, false] {
+        let followed = here.follow(&word(by_person, 199), 9, &guards, at(300));
+        assert_eq!(followed, Followed::Held);
     }
-    assert!(matches!(
-        here.follow(&word(true, 201), 9, &guards, at(230)),
-        Followed::Do(_)
-    ));
+    let later = here.follow(&word(true, 201), 9, &guards, at(230));
+    assert!(matches!(later, Followed::Do(_)));
+    // Heard together, an end and what came after it are in their order.
+    assert_eq!(here.release(net("198.51.100.7/32"), true, at(400), at(401)).len(), 1);
+    let after = here.follow(&word(true, 400), 9, &guards, at(402));
+    assert!(matches!(after, Followed::Do(_)), "{after:?}");
+}
+
+#[test]
+fn a_detector_that_did_not_know_of_a_person_s_end_is_not_followed() {
+    let end = Said::new(
+        "one",
+        at(100).0,
+        What::Released {
+            target: net("198.51.100.7/32"),
+            actor: "joe".to_owned(),
+            by_person: true,
+            until: None,
+        },
+        None,
+    );
+    let by = |by: Origin, second: i64| Said::new("two", at(second).0, What::Decided(Decided { by, ..decided() }), None);
+    assert!(accept::is_held(&by(Origin::Detector, 101), &end) && accept::is_held(&by(Origin::Detector, 159), &end));
+    assert!(
+        !accept::is_held(&by(Origin::Detector, 160), &end),
+        "a minute later it knows"
+    );
+    assert!(!accept::is_held(&by(Origin::Operator, 101), &end), "a person may");
+    assert!(!accept::is_held(&by(Origin::Detector, 101), &by(Origin::Operator, 100)));
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub enum FleetOrder {
         actor: String,
         /// Whether that was a person: evidence from before then leads to nothing.
         by_person: bool,
+        /// As in [`FleetDecision::as_of`].
+        as_of: Timestamp,
     },
     /// Put on the allowlist.
     Allow(Allowed),

@@ -50,8 +50,9 @@ impl<E: Enforcer> Desk<E> {
                     target,
                     actor,
                     by_person,
+                    as_of,
                 } => {
-                    let ended = self.judge.release(target, by_person, now);
+                    let ended = self.judge.release(target, by_person, as_of, now);
                     if !ended.is_empty() {
                         together.ended.extend(ended);
                         together.ends.push(at);
