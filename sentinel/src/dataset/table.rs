@@ -206,10 +206,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_is_written_as_display_does(value in prop_oneof![
+        fn a_number_is_written_as_shortly_as_display_does_and_read_as_the_same(value in prop_oneof![
             any::<f64>(), -1e6..1e6, 0.0..1.0, (-1_000_000_i32..1_000_000).prop_map(f64::from), (0_u64..u64::MAX).prop_map(|n| n as f64 / 1e3)
         ]) {
-            prop_assert_eq!(written(value), value.to_string());
+            let (text, display) = (written(value), value.to_string());
+            // Halfway between two that are as short either is right.
+            prop_assert_eq!(text.len(), display.len(), "{} {}", text, display);
+            let read: f64 = text.parse().unwrap();
+            prop_assert!(read == value || value.is_nan(), "{} {}", text, value);
         }
     }
 
