@@ -213,7 +213,7 @@ mod tests {
             // Halfway between two that are as short either is right.
             prop_assert_eq!(text.len(), display.len(), "{} {}", text, display);
             let read: f64 = text.parse().unwrap();
-            prop_assert_eq!(read.to_bits(), value.to_bits(), "{} {}", text, value);
+            prop_assert!(value.is_nan() || read.to_bits() == value.to_bits(), "{} {}", text, value);
         }
     }
 
