@@ -75,13 +75,19 @@ async fn an_hour_s_outage_and_a_kill_lose_nothing() {
     let house = House::open(directory.path(), &config, vec![mail], now);
     house.ready().await;
     let alerts = storm(7, 1);
+    let began = tokio::time::Instant::now();
     for one in &alerts[..4] {
         house.raise(std::slice::from_ref(one)).await;
         house.routed().await;
         pass(Duration::from_mins(6)).await;
     }
     let trouble = house.status.borrow()[&ChannelKind::Email].trouble.clone().unwrap();
-    assert!((8..40).contains(&trouble.tries), "patience grows: {trouble:?}");
+    // Time that is not real passes too while the database is waited for.
+    let most = 40.0 * began.elapsed().as_secs_f64() / Duration::from_mins(24).as_secs_f64();
+    assert!(
+        trouble.tries >= 8 && f64::from(trouble.tries) < most,
+        "patience grows: {trouble:?}"
+    );
     assert_eq!(
         (
             trouble.cause.as_str(),
