@@ -71,13 +71,8 @@ impl Ship {
     /// `None` where it cannot be tested.
     fn new() -> Option<Self> {
         let binary = agent_or_skip()?;
-        let missing = tools::missing(tools::IMAGE);
-        let names: Vec<_> = missing.iter().map(|tool| tool.package).collect();
-        let missing =
-            (!names.is_empty()).then(|| format!("{} missing; `cargo xtask setup` installs them", names.join(", ")));
-        if let Some(reason) = Engine::obstacle().or(missing) {
-            assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {reason}");
-            eprintln!("skipped: {reason}");
+        if let Some(reason) = Engine::obstacle().or_else(|| tools::obstacle(tools::IMAGE)) {
+            testbed::skip(&reason);
             return None;
         }
         eprintln!("skipped: running Prometheus and Grafana from compose: their images come from elsewhere");

@@ -15,7 +15,7 @@ use point::{Phase, Point, Points};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use testbed::child::Child;
-use testbed::tools::{STRIKE, find};
+use testbed::tools::{STRIKE, there};
 use testbed::wait;
 use wish::Wish;
 use witness::Witness;
@@ -54,12 +54,7 @@ fn settings(pinned: bool) -> Value {
 
 /// Kills until half the wanted number has come.
 fn campaign(pinned: bool) {
-    if find(STRIKE.program).is_none() {
-        assert!(
-            std::env::var_os("TESTBED_REQUIRE").is_none(),
-            "cannot run: strace missing"
-        );
-        eprintln!("skipped: strace missing; `cargo xtask setup` installs it");
+    if !there(&[STRIKE]) {
         return;
     }
     let settings = settings(pinned);

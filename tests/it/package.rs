@@ -9,7 +9,7 @@ use std::time::Duration;
 use testbed::lab::Services;
 use testbed::machine::{self, Machine};
 use testbed::net::{Host, Network};
-use testbed::{child, wait};
+use testbed::{child, skip, wait};
 
 const PACK: Duration = Duration::from_mins(3);
 
@@ -20,11 +20,6 @@ fn beside(agent: &Path, name: &str) -> Option<PathBuf> {
         .skip(1)
         .map(|dir| dir.join(name))
         .find(|path| path.is_file())
-}
-
-fn skip(why: &str) {
-    assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {why}");
-    eprintln!("skipped: {why}");
 }
 
 /// Packs the agent that was built; `None` where the packer is missing.

@@ -31,18 +31,6 @@ fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../config").join(name)
 }
 
-/// Whether Prometheus is here; otherwise why not is said.
-fn there() -> bool {
-    let missing = tools::missing(PROMETHEUS);
-    if missing.is_empty() {
-        return true;
-    }
-    let said = "prometheus missing; `cargo xtask setup` installs it";
-    assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {said}");
-    eprintln!("skipped: {said}");
-    false
-}
-
 /// A Prometheus on loopback of the protected host, with the shipped files.
 struct Prometheus {
     _child: Child,
@@ -184,7 +172,7 @@ fn go_on(scene: &Scene) -> Result<()> {
 
 #[test]
 fn every_panel_and_every_rule_has_its_numbers() {
-    if !there() {
+    if !tools::there(PROMETHEUS) {
         return;
     }
     let settings = json!({ "intel": { "sources": {
@@ -274,7 +262,7 @@ fn every_panel_and_every_rule_has_its_numbers() {
 
 #[test]
 fn the_shipped_rules_hold_their_tests() {
-    if !there() {
+    if !tools::there(PROMETHEUS) {
         return;
     }
     let promtool = |args: &[&str], file: &str| {

@@ -13,15 +13,12 @@ use testbed::wait;
 /// For everything that happens at once; generous, because processors are shared.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// The agent's binary, or why the test cannot run.
-///
-/// Under `cargo xtask test` (which sets `TESTBED_REQUIRE`) an obstacle is a failure.
+/// The agent's binary, or why the test cannot run ([`testbed::skip`]).
 pub(crate) fn agent_or_skip() -> Option<PathBuf> {
     match testbed::obstacle() {
         None => testbed::agent_binary(),
         Some(reason) => {
-            assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {reason}");
-            eprintln!("skipped: {reason}");
+            testbed::skip(&reason);
             None
         }
     }

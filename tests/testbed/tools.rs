@@ -131,6 +131,22 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path: &PathBuf| Path::is_file(path))
 }
 
+/// Why not all of them can be used, where some are not there.
+pub fn obstacle(tools: &[Tool]) -> Option<String> {
+    let missing = missing(tools);
+    let names: Vec<_> = missing.iter().map(|tool| tool.program).collect();
+    (!names.is_empty()).then(|| format!("{} missing; `cargo xtask setup` installs them", names.join(", ")))
+}
+
+/// Whether a test can use all of them; where not it is skipped, or fails ([`crate::skip`]).
+pub fn there(tools: &[Tool]) -> bool {
+    let obstacle = obstacle(tools);
+    if let Some(why) = &obstacle {
+        crate::skip(why);
+    }
+    obstacle.is_none()
+}
+
 /// Those that are not there.
 pub fn missing(tools: &[Tool]) -> Vec<Tool> {
     tools

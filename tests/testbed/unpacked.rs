@@ -1,7 +1,7 @@
 //! Debian packages whose files are wanted and whose scripts are not: they would start services on this machine, or set up
 //! its firewall. They are fetched and unpacked under `target/`, once, and nothing of them is installed.
 
-use crate::child;
+use crate::{child, skip, target};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -19,10 +19,7 @@ static TURN: Mutex<()> = Mutex::new(());
 /// Why it cannot be had, for people.
 pub fn package(name: &str) -> Result<PathBuf, String> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let target = own.ancestors().find(|dir| dir.ends_with("target"));
-    let target = target.ok_or("the program does not lie under `target/`")?;
-    let folder = target.join("packages").join(name);
+    let folder = target()?.join("packages").join(name);
     let files = folder.join("files");
     if files.is_dir() {
         return Ok(files);
@@ -53,8 +50,7 @@ pub fn package_or_skip(name: &str) -> Option<PathBuf> {
     match package(name) {
         Ok(files) => Some(files),
         Err(why) => {
-            assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {why}");
-            eprintln!("skipped: {why}");
+            skip(&why);
             None
         }
     }

@@ -341,10 +341,8 @@ impl Auth {
     }
 
     async fn commit(&self, records: Vec<Record>) -> Result<(), AuthError> {
-        match self.store.commit(records).await {
-            Ok(()) | Err(StoreError::Queued { .. }) => Ok(()),
-            Err(error) => Err(AuthError::Store(error.to_string())),
-        }
+        let kept = self.store.keep(records).await;
+        kept.map_err(|error| AuthError::Store(error.to_string()))
     }
 }
 

@@ -166,10 +166,7 @@ impl Reporting {
 
     /// Durable, or to be written as soon as the disk takes it.
     async fn kept(&self, records: Vec<Record>) -> Result<(), Failed> {
-        match self.deps.store.commit(records).await {
-            Ok(()) | Err(StoreError::Queued { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.deps.store.keep(records).await?)
     }
 
     async fn make(&self, run: Run) -> Result<(), Failed> {

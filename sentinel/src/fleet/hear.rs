@@ -61,7 +61,9 @@ impl Fleet {
                 if end.node == self.name {
                     let version = Said::next(Some(&said), clocks.wall);
                     let again = Said::new(&self.name, version, end.what, Some(&said));
-                    books.words.push(self.signer.word(&again, clocks.desk));
+                    let again = self.signer.word(&again, clocks.desk);
+                    known.insert(again.subject.clone(), again.clone());
+                    books.words.push(again);
                 }
                 self.deps.metrics.fleet.heard("held", 1);
                 self.status.refused += 1;

@@ -6,7 +6,7 @@ use super::word::Signer;
 use crate::config::Config;
 use crate::files;
 use crate::metrics::Metrics;
-use crate::store::{Record, Store, StoreError};
+use crate::store::{Record, Store};
 use crate::types::{Command, Component, Condition, FleetStatus, Health, Timestamp};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -40,7 +40,7 @@ pub struct Deps {
 /// What the store says.
 pub async fn open(config: &Config, deps: Deps) -> anyhow::Result<Option<Fleet>> {
     let Some(place) = config.bus.redis() else {
-        deps.store.commit(vec![Record::Fleet(false)]).await.or_else(queued)?;
+        deps.store.keep(vec![Record::Fleet(false)]).await?;
         return Ok(None);
     };
     let refuse = |cause: String, mend: &str| {
@@ -69,8 +69,8 @@ pub async fn open(config: &Config, deps: Deps) -> anyhow::Result<Option<Fleet>> 
             return Ok(None);
         }
     };
-    deps.store.commit(vec![Record::Fleet(true)]).await.or_else(queued)?;
-    let (position, _) = deps.store.fleet_position().await?;
+    deps.store.keep(vec![Record::Fleet(true)]).await?;
+    let position = deps.store.fleet_position().await?;
     let joins = position.is_none();
     let name = match config.fleet.name.as_str() {
         "" => host_name(),
@@ -92,6 +92,7 @@ pub async fn open(config: &Config, deps: Deps) -> anyhow::Result<Option<Fleet>> 
         signer,
         deps,
         position,
+        alerts: None,
         ahead: None,
         joins,
         shown: false,
@@ -126,14 +127,6 @@ fn host_name() -> String {
         }
     };
     files::host_name().chars().take(64).map(plain).collect()
-}
-
-/// What waits for the disk is kept as well.
-fn queued(error: StoreError) -> Result<(), StoreError> {
-    match error {
-        StoreError::Queued { .. } => Ok(()),
-        error => Err(error),
-    }
 }
 
 pub(super) fn degraded(cause: impl Into<String>, mend: impl Into<String>) -> Condition {

@@ -53,6 +53,8 @@ pub struct Fleet {
     pub(super) deaf: Option<(Deaf, Instant)>,
     /// What could not be done of late.
     pub(super) failed: Option<(String, Instant)>,
+    /// The last alert that was told, by order of arrival, once that was looked up.
+    pub(super) alerts: Option<i64>,
     /// Words of this node came from the future, by the clock of the Redis.
     pub(super) ahead: Option<Instant>,
     /// It has not heard the others yet.

@@ -112,22 +112,11 @@ impl Fleet {
     }
 
     async fn tell_alerts(&mut self, link: &mut Link) -> Result<(), Away> {
-        let store = self.deps.store.clone();
-        loop {
-            let seq = match store.cursor(READER).await {
-                Ok(Some(seq)) => seq,
-                // What was before the fleet is not told.
-                Ok(None) => {
-                    let Ok(newest) = store.newest_alert().await else {
-                        return Ok(());
-                    };
-                    newest
-                }
-                Err(_) => return Ok(()),
+        while let Some(seq) = self.alerts_from().await {
+            let Ok(alerts) = self.deps.store.alerts_after(seq, ALERTS).await else {
+                break;
             };
-            let Ok(alerts) = store.alerts_after(seq, ALERTS).await else {
-                return Ok(());
-            };
+            let Some((last, _)) = alerts.last() else { break };
             let told: Vec<_> = alerts
                 .iter()
                 .filter_map(|(_, alert)| {
@@ -137,21 +126,36 @@ impl Fleet {
                     Some((body, mac))
                 })
                 .collect();
-            if !told.is_empty() {
-                link.alerts(&told).await?;
-                self.deps.metrics.fleet.alerts.inc_by(told.len() as u64);
-            }
-            let last = alerts.last().map_or(seq, |(seq, _)| *seq);
-            if last == seq && store.cursor(READER).await.is_ok_and(|cursor| cursor.is_some()) {
-                return Ok(());
-            }
-            let cursor = Record::Cursor {
-                name: READER,
-                seq: last,
-            };
-            if store.commit(vec![cursor]).await.is_err() || alerts.len() < ALERTS {
-                return Ok(());
+            link.alerts(&told).await?;
+            self.deps.metrics.fleet.alerts.inc_by(told.len() as u64);
+            if !self.alerts_up_to(*last).await || alerts.len() < ALERTS {
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// After which alert to go on. What was before the fleet is not told.
+    async fn alerts_from(&mut self) -> Option<i64> {
+        if self.alerts.is_none() {
+            let store = &self.deps.store;
+            if let Some(seq) = store.cursor(READER).await.ok()? {
+                self.alerts = Some(seq);
+            } else {
+                let newest = store.newest_alert().await.ok()?;
+                self.alerts_up_to(newest).await;
+            }
+        }
+        self.alerts
+    }
+
+    /// Alerts up to this one are told. Returns whether that is kept.
+    async fn alerts_up_to(&mut self, seq: i64) -> bool {
+        let cursor = Record::Cursor { name: READER, seq };
+        let kept = self.deps.store.commit(vec![cursor]).await.is_ok();
+        if kept {
+            self.alerts = Some(seq);
+        }
+        kept
     }
 }

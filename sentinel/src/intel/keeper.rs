@@ -132,13 +132,9 @@ impl Keeper {
     async fn commit(&self, records: Vec<Record>) {
         let Some(store) = &self.store else { return };
         let n = records.len() as u64;
-        match store.commit(records).await {
-            // Queued is written as soon as the disk recovers.
-            Ok(()) | Err(crate::store::StoreError::Queued { .. }) => {}
-            Err(error) => {
-                self.lost.fetch_add(n, Relaxed);
-                tracing::debug!(%error, records = n, "answers of intelligence sources were not written down");
-            }
+        if let Err(error) = store.keep(records).await {
+            self.lost.fetch_add(n, Relaxed);
+            tracing::debug!(%error, records = n, "answers of intelligence sources were not written down");
         }
     }
 }

@@ -175,10 +175,6 @@ impl Dispatcher {
             books,
             messages,
         };
-        match self.store.commit(vec![Record::Routed(Box::new(routed))]).await {
-            // It will be written, in this order.
-            Ok(()) | Err(StoreError::Queued { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.store.keep(vec![Record::Routed(Box::new(routed))]).await
     }
 }

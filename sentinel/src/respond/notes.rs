@@ -3,7 +3,7 @@
 use super::held::hits_of;
 use super::responder::Responder;
 use super::{EnforceError, Enforcer};
-use crate::store::{Record, StoreError};
+use crate::store::Record;
 use crate::types::{Allowed, Bystander, CommandError, Decision, Hits, Stop, Tally, Timestamp};
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -77,11 +77,9 @@ impl<E: Enforcer> Responder<E> {
         records.push(line.into());
         let store = self.memory.store();
         Box::pin(async move {
-            match store.commit(records).await {
-                // Kept in memory while the disk refuses, as every other decision then.
-                Ok(()) | Err(StoreError::Queued { .. }) => Ok(()),
-                Err(error) => Err(CommandError::Failed(format!("the database does not take it: {error}"))),
-            }
+            // In memory while the disk refuses, as every other decision then.
+            let kept = store.keep(records).await;
+            kept.map_err(|error| CommandError::Failed(format!("the database does not take it: {error}")))
         })
     }
 

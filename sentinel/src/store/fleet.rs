@@ -67,18 +67,12 @@ impl Store {
         self.readers.with(move |c| read(c).map_err(StoreError::Read)).await
     }
 
-    /// How far the others have been heard; and how many words are known.
+    /// How far the others have been heard.
     ///
     /// # Errors
     /// As [`Store::alert`].
-    pub async fn fleet_position(&self) -> Result<(Option<String>, u64), StoreError> {
-        let read = |c: &Connection| {
-            let words: i64 = c
-                .prepare_cached("SELECT count(*) FROM fleet_words")?
-                .query_row([], |row| row.get(0))?;
-            Ok((kept(c, POSITION)?, words.cast_unsigned()))
-        };
-        self.readers.with(move |c| read(c).map_err(StoreError::Read)).await
+    pub async fn fleet_position(&self) -> Result<Option<String>, StoreError> {
+        self.readers.with(|c| kept(c, POSITION).map_err(StoreError::Read)).await
     }
 }
 

@@ -198,6 +198,17 @@ impl Store {
         outcome.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// The same for whoever is content with records that wait in memory for the disk: they will be written, in their order.
+    ///
+    /// # Errors
+    /// As [`Store::commit`], [`StoreError::Queued`] apart.
+    pub async fn keep(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        match self.commit(records).await {
+            Err(StoreError::Queued { .. }) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     /// Asks whether the writer comes to what it is told; resolves when it did, with an error where it has ended. One question
     /// at a time: they take no places of the queue.
     ///

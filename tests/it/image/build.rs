@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
-use testbed::{child, pypi, scratch};
+use testbed::{child, scratch};
 
 /// What compose calls it.
 pub(super) const IMAGE: &str = "sentinel:local";
@@ -40,7 +40,7 @@ pub(super) struct Images {
 impl Images {
     /// With the base in it.
     pub(super) fn open() -> Result<Self> {
-        let kept = pypi::target().map_err(|why| anyhow!(why))?.join("image");
+        let kept = testbed::target().map_err(|why| anyhow!(why))?.join("image");
         std::fs::create_dir_all(&kept)?;
         let images = Self {
             kept,

@@ -174,8 +174,8 @@ async fn changed(api: &Shared, known: Bouncer, wish: &Wish, keeps_sets: bool) ->
 /// What is not kept is only told once more.
 async fn keep(api: &Shared, token: TokenId, before: Told, last: Told) -> Result<(), Problem> {
     let row = Bouncer { token, before, last };
-    match api.store.commit(vec![Record::Bouncer(Box::new(row))]).await {
-        Ok(()) | Err(StoreError::Queued { .. } | StoreError::Overflow { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
+    match api.store.keep(vec![Record::Bouncer(Box::new(row))]).await {
+        Err(StoreError::Overflow { .. }) => Ok(()),
+        outcome => Ok(outcome?),
     }
 }

@@ -38,27 +38,39 @@ impl<E: Enforcer> Desk<E> {
         let text = serde_json::to_string(&settings).unwrap_or_default();
         let before: Option<BTreeMap<String, String>> = before.and_then(|text| serde_json::from_str(&text).ok());
         let changes = before.map(|before| config::changes(&before, &settings));
-        let at = self.now();
-        let line = |verb, detail| Line {
-            at,
-            actor: "sentinel".to_owned(),
-            verb,
-            subject: "settings".to_owned(),
-            detail,
-        };
-        let digest = hex(&Sha256::digest(text.as_bytes()));
         let differ = match &changes {
             None => "the first start on this database".to_owned(),
             Some(changes) if changes.is_empty() => "as at the start before".to_owned(),
             Some(changes) => format!("{} keys differ from the start before", changes.len()),
         };
-        let mut lines = vec![line("started", format!("digest {digest}, {differ}"))];
         let changes = changes.unwrap_or_default();
         let named = changes
             .iter()
             .map(|(key, old, new)| (key.as_str(), old.as_str(), new.as_str()));
-        lines.extend(told(named).into_iter().map(|(verb, detail)| line(verb, detail)));
+        self.keep_settings(text, "sentinel", ("started", differ), named).await;
+    }
+
+    /// Keeps settings, with a line of the audit about them and one for each key that changed. Returns their digest.
+    async fn keep_settings<'a>(
+        &mut self,
+        text: String,
+        actor: &str,
+        (verb, differ): (&'static str, String),
+        changes: impl ExactSizeIterator<Item = (&'a str, &'a str, &'a str)>,
+    ) -> String {
+        let at = self.now();
+        let line = |(verb, detail)| Line {
+            at,
+            actor: actor.to_owned(),
+            verb,
+            subject: "settings".to_owned(),
+            detail,
+        };
+        let digest = hex(&Sha256::digest(text.as_bytes()));
+        let mut lines = vec![line((verb, format!("digest {digest}, {differ}")))];
+        lines.extend(told(changes).into_iter().map(line));
         self.responder.note_settings(text, lines).await;
+        digest
     }
 
     /// Goes by other settings, and says whom they let go. Nothing that is in force ends but what is on the allowlist now;
@@ -70,7 +82,12 @@ impl<E: Enforcer> Desk<E> {
         self.deps.severity_thresholds = config.severity_thresholds;
         self.deps.allowlist.clone_from(&config.allowlist);
         let in_force: Vec<Released> = self.judge.active().map(Released::from).collect();
-        let digest = self.note_renewal(&config, &changes, &actor).await;
+        let text = serde_json::to_string(&config::effective(&config)).unwrap_or_default();
+        let differ = format!("{} keys differ", changes.len());
+        let named = changes
+            .iter()
+            .map(|one| (one.key.as_str(), one.old.as_str(), one.new.as_str()));
+        let digest = self.keep_settings(text, &actor, ("reloaded", differ), named).await;
         self.protect().await;
         let still: BTreeSet<_> = self.judge.active().map(|d| d.id).collect();
         let released = in_force.into_iter().filter(|one| !still.contains(&one.decision));
@@ -105,29 +122,6 @@ impl<E: Enforcer> Desk<E> {
                 )
             })
             .collect()
-    }
-
-    async fn note_renewal(&mut self, config: &Config, changes: &[KeyChange], actor: &str) -> String {
-        let text = serde_json::to_string(&config::effective(config)).unwrap_or_default();
-        let digest = hex(&Sha256::digest(text.as_bytes()));
-        let at = self.now();
-        let line = |verb, detail| Line {
-            at,
-            actor: actor.to_owned(),
-            verb,
-            subject: "settings".to_owned(),
-            detail,
-        };
-        let mut lines = vec![line(
-            "reloaded",
-            format!("digest {digest}, {} keys differ", changes.len()),
-        )];
-        let named = changes
-            .iter()
-            .map(|one| (one.key.as_str(), one.old.as_str(), one.new.as_str()));
-        lines.extend(told(named).into_iter().map(|(verb, detail)| line(verb, detail)));
-        self.responder.note_settings(text, lines).await;
-        digest
     }
 }
 

@@ -35,13 +35,19 @@ fn free_port() -> u16 {
     panic!("no port");
 }
 
+/// What a server that keeps nothing is told beside; a Redis Sentinel knows fewer settings.
+const FORGETFUL: &str = "save \"\"\nappendonly no";
+
 /// `None` where there is none here.
-fn server(settings: &str, args: &[&str]) -> Option<Server> {
+fn server(settings: &str) -> Option<Server> {
+    start(&format!("{FORGETFUL}\n{settings}"), &[])
+}
+
+fn start(settings: &str, args: &[&str]) -> Option<Server> {
     let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
     let file = folder.path().join("redis.conf");
     let dir = folder.path().display();
-    let text = format!("bind 127.0.0.1\nport {port}\nsave \"\"\nappendonly no\ndir {dir}\n{settings}\n");
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, format!("bind 127.0.0.1\nport {port}\ndir {dir}\n{settings}\n")).unwrap();
     let child = Command::new("redis-server")
         .arg(&file)
         .args(args)
@@ -59,11 +65,14 @@ fn server(settings: &str, args: &[&str]) -> Option<Server> {
         _folder: folder,
     };
     let began = Instant::now();
-    while !cli(&server, &["PING"]).contains("PONG") && !cli(&server, &["PING"]).contains("NOAUTH") {
+    loop {
+        let said = cli(&server, &["PING"]);
+        if said.contains("PONG") || said.contains("NOAUTH") {
+            return Some(server);
+        }
         assert!(began.elapsed() < Duration::from_secs(20), "Redis does not answer");
         std::thread::sleep(Duration::from_millis(50));
     }
-    Some(server)
 }
 
 fn cli(server: &Server, args: &[&str]) -> String {
@@ -179,13 +188,13 @@ async fn serves(place: &RedisPlace) {
 
 #[tokio::test]
 async fn one_server_serves() {
-    let Some(server) = server("", &[]) else { return };
+    let Some(server) = server("") else { return };
     serves(&place(&server, RedisKind::Single)).await;
 }
 
 #[tokio::test]
 async fn a_cluster_serves() {
-    let Some(server) = server("cluster-enabled yes", &[]) else {
+    let Some(server) = server("cluster-enabled yes") else {
         return;
     };
     let slots = cli(&server, &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
@@ -200,46 +209,15 @@ async fn a_cluster_serves() {
 
 #[tokio::test]
 async fn what_sentinels_call_the_master_serves() {
-    let Some(master) = server("", &[]) else { return };
+    let Some(master) = server("") else { return };
     let settings = format!("sentinel monitor ours 127.0.0.1 {} 1", master.port);
-    let settings = settings.as_str();
-    let Some(watch) = server_sentinel(settings) else { return };
+    let Some(watch) = start(&settings, &["--sentinel"]) else {
+        return;
+    };
     serves(&place(&watch, RedisKind::Sentinel("ours".to_owned()))).await;
     let unknown = connect(&place(&watch, RedisKind::Sentinel("theirs".to_owned()))).await;
     let away = unknown.unwrap_err();
     assert!(!away.mend.is_empty(), "{away:?}");
-}
-
-/// A Redis Sentinel knows fewer settings.
-fn server_sentinel(settings: &str) -> Option<Server> {
-    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
-    let file = folder.path().join("sentinel.conf");
-    let text = format!(
-        "bind 127.0.0.1\nport {port}\ndir {}\n{settings}\n",
-        folder.path().display()
-    );
-    std::fs::write(&file, text).unwrap();
-    let child = Command::new("redis-server")
-        .arg(&file)
-        .arg("--sentinel")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let server = Server {
-        child,
-        port,
-        _folder: folder,
-    };
-    let began = Instant::now();
-    while !cli(&server, &["PING"]).contains("PONG") {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "the Redis Sentinel does not answer"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Some(server)
 }
 
 #[tokio::test]
@@ -248,7 +226,7 @@ async fn the_user_of_the_manual_may_do_all_of_it_and_whoever_may_not_is_told_the
     let line = manual.lines().find(|line| line.starts_with("ACL SETUSER")).unwrap();
     let rights = line.replace("ACL SETUSER", "user").replace("PASSWORD", "kX3rVqZ81");
     let settings = format!("user default off\n{rights}\nuser poor on >kX3rVqZ81 ~* +ping");
-    let Some(server) = server(&settings, &[]) else { return };
+    let Some(server) = server(&settings) else { return };
     let with = |user: Option<&str>, password: &str| RedisPlace {
         user: user.map(str::to_owned),
         password: Some(Secret::new(password)),
