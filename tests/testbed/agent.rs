@@ -333,6 +333,16 @@ impl Agent {
         self.items(&format!("/decisions?limit=100&ip={ip}"))
     }
 
+    /// Decisions about an address that are more than a line in the log and that no guard refused, latest first.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn deeds(&self, ip: IpAddr) -> Result<Vec<Value>> {
+        let mut decisions = self.decisions(ip)?;
+        decisions.retain(|decision| decision["action"] != "log_only" && decision["status"] != "vetoed");
+        Ok(decisions)
+    }
+
     /// The block in force on exactly this address.
     ///
     /// # Errors

@@ -61,14 +61,17 @@ pub fn once(agent: &Path, json: Option<&Path>) -> Result<()> {
     );
     let mut lab = Lab::new(agent, &json!({}))?;
     let (attacks, mut benign) = pass(&mut lab, ATTACKS, |seen| println!("{}", line(seen)))?;
-    let was_blocked =
-        lab.agent.decisions(lab.client.v4.into())?.len() + lab.agent.decisions(lab.client.v6.into())?.len();
-    if was_blocked > 0 {
+    let mut deeds = lab.agent.deeds(lab.client.v4.into())?;
+    deeds.extend(lab.agent.deeds(lab.client.v6.into())?);
+    if let Some(deed) = deeds.first() {
         benign.push(Traffic {
             tool: "agent".into(),
             client: lab.client.v4.to_string(),
-            failures: was_blocked as u64,
-            first_failure: Some("there are decisions about the benign client".into()),
+            failures: deeds.len() as u64,
+            first_failure: Some(format!(
+                "decided about the benign client: {} {}",
+                deed["action"], deed["reason"]
+            )),
             ..Traffic::default()
         });
     }
