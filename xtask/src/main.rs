@@ -11,6 +11,7 @@ mod ebpf;
 mod kernels;
 mod lab;
 mod lint;
+mod prove;
 mod run;
 mod setup;
 mod shell;
@@ -91,16 +92,12 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Frames at random through the kernel programs and through user space, which must agree
-    Parity {
+    /// What the tests show in small, at length, with the result written down
+    Prove {
         #[command(flatten)]
         consent: Consent,
-        /// How many
-        #[arg(long, default_value_t = 10_000_000)]
-        packets: u64,
-        /// Which; another on every run by default, and told
-        #[arg(long)]
-        seed: Option<u64>,
+        #[command(flatten)]
+        wish: prove::Wish,
     },
     /// A protected host, a benign client and attackers in network namespaces, to look at
     Lab {
@@ -180,7 +177,7 @@ fn dispatch(verb: Verb) -> Result<()> {
             versions,
             json,
         } => kernels::run(consent, &versions, json.as_deref()),
-        Verb::Parity { consent, packets, seed } => test::parity(consent, packets, seed),
+        Verb::Prove { consent, wish } => prove::run(consent, &wish),
         Verb::Lab {
             consent,
             once,

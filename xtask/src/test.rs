@@ -57,36 +57,8 @@ fn old_kernels(consent: Consent) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// `cargo xtask parity`.
-pub(crate) fn parity(consent: Consent, packets: u64, seed: Option<u64>) -> Result<()> {
-    shell::can_elevate()?;
-    run::kernel_programs(consent)?;
-    shell::step(&format!("{packets} frames through both sides"));
-    let mut test = shell::cargo([
-        "test",
-        "--locked",
-        "--release",
-        "--package",
-        "sentinel",
-        "--test",
-        "kernel",
-    ])?;
-    test.args([
-        "parity::the_kernel_and_user_space_agree",
-        "--",
-        "--exact",
-        "--nocapture",
-    ]);
-    test.env("PARITY_PACKETS", packets.to_string());
-    if let Some(seed) = seed {
-        test.env("PARITY_SEED", seed.to_string());
-    }
-    as_root(&mut test)?;
-    shell::run(&mut test)
-}
-
 /// Lets cargo build as the user and run what it built through sudo.
-fn as_root(tests: &mut Command) -> Result<()> {
+pub(crate) fn as_root(tests: &mut Command) -> Result<()> {
     if shell::is_root() {
         return Ok(());
     }
