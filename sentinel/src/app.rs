@@ -5,8 +5,10 @@ mod earlier;
 mod ears;
 mod fleet;
 mod gate;
+mod guard;
 mod hangup;
 mod judging;
+mod reach;
 mod reload;
 mod rooms;
 
@@ -31,6 +33,7 @@ use crate::intel::{Intel, IntelSource, clients};
 use crate::metrics::Metrics;
 use crate::notify::{self, Notifications};
 use crate::respond::{Deps, Responder};
+use crate::sandbox::Sandbox;
 use crate::sensor::{XdpSensor, bettercap};
 use crate::service::{self, Pulse, Service};
 use crate::store::Store;
@@ -41,12 +44,14 @@ pub(crate) use earlier::{loose, remembered};
 use earlier::{name_readers, tell_left_behind};
 use ears::Beside;
 use gate::{Closing, Gate, interfaces, welcome};
+use guard::GuardThread;
 use hangup::Hangup;
 pub(crate) use judging::judging_model;
+pub(crate) use reach::sandbox;
 use rooms::Rooms;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -73,7 +78,7 @@ const HEARD: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Whatever kept a room from being built, or made one end on its own.
-pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Result<()> {
+pub async fn run(config: Config, origins: Origins, read: Reread, sandbox: Sandbox) -> anyhow::Result<()> {
     let (config, origins) = (Arc::new(config), Arc::new(origins));
     let (hangup, reopen) = Hangup::caught()?;
     let started = time::wall_now();
@@ -91,7 +96,10 @@ pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Resu
     let allowed = store.allowlist().await?;
     let tallies = store.tallies(remembered.iter().map(|(d, _)| d.id).collect()).await?;
     let (ways, lines) = reload::lines(&config);
-    let (host, facts) = HostRoom::open(reload::servers(&config)).await?;
+    let (host, facts) = {
+        let sandbox = sandbox.clone();
+        HostRoom::open(reload::servers(&config), move || sandbox.confine_reader()).await?
+    };
     let host = host.following(lines.servers);
     let links = facts.clone();
     let interfaces = interfaces(&config, facts.borrow().default_interface.as_deref())?;
@@ -173,9 +181,13 @@ pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Resu
     );
     let write_metrics = Arc::clone(&metrics);
     let observe_write = move |took: Duration| write_metrics.store_write_seconds.observe(took.as_secs_f64());
-    let writer = std::thread::Builder::new()
-        .name("store".into())
-        .spawn(move || writer.observe(observe_write).run())?;
+    let writer = std::thread::Builder::new().name("store".into()).spawn({
+        let sandbox = sandbox.clone();
+        move || {
+            sandbox.confine();
+            writer.observe(observe_write).run();
+        }
+    })?;
     // Protected addresses and earlier decisions are in the maps before the first packet is judged.
     desk.expect(&remembered);
     desk.note_settings(&config, before).await;
@@ -338,15 +350,14 @@ pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Resu
             let sweep = kernel.sweep().with_idle(config.flow.idle_timeout);
             let sensor = XdpSensor::new(sweep, Arc::clone(&metrics));
             rooms.spawn("sensor", sensor.run(ring_rx, records_tx, notices_tx));
-            let kernel = Arc::new(Mutex::new(*kernel));
             let guard = Guard {
-                kernel: Arc::clone(&kernel),
+                kernel,
                 configured: config.kernel.interfaces.clone(),
                 facts: links,
                 gauges: Arc::clone(&gauges),
             };
-            rooms.spawn("guard", guard.run(interfaces.clone(), cancel.clone()));
-            Closing::Programs(kernel)
+            let (watched, cancel) = (interfaces.clone(), cancel.clone());
+            Closing::Programs(GuardThread::begin(&mut rooms, &sandbox, guard, watched, cancel)?)
         }
         Gate::Sets(_, lease) => {
             if let Some(ears) = ears.take() {
@@ -421,6 +432,7 @@ pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Resu
         told: settings_tx,
         wishes: reload_wishes,
         health: health_tx.clone(),
+        sandbox: sandbox.clone(),
         intel: world.intel.clone(),
         ears: match (hears, only_ears) {
             (_, true) => reload::Ears::Only,
@@ -508,7 +520,7 @@ pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Resu
     );
     rooms.spawn(
         "store condition",
-        follow_store(store.condition(), health_tx, cancel.clone()),
+        follow_store(store.condition(), health_tx.clone(), cancel.clone()),
     );
     if let Some(fleet) = fleet {
         rooms.spawn("fleet", fleet.run(cancel.clone()));
@@ -525,6 +537,7 @@ pub async fn run(config: Config, origins: Origins, read: Reread) -> anyhow::Resu
     });
     rooms.spawn_fallible("api", doors.open(state, cancel.clone()));
     rooms.spawn("service", service.run(cancel));
+    reach::seal(&sandbox, &health_tx);
 
     welcome(&config, &interfaces, blind && !only_ears);
 

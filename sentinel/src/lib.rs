@@ -33,6 +33,7 @@ pub mod proof;
 pub mod replay;
 pub mod report;
 pub mod respond;
+pub mod sandbox;
 pub mod sensor;
 pub mod service;
 pub mod store;

@@ -33,6 +33,7 @@ mod progress;
 mod prometheus;
 mod record;
 mod reload;
+mod sandbox;
 mod scene;
 mod simulation;
 mod top;

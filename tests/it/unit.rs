@@ -204,13 +204,9 @@ fn the_manager_is_told_when_it_is_ready_how_it_is_and_that_it_lives() {
     drop((agent, services));
 }
 
-#[test]
-fn with_what_the_unit_gives_it_and_no_more_it_acts() {
-    let Some(mut scene) = Scene::new(&json!({})) else {
-        return;
-    };
+/// Ends the agent and starts it as the unit does: another user, the unit's capabilities, no way to more. Its process.
+pub(crate) fn as_the_unit(scene: &mut Scene) -> u32 {
     scene.agent.stop().expect("stops");
-    // As the unit runs it: another user, its capabilities, no way to more.
     let unit = std::fs::read_to_string(config().join("sentinel.service")).expect("the unit");
     let line = unit
         .lines()
@@ -244,6 +240,15 @@ fn with_what_the_unit_gives_it_and_no_more_it_acts() {
         Ok(scene.agent.ready().then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.agent.log()));
+    scene.agent.pid().expect("it runs")
+}
+
+#[test]
+fn with_what_the_unit_gives_it_and_no_more_it_acts() {
+    let Some(mut scene) = Scene::new(&json!({})) else {
+        return;
+    };
+    as_the_unit(&mut scene);
     scene.block_other(false, "1h");
     assert!(!scene.reaches(false));
     let health = scene.agent.get("/health").expect("health");

@@ -100,6 +100,8 @@ pub const BETTERCAP: Tool = tool("bettercap", "bettercap");
 
 /// What the tests of sudden ends strike a running agent with, at a system call of their choice.
 pub const STRIKE: Tool = tool("strace", "strace");
+/// What has a process's own threads make calls of our choice.
+pub const DEBUGGER: Tool = tool("gdb", "gdb");
 
 /// What the tests of messages write to, and what makes it a certificate.
 pub const MAIL: &[Tool] = &[tool("aiosmtpd", "python3-aiosmtpd"), tool("openssl", "openssl")];

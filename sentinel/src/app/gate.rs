@@ -1,5 +1,6 @@
 //! What carries decisions out: the kernel programs, or sets of nftables where BPF cannot be loaded.
 
+use super::guard::GuardThread;
 use crate::config::{Config, Hook, Mode};
 use crate::control::Reading;
 use crate::detect::KernelLimits;
@@ -8,8 +9,8 @@ use crate::kernel::{Kernel, KernelError, probe};
 use crate::nft::{Lease, Nft, Usage};
 use crate::respond::Enforcer;
 use anyhow::Context;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// What stands between the network and this host.
 pub(super) enum Gate {
@@ -74,14 +75,14 @@ impl Gate {
 
 /// What is to be taken down in the end.
 pub(super) enum Closing {
-    Programs(Arc<Mutex<Kernel>>),
+    Programs(GuardThread),
     Sets(Lease),
 }
 
 impl Closing {
     pub(super) fn close(self, config: &Config) -> anyhow::Result<()> {
         match self {
-            Self::Programs(kernel) => kernel.lock().unwrap_or_else(PoisonError::into_inner).detach(),
+            Self::Programs(guard) => guard.close()?,
             Self::Sets(lease) => lease.end()?,
         }
         if config.kernel.pin {

@@ -1,12 +1,13 @@
 //! Which rooms hear of other settings, and of which of them.
 
-use super::Rooms;
+use super::{Rooms, reach};
 use crate::config::{AlertingConfig, Config, InForce, IntelConfig, LAPI_FEED, Origins, SeverityThresholds};
 use crate::control::{NewSettings, Part, Reloading, Renewed, Reread};
 use crate::export;
 use crate::host::Endpoint;
 use crate::intel::{Intel, endpoints};
 use crate::notify;
+use crate::sandbox::Sandbox;
 use crate::service;
 use crate::types::{ChannelKind, Health, ReloadWish, Renewals, Renewer, renewals};
 use std::sync::Arc;
@@ -112,6 +113,7 @@ pub(super) struct Reload {
     pub(super) health: watch::Sender<Arc<Health>>,
     pub(super) intel: Intel,
     pub(super) ears: Ears,
+    pub(super) sandbox: Sandbox,
 }
 
 /// Spawns the room that reads settings anew.
@@ -158,6 +160,7 @@ pub(super) fn begin(rooms: &mut Rooms, ways: Ways, reload: Reload, cancel: Cance
         desk: ways.desk,
         parts,
         tell: Box::new(tell),
+        fits: reach::fits(reload.sandbox),
         around: Box::new(service::reloading),
         health: reload.health,
     };

@@ -28,9 +28,14 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
         return Err(Failure::Privilege(KernelError::Capability { missing }.to_string()));
     }
     tracing::info!(files = ?global.files(), "configuration read");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let sandbox = app::sandbox(&config, &global.files())?;
+    let inner = sandbox.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(move || inner.confine())
+        .build()?;
     runtime
-        .block_on(app::run(config, origins, Box::new(read)))
+        .block_on(app::run(config, origins, Box::new(read), sandbox))
         .map_err(classify)
 }
 

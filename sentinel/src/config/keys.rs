@@ -14,6 +14,7 @@ use super::policy;
 use super::reports;
 use super::resolved::{Config, Mode};
 use super::retention;
+use super::sandbox;
 use super::traffic;
 use super::value::Slot;
 use crate::types::{BURST_MAX_MS, BURST_MIN_MS, BYTES_MAX, PACKETS_MAX};
@@ -533,6 +534,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> {
         .chain(channels::KEYS)
         .chain(export::all())
         .chain(traffic::KEYS)
+        .chain(sandbox::KEYS)
         .chain(fleet::KEYS)
 }
 

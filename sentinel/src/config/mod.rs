@@ -32,6 +32,7 @@ mod reload;
 mod reports;
 mod resolved;
 mod retention;
+mod sandbox;
 mod schema;
 mod secrets;
 #[cfg(test)]
@@ -83,6 +84,7 @@ pub use resolved::{
     StoreConfig, Switch, SynCookieConfig, SynFloodConfig,
 };
 pub use retention::RetentionConfig;
+pub use sandbox::{Place as NamedPlace, SandboxConfig, places};
 pub use schema::schema;
 pub use told::{Section, Setting, Told, ToldOrigin, told};
 pub use traffic::TrafficLogConfig;

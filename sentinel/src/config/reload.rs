@@ -53,9 +53,11 @@ const PARTS: [Part; 7] = [
 
 /// What holds once `read` was read while `now` holds; the rest of `read` waits for a restart. What does not go together with
 /// something that waits, waits with it.
-pub fn reloaded(now: &Config, read: &Config) -> Config {
+///
+/// `fits` is whether a running agent may still do what a configuration needs.
+pub fn reloaded(now: &Config, read: &Config, fits: &dyn Fn(&Config) -> bool) -> Config {
     let known = faults(read);
-    let sound = |config: &Config| faults(config).is_subset(&known);
+    let sound = |config: &Config| faults(config).is_subset(&known) && fits(config);
     let mut next = now.clone();
     for part in PARTS {
         part(&mut next, now, read);
@@ -97,7 +99,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<KeyChange> {
         .into_iter()
         .map(|(key, old, new)| KeyChange { key, old, new })
         .collect();
-    let sections: [(&str, bool); 15] = [
+    let sections: [(&str, bool); 16] = [
         ("kernel", old.kernel != new.kernel),
         ("flow", old.flow != new.flow),
         ("detect", old.detect != new.detect),
@@ -110,6 +112,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<KeyChange> {
         ("reports", old.reports != new.reports),
         ("api", old.api != new.api),
         ("export", old.export != new.export),
+        ("sandbox", old.sandbox != new.sandbox),
         ("traffic_log", old.traffic_log != new.traffic_log),
         ("bus", old.bus != new.bus),
         ("fleet", old.fleet != new.fleet),

@@ -16,6 +16,7 @@ use super::policy::PolicyConfig;
 use super::probe::Probe;
 use super::reports::ReportsConfig;
 use super::retention::RetentionConfig;
+use super::sandbox::SandboxConfig;
 use super::traffic::TrafficLogConfig;
 use crate::types::Rate;
 use ipnet::IpNet;
@@ -101,6 +102,8 @@ pub struct Config {
     pub export: ExportConfig,
     /// What is told of flows, a row each.
     pub traffic_log: TrafficLogConfig,
+    /// What the running agent may still do.
+    pub sandbox: SandboxConfig,
     /// Through what several sentinels hear of each other.
     pub bus: BusBackend,
     /// What they tell and follow.
@@ -566,6 +569,7 @@ impl Default for Config {
             api: ApiConfig::default(),
             export: ExportConfig::default(),
             traffic_log: TrafficLogConfig::default(),
+            sandbox: SandboxConfig::default(),
             bus: BusBackend::default(),
             fleet: FleetConfig::default(),
         }

@@ -7,8 +7,8 @@ use crate::kernel::{Kernel, State, Tended};
 use crate::time;
 use crate::types::Ktime;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The room.
 pub struct Guard {
     /// What attaches.
-    pub kernel: Arc<Mutex<Kernel>>,
+    pub kernel: Box<Kernel>,
     /// The interfaces of the configuration; empty to follow the default route.
     pub configured: Vec<String>,
     /// The host's links and default route.
@@ -31,7 +31,7 @@ pub struct Guard {
 
 impl Guard {
     /// Runs until cancelled. `watched` is what was attached at the start.
-    pub async fn run(mut self, watched: Vec<String>, cancel: CancellationToken) {
+    pub async fn run(&mut self, watched: Vec<String>, cancel: CancellationToken) {
         let mut timer = tokio::time::interval(LOOK);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut wanted = watched;
@@ -44,7 +44,7 @@ impl Guard {
                 _ = timer.tick() => {}
             }
             self.follow(&mut wanted);
-            let looks = self.kernel.lock().unwrap_or_else(PoisonError::into_inner).tend(&wanted);
+            let looks = self.kernel.tend(&wanted);
             let now = time::boot_now();
             let unprotected = exposure.since(&looks, before, now);
             let nanos = u64::try_from(unprotected.as_nanos()).unwrap_or(u64::MAX);

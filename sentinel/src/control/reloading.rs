@@ -70,6 +70,8 @@ pub struct Reloading {
     pub parts: Vec<Part>,
     /// What needs no answer.
     pub tell: Box<dyn Fn(&Config) + Send>,
+    /// Whether the running agent may still do what settings need.
+    pub fits: Arc<dyn Fn(&Config) -> bool + Send + Sync>,
     /// Told when a reload begins (true) and ends.
     pub around: Box<dyn Fn(bool) + Send>,
     /// State of every part.
@@ -110,10 +112,14 @@ impl Reloading {
 
     /// Whoever did not take them the last time, which is `unsettled`, is handed them again.
     async fn reload(&mut self, actor: String, unsettled: bool) -> Result<Reloaded, ReloadError> {
-        let (read, now) = (Arc::clone(&self.read), Arc::clone(&self.now.config));
+        let (read, now, fits) = (
+            Arc::clone(&self.read),
+            Arc::clone(&self.now.config),
+            Arc::clone(&self.fits),
+        );
         let read = tokio::task::spawn_blocking(move || {
             let (read, origins) = read()?;
-            Ok::<_, Vec<Problem>>((reloaded(&now, &read), read, origins))
+            Ok::<_, Vec<Problem>>((reloaded(&now, &read, &*fits), read, origins))
         });
         let read = read.await;
         let read =

@@ -38,11 +38,14 @@ pub struct HostRoom {
 }
 
 impl HostRoom {
-    /// Opens netlink and reads the facts once.
+    /// Opens netlink and reads the facts once. `first` is what the thread does first that reads who is logged in.
     ///
     /// # Errors
     /// [`HostError`] when netlink cannot be opened or refuses.
-    pub async fn open(endpoints: Vec<Endpoint>) -> Result<(Self, watch::Receiver<Arc<HostFacts>>), HostError> {
+    pub async fn open(
+        endpoints: Vec<Endpoint>,
+        first: impl FnOnce() + Send + 'static,
+    ) -> Result<(Self, watch::Receiver<Arc<HostFacts>>), HostError> {
         let (connection, handle, messages) = new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
@@ -57,7 +60,7 @@ impl HostRoom {
             handle,
             facts,
             operators: operator::peers(),
-            sessions: Sessions::default(),
+            sessions: Sessions::begin(first)?,
             endpoints: Endpoints::new(endpoints),
             others: None,
         };

@@ -14,7 +14,9 @@ use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Processes looked at in one reading.
@@ -34,16 +36,40 @@ const ESTABLISHED: &str = "01";
 type Connection = (SocketAddr, SocketAddr);
 
 /// Peers of sessions, and when each was last seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
     seen: BTreeMap<IpAddr, Instant>,
+    asks: mpsc::Sender<oneshot::Sender<BTreeSet<IpAddr>>>,
 }
 
 impl Sessions {
+    /// Begins the thread that reads, which does `first` first and ends with this.
+    ///
+    /// # Errors
+    /// Where there can be no thread.
+    pub(super) fn begin(first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+        let (asks, asked) = mpsc::channel::<oneshot::Sender<_>>();
+        std::thread::Builder::new().name("sessions".into()).spawn(move || {
+            first();
+            while let Ok(reply) = asked.recv() {
+                // Whoever asked may have left.
+                let _ = reply.send(current());
+            }
+        })?;
+        Ok(Self {
+            seen: BTreeMap::new(),
+            asks,
+        })
+    }
+
     /// Looks who is logged in; everybody who is or was a moment ago. Where there are many processes that takes its time,
     /// beside everything else.
     pub(super) async fn look(&mut self) -> BTreeSet<IpAddr> {
-        let current = tokio::task::spawn_blocking(current).await.unwrap_or_default();
+        let (reply, told) = oneshot::channel();
+        let current = match self.asks.send(reply) {
+            Ok(()) => told.await.unwrap_or_default(),
+            Err(_) => BTreeSet::new(),
+        };
         self.take(current, Instant::now())
     }
 
@@ -244,7 +270,7 @@ mod tests {
             "STATE=active\nREMOTE=1\nCLASS=user\nREMOTE_HOST=192.0.2.7\n",
         )
         .unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = mpsc::channel();
         let folder = dir.path().to_owned();
         std::thread::spawn(move || tell.send(noted(&folder)));
         let peers = told.recv_timeout(Duration::from_secs(5)).expect("nobody waits");
@@ -283,7 +309,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_lost_a_connection_counts_a_while_longer_and_there_is_an_end() {
-        let mut all = Sessions::default();
+        let mut all = Sessions::begin(|| ()).unwrap();
         let ip = IpAddr::from([192, 0, 2, 7]);
         assert!(all.take([ip].into(), Instant::now()).contains(&ip));
         tokio::time::advance(GRACE / 2).await;

@@ -35,7 +35,7 @@ fn addresses_and_routes_that_come_and_go_are_seen_within_a_second() {
             .expect("a runtime");
         runtime.block_on(async {
             ip("link set lo up");
-            let (room, mut watcher) = HostRoom::open(Vec::new()).await.expect("netlink");
+            let (room, mut watcher) = HostRoom::open(Vec::new(), || ()).await.expect("netlink");
             let (health, board) = watch::channel(Arc::default());
             let cancel = CancellationToken::new();
             let running = tokio::spawn(room.run(health, cancel.clone()));

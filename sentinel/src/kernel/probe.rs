@@ -1,5 +1,6 @@
 //! What this machine can do: for `sentinel doctor`, and for errors that name what is missing.
 
+use aya::maps::{Array, MapData};
 use caps::{CapSet, Capability};
 use std::fs;
 
@@ -67,6 +68,22 @@ pub fn missing_for_nftables() -> Vec<String> {
     let cap = Capability::CAP_NET_ADMIN;
     let has = caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false);
     if has { Vec::new() } else { vec![cap.to_string()] }
+}
+
+/// Whether this kernel asks for a capability with every access to a map, and not only where one is made: before Linux 5.19,
+/// with `kernel.unprivileged_bpf_disabled` set. Tried, since distributions carry such changes back.
+pub fn maps_need_privilege() -> bool {
+    let Ok(map) = Array::<MapData, u32>::create(1, 0) else {
+        return true;
+    };
+    let tried = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            caps::clear(None, CapSet::Effective).ok()?;
+            map.get(&0, 0).ok()
+        });
+        asking.join().ok().flatten()
+    });
+    tried.is_none()
 }
 
 /// What the kernel says to a call of bpf(2) that asks for nothing.

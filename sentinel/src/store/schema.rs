@@ -165,6 +165,11 @@ fn prepare(connection: &mut Connection, fresh: bool) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // What undoes one statement of a large transaction is written beside the database, where we may write for sure.
+    if let Some(directory) = connection.path().and_then(|path| Path::new(path).parent()?.to_str()) {
+        let directory = directory.to_owned();
+        connection.pragma_update(None, "temp_store_directory", directory)?;
+    }
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     for (step, script) in MIGRATIONS.iter().enumerate().skip(found.max(0) as usize) {

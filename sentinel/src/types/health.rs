@@ -51,6 +51,8 @@ pub enum Component {
     Fleet,
     /// The settings: whether those of the files hold.
     Settings,
+    /// What the running agent gave up.
+    Sandbox,
 }
 
 impl Component {
@@ -78,6 +80,7 @@ impl Component {
             Self::TrafficLog => "traffic_log",
             Self::Fleet => "fleet",
             Self::Settings => "settings",
+            Self::Sandbox => "sandbox",
         }
     }
 }

@@ -1,15 +1,16 @@
 //! A key or password: usable, never printable.
 
 use std::fmt;
+use zeroize::Zeroizing;
 
-/// A secret. Neither `Debug` nor `Display` tell it, and it is not serialised.
+/// A secret. Neither `Debug` nor `Display` tell it, it is not serialised, and its memory is overwritten when it goes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Keeps a secret.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The text itself, for the one place that must say it to a server.

@@ -19,6 +19,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("time", &["types"]),
     room("files", &[]),
     room("tls", &[]),
+    room("sandbox", &[]),
     room("netlink", &[]),
     room("config", &["types"]),
     // `respond` and `intel` own the traits that the kernel's maps implement.

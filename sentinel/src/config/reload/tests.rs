@@ -60,7 +60,7 @@ fn every_key_is_either_applied_or_waits_and_never_both() {
             continue;
         }
         turned += 1;
-        let next = reloaded(&now, &read);
+        let next = reloaded(&now, &read, &|_| true);
         let (applied, pending) = (differences(&now, &next), differences(&next, &read));
         let named = |all: &[KeyChange]| all.iter().any(|change| change.key == key.path);
         assert_eq!(
@@ -78,8 +78,8 @@ fn production_is_never_begun_or_ended_in_passing() {
     let simulation = Config::default();
     let mut production = simulation.clone();
     production.mode = Mode::Production;
-    assert_eq!(reloaded(&simulation, &production).mode, Mode::Simulation);
-    assert_eq!(reloaded(&production, &simulation).mode, Mode::Production);
+    assert_eq!(reloaded(&simulation, &production, &|_| true).mode, Mode::Simulation);
+    assert_eq!(reloaded(&production, &simulation, &|_| true).mode, Mode::Production);
     let keys: Vec<_> = differences(&simulation, &production)
         .into_iter()
         .map(|change| change.key)
@@ -101,7 +101,7 @@ fn a_changed_secret_is_a_change_and_is_not_told() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].key, "intel");
     assert!(!format!("{told:?}").contains("hunter"), "{told:?}");
-    assert_eq!(reloaded(&read, &later).intel.feeds, later.intel.feeds);
+    assert_eq!(reloaded(&read, &later, &|_| true).intel.feeds, later.intel.feeds);
 }
 
 #[test]
@@ -112,13 +112,13 @@ fn what_needs_something_that_waits_waits_with_it() {
     read.kernel.egress = true;
     read.response.block_egress = true;
     read.allowlist.push("192.0.2.0/24".parse().expect("a prefix"));
-    let next = reloaded(&now, &read);
+    let next = reloaded(&now, &read, &|_| true);
     assert_eq!((&next.allowlist, &next.response), (&read.allowlist, &now.response));
     let waiting: Vec<_> = differences(&next, &read).into_iter().map(|one| one.key).collect();
     assert_eq!(waiting, ["kernel.egress", "response.block_egress"]);
     // Once it holds the other does too.
     now.kernel.egress = true;
-    assert_eq!(reloaded(&now, &read), read);
+    assert_eq!(reloaded(&now, &read, &|_| true), read);
 }
 
 proptest! {
@@ -132,9 +132,9 @@ proptest! {
         for pick in picks {
             turn(&mut read, all[pick]);
         }
-        let next = reloaded(&now, &read);
-        prop_assert_eq!(&reloaded(&next, &read), &next);
-        prop_assert_eq!(&reloaded(&next, &next), &next);
+        let next = reloaded(&now, &read, &|_| true);
+        prop_assert_eq!(&reloaded(&next, &read, &|_| true), &next);
+        prop_assert_eq!(&reloaded(&next, &next, &|_| true), &next);
         prop_assert!(differences(&next, &next).is_empty());
         let told = differences(&now, &next).len() + differences(&next, &read).len();
         prop_assert_eq!(told, differences(&now, &read).len());

@@ -55,6 +55,7 @@ impl House {
             desk,
             parts: vec![Part::new("other", other, Arc::clone)],
             tell: Box::new(move |_| third.lock().expect("whole").push("told")),
+            fits: Arc::new(|_| true),
             around: Box::new(|_| ()),
             health: health_tx,
         };
