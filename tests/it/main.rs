@@ -36,6 +36,7 @@ mod reload;
 mod sandbox;
 mod scene;
 mod simulation;
+mod soak;
 mod top;
 mod traffic;
 mod unblock;

@@ -3,15 +3,12 @@
 //! `target/package` holds every file that no source file is: the agent, the settings with the paths and defaults of an
 //! installed host, manual pages, completions. What goes where stands in `sentinel/Cargo.toml`.
 
+use crate::tools::PACKER;
 use crate::{Consent, ebpf, run, shell};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// The packer, and the version that is used.
-const PACKER: &str = "cargo-deb";
-const VERSION: &str = "3.8.0";
 
 /// What of `config/settings.yml` is otherwise where the package is installed. Each must be found once.
 const INSTALLED: &[(&str, &str)] = &[
@@ -29,7 +26,7 @@ const INSTALLED: &[(&str, &str)] = &[
 
 /// Builds the package; returns where it is. `binary`: an agent that is built already.
 pub(crate) fn build(consent: Consent, binary: Option<PathBuf>, out: Option<PathBuf>) -> Result<PathBuf> {
-    let packer = ensure_packer(consent)?;
+    let packer = PACKER.ensure(consent)?;
     let agent = match binary {
         Some(agent) => agent,
         None => run::build(consent, true)?,
@@ -50,9 +47,9 @@ pub(crate) fn build(consent: Consent, binary: Option<PathBuf>, out: Option<PathB
         .output()
         .with_context(|| format!("{} cannot be run", packer.display()))?;
     let errors = String::from_utf8_lossy(&told.stderr);
-    ensure!(told.status.success(), "{PACKER} failed: {errors}");
+    ensure!(told.status.success(), "{} failed: {errors}", PACKER.name);
     let path = PathBuf::from(String::from_utf8_lossy(&told.stdout).trim());
-    ensure!(path.is_file(), "{PACKER} told of no package: {errors}");
+    ensure!(path.is_file(), "{} told of no package: {errors}", PACKER.name);
     Ok(path)
 }
 
@@ -106,49 +103,10 @@ fn installed(settings: &str) -> Result<String> {
     Ok(text)
 }
 
-/// cargo-deb in `target/tools`, built where it is not.
-fn ensure_packer(consent: Consent) -> Result<PathBuf> {
-    let tools = ebpf::root()?.join("target/tools");
-    let packer = tools.join("bin").join(PACKER);
-    let told = Command::new(&packer).arg("--version").output();
-    let version = told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned());
-    if version.is_ok_and(|version| version.split_whitespace().any(|word| word == VERSION)) {
-        return Ok(packer);
-    }
-    let options = ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    };
-    let mend = format!("cargo install --locked --root target/tools {PACKER}@{VERSION}");
-    ensure!(
-        ebpf::consent(
-            options,
-            &format!("{PACKER} {VERSION} is missing. Build it into target/tools (a minute)?")
-        ),
-        "{PACKER} {VERSION} is missing; run again with --yes, or `{mend}`"
-    );
-    shell::step(&format!("building {PACKER} {VERSION} (once)"));
-    let scratch = tools.join("build");
-    // Its time is spent in packing by libraries; its own code need not be fast.
-    let mut command = shell::cargo([
-        "install",
-        "--locked",
-        "--force",
-        "--debug",
-        "--no-default-features",
-        "--root",
-    ])?;
-    command.arg(&tools).arg(format!("{PACKER}@{VERSION}"));
-    command.arg("--target-dir").arg(&scratch);
-    shell::run(&mut command).with_context(|| format!("could not build {PACKER}; by hand: `{mend}`"))?;
-    let _ = fs::remove_dir_all(&scratch);
-    Ok(packer)
-}
-
-/// For the tests: as [`ensure_packer`]. Without it the package's own test says that it cannot run; the others do.
+/// For the tests. Without it the package's own test says that it cannot run; the others do.
 pub(crate) fn packer_or_not(consent: Consent) {
-    if let Err(error) = ensure_packer(consent) {
-        println!("without {PACKER} no package is built: {error:#}");
+    if let Err(error) = PACKER.ensure(consent) {
+        println!("without {} no package is built: {error:#}", PACKER.name);
     }
 }
 

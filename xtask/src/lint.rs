@@ -1,14 +1,14 @@
 //! `cargo xtask lint`: what needs no test run.
 
-use crate::{shell, tidy};
+use crate::{Consent, shell, supply, tidy};
 use anyhow::Result;
 
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(consent: Consent) -> Result<()> {
     format()?;
     clippy()?;
     shell::step("tidy");
     tidy::run()?;
-    deny()
+    supply::check(consent)
 }
 
 pub(crate) fn format() -> Result<()> {
@@ -27,21 +27,4 @@ pub(crate) fn clippy() -> Result<()> {
         println!("this is not Rust {ours}x: warnings are shown and do not fail");
     }
     shell::run(&mut shell::cargo(args)?)
-}
-
-/// The checks of cargo-deny that need no network.
-fn deny() -> Result<()> {
-    shell::step("cargo-deny (offline)");
-    if !shell::succeeds("cargo-deny", &["--version"]) {
-        println!("skipped: cargo-deny is not installed; `cargo install --locked cargo-deny` adds it");
-        return Ok(());
-    }
-    shell::run(&mut shell::cargo([
-        "deny",
-        "--offline",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ])?)
 }

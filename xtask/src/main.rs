@@ -15,8 +15,10 @@ mod prove;
 mod run;
 mod setup;
 mod shell;
+mod supply;
 mod test;
 mod tidy;
+mod tools;
 mod vendor;
 
 use anyhow::Result;
@@ -133,8 +135,16 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Formatting, clippy, tidy, and cargo-deny where it is installed
-    Lint,
+    /// Formatting, clippy, tidy, and what we depend on
+    Lint {
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// The bill of materials, into target/sbom (CycloneDX)
+    Sbom {
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// The rules of ARCHITECTURE.md against the code
     Tidy,
     /// Fetches the dashboard's libraries anew, at the versions named in xtask/src/vendor.rs
@@ -191,7 +201,11 @@ fn dispatch(verb: Verb) -> Result<()> {
             None => lab::run(consent, once, json.as_deref()),
         },
         Verb::Bench { consent, suites, json } => bench::run(consent, &suites, json.as_deref()),
-        Verb::Lint => lint::run(),
+        Verb::Lint { consent } => lint::run(consent),
+        Verb::Sbom { consent } => {
+            println!("{}", supply::bill(consent)?.display());
+            Ok(())
+        }
         Verb::VendorWeb => vendor::vendor(),
         Verb::Tidy => tidy::run(),
         Verb::Inside(inside) => lab::inside(&inside),

@@ -5,6 +5,7 @@
 //! well, from a tree without changes. Deliberately elsewhere: what is shown, which is a test like any other, told by its
 //! environment how long to go on; it says `figure: NAME = VALUE UNIT` for each figure.
 
+mod mutants;
 mod record;
 mod table;
 

@@ -1,5 +1,6 @@
 //! Which proofs there are.
 
+use super::mutants;
 use super::record::Figure;
 use crate::{Consent, shell};
 use anyhow::Result;
@@ -20,7 +21,6 @@ pub(super) enum Way {
     /// A test, told by its environment.
     Test(Test),
     /// By other programs.
-    #[allow(dead_code, reason = "as long as every proof is a test")]
     Own(fn(Consent, u64, u64) -> Result<Vec<Figure>>),
 }
 
@@ -66,6 +66,27 @@ pub(super) const PROOFS: &[Proof] = &[
             count: "AGENT_KILLS",
             seed: "AGENT_KILL_SEED",
         }),
+    },
+    Proof {
+        name: "soak",
+        about: "mixed load, after which nothing is held that was not held before",
+        count: 720,
+        unit: "rounds of some five seconds",
+        way: Way::Test(Test {
+            package: "sentinel-tests",
+            target: &["--test", "it"],
+            filter: "soak::",
+            release: false,
+            count: "SOAK_ROUNDS",
+            seed: "SOAK_SEED",
+        }),
+    },
+    Proof {
+        name: "mutants",
+        about: "code broken in one place at a time, which the tests must find",
+        count: 40,
+        unit: "places of each room",
+        way: Way::Own(mutants::prove),
     },
 ];
 
