@@ -29,7 +29,7 @@ pub(crate) fn build(consent: Consent, binary: Option<PathBuf>, out: Option<PathB
     let packer = PACKER.ensure(consent)?;
     let agent = match binary {
         Some(agent) => agent,
-        None => run::build(consent, true)?,
+        None => run::build_to_ship(consent)?,
     };
     let root = ebpf::root()?;
     lay_out(&root, &agent)?;

@@ -3,7 +3,8 @@
 use crate::{Consent, ebpf, setup, shell};
 use anyhow::{Context, Result};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Builds the kernel object.
 ///
@@ -23,6 +24,19 @@ pub(crate) fn kernel_programs(consent: Consent) -> Result<()> {
 /// # Errors
 /// When a tool is missing and may not be installed, or a build fails.
 pub(crate) fn build(consent: Consent, release: bool) -> Result<PathBuf> {
+    build_as(consent, release, |_| ())
+}
+
+/// The release that is handed to others: no path of this machine is in it.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_to_ship(consent: Consent) -> Result<PathBuf> {
+    let root = ebpf::root()?;
+    build_as(consent, true, |build| pathless(build, &root))
+}
+
+fn build_as(consent: Consent, release: bool, adjust: impl FnOnce(&mut Command)) -> Result<PathBuf> {
     setup::compiler()?;
     kernel_programs(consent)?;
     shell::step(if release {
@@ -32,10 +46,31 @@ pub(crate) fn build(consent: Consent, release: bool) -> Result<PathBuf> {
     });
     let mut args = vec!["build", "--locked", "--package", "sentinel", "--bin", "sentinel"];
     args.extend(release.then_some("--release"));
-    shell::run(&mut shell::cargo(args)?)?;
+    let mut build = shell::cargo(args)?;
+    adjust(&mut build);
+    shell::run(&mut build)?;
     Ok(shell::target()?
         .join(if release { "release" } else { "debug" })
         .join("sentinel"))
+}
+
+/// Has a build leave no path of this machine in what it makes, so that the same commit is the same bytes everywhere.
+pub(crate) fn pathless(build: &mut Command, checkout: &Path) {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let mut maps = vec![(checkout.to_owned(), "/sentinel")];
+    maps.extend(home.map(|home| (home, "/cargo")));
+    let flags: Vec<String> = maps
+        .iter()
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect();
+    build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    // What is written in C says where its sources were, too.
+    let flags: Vec<String> = maps
+        .iter()
+        .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+        .collect();
+    build.env("CFLAGS", flags.join(" "));
 }
 
 pub(crate) fn run(consent: Consent, args: &[String]) -> Result<()> {

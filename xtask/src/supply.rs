@@ -29,6 +29,21 @@ pub(crate) fn check(consent: Consent) -> Result<()> {
     run(&["advisories"])
 }
 
+/// As [`check`] where the tool is there already: building it takes minutes. Why it was left out, if it was.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_if_there() -> Result<Option<String>> {
+    if !DENY.there()? {
+        return Ok(Some(format!(
+            "licences, sources, bans and duplicates of what we depend on: {} is not there; `cargo xtask lint --yes` builds it",
+            DENY.name
+        )));
+    }
+    check(Consent { yes: false })?;
+    Ok(None)
+}
+
 /// The database of advisories that cargo-deny fetched, if it did.
 fn advisories() -> Option<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);

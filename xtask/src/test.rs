@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that proves the project, and what was left out and why.
 
-use crate::{Consent, deb, kernels, lint, run, setup, shell, tidy};
+use crate::{Consent, deb, kernels, lint, run, setup, shell, supply, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -14,7 +14,9 @@ pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     lint::clippy()?;
     shell::step("tidy");
     tidy::run()?;
-    let skipped = if quick { quick_tests()? } else { all_tests(consent)? };
+    let unchecked = supply::check_if_there()?;
+    let mut skipped = if quick { quick_tests()? } else { all_tests(consent)? };
+    skipped.extend(unchecked);
     if !skipped.is_empty() {
         println!("\nskipped:");
         for line in skipped {

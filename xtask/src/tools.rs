@@ -45,6 +45,26 @@ pub(crate) const MUTANTS: Tool = Tool {
 };
 
 impl Tool {
+    /// Whether it is there, at this version.
+    ///
+    /// # Errors
+    /// Where there is no checkout.
+    pub(crate) fn there(&self) -> Result<bool> {
+        let program = self.place()?;
+        let verb = self.name.trim_start_matches("cargo-");
+        // What cargo calls takes its own name first.
+        let told = Command::new(&program).args([verb, "--version"]).output();
+        let plain = Command::new(&program).arg("--version").output();
+        Ok([told, plain].into_iter().flatten().any(|told| {
+            let text = String::from_utf8_lossy(&told.stdout).into_owned();
+            text.split_whitespace().any(|word| word == self.version)
+        }))
+    }
+
+    fn place(&self) -> Result<PathBuf> {
+        Ok(ebpf::root()?.join("target/tools/bin").join(self.name))
+    }
+
     /// Where it is; built where it is not.
     ///
     /// # Errors
@@ -57,16 +77,8 @@ impl Tool {
             flags,
         } = self;
         let tools = ebpf::root()?.join("target/tools");
-        let program = tools.join("bin").join(name);
-        let verb = name.trim_start_matches("cargo-");
-        // What cargo calls takes its own name first.
-        let told = Command::new(&program).args([verb, "--version"]).output();
-        let plain = Command::new(&program).arg("--version").output();
-        let says = [told, plain].into_iter().flatten().any(|told| {
-            let text = String::from_utf8_lossy(&told.stdout).into_owned();
-            text.split_whitespace().any(|word| word == *version)
-        });
-        if says {
+        let program = self.place()?;
+        if self.there()? {
             return Ok(program);
         }
         let options = ebpf::Options {

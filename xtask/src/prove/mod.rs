@@ -6,7 +6,9 @@
 //! environment how long to go on; it says `figure: NAME = VALUE UNIT` for each figure.
 
 mod mutants;
+pub(crate) mod page;
 mod record;
+mod reproducible;
 mod table;
 
 use crate::{Consent, run, setup, shell};
@@ -70,6 +72,7 @@ pub(crate) fn run(consent: Consent, wish: &Wish) -> Result<()> {
     println!("\n{record}");
     if wish.record {
         println!("\nwritten to {}", record.keep()?.display());
+        page::write(&crate::ebpf::root()?)?;
     }
     Ok(())
 }

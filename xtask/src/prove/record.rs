@@ -76,6 +76,39 @@ impl Record {
         })
     }
 
+    /// A row of a table in Markdown.
+    pub(super) fn row(&self) -> String {
+        let figures: Vec<String> = self
+            .figures
+            .iter()
+            .map(|Figure { name, value, unit }| {
+                // A count is told whole, anything else as precisely as somebody reads it.
+                let value = if value.fract() == 0.0 {
+                    format!("{value}")
+                } else {
+                    format!("{value:.1}")
+                };
+                format!("{name}: {value} {unit}").trim_end().to_owned()
+            })
+            .collect();
+        let Self {
+            proof,
+            about,
+            count,
+            unit,
+            seed,
+            date,
+            commit,
+            machine,
+            seconds,
+            ..
+        } = self;
+        format!(
+            "| `{proof}` | {about}: {count} {unit}, seed {seed} | {} | {date}, {commit}, {machine}; {seconds} s |",
+            figures.join("; ")
+        )
+    }
+
     /// Writes it beside those of the other proofs.
     pub(super) fn keep(&self) -> Result<PathBuf> {
         let path = root()?.join("docs/proofs").join(format!("{}.json", self.proof));

@@ -2,6 +2,7 @@
 
 use super::mutants;
 use super::record::Figure;
+use super::reproducible;
 use crate::{Consent, shell};
 use anyhow::Result;
 use std::process::Command;
@@ -87,6 +88,13 @@ pub(super) const PROOFS: &[Proof] = &[
         count: 40,
         unit: "places of each room",
         way: Way::Own(mutants::prove),
+    },
+    Proof {
+        name: "reproducible",
+        about: "one commit, built in different places, which must be the same bytes",
+        count: 2,
+        unit: "release builds",
+        way: Way::Own(reproducible::prove),
     },
 ];
 

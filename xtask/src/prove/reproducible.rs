@@ -1,0 +1,84 @@
+//! The same commit, built twice in different places: the same bytes.
+
+use super::record::Figure;
+use crate::{Consent, ebpf, run, shell};
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+use std::process::Command;
+
+/// Builds the commit that is checked out `count` times, each in a clone of its own under another path.
+pub(super) fn prove(_consent: Consent, count: u64, _seed: u64) -> Result<Vec<Figure>> {
+    let root = ebpf::root()?;
+    let place = shell::target()?.join("reproducible");
+    let mut first: Option<Vec<String>> = None;
+    let mut differences = 0;
+    for n in 0..count {
+        let _ = std::fs::remove_dir_all(&place);
+        // Paths of different lengths, too.
+        let clone = place.join("a".repeat(n as usize + 1)).join("checkout");
+        let mut git = Command::new("git");
+        git.args(["clone", "--quiet"]).arg(&root).arg(&clone);
+        shell::run(&mut git)?;
+        // The kernel's linker is the same program, wherever it lies.
+        let tools = clone.join("target/tools/bin");
+        std::fs::create_dir_all(&tools)?;
+        for entry in std::fs::read_dir(root.join("target/tools/bin"))? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), tools.join(entry.file_name()))?;
+        }
+        shell::step(&format!("build {} of {count}", n + 1));
+        let mut programs = Command::new("cargo");
+        programs.args(["xtask", "build-ebpf", "--yes"]).current_dir(&clone);
+        shell::run(plain(&mut programs))?;
+        let mut agent = Command::new("cargo");
+        agent.args([
+            "build",
+            "--locked",
+            "--release",
+            "--package",
+            "sentinel",
+            "--bin",
+            "sentinel",
+        ]);
+        agent.current_dir(&clone);
+        run::pathless(plain(&mut agent), &clone);
+        shell::run(&mut agent)?;
+        let sums = [
+            digest(&clone.join("target/bpf/sentinel-ebpf.o"))?,
+            digest(&clone.join("target/release/sentinel"))?,
+        ];
+        println!("kernel object {}, agent {}", sums[0], sums[1]);
+        match &first {
+            None => first = Some(sums.to_vec()),
+            Some(known) => differences += known.iter().zip(&sums).filter(|(a, b)| a != b).count(),
+        }
+    }
+    let _ = std::fs::remove_dir_all(&place);
+    ensure!(
+        differences == 0,
+        "{differences} of the files differ from those of the first build"
+    );
+    Ok(vec![Figure {
+        name: "differences".to_owned(),
+        value: 0.0,
+        unit: "of two files".to_owned(),
+    }])
+}
+
+/// Without what the outer cargo says of itself and of where it builds.
+fn plain(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_") && text != "CARGO_HOME" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn digest(file: &Path) -> Result<String> {
+    let told = Command::new("sha256sum").arg(file).output()?;
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let sum = text.split_whitespace().next().map(str::to_owned);
+    sum.with_context(|| format!("{} is not there", file.display()))
+}
