@@ -9,7 +9,7 @@ use testbed::tools::find;
 
 /// Modules the tests need; a kernel may have them built in.
 const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
-/// Programs the tests and the first process run.
+/// Programs the first process and what it starts run.
 const PROGRAMS: [&str; 3] = ["busybox", "ip", "ping"];
 
 const FOLDER: u32 = 0o040_755;
@@ -72,11 +72,11 @@ impl Cpio {
     }
 }
 
-/// What every kernel's image has in common.
+/// What every kernel's image has in common: our programs by the names they get in `/bin`, and what they run.
 ///
 /// # Errors
 /// When a program is missing or a file cannot be read.
-pub(super) fn common(tests: &Path) -> Result<Vec<u8>> {
+pub(super) fn common(ours: &[(&str, &Path)]) -> Result<Vec<u8>> {
     let mut cpio = Cpio {
         bytes: Vec::new(),
         folders: BTreeSet::new(),
@@ -85,10 +85,10 @@ pub(super) fn common(tests: &Path) -> Result<Vec<u8>> {
         cpio.folder(Path::new(dir));
     }
     let mut libraries = BTreeSet::new();
-    let mut programs = vec![("tests".to_owned(), stripped(tests))];
+    let mut programs: Vec<(&str, PathBuf)> = ours.iter().map(|(name, path)| (*name, stripped(path))).collect();
     for name in PROGRAMS {
         let path = find(name).with_context(|| format!("{name} is not installed"))?;
-        programs.push((name.to_owned(), path));
+        programs.push((name, path));
     }
     for (name, path) in programs {
         libraries.extend(libraries_of(&path)?);
@@ -102,11 +102,11 @@ pub(super) fn common(tests: &Path) -> Result<Vec<u8>> {
     Ok(cpio.bytes)
 }
 
-/// Writes a kernel's image: the common part, its modules, and the first process.
+/// Writes a kernel's image: the common part, its modules, files by their paths, and the first process.
 ///
 /// # Errors
 /// When a module is missing that the kernel has not built in, or a file cannot be read or written.
-pub(super) fn write(common: &[u8], kernel: &Path, init: &str, out: &Path) -> Result<()> {
+pub(super) fn write(common: &[u8], kernel: &Path, files: &[(&str, &[u8])], init: &str, out: &Path) -> Result<()> {
     let mut cpio = Cpio {
         bytes: common.to_vec(),
         folders: BTreeSet::new(),
@@ -118,24 +118,27 @@ pub(super) fn write(common: &[u8], kernel: &Path, init: &str, out: &Path) -> Res
             cpio.file(Path::new(&format!("/modules/{name}.ko")), &unpacked(&path)?);
         }
     }
+    for (path, content) in files {
+        cpio.file(Path::new(path), content);
+    }
     cpio.file(Path::new("/init"), init.as_bytes());
     cpio.entry(Path::new("TRAILER!!!"), 0, b"");
     std::fs::write(out, cpio.bytes).with_context(|| out.display().to_string())
 }
 
-/// The test program without its debug information, which would be most of the image.
-fn stripped(tests: &Path) -> PathBuf {
-    let small = tests.with_extension("stripped");
+/// A program without its debug information, which would be most of the image.
+fn stripped(program: &Path) -> PathBuf {
+    let small = program.with_extension("stripped");
     let done = Command::new("strip")
         .arg("--strip-debug")
         .arg("-o")
         .arg(&small)
-        .arg(tests)
+        .arg(program)
         .status();
     if done.is_ok_and(|status| status.success()) {
         return small;
     }
-    tests.to_owned()
+    program.to_owned()
 }
 
 fn unpacked(module: &Path) -> Result<Vec<u8>> {

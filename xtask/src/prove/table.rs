@@ -1,7 +1,7 @@
 //! Which proofs there are.
 
 use super::record::Figure;
-use crate::{Consent, shell};
+use crate::{Consent, kernels, shell};
 use anyhow::Result;
 use std::process::Command;
 
@@ -20,7 +20,6 @@ pub(super) enum Way {
     /// A test, told by its environment.
     Test(Test),
     /// By other programs.
-    #[allow(dead_code, reason = "as long as every proof is a test")]
     Own(fn(Consent, u64, u64) -> Result<Vec<Figure>>),
 }
 
@@ -66,6 +65,13 @@ pub(super) const PROOFS: &[Proof] = &[
             count: "AGENT_KILLS",
             seed: "AGENT_KILL_SEED",
         }),
+    },
+    Proof {
+        name: "power",
+        about: "the power of a machine cut while the agent in it decides, on a disk with a volatile cache",
+        count: 500,
+        unit: "cuts",
+        way: Way::Own(kernels::power::prove),
     },
 ];
 
