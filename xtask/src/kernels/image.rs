@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use testbed::tools::find;
 
-/// Modules the tests need; a kernel may have them built in.
-const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
+/// Modules the kernel tests need; a kernel may have them built in.
+pub(super) const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
 /// Programs the first process and what it starts run.
 const PROGRAMS: [&str; 3] = ["busybox", "ip", "ping"];
 
@@ -102,26 +102,38 @@ pub(super) fn common(ours: &[(&str, &Path)]) -> Result<Vec<u8>> {
     Ok(cpio.bytes)
 }
 
-/// Writes a kernel's image: the common part, its modules, files by their paths, and the first process.
+/// What one kernel's image has beyond the common part.
+pub(super) struct Own<'a> {
+    /// Where its packages were unpacked.
+    pub(super) kernel: &'a Path,
+    /// Modules in the order in which the first process puts them in, where the kernel has them not built in.
+    pub(super) modules: &'a [&'a str],
+    /// Files by their paths.
+    pub(super) files: &'a [(&'a str, &'a [u8])],
+    /// The first process.
+    pub(super) init: &'a str,
+}
+
+/// Writes a kernel's image.
 ///
 /// # Errors
-/// When a module is missing that the kernel has not built in, or a file cannot be read or written.
-pub(super) fn write(common: &[u8], kernel: &Path, files: &[(&str, &[u8])], init: &str, out: &Path) -> Result<()> {
+/// When a file cannot be read or written.
+pub(super) fn write(common: &[u8], own: &Own<'_>, out: &Path) -> Result<()> {
     let mut cpio = Cpio {
         bytes: common.to_vec(),
         folders: BTreeSet::new(),
     };
-    for name in MODULES {
-        if let Some(path) = super::find_file(kernel, &|file| {
-            file.split_once(".ko").is_some_and(|(stem, _)| stem == name)
+    for (place, name) in own.modules.iter().enumerate() {
+        if let Some(path) = super::find_file(own.kernel, &|file| {
+            file.split_once(".ko").is_some_and(|(stem, _)| stem == *name)
         }) {
-            cpio.file(Path::new(&format!("/modules/{name}.ko")), &unpacked(&path)?);
+            cpio.file(Path::new(&format!("/modules/{place}-{name}.ko")), &unpacked(&path)?);
         }
     }
-    for (path, content) in files {
+    for (path, content) in own.files {
         cpio.file(Path::new(path), content);
     }
-    cpio.file(Path::new("/init"), init.as_bytes());
+    cpio.file(Path::new("/init"), own.init.as_bytes());
     cpio.entry(Path::new("TRAILER!!!"), 0, b"");
     std::fs::write(out, cpio.bytes).with_context(|| out.display().to_string())
 }

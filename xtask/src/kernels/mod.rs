@@ -141,7 +141,13 @@ pub(crate) fn unavailable(consent: Consent) -> Option<String> {
 fn one(kernel: &archive::Package, root: &Path, common: &[u8], folder: &Path) -> Result<Row> {
     let boot = bootable(kernel, root)?;
     let image = folder.join(format!("{}.cpio", kernel.version));
-    image::write(common, root, &[], machine::INIT, &image)?;
+    let own = image::Own {
+        kernel: root,
+        modules: &image::MODULES,
+        files: &[],
+        init: machine::INIT,
+    };
+    image::write(common, &own, &image)?;
     let said = machine::boot(&boot, &image)?;
     std::fs::remove_file(&image)?;
     let report = said.report.as_deref().map(serde_json::from_str).transpose();

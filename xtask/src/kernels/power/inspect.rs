@@ -20,6 +20,7 @@ pub(super) struct Inspector {
 }
 
 /// A decision, as far as it was promised.
+#[derive(Debug)]
 struct Kept {
     active: bool,
     reason: String,
@@ -47,7 +48,7 @@ impl Inspector {
                 (_, None) => false,
             };
             if !well {
-                missing.push(format!("{target} ({stand:?})"));
+                missing.push(format!("{target} ({stand:?}, found {found:?})"));
             }
         }
         Ok(missing)
