@@ -101,6 +101,9 @@ pub const BETTERCAP: Tool = tool("bettercap", "bettercap");
 /// What the tests of sudden ends strike a running agent with, at a system call of their choice.
 pub const STRIKE: Tool = tool("strace", "strace");
 
+/// What sets the clock of one program alone.
+pub const FAKETIME: Tool = tool("faketime", "faketime");
+
 /// What the tests of messages write to, and what makes it a certificate.
 pub const MAIL: &[Tool] = &[tool("aiosmtpd", "python3-aiosmtpd"), tool("openssl", "openssl")];
 /// What reads and draws the pages of reports.
