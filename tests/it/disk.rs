@@ -3,9 +3,13 @@
 use crate::scene::{SOON, agent_or_skip};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::time::{Duration, Instant};
 use testbed::agent::Agent;
 use testbed::net::Network;
 use testbed::wait;
+
+/// From the first answer that is no plain yes to the state that says why.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_full_disk_is_said_and_enforcement_goes_on() {
@@ -42,6 +46,19 @@ fn a_full_disk_is_said_and_enforcement_goes_on() {
             503 => assert!(told.text.contains("the disk has not kept it yet"), "{}", told.text),
             other => panic!("{other}: {}", told.text),
         }
+        if told.status == 503 && unkept == 0 {
+            let began = Instant::now();
+            wait::until("the full disk to be said", AT_ONCE, || {
+                let health = agent.get("/health")?;
+                let said = agent.metrics()?.sum("sentinel_degraded", &["component=\"store\""]) > 0.5;
+                Ok((said && health["components"]["store"]["state"] == "degraded").then_some(()))
+            })
+            .unwrap_or_else(|error| panic!("{error:#}: {:?}", agent.get("/health")));
+            eprintln!(
+                "figure: until a full disk is said = {:.0} ms",
+                began.elapsed().as_secs_f64() * 1e3
+            );
+        }
         unkept += u32::from(told.status == 503);
     }
     assert!(unkept > 0, "all of them are told as kept by a full disk");
@@ -65,11 +82,16 @@ fn a_full_disk_is_said_and_enforcement_goes_on() {
     );
 
     std::fs::remove_file(&filler).expect("freed");
+    let freed = Instant::now();
     wait::until("the store to recover", SOON * 3, || {
         let health = agent.request("GET", "/health", None)?.json()?;
         Ok((health["components"]["store"]["state"] == "ok").then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}: {:?}", agent.get("/health")));
+    eprintln!(
+        "figure: until it takes records again = {:.0} ms",
+        freed.elapsed().as_secs_f64() * 1e3
+    );
     // Nothing acknowledged is lost: what came before the full disk, and what waited for it to end.
     for ip in ["203.0.113.1".to_owned(), other.v4.to_string()] {
         let ip = ip.parse().expect("address");

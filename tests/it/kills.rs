@@ -108,6 +108,12 @@ fn campaign(pinned: bool) {
         book.cut_off,
         points.told()
     );
+    let which = if pinned { "with pins" } else { "without pins" };
+    eprintln!("figure: kills {which} = {kills} ");
+    eprintln!("figure: acknowledged {which} = {} ", book.acknowledged);
+    eprintln!("figure: cut off {which} = {} ", book.cut_off);
+    eprintln!("figure: lost {which} = 0 ");
+    eprintln!("figure: each kill {which} = {each:.2} s");
     assert!(book.acknowledged > 0, "nothing was acknowledged, so nothing was shown");
 }
 

@@ -242,3 +242,76 @@ fn the_simulation_report_names_the_benign_session_it_would_have_cut() {
     assert!(code == 0 && said.contains("would have touched"), "{code} {said}");
     assert!(said.contains("raised no alert"), "{said}");
 }
+
+/// Blocks that are in force when everything is to be let go.
+const MANY: u32 = 10_000;
+
+#[test]
+fn ten_thousand_blocks_are_off_at_once_and_nothing_of_them_is_left() {
+    let Some(scene) = Scene::new(&json!({})) else {
+        return;
+    };
+    scene.reaches(false);
+    let line = |n: u32| json!({ "value": format!("198.{}.{}.{}", 20 + n / 65_000, n / 250 % 250, 1 + n % 250), "duration": "1h", "reason": "many" });
+    let mut lines: Vec<Value> = (0..MANY - 1).map(line).collect();
+    lines.push(json!({ "value": scene.other.v4, "duration": "1h", "reason": "many" }));
+    let told = scene
+        .agent
+        .request("POST", "/decisions/import?format=json", Some(&lines.into()))
+        .expect("answered");
+    assert_eq!(told.json().expect("JSON")["imported"], MANY, "{}", told.text);
+    let entries = |scene: &Scene| {
+        let metrics = scene.agent.metrics().expect("metrics");
+        metrics.sum("sentinel_map_entries", &["map=\"BLOCK"])
+    };
+    // The figure is taken once a second.
+    let until = |wanted: f64| {
+        let there = wait::until("the map's figure", SOON, || {
+            Ok(((entries(&scene) - wanted).abs() < 0.5).then_some(()))
+        });
+        there.unwrap_or_else(|error| panic!("{error:#}: {} and not {wanted}", entries(&scene)));
+    };
+    until(f64::from(MANY));
+    let flood = format!("hping3 -q --udp -p 9999 -c 60000 -i u1000 {}", scene.protected.v4);
+    let _flood = scene.other.spawn(&flood).expect("hping3");
+    let got = |scene: &Scene| scene.protected.stack("Udp", "NoPorts").expect("counters");
+    let mut best = Duration::MAX;
+    for _ in 0..4 {
+        let before = wait::until("the block to hold", SOON, || {
+            let first = got(&scene);
+            std::thread::sleep(Duration::from_millis(50));
+            Ok((got(&scene) == first).then_some(first))
+        });
+        let before = before.expect("blocked");
+        let began = Instant::now();
+        let wish = json!({ "acting": false, "reason": "a drill" });
+        let told = scene.agent.request("POST", "/acting", Some(&wish)).expect("answered");
+        assert_eq!(told.status, 200, "{}", told.text);
+        wait::until("the first packet to pass", SOON, || {
+            Ok((got(&scene) > before).then_some(()))
+        })
+        .expect("passes");
+        best = best.min(began.elapsed());
+        must(&scene, &["resume-acting"]);
+    }
+    eprintln!("figure: entries = {MANY} ");
+    eprintln!(
+        "figure: stop to the first packet that passes = {:.1} ms",
+        best.as_secs_f64() * 1e3
+    );
+    assert!(best <= AT_ONCE, "{best:?}");
+
+    let began = Instant::now();
+    let told = scene
+        .agent
+        .request("DELETE", "/decisions?all=true&forget=true&first=0", None)
+        .expect("answered");
+    let took = began.elapsed();
+    assert_eq!(told.json().expect("JSON")["total"], MANY, "{}", told.text);
+    eprintln!(
+        "figure: all of them taken back, on the disk and in the map = {:.0} ms",
+        took.as_secs_f64() * 1e3
+    );
+    assert!(scene.reaches(false) && took < SOON, "{took:?}");
+    until(0.0);
+}

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod bettercap;
 pub mod child;
+pub mod disk;
 pub mod engine;
 pub mod http;
 pub mod interrupt;

@@ -103,6 +103,9 @@ pub const STRIKE: Tool = tool("strace", "strace");
 /// What has a process's own threads make calls of our choice.
 pub const DEBUGGER: Tool = tool("gdb", "gdb");
 
+/// What sets the clock of one program alone.
+pub const FAKETIME: Tool = tool("faketime", "faketime");
+
 /// What the tests of messages write to, and what makes it a certificate.
 pub const MAIL: &[Tool] = &[tool("aiosmtpd", "python3-aiosmtpd"), tool("openssl", "openssl")];
 /// What reads and draws the pages of reports.

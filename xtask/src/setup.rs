@@ -3,8 +3,8 @@
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
 use testbed::tools::{
-    BETTERCAP, BROWSER, DEBUGGER, ENGINE, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS, REDIS, REPLAY,
-    STRIKE, TOOLS, Tool, missing,
+    BETTERCAP, BROWSER, DEBUGGER, ENGINE, FAKETIME, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS, REDIS,
+    REPLAY, STRIKE, TOOLS, Tool, missing,
 };
 
 /// A C compiler: SQLite is built from source.
@@ -70,7 +70,9 @@ pub(crate) fn tools_of_tests(consent: Consent) -> Result<()> {
     tools(
         consent,
         &[
-            &[BETTERCAP, BROWSER, DEBUGGER, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE],
+            &[
+                BETTERCAP, BROWSER, DEBUGGER, FAKETIME, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE,
+            ],
             ENGINE,
             IMAGE,
             MAIL,

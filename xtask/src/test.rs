@@ -40,8 +40,10 @@ fn quick_tests() -> Result<Vec<String>> {
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools_of_tests(consent)?;
     deb::packer_or_not(consent);
-    let skipped = suite(consent)?;
-    Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
+    let mut skipped = suite(consent)?;
+    skipped.extend(old_kernels(consent)?);
+    skipped.extend(power_cuts(consent)?);
+    Ok(skipped)
 }
 
 /// Kernels of releases that are still in use, by series. The others there are: `cargo xtask test-kernels`.
@@ -68,9 +70,23 @@ pub(crate) fn as_root(tests: &mut Command) -> Result<()> {
         "CARGO_TARGET_{}_RUNNER",
         shell::host()?.to_uppercase().replace('-', "_")
     );
-    let kept = "RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR,PARITY_PACKETS,PARITY_SEED,SENTINEL_CAPTURES,AGENT_KILLS,AGENT_KILL_SEED";
+    let kept = "RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR,PARITY_PACKETS,PARITY_SEED,SENTINEL_CAPTURES,AGENT_KILLS,AGENT_KILL_SEED,DESK_KILLS,DESK_KILL_SEED,DESK_FAULTS";
     tests.env(runner, format!("sudo --preserve-env={kept} --"));
     Ok(())
+}
+
+/// Two machines, the second of which starts from what the first one left. More: `cargo xtask prove power`.
+const POWER_CUTS: u64 = 20;
+
+/// What was acknowledged, after power cuts, where machines can be had.
+fn power_cuts(consent: Consent) -> Result<Option<String>> {
+    if let Some(why) = kernels::power::unavailable(consent) {
+        return Ok(Some(format!("power cuts: {why}")));
+    }
+    for figure in kernels::power::prove(consent, POWER_CUTS, 1)? {
+        println!("{}: {} {}", figure.name, figure.value, figure.unit);
+    }
+    Ok(None)
 }
 
 fn suite(consent: Consent) -> Result<Vec<String>> {

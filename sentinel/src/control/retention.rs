@@ -4,7 +4,7 @@ use crate::config::RetentionConfig;
 use crate::metrics::{Metrics, PrunedLabels};
 use crate::store::{Pruned, Record, Retain, Space, Store, StoreError};
 use crate::time;
-use crate::types::{Component, Condition, Health, Timestamp};
+use crate::types::{Clock, Component, Condition, Health, Ktime, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -14,6 +14,36 @@ use tokio_util::sync::CancellationToken;
 const FIRST: Duration = Duration::from_secs(30);
 /// Time between two.
 const EVERY: Duration = Duration::from_mins(10);
+
+/// A wall clock that is further ahead than this of where it was is not believed at once.
+const LEAP_NS: i64 = 3_600_000_000_000;
+/// And it is after so long: a clock that was wrong at the start is set once, and a mistake is taken back sooner.
+const DOUBT_NS: u64 = 24 * 3_600_000_000_000;
+
+/// What time it is for what is removed by its age. A clock that is set a year ahead, be it for a minute, must not empty the
+/// database; one that is set back only has more kept.
+#[derive(Debug)]
+struct Reckoning {
+    trusted: Clock,
+    leapt: Option<Ktime>,
+}
+
+impl Reckoning {
+    fn now(&mut self, clock: Clock, boot: Ktime) -> Timestamp {
+        if clock.offset_ns.saturating_sub(self.trusted.offset_ns) <= LEAP_NS {
+            (self.trusted, self.leapt) = (clock, None);
+            return clock.wall(boot);
+        }
+        let since = *self.leapt.get_or_insert_with(|| {
+            tracing::warn!("the clock was set ahead; for a day what is removed by its age goes by what it was before");
+            boot
+        });
+        if boot.0.saturating_sub(since.0) >= DOUBT_NS {
+            (self.trusted, self.leapt) = (clock, None);
+        }
+        self.trusted.wall(boot)
+    }
+}
 
 /// The room.
 pub struct Retention {
@@ -30,6 +60,10 @@ pub struct Retention {
 impl Retention {
     /// Until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
+        let mut reckoning = Reckoning {
+            trusted: time::clock(),
+            leapt: None,
+        };
         let mut wait = FIRST;
         loop {
             tokio::select! {
@@ -37,9 +71,10 @@ impl Retention {
                 () = tokio::time::sleep(wait) => {}
             }
             wait = EVERY;
+            let now = reckoning.now(time::clock(), time::boot_now());
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = self.remove(time::wall_now()) => {}
+                () = self.remove(now) => {}
             }
         }
     }
@@ -241,5 +276,25 @@ mod tests {
         };
         let condition = condition(&stuck, &pruned(&[]), 0);
         assert!(matches!(condition, Condition::Degraded { mend, .. } if mend.contains("restart")));
+    }
+
+    #[test]
+    fn a_clock_set_ahead_removes_nothing_for_a_day_and_one_set_back_nothing_at_all() {
+        const HOUR: i64 = LEAP_NS;
+        let clock = |hours: i64| Clock {
+            offset_ns: hours * HOUR,
+        };
+        let boot = |hours: i64| Ktime((hours * HOUR) as u64);
+        let mut reckoning = Reckoning {
+            trusted: clock(1000),
+            leapt: None,
+        };
+        let mut at = |offset, hours| reckoning.now(clock(offset), boot(hours)).0 / HOUR;
+        assert_eq!(at(1001, 1), 1002, "an hour is not much");
+        assert_eq!(at(1001 + 8760, 2), 1003, "a year is");
+        assert_eq!(at(1001, 3), 1004, "it was taken back");
+        assert_eq!((at(9761, 4), at(9761, 27)), (1005, 1028));
+        assert_eq!(at(9761, 28), 9789, "a day later it is believed");
+        assert_eq!(at(1001, 29), 1030, "back is believed at once");
     }
 }

@@ -13,6 +13,7 @@ use crate::types::{ActionKind, ActionStatus, Mint, NewDecision, Severity};
 use proptest::prelude::*;
 use sentinel_common::entry::BlockEntry;
 use std::net::IpAddr;
+use std::path::Path;
 use tokio::sync::oneshot;
 
 /// The first case of an alert, as where nobody outside is asked.
@@ -32,7 +33,7 @@ struct House {
     facts: watch::Sender<Arc<HostFacts>>,
     health: watch::Receiver<Arc<Health>>,
     writer: Option<std::thread::JoinHandle<()>>,
-    directory: Arc<tempfile::TempDir>,
+    directory: Option<Arc<tempfile::TempDir>>,
     mode: Mode,
 }
 
@@ -49,7 +50,15 @@ impl House {
     }
 
     async fn at(directory: Arc<tempfile::TempDir>, mode: Mode, facts: HostFacts, clock: Clock, rig: Rig) -> Self {
-        let (store, writer) = Store::open(&directory.path().join("s.db")).unwrap();
+        let path = directory.path().to_owned();
+        let mut house = Self::on(&path, mode, facts, clock, rig).await;
+        house.directory = Some(directory);
+        house
+    }
+
+    /// In a folder that is somebody else's.
+    async fn on(directory: &Path, mode: Mode, facts: HostFacts, clock: Clock, rig: Rig) -> Self {
+        let (store, writer) = Store::open(&directory.join("s.db")).unwrap();
         let writer = std::thread::spawn(move || writer.run());
         let remembered = crate::app::remembered(&store).await.unwrap();
         let loose = crate::app::loose(&store, &remembered).await.unwrap();
@@ -100,7 +109,7 @@ impl House {
             facts,
             health,
             writer: Some(writer),
-            directory,
+            directory: None,
             mode,
         }
     }
@@ -109,7 +118,7 @@ impl House {
     async fn restart(mut self, mode: Mode, clock: Clock, rig: Rig) -> Self {
         let facts = HostFacts::clone(&self.facts.borrow());
         self.close();
-        let directory = Arc::clone(&self.directory);
+        let directory = Arc::clone(self.directory.as_ref().expect("its own"));
         drop(self);
         Self::at(directory, mode, facts, clock, rig).await
     }
@@ -541,19 +550,32 @@ async fn a_stepped_wall_clock_does_not_make_new_evidence_old() {
     );
 }
 
+/// From the first call to one after the last: all agree again by themselves, and again where the agent died instead.
 #[tokio::test]
 async fn every_call_may_fail_once_and_all_agree_again() {
-    for nth in 0..24 {
-        let mut house = House::open(Mode::Production).await;
-        house.rig.inside().fail_at = Some(nth);
-        let _ = house.add("192.0.2.1/32", 60).await;
-        let _ = house.add("192.0.2.1/32", 30).await;
-        house.attack("192.0.2.2").await;
-        house.attack("10.9.1.1").await;
-        house.facts(&["192.0.2.2"]).await;
-        house.owner_is_in();
-        let _ = house.delete(Selector::All).await;
-        house.all_agree().await;
+    for nth in 0.. {
+        let mut over = false;
+        for dies in [false, true] {
+            let mut house = House::open(Mode::Production).await;
+            house.rig.inside().fail_at = Some(nth);
+            let _ = house.add("192.0.2.1/32", 60).await;
+            let _ = house.add("192.0.2.1/32", 30).await;
+            house.attack("192.0.2.2").await;
+            house.attack("10.9.1.1").await;
+            house.facts(&["192.0.2.2"]).await;
+            house.owner_is_in();
+            let _ = house.delete(Selector::Target(net("192.0.2.1/32"))).await;
+            let _ = house.add("192.0.2.3/32", 60).await;
+            over = house.rig.inside().fail_at.is_some();
+            if dies {
+                house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
+            }
+            house.all_agree().await;
+        }
+        if over {
+            assert!(nth > 12, "there were only {nth} calls");
+            return;
+        }
     }
 }
 
@@ -803,3 +825,6 @@ mod operate;
 
 #[path = "tests/confirm.rs"]
 mod confirm;
+
+#[path = "tests/ends.rs"]
+mod ends;

@@ -4,7 +4,7 @@ use super::{StoreError, retention};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `PRAGMA application_id`: "SENT". Tells our files from other programs'.
@@ -59,7 +59,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     }
     let mut connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(|e| refused(path, &e))?;
-    prepare(&mut connection, !exists).map_err(|e| refused(path, &e))?;
+    prepare(&mut connection).map_err(|e| refused(path, &e))?;
     retention::convert(&connection, path);
     Ok(connection)
 }
@@ -145,23 +145,53 @@ pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
         })
 }
 
+/// Makes an empty database of ours beside the place it belongs, and moves it there when it is whole: an end in between must
+/// leave nothing that the next start takes for somebody else's, or for damaged.
 fn create(path: &Path) -> Result<(), StoreError> {
-    // SQLite gives -wal and -shm the mode of the main file, so nobody else reads whom this host talks to.
-    let file = super::own_file().open(path);
-    file.map(|_| ()).map_err(|e| StoreError::Unwritable {
+    let unwritable = |e: &std::io::Error| StoreError::Unwritable {
         path: path.into(),
         cause: e.to_string(),
-    })
+    };
+    // Nobody else's link is followed there, nor replaced.
+    super::own_file().open(path).map_err(|e| unwritable(&e))?;
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let new = beside(".new");
+    for left in ["", "-journal", "-wal", "-shm"] {
+        match std::fs::remove_file(beside(&format!(".new{left}"))) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(&e)),
+            _ => {}
+        }
+    }
+    // SQLite gives -wal and -shm the mode of the main file, so nobody else reads whom this host talks to.
+    super::own_file().open(&new).map_err(|e| unwritable(&e))?;
+    begin(&new).map_err(|e| refused(path, &e))?;
+    let kept = || {
+        std::fs::File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, path)?;
+        match path.parent().filter(|d| !d.as_os_str().is_empty()) {
+            Some(directory) => std::fs::File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    kept().map_err(|e| unwritable(&e))
 }
 
-fn prepare(connection: &mut Connection, fresh: bool) -> rusqlite::Result<()> {
+/// Makes a database ours, without anything in it.
+fn begin(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Before anything is written: afterwards it takes a VACUUM.
+    connection.pragma_update(None, "auto_vacuum", 2)?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    connection.close().map_err(|(_, e)| e)
+}
+
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;
-    if fresh {
-        // Before anything is written: afterwards it takes a VACUUM.
-        connection.pragma_update(None, "auto_vacuum", 2)?;
-        // First of all: a file left half made by a crash must still be known as ours.
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "foreign_keys", true)?;

@@ -10,6 +10,7 @@ mod links;
 mod plans;
 mod retention;
 mod sightings;
+mod tampering;
 
 use super::*;
 use crate::types::testing::investigation;

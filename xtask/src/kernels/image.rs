@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use testbed::tools::find;
 
-/// Modules the tests need; a kernel may have them built in.
-const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
-/// Programs the tests and the first process run.
+/// Modules the kernel tests need; a kernel may have them built in.
+pub(super) const MODULES: [&str; 3] = ["veth", "sch_ingress", "cls_bpf"];
+/// Programs the first process and what it starts run.
 const PROGRAMS: [&str; 3] = ["busybox", "ip", "ping"];
 
 const FOLDER: u32 = 0o040_755;
@@ -72,11 +72,11 @@ impl Cpio {
     }
 }
 
-/// What every kernel's image has in common.
+/// What every kernel's image has in common: our programs by the names they get in `/bin`, and what they run.
 ///
 /// # Errors
 /// When a program is missing or a file cannot be read.
-pub(super) fn common(tests: &Path) -> Result<Vec<u8>> {
+pub(super) fn common(ours: &[(&str, &Path)]) -> Result<Vec<u8>> {
     let mut cpio = Cpio {
         bytes: Vec::new(),
         folders: BTreeSet::new(),
@@ -85,10 +85,10 @@ pub(super) fn common(tests: &Path) -> Result<Vec<u8>> {
         cpio.folder(Path::new(dir));
     }
     let mut libraries = BTreeSet::new();
-    let mut programs = vec![("tests".to_owned(), stripped(tests))];
+    let mut programs: Vec<(&str, PathBuf)> = ours.iter().map(|(name, path)| (*name, stripped(path))).collect();
     for name in PROGRAMS {
         let path = find(name).with_context(|| format!("{name} is not installed"))?;
-        programs.push((name.to_owned(), path));
+        programs.push((name, path));
     }
     for (name, path) in programs {
         libraries.extend(libraries_of(&path)?);
@@ -102,40 +102,55 @@ pub(super) fn common(tests: &Path) -> Result<Vec<u8>> {
     Ok(cpio.bytes)
 }
 
-/// Writes a kernel's image: the common part, its modules, and the first process.
+/// What one kernel's image has beyond the common part.
+pub(super) struct Own<'a> {
+    /// Where its packages were unpacked.
+    pub(super) kernel: &'a Path,
+    /// Modules in the order in which the first process puts them in, where the kernel has them not built in.
+    pub(super) modules: &'a [&'a str],
+    /// Files by their paths.
+    pub(super) files: &'a [(&'a str, &'a [u8])],
+    /// The first process.
+    pub(super) init: &'a str,
+}
+
+/// Writes a kernel's image.
 ///
 /// # Errors
-/// When a module is missing that the kernel has not built in, or a file cannot be read or written.
-pub(super) fn write(common: &[u8], kernel: &Path, init: &str, out: &Path) -> Result<()> {
+/// When a file cannot be read or written.
+pub(super) fn write(common: &[u8], own: &Own<'_>, out: &Path) -> Result<()> {
     let mut cpio = Cpio {
         bytes: common.to_vec(),
         folders: BTreeSet::new(),
     };
-    for name in MODULES {
-        if let Some(path) = super::find_file(kernel, &|file| {
-            file.split_once(".ko").is_some_and(|(stem, _)| stem == name)
+    for (place, name) in own.modules.iter().enumerate() {
+        if let Some(path) = super::find_file(own.kernel, &|file| {
+            file.split_once(".ko").is_some_and(|(stem, _)| stem == *name)
         }) {
-            cpio.file(Path::new(&format!("/modules/{name}.ko")), &unpacked(&path)?);
+            cpio.file(Path::new(&format!("/modules/{place}-{name}.ko")), &unpacked(&path)?);
         }
     }
-    cpio.file(Path::new("/init"), init.as_bytes());
+    for (path, content) in own.files {
+        cpio.file(Path::new(path), content);
+    }
+    cpio.file(Path::new("/init"), own.init.as_bytes());
     cpio.entry(Path::new("TRAILER!!!"), 0, b"");
     std::fs::write(out, cpio.bytes).with_context(|| out.display().to_string())
 }
 
-/// The test program without its debug information, which would be most of the image.
-fn stripped(tests: &Path) -> PathBuf {
-    let small = tests.with_extension("stripped");
+/// A program without its debug information, which would be most of the image.
+fn stripped(program: &Path) -> PathBuf {
+    let small = program.with_extension("stripped");
     let done = Command::new("strip")
         .arg("--strip-debug")
         .arg("-o")
         .arg(&small)
-        .arg(tests)
+        .arg(program)
         .status();
     if done.is_ok_and(|status| status.success()) {
         return small;
     }
-    tests.to_owned()
+    program.to_owned()
 }
 
 fn unpacked(module: &Path) -> Result<Vec<u8>> {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// A kernel that has not answered by then is stuck.
 const LIMIT: Duration = Duration::from_mins(6);
+/// The kernel's command line.
+const LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on";
 /// Begins the line that a test tells its findings in; `sentinel/tests/kernel/boot.rs` writes it.
 const MARK: &str = "kernel-report:";
 
@@ -47,13 +49,11 @@ pub(super) struct Said {
     pub(super) took: Duration,
 }
 
-/// Boots a kernel with an image and listens until it ends, or its time is up.
-///
-/// # Errors
-/// When qemu cannot be run.
-pub(super) fn boot(kernel: &Path, image: &Path) -> Result<Said> {
-    let begun = Instant::now();
-    let mut child = Command::new("qemu-system-x86_64")
+/// A machine that begins with a kernel and an image, its console on its output, with neither network nor disk; `more` is for
+/// the kernel's command line.
+pub(super) fn machine(kernel: &Path, image: &Path, more: &str) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command
         .args([
             "-machine",
             "q35",
@@ -67,13 +67,23 @@ pub(super) fn boot(kernel: &Path, image: &Path) -> Result<Said> {
             "768",
         ])
         .args(["-nographic", "-no-reboot", "-nic", "none", "-append"])
-        .arg("console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on")
+        .arg(format!("{LINE} {more}"))
         .arg("-kernel")
         .arg(kernel)
         .arg("-initrd")
         .arg(image)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Boots a kernel with an image and listens until it ends, or its time is up.
+///
+/// # Errors
+/// When qemu cannot be run.
+pub(super) fn boot(kernel: &Path, image: &Path) -> Result<Said> {
+    let begun = Instant::now();
+    let mut child = machine(kernel, image, "")
         .spawn()
         .context("qemu-system-x86_64 cannot be run")?;
     let console = child.stdout.take().context("qemu has no console")?;

@@ -7,6 +7,7 @@
 mod archive;
 mod image;
 mod machine;
+pub(crate) mod power;
 
 use crate::{Consent, ebpf, run, setup, shell};
 use anyhow::{Context, Result, bail, ensure};
@@ -70,7 +71,7 @@ struct Row {
 
 pub(crate) fn run(consent: Consent, versions: &[String], json: Option<&Path>) -> Result<()> {
     ensure!(std::env::consts::ARCH == "x86_64", "the kernels are for amd64");
-    tools(consent)?;
+    tools(consent, &[])?;
     let tests = tests(consent)?;
     let folder = shell::target()?.join("kernels");
     shell::step("kernels of the archive this machine is configured for");
@@ -90,7 +91,7 @@ pub(crate) fn run(consent: Consent, versions: &[String], json: Option<&Path>) ->
         }
         kernels.retain(|kernel| versions.contains(&kernel.series()));
     }
-    let common = image::common(&tests)?;
+    let common = image::common(&[("tests", &tests)])?;
     let mut rows = Vec::new();
     for kernel in kernels {
         shell::step(&format!("Linux {}", kernel.version));
@@ -138,10 +139,15 @@ pub(crate) fn unavailable(consent: Consent) -> Option<String> {
 
 /// One kernel, from its files to its row.
 fn one(kernel: &archive::Package, root: &Path, common: &[u8], folder: &Path) -> Result<Row> {
-    let boot = find_file(root, &|name| name == "vmlinuz" || name.starts_with("vmlinuz-"));
-    let boot = boot.with_context(|| format!("the packages of {} hold no kernel", kernel.version))?;
+    let boot = bootable(kernel, root)?;
     let image = folder.join(format!("{}.cpio", kernel.version));
-    image::write(common, root, machine::INIT, &image)?;
+    let own = image::Own {
+        kernel: root,
+        modules: &image::MODULES,
+        files: &[],
+        init: machine::INIT,
+    };
+    image::write(common, &own, &image)?;
     let said = machine::boot(&boot, &image)?;
     std::fs::remove_file(&image)?;
     let report = said.report.as_deref().map(serde_json::from_str).transpose();
@@ -159,10 +165,17 @@ fn one(kernel: &archive::Package, root: &Path, common: &[u8], folder: &Path) -> 
     })
 }
 
+/// The kernel in what was unpacked of its packages.
+fn bootable(kernel: &archive::Package, root: &Path) -> Result<PathBuf> {
+    find_file(root, &|name| name == "vmlinuz" || name.starts_with("vmlinuz-"))
+        .with_context(|| format!("the packages of {} hold no kernel", kernel.version))
+}
+
 /// Installs what is missing, where that is allowed.
-fn tools(consent: Consent) -> Result<()> {
+fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
     setup::compiler()?;
-    let absent: Vec<&str> = missing(&TOOLS).iter().map(|tool| tool.package).collect();
+    let wanted = [&TOOLS, beyond].concat();
+    let absent: Vec<&str> = missing(&wanted).iter().map(|tool| tool.package).collect();
     if absent.is_empty() {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use super::mutants;
 use super::record::Figure;
 use super::reproducible;
-use crate::{Consent, shell};
+use crate::{Consent, kernels, shell};
 use anyhow::Result;
 use std::process::Command;
 
@@ -67,6 +67,41 @@ pub(super) const PROOFS: &[Proof] = &[
             count: "AGENT_KILLS",
             seed: "AGENT_KILL_SEED",
         }),
+    },
+    Proof {
+        name: "kills-desk",
+        about: "SIGKILL at any moment of what decides and keeps, alone in a process",
+        count: 10_000,
+        unit: "kills",
+        way: Way::Test(Test {
+            package: "sentinel",
+            target: &["--lib"],
+            filter: "control::desk::tests::ends::a_desk_killed",
+            release: false,
+            count: "DESK_KILLS",
+            seed: "DESK_KILL_SEED",
+        }),
+    },
+    Proof {
+        name: "faults",
+        about: "each call of the database failing or being the last, in turn",
+        count: 1500,
+        unit: "faults",
+        way: Way::Test(Test {
+            package: "sentinel",
+            target: &["--lib"],
+            filter: "control::desk::tests::ends::whichever_call",
+            release: false,
+            count: "DESK_FAULTS",
+            seed: "DESK_FAULTS_SEED",
+        }),
+    },
+    Proof {
+        name: "power",
+        about: "the power of a machine cut while the agent in it decides, on a disk with a volatile cache",
+        count: 500,
+        unit: "cuts",
+        way: Way::Own(kernels::power::prove),
     },
     Proof {
         name: "soak",

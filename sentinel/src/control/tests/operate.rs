@@ -7,7 +7,7 @@ use crate::types::{Acting, AllowDone, Allowed, Import, ImportError, Imported, Li
 use std::collections::{BTreeMap, BTreeSet};
 
 impl House {
-    async fn act(&mut self, on: bool) -> Result<Acting, CommandError> {
+    pub(super) async fn act(&mut self, on: bool) -> Result<Acting, CommandError> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Act {
             on,
@@ -23,7 +23,7 @@ impl House {
         told
     }
 
-    async fn allow(&mut self, target: &str, seconds: Option<u64>) -> Result<AllowDone, CommandError> {
+    pub(super) async fn allow(&mut self, target: &str, seconds: Option<u64>) -> Result<AllowDone, CommandError> {
         let (reply, answer) = oneshot::channel();
         let now = self.desk.now();
         let entry = Allowed {
