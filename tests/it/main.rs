@@ -35,6 +35,7 @@ mod record;
 mod reload;
 mod scene;
 mod simulation;
+mod spoof;
 mod top;
 mod traffic;
 mod unblock;

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod bettercap;
 pub mod child;
 pub mod engine;
+pub mod forge;
 pub mod http;
 pub mod interrupt;
 pub mod lab;

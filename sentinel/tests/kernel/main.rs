@@ -4,6 +4,7 @@
 mod accounting;
 mod actions;
 mod boot;
+mod capabilities;
 mod conversation;
 mod cookies;
 mod decoy;

@@ -86,7 +86,11 @@ fn an_address_that_may_be_forged_is_limited_for_a_short_time() {
                 decision.terms.watch_until, None,
                 "{what}: anybody can return in its name"
             );
-            assert!(decision.reason.contains("may be forged"), "{}", decision.reason);
+            assert!(
+                decision.reason.contains("spoofing suspected: ") && decision.reason.contains("may be forged"),
+                "{}",
+                decision.reason
+            );
         } else {
             assert_eq!(
                 (decision.action, softened(&decision)),
@@ -95,6 +99,38 @@ fn an_address_that_may_be_forged_is_limited_for_a_short_time() {
             );
             assert_eq!(end, at(4 * 3600), "{what}");
         }
+    }
+}
+
+#[test]
+fn a_guard_says_that_it_suspects_spoofing_where_anybody_could_have_sent_it() {
+    for (source, detector, standing, suspected) in [
+        ("10.0.1.1", Detector::PacketFlood, None, true),
+        ("10.0.1.1", Detector::SynFlood, Some(proven(9, 60)), true),
+        ("10.0.1.1", Detector::SynFlood, Some(proven(0, 0)), true),
+        ("10.0.1.1", Detector::BruteForce, None, false),
+        ("10.0.2.1", Detector::SynFlood, None, true),
+        ("10.0.2.1", Detector::SynFlood, Some(proven(9, 60)), true),
+        ("10.0.2.1", Detector::SynFlood, Some(proven(0, 0)), false),
+        ("10.0.0.3", Detector::PortScan, Some(proven(0, 0)), true),
+        ("10.0.0.3", Detector::BruteForce, None, false),
+    ] {
+        let seen = Alert {
+            source: Some(source.parse().unwrap()),
+            ..by(detector, standing)
+        };
+        let mut protected = guards().protected().to_vec();
+        protected.push(Protected {
+            target: "10.0.2.1/32".parse().unwrap(),
+            guard: "allowlist".into(),
+            reason: "of the test".into(),
+        });
+        let guards = Guards::new(protected);
+        let decision = configured(|_| ()).judge_local(&seen, &guards, at(0)).unwrap();
+        assert_eq!(decision.status, DecisionStatus::Vetoed, "{source}");
+        let said = decision.veto.unwrap().reason;
+        assert!(said.contains("of the test"), "{said}");
+        assert_eq!(said.contains("spoofing suspected"), suspected, "{source} {detector:?}: {said}");
     }
 }
 
