@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod bettercap;
 pub mod child;
+pub mod crowd;
 pub mod engine;
 pub mod forge;
 pub mod http;

@@ -66,7 +66,7 @@ pub(crate) fn as_root(tests: &mut Command) -> Result<()> {
         "CARGO_TARGET_{}_RUNNER",
         shell::host()?.to_uppercase().replace('-', "_")
     );
-    let kept = "RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR,PARITY_PACKETS,PARITY_SEED,SENTINEL_CAPTURES,AGENT_KILLS,AGENT_KILL_SEED";
+    let kept = "RUST_LOG,CI,TESTBED_REQUIRE,CARGO_MANIFEST_DIR,PARITY_PACKETS,PARITY_SEED,SENTINEL_CAPTURES,AGENT_KILLS,AGENT_KILL_SEED,PROTECTED_SEQUENCES,PROTECTED_SEED,FLOOD_SECONDS,UPGRADES,UPGRADES_SEED";
     tests.env(runner, format!("sudo --preserve-env={kept} --"));
     Ok(())
 }

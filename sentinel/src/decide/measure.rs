@@ -144,6 +144,13 @@ impl Judge {
                     standing.good_sessions
                 ),
             )
+        } else if standing.connected {
+            (
+                "connected",
+                "spoofing suspected: only what opens connections is limited, because the address has a connection that \
+                 stands, which somebody may want to be cut, and this may be forged"
+                    .to_owned(),
+            )
         } else {
             return measure.passed("return_path", "the address completed a handshake within the hour");
         };
@@ -167,8 +174,8 @@ impl Judge {
             "unless a program of this host sent it, somebody else did in its name"
         } else if !standing.proven {
             "the address completed no handshake within the hour, and anybody can send this in its name"
-        } else if self.history(&standing) {
-            "the address behaved well before, and anybody can send this in its name"
+        } else if self.history(&standing) || standing.connected {
+            "the address behaved well until then, and anybody can send this in its name"
         } else if veto.guard != "allowlist" {
             "anybody can send this in its name, and whoever wants this host cut off would choose that name"
         } else {

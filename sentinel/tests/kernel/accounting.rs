@@ -8,8 +8,8 @@ use sentinel_common::entry::{ACTION_DROP, AllowEntry, BlockEntry, NEVER_NS};
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{CAUSE_IDLE, Direction, FlowKey, Half};
 use sentinel_common::names::{
-    PROG_COOKIE, PROG_COOKIE_FRAGS, PROG_EGRESS, PROG_INGRESS, PROG_REDIRECT, PROG_REDIRECT_FRAGS, PROG_RESTORE, PROG_XDP,
-    PROG_XDP_FRAGS,
+    PROG_COOKIE, PROG_COOKIE_FRAGS, PROG_EGRESS, PROG_INGRESS, PROG_REDIRECT, PROG_REDIRECT_FRAGS, PROG_RESTORE,
+    PROG_XDP, PROG_XDP_FRAGS,
 };
 use sentinel_common::packet::{PacketMeta, ParseError, parse_ethernet};
 use sentinel_common::slot::{Head, Slot};

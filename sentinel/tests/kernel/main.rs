@@ -24,6 +24,7 @@ mod loss;
 mod matrix;
 mod pair;
 mod parity;
+mod protected;
 mod redirect;
 mod reflex;
 mod shapes;
@@ -31,6 +32,7 @@ mod short;
 mod stop;
 mod torn;
 mod upgrade;
+mod upgrades;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};

@@ -67,6 +67,48 @@ pub(super) const PROOFS: &[Proof] = &[
             seed: "AGENT_KILL_SEED",
         }),
     },
+    Proof {
+        name: "protected",
+        about: "decisions, reloads, netlink changes and commands in any order, after each of which nobody protected is cut off",
+        count: 100_000,
+        unit: "sequences",
+        way: Way::Test(Test {
+            package: "sentinel",
+            target: &["--lib"],
+            filter: "control::tests::whatever_happens_the_owner_is_in",
+            release: true,
+            count: "PROTECTED_SEQUENCES",
+            seed: "PROTECTED_SEED",
+        }),
+    },
+    Proof {
+        name: "flood",
+        about: "a blocked source and forged ones at 200,000 packets/s, beside 500 requests/s and 200 readers of the stream",
+        count: 30,
+        unit: "seconds",
+        way: Way::Test(Test {
+            package: "sentinel-tests",
+            target: &["--test", "it"],
+            filter: "flood::",
+            release: true,
+            count: "FLOOD_SECONDS",
+            seed: "FLOOD_SEED",
+        }),
+    },
+    Proof {
+        name: "upgrades",
+        about: "agents with pins killed at any moment and followed by the next, under a flood of a blocked source",
+        count: 1_000,
+        unit: "upgrades",
+        way: Way::Test(Test {
+            package: "sentinel",
+            target: &["--test", "kernel"],
+            filter: "upgrades::",
+            release: false,
+            count: "UPGRADES",
+            seed: "UPGRADES_SEED",
+        }),
+    },
 ];
 
 /// The test as cargo runs it.
