@@ -174,7 +174,7 @@ impl House {
     }
 
     /// Puts an address on the allowlist by command, or takes it off.
-    async fn allow(&mut self, target: &str, on: bool) {
+    async fn spare(&mut self, target: &str, on: bool) {
         let target = net(target);
         if on {
             let (reply, answer) = oneshot::channel();
@@ -675,7 +675,7 @@ async fn play(steps: Vec<Step>) {
             }
             Step::FailAt(n) => house.rig.inside().fail_at = Some(n),
             Step::Break(calls) => house.rig.breaks(&calls),
-            Step::Allow(n, on) => house.allow(&format!("{}/32", source(n)), on).await,
+            Step::Allow(n, on) => house.spare(&format!("{}/32", source(n)), on).await,
             Step::Reload(allowed) => {
                 house.reload(&allowed.into_iter().map(source).collect::<Vec<_>>()).await;
             }

@@ -147,8 +147,8 @@ impl Judge {
         } else if standing.connected {
             (
                 "connected",
-                "spoofing suspected: only what opens connections is limited, because the address has a connection that \
-                 stands, which somebody may want to be cut, and this may be forged"
+                "spoofing suspected: only what opens connections is limited, because the address has or just had a \
+                 connection, which somebody may want to be cut, and this may be forged"
                     .to_owned(),
             )
         } else {

@@ -13,10 +13,10 @@ const GOOD: Duration = Duration::from_hours(24);
 /// For how long nothing counts as good after an accusation.
 const BAD: Duration = Duration::from_hours(1);
 
-/// How old a connection is when it counts as one that stands: what is over by then needs no protection.
+/// How long a connection lasts before it is worth protecting.
 const SETTLED: Duration = Duration::from_secs(5);
-/// For how long it counts without a packet of its peer, and without its end having been seen.
-const STANDS: Duration = Duration::from_mins(5);
+/// For how long after the peer's last packet in it. Its end is not asked for: that can be forged.
+const CONNECTED: Duration = Duration::from_mins(5);
 
 /// What is kept of one address.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,8 +29,8 @@ struct Peer {
     heard_at: Ktime,
     /// Nothing it does before counts as good again.
     bad_until: Ktime,
-    /// Ports of the latest connection that stands, its initiator's first, and the latest packet of the peer in it.
-    stands: Option<((u16, u16), Ktime)>,
+    /// Its latest packet in a settled connection.
+    connected_at: Option<Ktime>,
 }
 
 impl Peer {
@@ -38,17 +38,8 @@ impl Peer {
     fn heard(&mut self, o: &Observation) {
         self.heard_at = self.heard_at.max(o.at);
         let both = o.forward.payload > 0 && o.reverse.payload > 0;
-        if both && !o.closed && o.last.since(o.started) >= SETTLED {
-            self.stands = Some(((o.source_port, o.target.port), o.at));
-        }
-    }
-
-    fn ended(&mut self, o: &Observation) {
-        if self
-            .stands
-            .is_some_and(|(ports, _)| ports == (o.source_port, o.target.port))
-        {
-            self.stands = None;
+        if both && o.last.since(o.started) >= SETTLED {
+            self.connected_at = self.connected_at.max(Some(o.at));
         }
     }
 }
@@ -83,9 +74,6 @@ impl History {
             let peer = self.proven(far, o.at, talked);
             if sent.packets > 0 {
                 peer.heard(o);
-            }
-            if o.closed {
-                peer.ended(o);
             }
         }
         // Of a connection that an inside host opened, both ends have shown that they receive.
@@ -135,7 +123,7 @@ impl History {
             } else {
                 0
             },
-            connected: peer.stands.is_some_and(|(_, at)| now.since(at) < STANDS),
+            connected: peer.connected_at.is_some_and(|at| now.since(at) < CONNECTED),
         }
     }
 

@@ -188,9 +188,10 @@ fn slow_poisoning_moves_no_threshold_and_is_told() {
             }
             let mut verdict = scorer.verdict(&flow);
             let poison = i % 100 < day;
-            (verdict.score, verdict.level) = match poison {
-                true => (before.score, Level::Suspicious),
-                false => (f64::from(i % 1000) / 2000.0, Level::Benign),
+            (verdict.score, verdict.level) = if poison {
+                (before.score, Level::Suspicious)
+            } else {
+                (f64::from(i % 1000) / 2000.0, Level::Benign)
             };
             drift.observe(&flow, &verdict);
         }

@@ -220,7 +220,7 @@ pub struct Standing {
     pub good_sessions: u32,
     /// How long before the alert the first of them was, ms.
     pub good_for_ms: u64,
-    /// A TCP connection with payload both ways, some seconds old, stands.
+    /// It has, or had within five minutes, a TCP connection with payload both ways that lasted more than five seconds.
     #[serde(default)]
     pub connected: bool,
 }

@@ -7,6 +7,7 @@ mod boot;
 mod capabilities;
 mod conversation;
 mod cookies;
+mod dead;
 mod decoy;
 mod elsewhere;
 mod exact;

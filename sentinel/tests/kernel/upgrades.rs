@@ -24,7 +24,7 @@ const NAME: &str = "upgrades::agents_killed_at_any_moment_under_a_flood_leave_ne
 /// An agent that nobody ends ends.
 const LIFETIME: Duration = Duration::from_mins(5);
 /// Of a start, on busy processors.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 const LISTED: &str = "192.0.2.7";
 const OTHER: &str = "198.51.100.7";
 

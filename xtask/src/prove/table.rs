@@ -75,7 +75,7 @@ pub(super) const PROOFS: &[Proof] = &[
         way: Way::Test(Test {
             package: "sentinel",
             target: &["--lib"],
-            filter: "control::tests::whatever_happens_the_owner_is_in",
+            filter: "control::desk::tests::whatever_happens_the_owner",
             release: true,
             count: "PROTECTED_SEQUENCES",
             seed: "PROTECTED_SEED",

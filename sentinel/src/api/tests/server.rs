@@ -482,14 +482,11 @@ async fn a_reader_that_takes_nothing_is_let_go() {
     // Until buffers are full, and then for as long as patience lasts.
     let begun = std::time::Instant::now();
     while clients() > 0 {
-        assert!(
-            begun.elapsed() < std::time::Duration::from_secs(40),
-            "it is served still"
-        );
+        assert!(begun.elapsed() < Duration::from_secs(40), "it is served still");
         for _ in 0..500 {
             house.state.bus.publish(Event::Alert(Arc::clone(&alert)));
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // What it did not take is in no queue of ours: the lane holds the latest, whoever reads.
     let (mut other, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
