@@ -7,7 +7,6 @@ mod boot;
 mod capabilities;
 mod conversation;
 mod cookies;
-mod dead;
 mod decoy;
 mod elsewhere;
 mod exact;
