@@ -57,7 +57,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Ring batches on their way to the decoder; past this the newest is dropped and counted.
-const RING_BATCHES: usize = 1024;
+const RING_BATCHES: usize = 256;
 /// Record batches on their way to the flow table.
 const RECORD_BATCHES: usize = 64;
 /// What the kernel noticed, on its way to the detectors; past this the newest is dropped and counted.

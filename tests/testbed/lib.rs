@@ -8,8 +8,10 @@
 pub mod agent;
 pub mod bettercap;
 pub mod child;
+pub mod crowd;
 pub mod disk;
 pub mod engine;
+pub mod forge;
 pub mod http;
 pub mod interrupt;
 pub mod lab;

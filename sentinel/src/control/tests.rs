@@ -9,8 +9,9 @@ use crate::respond::Deps;
 use crate::respond::tests::rig::{Rig, alert, net};
 use crate::store::{ActionFilter, Store};
 use crate::types::testing::investigation;
-use crate::types::{ActionKind, ActionStatus, Mint, NewDecision, Severity};
+use crate::types::{ActionKind, ActionStatus, Allowed, Mint, NewDecision, Renewal, Severity};
 use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
 use sentinel_common::entry::BlockEntry;
 use std::net::IpAddr;
 use std::path::Path;
@@ -179,6 +180,48 @@ impl House {
             ..alert(source)
         };
         self.desk.cases(vec![case(Arc::new(seen))]).await;
+    }
+
+    /// Puts an address on the allowlist by command, or takes it off.
+    async fn spare(&mut self, target: &str, on: bool) {
+        let target = net(target);
+        if on {
+            let (reply, answer) = oneshot::channel();
+            let entry = Allowed {
+                target,
+                comment: "because".into(),
+                actor: "ann".into(),
+                at: self.desk.now(),
+                expires_at: None,
+            };
+            self.desk.command(Command::Allow(entry, reply)).await;
+            let _ = answer.await.unwrap();
+        } else {
+            let (reply, answer) = oneshot::channel();
+            let actor = "ann".to_owned();
+            self.desk.command(Command::Disallow { target, actor, reply }).await;
+            let _ = answer.await.unwrap();
+        }
+    }
+
+    /// Has other settings taken up, with these on the allowlist beside what is always there.
+    async fn reload(&mut self, allowed: &[String]) {
+        let (taken, answer) = oneshot::channel();
+        let mut config = Config {
+            mode: self.mode,
+            ..Config::default()
+        };
+        config.allowlist = vec![net("10.9.0.0/16")];
+        config
+            .allowlist
+            .extend(allowed.iter().map(|ip| net(&format!("{ip}/32"))));
+        let settings = NewSettings {
+            config: Arc::new(config),
+            changes: Vec::new(),
+            actor: "ann".into(),
+        };
+        self.desk.renew(Renewal { settings, taken }).await;
+        answer.await.unwrap().unwrap();
     }
 
     async fn facts(&mut self, own: &[&str]) {
@@ -590,6 +633,8 @@ enum Step {
     Restart(bool),
     FailAt(u64),
     Break(Vec<&'static str>),
+    Allow(u8, bool),
+    Reload(Vec<u8>),
     Agree,
 }
 
@@ -605,6 +650,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Restart),
         3 => (0..12u64).prop_map(Step::FailAt),
         1 => prop::sample::subsequence(calls, 0..4).prop_map(Step::Break),
+        2 => (0..6u8, any::<bool>()).prop_map(|(n, on)| Step::Allow(n, on)),
+        2 => prop::collection::vec(0..6u8, 0..3).prop_map(Step::Reload),
         2 => Just(Step::Agree),
     ]
 }
@@ -650,6 +697,10 @@ async fn play(steps: Vec<Step>) {
             }
             Step::FailAt(n) => house.rig.inside().fail_at = Some(n),
             Step::Break(calls) => house.rig.breaks(&calls),
+            Step::Allow(n, on) => house.spare(&format!("{}/32", source(n)), on).await,
+            Step::Reload(allowed) => {
+                house.reload(&allowed.into_iter().map(source).collect::<Vec<_>>()).await;
+            }
             Step::Agree => house.all_agree().await,
         }
         house.owner_is_in();
@@ -657,14 +708,31 @@ async fn play(steps: Vec<Step>) {
     house.all_agree().await;
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_happens_the_owner_is_in_and_all_agree(steps in prop::collection::vec(step(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+/// S3: `PROTECTED_SEQUENCES` of them, from `PROTECTED_SEED` where it is given.
+#[test]
+fn whatever_happens_the_owner_is_in_and_all_agree() {
+    let number = |name: &str| -> Option<u64> { std::env::var(name).ok().map(|text| text.parse().unwrap()) };
+    let sequences = number("PROTECTED_SEQUENCES").unwrap_or(48);
+    let config = ProptestConfig {
+        cases: u32::try_from(sequences).unwrap(),
+        failure_persistence: None,
+        rng_seed: number("PROTECTED_SEED").map_or(RngSeed::Random, RngSeed::Fixed),
+        ..ProptestConfig::default()
+    };
+    let steps_taken = std::cell::Cell::new(0);
+    let outcome = TestRunner::new(config).run(&prop::collection::vec(step(), 1..40), |steps| {
+        steps_taken.set(steps_taken.get() + steps.len());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(play(steps));
-    }
+        Ok(())
+    });
+    assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
+    println!("figure: sequences = {sequences} sequences");
+    println!("figure: steps = {} steps", steps_taken.get());
+    println!("figure: protected addresses cut off, unsaid = 0 addresses");
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ impl Judge {
         }
         if let Err(veto) = self.permitted(target, guards) {
             decision.status = DecisionStatus::Vetoed;
-            decision.veto = Some(veto);
+            decision.veto = Some(self.suspecting(veto, alert));
             return Some(decision);
         }
         if let Some(released) = self.released(target) {

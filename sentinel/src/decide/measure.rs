@@ -2,7 +2,9 @@
 
 use super::Judge;
 use super::judge::CORROBORATED;
-use crate::types::{ActionKind, Alert, Check, CheckVerdict, Detector, EvidenceClass, Rate, Risk, Severity};
+use crate::types::{
+    ActionKind, Alert, Check, CheckVerdict, Detector, EvidenceClass, Rate, Risk, Severity, Standing, Veto,
+};
 use std::time::Duration;
 
 /// What is to be done, and which bound had what to say of it.
@@ -125,22 +127,29 @@ impl Judge {
         }
         let unproven = &self.config.policy.unproven;
         let standing = alert.standing.unwrap_or_default();
-        let history = standing.good_sessions >= unproven.good_sessions
-            && u128::from(standing.good_for_ms) >= unproven.good_after.as_millis();
+        let history = self.history(&standing);
         let (guard, words) = if !standing.proven {
             (
                 "return_path",
-                "only what opens connections is limited, because the address completed no handshake and may be forged"
+                "spoofing suspected: only what opens connections is limited, because the address completed no handshake \
+                 and may be forged"
                     .to_owned(),
             )
         } else if history {
             (
                 "good_history",
                 format!(
-                    "only what opens connections is limited, because the address had {} good sessions before and this \
-                     may be forged",
+                    "spoofing suspected: only what opens connections is limited, because the address had {} good \
+                     sessions before and this may be forged",
                     standing.good_sessions
                 ),
+            )
+        } else if standing.connected {
+            (
+                "connected",
+                "spoofing suspected: only what opens connections is limited, because the address has or just had a \
+                 connection, which somebody may want to be cut, and this may be forged"
+                    .to_owned(),
             )
         } else {
             return measure.passed("return_path", "the address completed a handshake within the hour");
@@ -148,6 +157,34 @@ impl Judge {
         measure.soften(guard, ActionKind::RateLimit, words);
         measure.rate = Some(unproven.rate);
         measure.length = measure.length.min(unproven.duration);
+    }
+
+    fn history(&self, standing: &Standing) -> bool {
+        let unproven = &self.config.policy.unproven;
+        standing.good_sessions >= unproven.good_sessions
+            && u128::from(standing.good_for_ms) >= unproven.good_after.as_millis()
+    }
+
+    /// What a guard says of an alert that somebody else may have made in the name of whom it protects.
+    pub(super) fn suspecting(&self, veto: Veto, alert: &Alert) -> Veto {
+        let standing = alert.standing.unwrap_or_default();
+        let why = if !alert.detector.forgeable() {
+            return veto;
+        } else if veto.guard == "own_address" {
+            "unless a program of this host sent it, somebody else did in its name"
+        } else if !standing.proven {
+            "the address completed no handshake within the hour, and anybody can send this in its name"
+        } else if self.history(&standing) || standing.connected {
+            "the address behaved well until then, and anybody can send this in its name"
+        } else if veto.guard != "allowlist" {
+            "anybody can send this in its name, and whoever wants this host cut off would choose that name"
+        } else {
+            return veto;
+        };
+        Veto {
+            reason: format!("{}; spoofing suspected: {why}", veto.reason),
+            ..veto
+        }
     }
 
     /// How long a decision by a detector lasts, the first time.

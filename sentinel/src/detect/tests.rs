@@ -3,6 +3,7 @@
 mod behaviour;
 mod habits;
 mod ordinary;
+mod poison;
 mod standing;
 mod stream;
 

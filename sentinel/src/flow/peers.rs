@@ -13,6 +13,11 @@ const GOOD: Duration = Duration::from_hours(24);
 /// For how long nothing counts as good after an accusation.
 const BAD: Duration = Duration::from_hours(1);
 
+/// How long a connection lasts before it is worth protecting.
+const SETTLED: Duration = Duration::from_secs(5);
+/// For how long after the peer's last packet in it. Its end is not asked for: that can be forged.
+const CONNECTED: Duration = Duration::from_mins(5);
+
 /// What is kept of one address.
 #[derive(Clone, Copy, Debug, Default)]
 struct Peer {
@@ -24,6 +29,19 @@ struct Peer {
     heard_at: Ktime,
     /// Nothing it does before counts as good again.
     bad_until: Ktime,
+    /// Its latest packet in a settled connection.
+    connected_at: Option<Ktime>,
+}
+
+impl Peer {
+    /// Takes in a packet of it in a connection that proved it.
+    fn heard(&mut self, o: &Observation) {
+        self.heard_at = self.heard_at.max(o.at);
+        let both = o.forward.payload > 0 && o.reverse.payload > 0;
+        if both && o.last.since(o.started) >= SETTLED {
+            self.connected_at = self.connected_at.max(Some(o.at));
+        }
+    }
 }
 
 /// Who proved its address, and its sessions since. Bounded: who was heard of least recently makes room. Only a completed
@@ -55,7 +73,7 @@ impl History {
             };
             let peer = self.proven(far, o.at, talked);
             if sent.packets > 0 {
-                peer.heard_at = peer.heard_at.max(o.at);
+                peer.heard(o);
             }
         }
         // Of a connection that an inside host opened, both ends have shown that they receive.
@@ -105,6 +123,7 @@ impl History {
             } else {
                 0
             },
+            connected: peer.connected_at.is_some_and(|at| now.since(at) < CONNECTED),
         }
     }
 

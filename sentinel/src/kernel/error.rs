@@ -310,6 +310,10 @@ impl KernelError {
         match error {
             ProgramError::LoadError { io_error, verifier_log } => match io_error.raw_os_error() {
                 Some(libc::EPERM) => Self::permission("BPF_PROG_LOAD"),
+                // Without CAP_PERFMON the verifier refuses what it takes with it.
+                Some(libc::EACCES) if !super::probe::missing_capabilities().is_empty() => {
+                    Self::permission("BPF_PROG_LOAD")
+                }
                 Some(libc::ENOMEM) => Self::Memory {
                     map: "a program".into(),
                 },

@@ -47,11 +47,10 @@ pub fn has_object() -> bool {
 /// The capabilities that loading and attaching need and this process has not. Before Linux 5.8 it is `CAP_SYS_ADMIN`.
 pub fn missing_capabilities() -> Vec<String> {
     let has = |cap| caps::has_cap(None, CapSet::Effective, cap).unwrap_or(false);
-    if has(Capability::CAP_SYS_ADMIN) && has(Capability::CAP_NET_ADMIN) {
-        return Vec::new();
-    }
     let mut needed = vec![Capability::CAP_NET_ADMIN];
-    if kernel_version().is_some_and(|version| version >= (5, 8, 0)) {
+    if has(Capability::CAP_SYS_ADMIN) {
+        // Stands for the others, and for this one too where nothing goes by netlink.
+    } else if kernel_version().is_some_and(|version| version >= (5, 8, 0)) {
         needed.extend([Capability::CAP_BPF, Capability::CAP_PERFMON]);
     } else {
         needed.push(Capability::CAP_SYS_ADMIN);

@@ -170,6 +170,45 @@ fn drift_is_told_when_traffic_moves_and_not_before() {
     assert!(!few.alarm && few.advice.starts_with("950 more"), "{}", few.advice);
 }
 
+/// S10: each day one percent more of the flows is what it calls suspicious, for two weeks. The thresholds do not move by
+/// themselves, and it is told long before the two weeks are over.
+#[test]
+fn slow_poisoning_moves_no_threshold_and_is_told() {
+    let model = model();
+    let scorer = model.scorer(Variant::Both);
+    let attack = vector(1.0, 20.0);
+    let before = scorer.verdict(&attack);
+    let mut alarms = Vec::new();
+    for day in 0..=14u32 {
+        let mut drift = scorer.drift();
+        for i in 0..2100 {
+            let mut flow = vector(f64::from(i % 21), f64::from(i % 21));
+            for value in &mut flow.0 {
+                *value = if *value == 0.0 { f64::from(i % 21) } else { *value };
+            }
+            let mut verdict = scorer.verdict(&flow);
+            let poison = i % 100 < day;
+            (verdict.score, verdict.level) = if poison {
+                (before.score, Level::Suspicious)
+            } else {
+                (f64::from(i % 1000) / 2000.0, Level::Benign)
+            };
+            drift.observe(&flow, &verdict);
+        }
+        if drift.report().alarm {
+            alarms.push(day);
+        }
+    }
+    assert_eq!(alarms.last(), Some(&14), "told to the end");
+    assert_eq!(alarms.len() as u32, 15 - alarms[0], "without a gap: {alarms:?}");
+    assert!(alarms[0] >= 1 && alarms[0] <= 7, "{alarms:?}");
+    let after = scorer.verdict(&attack);
+    assert_eq!(
+        (after.score.to_bits(), after.level),
+        (before.score.to_bits(), before.level)
+    );
+}
+
 #[test]
 fn bytes_come_back_as_the_model_they_were() {
     let model = model();

@@ -169,6 +169,7 @@ impl Scene {
                 proven: !forged,
                 good_sessions: self.rng.below(9) as u32,
                 good_for_ms: self.rng.below(2_000_000),
+                connected: self.rng.below(4) == 0,
             }),
             former: None,
             explanation: None,

@@ -220,6 +220,9 @@ pub struct Standing {
     pub good_sessions: u32,
     /// How long before the alert the first of them was, ms.
     pub good_for_ms: u64,
+    /// It has, or had within five minutes, a TCP connection with payload both ways that lasted more than five seconds.
+    #[serde(default)]
+    pub connected: bool,
 }
 
 /// A judged observation about one source.

@@ -90,7 +90,7 @@ pub enum CheckVerdict {
 /// A guard or a bound that was asked before something was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
-    /// Its name: `matrix`, `evidence_class`, `detector_policy`, `confidence`, `return_path`, `good_history`, `protected`,
+    /// Its name: `matrix`, `evidence_class`, `detector_policy`, `confidence`, `return_path`, `good_history`, `connected`, `protected`,
     /// `ceiling`, `repeat`, `collateral`, `health_probe`.
     pub guard: String,
     /// What it said.

@@ -241,7 +241,7 @@ fn verdict_of(code: u32, moved: &BTreeMap<&'static str, u64>) -> Verdict {
 }
 
 /// An entry with what the clock cannot change: ends that are past or far, rates that let one packet through or all.
-fn any_entry(rng: &mut Rng) -> BlockEntry {
+pub(crate) fn any_entry(rng: &mut Rng) -> BlockEntry {
     let far = 1 << 60;
     let one = u32::MAX;
     let action = pick(
@@ -286,7 +286,7 @@ fn any_entry(rng: &mut Rng) -> BlockEntry {
     }
 }
 
-fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.below(from.len())]
 }
 
@@ -313,7 +313,7 @@ fn any_frame(rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-const TARGETS: [&str; 14] = [
+pub(crate) const TARGETS: [&str; 14] = [
     "10.0.0.1/32",
     "10.0.0.2/32",
     "10.0.0.3/32",

@@ -5,6 +5,7 @@ use super::pair::{Pair, block, ip};
 use super::*;
 use sentinel::kernel::{Record, decode};
 use sentinel::respond::Enforcer;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -84,23 +85,26 @@ impl<'a> Witness<'a> {
     }
 }
 
-/// UDP packets to port 9999 of 10.99.0.1, by trafgen; the source port in its own language.
-pub(crate) fn flood(pair: &Pair, source: &str, port: &str, packets: u64) {
-    let mac = |ns: &str| {
-        let out = Command::new("ip")
-            .args(["-n", ns, "-j", "link", "show", "veth0"])
-            .output()
-            .unwrap();
-        let links: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        links[0]["address"].as_str().unwrap().to_owned()
-    };
-    let frame = format!(
-        "{{ eth(da={}), ipv4(saddr={source}, daddr=10.99.0.1), udp(sp={port}, dp=9999), fill('x', 20) }}\n",
-        mac(&pair.near)
-    );
+/// UDP packets to port 9999 of 10.99.0.1, as trafgen is told of them; the source port in its own language. The file goes
+/// with its folder.
+pub(crate) fn frame(pair: &Pair, source: &str, port: &str) -> (tempfile::TempDir, PathBuf) {
+    let out = Command::new("ip")
+        .args(["-n", &pair.near, "-j", "link", "show", "veth0"])
+        .output()
+        .unwrap();
+    let links: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let mac = links[0]["address"].as_str().unwrap();
+    let frame =
+        format!("{{ eth(da={mac}), ipv4(saddr={source}, daddr=10.99.0.1), udp(sp={port}, dp=9999), fill('x', 20) }}\n");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("frame.cfg");
     std::fs::write(&file, frame).unwrap();
+    (folder, file)
+}
+
+/// Sends that many of them.
+pub(crate) fn flood(pair: &Pair, source: &str, port: &str, packets: u64) {
+    let (_folder, file) = frame(pair, source, port);
     let count = packets.to_string();
     let out = Command::new("ip")
         .args([

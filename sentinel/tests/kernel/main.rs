@@ -4,6 +4,7 @@
 mod accounting;
 mod actions;
 mod boot;
+mod capabilities;
 mod conversation;
 mod cookies;
 mod decoy;
@@ -23,6 +24,7 @@ mod loss;
 mod matrix;
 mod pair;
 mod parity;
+mod protected;
 mod redirect;
 mod reflex;
 mod shapes;
@@ -30,6 +32,7 @@ mod short;
 mod stop;
 mod torn;
 mod upgrade;
+mod upgrades;
 mod verdicts;
 
 use sentinel::config::{Config, KernelConfig, Mode, ReflexConfig, SynCookieConfig};

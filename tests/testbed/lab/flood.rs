@@ -3,7 +3,7 @@
 use super::Lab;
 use super::account::{Account, memory};
 use super::figure::figure;
-use super::load::Load;
+use super::load;
 use crate::{child, interrupt};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ pub fn flood(agent: &Path, json: &Path) -> Result<()> {
         println!("kernel map {map:<12} {:>8.2} MiB", bytes / f64::from(1 << 20));
     }
     let start = Instant::now();
-    Load::start(&lab, &from, "80", FLOOD, None)?.finish()?;
+    load::syns(&lab, &from, "80", FLOOD, None)?.finish()?;
     let took = start.elapsed().as_secs_f64();
     let during = memory(&lab.agent, "VmRSS")?;
     let books = Account::settled(&lab.agent)?.since(&before);

@@ -3,7 +3,7 @@
 use super::account::Account;
 use super::attack::{Attack, Expect};
 use super::figure::{figure, quantile};
-use super::load::Load;
+use super::load;
 use super::{Lab, once};
 use crate::{interrupt, wait};
 use anyhow::{Context, Result, ensure};
@@ -47,7 +47,7 @@ fn live(agent: &Path, name: &str, settings: &Value, seconds: u64) -> Result<Vec<
     let from = lab.attacker()?;
     let before = Account::settled(&lab.agent)?;
     let start = Instant::now();
-    let mut load = Load::start(
+    let mut load = load::syns(
         &lab,
         &from,
         "drnd(1024, 65535)",

@@ -62,7 +62,12 @@ pub(crate) fn run(consent: Consent, wish: &Wish) -> Result<()> {
         Way::Test(test) => {
             shell::can_elevate()?;
             setup::tools_of_tests(consent)?;
-            run::kernel_programs(consent)?;
+            // Tests that run the agent run the one that is built beside them.
+            if test.package == "sentinel-tests" {
+                run::build(consent, test.release)?;
+            } else {
+                run::kernel_programs(consent)?;
+            }
             let mut command = table::command(test, count, seed)?;
             crate::test::as_root(&mut command)?;
             watch(&mut command)?

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use wish::Wish;
 
 /// Readers at the same time; a further one is refused.
-pub(super) const CLIENTS: usize = 64;
+pub(super) const CLIENTS: usize = 256;
 
 /// Largest message taken from a reader, bytes; nothing it says is used.
 const INCOMING: usize = 4096;

@@ -31,6 +31,7 @@ impl Samples {
                 proven: true,
                 good_sessions: 2,
                 good_for_ms: 86_400_000,
+                connected: false,
             }),
             former: Some(former),
             explanation: Some(explanation()),

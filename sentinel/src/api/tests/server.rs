@@ -465,3 +465,32 @@ async fn garbage_ends_its_own_stream_with_a_code_and_no_other() {
     let metrics = house.state.metrics.encode().unwrap();
     assert!(metrics.contains("sentinel_stream_clients 1"), "{metrics}");
 }
+
+#[tokio::test]
+async fn a_reader_that_takes_nothing_is_let_go() {
+    let house = House::new();
+    let (address, ..) = open(&house).await;
+    let (mut deaf, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
+        .await
+        .unwrap();
+    let clients = || house.state.metrics.stream_clients.get();
+    assert_eq!(
+        (next(&mut deaf).await.unwrap()["type"].as_str(), clients()),
+        (Some("hello"), 1)
+    );
+    let alert = Arc::new(alert(&mut Mint::Counted(0), T0));
+    // Until buffers are full, and then for as long as patience lasts.
+    let begun = std::time::Instant::now();
+    while clients() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(40), "it is served still");
+        for _ in 0..500 {
+            house.state.bus.publish(Event::Alert(Arc::clone(&alert)));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What it did not take is in no queue of ours: the lane holds the latest, whoever reads.
+    let (mut other, _) = tokio_tungstenite::connect_async(stream_of(address, "?types=alert"))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut other).await.unwrap()["type"], "hello");
+}

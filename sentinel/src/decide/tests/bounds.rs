@@ -17,8 +17,15 @@ const fn proven(good_sessions: u32, minutes: u64) -> Standing {
         proven: true,
         good_sessions,
         good_for_ms: minutes * 60_000,
+        connected: false,
     }
 }
+
+/// A newcomer whose connection stands.
+const CONNECTED: Standing = Standing {
+    connected: true,
+    ..proven(0, 0)
+};
 
 fn softened(decision: &Decision) -> Vec<&str> {
     let soft = |c: &&Check| c.verdict == CheckVerdict::Softened;
@@ -50,6 +57,20 @@ fn an_address_that_may_be_forged_is_limited_for_a_short_time() {
             Some(proven(5, 10)),
             0,
             Some("good_history"),
+        ),
+        (
+            "whose connection stands",
+            Detector::Reflex,
+            Some(CONNECTED),
+            0,
+            Some("connected"),
+        ),
+        (
+            "whose connection stands and who guesses",
+            Detector::BruteForce,
+            Some(CONNECTED),
+            0,
+            None,
         ),
         ("a peer since a moment", Detector::PortScan, Some(proven(5, 9)), 0, None),
         ("a peer of few words", Detector::PortScan, Some(proven(4, 60)), 0, None),
@@ -86,7 +107,11 @@ fn an_address_that_may_be_forged_is_limited_for_a_short_time() {
                 decision.terms.watch_until, None,
                 "{what}: anybody can return in its name"
             );
-            assert!(decision.reason.contains("may be forged"), "{}", decision.reason);
+            assert!(
+                decision.reason.contains("spoofing suspected: ") && decision.reason.contains("may be forged"),
+                "{}",
+                decision.reason
+            );
         } else {
             assert_eq!(
                 (decision.action, softened(&decision)),
@@ -95,6 +120,42 @@ fn an_address_that_may_be_forged_is_limited_for_a_short_time() {
             );
             assert_eq!(end, at(4 * 3600), "{what}");
         }
+    }
+}
+
+#[test]
+fn a_guard_says_that_it_suspects_spoofing_where_anybody_could_have_sent_it() {
+    for (source, detector, standing, suspected) in [
+        ("10.0.1.1", Detector::PacketFlood, None, true),
+        ("10.0.1.1", Detector::SynFlood, Some(proven(9, 60)), true),
+        ("10.0.1.1", Detector::SynFlood, Some(proven(0, 0)), true),
+        ("10.0.1.1", Detector::BruteForce, None, false),
+        ("10.0.2.1", Detector::SynFlood, None, true),
+        ("10.0.2.1", Detector::SynFlood, Some(proven(9, 60)), true),
+        ("10.0.2.1", Detector::SynFlood, Some(proven(0, 0)), false),
+        ("10.0.0.3", Detector::PortScan, Some(proven(0, 0)), true),
+        ("10.0.0.3", Detector::BruteForce, None, false),
+    ] {
+        let seen = Alert {
+            source: Some(source.parse().unwrap()),
+            ..by(detector, standing)
+        };
+        let mut protected = guards().protected().to_vec();
+        protected.push(Protected {
+            target: "10.0.2.1/32".parse().unwrap(),
+            guard: "allowlist".into(),
+            reason: "of the test".into(),
+        });
+        let guards = Guards::new(protected);
+        let decision = configured(|_| ()).judge_local(&seen, &guards, at(0)).unwrap();
+        assert_eq!(decision.status, DecisionStatus::Vetoed, "{source}");
+        let said = decision.veto.unwrap().reason;
+        assert!(said.contains("of the test"), "{said}");
+        assert_eq!(
+            said.contains("spoofing suspected"),
+            suspected,
+            "{source} {detector:?}: {said}"
+        );
     }
 }
 
@@ -334,6 +395,7 @@ proptest! {
                 proven: sessions > 1,
                 good_sessions: sessions,
                 good_for_ms: u64::from(sessions) * 200_000,
+                connected: sessions % 3 == 2,
             });
             let severity = [Severity::Low, Severity::Medium, Severity::High][severity];
             let alert = Alert { detector, standing, ..alert(&format!("192.0.2.{host}"), severity, now) };

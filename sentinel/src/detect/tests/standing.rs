@@ -125,3 +125,39 @@ fn forged_sources_push_nobody_out() {
     wire.wait(ms(500));
     assert_eq!(wire.detectors.good_peers(wire.now).len(), 1);
 }
+
+#[test]
+fn a_connection_of_some_seconds_counts_for_some_minutes_whatever_is_said_of_its_end() {
+    let (ours, theirs) = ((HOST, 22), (EVIL, 50_000));
+    let histories = [(); 2].map(|()| std::cell::RefCell::new(History::new(16)));
+    let known = |history: usize, wire: &mut Wire| {
+        let mut history = histories[history].borrow_mut();
+        for observation in std::mem::take(&mut wire.seen) {
+            history.note(&observation);
+        }
+        history.standing(EVIL.parse().unwrap(), wire.now).connected
+    };
+    let mut wire = Wire::new();
+    wire.open(theirs, ours);
+    wire.talk(theirs, ours, 100, 100);
+    wire.wait(ms(2000));
+    assert!(!known(0, &mut wire), "young");
+    wire.wait(ms(4000));
+    wire.talk(theirs, ours, 100, 100);
+    wire.wait(ms(2000));
+    assert!(known(0, &mut wire));
+    let standing = scanned(&mut wire);
+    assert!(standing.connected, "a scan in its name leaves it: {standing:?}");
+    wire.tcp(theirs, ours, TCP_RST, 0);
+    wire.wait(ms(2000));
+    assert!(known(0, &mut wire), "a reset can be forged");
+    wire.skip(std::time::Duration::from_mins(6));
+    assert!(!known(0, &mut wire), "long ago");
+
+    let mut wire = Wire::new();
+    wire.open(theirs, ours);
+    wire.wait(ms(6000));
+    wire.tcp(theirs, ours, TCP_ACK, 100);
+    wire.wait(ms(2000));
+    assert!(!known(1, &mut wire), "we said nothing");
+}
