@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that proves the project, and what was left out and why.
 
-use crate::{Consent, deb, kernels, lint, run, setup, shell, tidy};
+use crate::{Consent, deb, fuzz, kernels, lint, run, setup, shell, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -39,6 +39,7 @@ fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools_of_tests(consent)?;
     deb::packer_or_not(consent);
     let skipped = suite(consent)?;
+    fuzz::briefly()?;
     Ok(skipped.into_iter().chain(old_kernels(consent)?).collect())
 }
 

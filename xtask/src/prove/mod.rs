@@ -10,7 +10,8 @@ mod table;
 
 use crate::{Consent, run, setup, shell};
 use anyhow::{Context, Result, bail, ensure};
-use record::{Figure, Record};
+pub(crate) use record::Figure;
+use record::Record;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Instant;

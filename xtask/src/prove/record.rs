@@ -14,10 +14,10 @@ use std::time::Duration;
 
 /// One figure.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(super) struct Figure {
-    pub(super) name: String,
-    pub(super) value: f64,
-    pub(super) unit: String,
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
 }
 
 /// `NAME = VALUE UNIT`, as a test says it.

@@ -1,7 +1,7 @@
 //! Which proofs there are.
 
 use super::record::Figure;
-use crate::{Consent, shell};
+use crate::{Consent, fuzz, shell};
 use anyhow::Result;
 use std::process::Command;
 
@@ -20,7 +20,6 @@ pub(super) enum Way {
     /// A test, told by its environment.
     Test(Test),
     /// By other programs.
-    #[allow(dead_code, reason = "as long as every proof is a test")]
     Own(fn(Consent, u64, u64) -> Result<Vec<Figure>>),
 }
 
@@ -39,6 +38,13 @@ pub(super) struct Test {
 
 /// In the order of [`docs/guarantees.md`].
 pub(super) const PROOFS: &[Proof] = &[
+    Proof {
+        name: "fuzz",
+        about: "bytes of libFuzzer's choice to each of whatever reads bytes from outside",
+        count: 1800,
+        unit: "seconds each",
+        way: Way::Own(fuzz::prove),
+    },
     Proof {
         name: "parity",
         about: "hostile frames through the kernel's programs and through user space, which must agree",
