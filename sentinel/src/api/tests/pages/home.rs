@@ -248,6 +248,17 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
     server.await.unwrap().unwrap();
 }
 
+/// What runs where it is taken for more than text.
+const HOSTILE: [&str; 7] = [
+    "<script>window.hit = 1</script>",
+    "<img src=x onerror=\"window.hit = 1\">",
+    "\"><svg onload=window.hit=1>",
+    "javascript:window.hit=1",
+    "</summary></details><iframe srcdoc='<script>top.hit=1</script>'>",
+    "{{constructor.constructor('window.hit=1')()}} ${window.hit=1}",
+    "\u{202e}gnp.exe\u{2066}\u{1b}[31m\u{0}",
+];
+
 /// Alerts with five hostile texts each, and protected addresses with two: all that a page shows at once.
 const ALERTS: usize = 20;
 /// Alerts that the first page shows.
@@ -260,19 +271,14 @@ async fn hostile_text_stays_text() {
         return no_browser();
     };
     let house = House::new();
-    const PARTS: [&str; 7] = [
-        "<script>window.hit = 1</script>",
-        "<img src=x onerror=\"window.hit = 1\">",
-        "\"><svg onload=window.hit=1>",
-        "javascript:window.hit=1",
-        "</summary></details><iframe srcdoc='<script>top.hit=1</script>'>",
-        "{{constructor.constructor('window.hit=1')()}} ${window.hit=1}",
-        "\u{202e}gnp.exe\u{2066}\u{1b}[31m\u{0}",
-    ];
     // Five hundred: a hundred in alerts, the others in what is protected. Each part alone, then beside each other one.
-    let text = |n: usize| match n / PARTS.len() {
-        0 => PARTS[n].to_owned(),
-        round => format!("{}{}{n}", PARTS[n % PARTS.len()], PARTS[(n + round) % PARTS.len()]),
+    let text = |n: usize| match n / HOSTILE.len() {
+        0 => HOSTILE[n].to_owned(),
+        round => format!(
+            "{}{}{n}",
+            HOSTILE[n % HOSTILE.len()],
+            HOSTILE[(n + round) % HOSTILE.len()]
+        ),
     };
     let mut mint = Mint::Random;
     let (mut records, mut ids) = (Vec::new(), Vec::new());
@@ -280,9 +286,9 @@ async fn hostile_text_stays_text() {
         let mut alert = alert(&mut mint, now());
         alert.summary = text(n);
         alert.technique = text(ALERTS + n);
-        alert.sensor = text(2 * ALERTS + n).into();
-        alert.evidence[0].name = text(3 * ALERTS + n).into();
-        alert.evidence[0].unit = text(4 * ALERTS + n).into();
+        alert.sensor = text(2 * ALERTS + n);
+        alert.evidence[0].name = text(3 * ALERTS + n);
+        alert.evidence[0].unit = text(4 * ALERTS + n);
         let mut decision = decision(&mut mint, &alert, now());
         decision.actor = text(n);
         ids.push(alert.id);
