@@ -81,6 +81,7 @@ fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_
         count.parse::<u64>().ok()
     });
     assert!(asked.is_some_and(|cases| cases >= CASES), "{asked:?}\n{}", done.output);
+    eprintln!("figure: cases = {}", asked.unwrap_or(0));
     assert_eq!(scene.agent.get("/health/live").expect("alive")["status"], "live");
     let verdict = scene.agent.get("/audit/verify").expect("the audit");
     assert_eq!(verdict["broken"], Value::Null);

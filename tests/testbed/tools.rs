@@ -42,6 +42,9 @@ pub const TOOLS: &[Tool] = &[
     tool("python3", "python3"),
 ];
 
+/// What libFuzzer is built with.
+pub const CPP: Tool = tool("c++", "g++");
+
 /// More attacks for recorded sessions, which leave out what is not there.
 pub const ATTACKS: &[Tool] = &[
     tool("ab", "apache2-utils"),

@@ -8,6 +8,7 @@ mod backedge;
 mod bench;
 mod deb;
 mod ebpf;
+mod fuzz;
 mod kernels;
 mod lab;
 mod lint;
@@ -101,6 +102,13 @@ enum Verb {
         #[command(flatten)]
         wish: prove::Wish,
     },
+    /// Bytes of libFuzzer's choice to whatever reads bytes from outside
+    Fuzz {
+        #[command(flatten)]
+        consent: Consent,
+        #[command(flatten)]
+        wish: fuzz::Wish,
+    },
     /// A protected host, a benign client and attackers in network namespaces, to look at
     Lab {
         #[command(flatten)]
@@ -155,6 +163,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if fuzz::is_compiler() {
+        return fuzz::compile();
+    }
     let outcome = dispatch(Cli::parse().verb);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -188,6 +199,7 @@ fn dispatch(verb: Verb) -> Result<()> {
             json,
         } => kernels::run(consent, &versions, json.as_deref()),
         Verb::Prove { consent, wish } => prove::run(consent, &wish),
+        Verb::Fuzz { consent, wish } => fuzz::run(consent, &wish),
         Verb::Lab {
             consent,
             once,

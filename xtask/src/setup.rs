@@ -3,8 +3,8 @@
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
 use testbed::tools::{
-    BETTERCAP, BROWSER, DEBUGGER, ENGINE, FAKETIME, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS, REDIS,
-    REPLAY, STRIKE, TOOLS, Tool, missing,
+    BETTERCAP, BROWSER, CPP, DEBUGGER, ENGINE, FAKETIME, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS,
+    REDIS, REPLAY, STRIKE, TOOLS, Tool, missing,
 };
 
 /// A C compiler: SQLite is built from source.
@@ -65,13 +65,24 @@ pub(crate) fn optional(consent: Consent, wanted: &[Tool], purpose: &str) -> Resu
     ebpf::install_packages(&packages)
 }
 
+/// A C++ compiler: libFuzzer is built from source.
+pub(crate) fn cpp(consent: Consent) -> Result<()> {
+    compiler()?;
+    optional(consent, &[CPP], "to build libFuzzer with")?;
+    ensure!(
+        missing(&[CPP]).is_empty(),
+        "there is no C++ compiler; run again with --yes, or `apt-get install g++`"
+    );
+    Ok(())
+}
+
 /// Whatever the tests face that is real.
 pub(crate) fn tools_of_tests(consent: Consent) -> Result<()> {
     tools(
         consent,
         &[
             &[
-                BETTERCAP, BROWSER, DEBUGGER, FAKETIME, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE,
+                BETTERCAP, BROWSER, CPP, DEBUGGER, FAKETIME, MACHINE, PAGES, PIP, REDIS, REPLAY, STRIKE,
             ],
             ENGINE,
             IMAGE,

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that proves the project, and what was left out and why.
 
-use crate::{Consent, deb, kernels, lint, run, setup, shell, supply, tidy};
+use crate::{Consent, deb, fuzz, kernels, lint, run, setup, shell, supply, tidy};
 use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -41,6 +41,7 @@ fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools_of_tests(consent)?;
     deb::packer_or_not(consent);
     let mut skipped = suite(consent)?;
+    fuzz::briefly()?;
     skipped.extend(old_kernels(consent)?);
     skipped.extend(power_cuts(consent)?);
     Ok(skipped)

@@ -18,6 +18,8 @@ mod conditional;
 mod dto;
 mod error;
 mod fleet;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod history;
 mod import;

@@ -5,6 +5,9 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+/// Libraries that write whole requests at trace level, their passwords among them. Whatever is asked for, that is not logged.
+const TELLTALE: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
+
 /// Sets up logging for the process: `RUST_LOG` if it is set, else by the number of `-v`.
 pub(super) fn init(verbose: u8, color: ColorChoice, quiet: bool, json: bool) {
     let level = match verbose {
@@ -15,7 +18,12 @@ pub(super) fn init(verbose: u8, color: ColorChoice, quiet: bool, json: bool) {
     };
     // Libraries below us speak of their own business at debug level.
     let ours = format!("warn,sentinel={level}");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
+    for target in TELLTALE {
+        if let Ok(directive) = format!("{target}=debug").parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
     let ansi = match color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,

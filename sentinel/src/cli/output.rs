@@ -58,7 +58,7 @@ impl Output {
     /// A JSON document.
     pub(super) fn json(&self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
-            Ok(text) => self.line(&text),
+            Ok(text) => self.line(&escape_json(&text)),
             Err(error) => eprintln!("error: {error}"),
         }
     }
@@ -110,9 +110,33 @@ pub(super) fn escape_line(text: &str) -> String {
     escape(text).replace('\n', "\\n")
 }
 
+/// JSON that says the same, with what could steer a terminal or hide from its reader spelled out. Outside its texts there is
+/// nothing of the kind but line breaks.
+fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if (c.is_control() && c != '\n') || is_unseen(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = std::fmt::Write::write_fmt(&mut out, format_args!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_the_same_and_steers_nothing() {
+        let told = serde_json::json!({ "reason": "\u{202e}a\u{9b}31m\u{7f}\u{e0041}\u{1b}\n漢" });
+        let text = escape_json(&serde_json::to_string_pretty(&told).expect("JSON"));
+        assert!(text.contains(r"\u202ea\u009b31m\u007f\udb40\udc41\u001b\n漢"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), told);
+    }
 
     #[test]
     fn nothing_steers_the_terminal() {

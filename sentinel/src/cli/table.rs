@@ -74,7 +74,8 @@ impl Table {
 
 /// Quotes where CSV needs it, and where a spreadsheet would run the cell as a formula.
 fn field(cell: &str) -> String {
-    let formula = cell.starts_with(['=', '+', '-', '@']) && cell.len() > 1;
+    // The wide ones are taken for the others where a table is opened in East Asia.
+    let formula = cell.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']) && cell.len() > 1;
     let cell = if formula { format!("'{cell}") } else { cell.to_owned() };
     if cell.contains([',', '"']) {
         format!("\"{}\"", cell.replace('"', "\"\""))

@@ -246,7 +246,7 @@ impl Reader {
         );
     }
 
-    fn variable(&mut self, name: &str, value: &str) {
+    pub(super) fn variable(&mut self, name: &str, value: &str) {
         let path = name
             .trim_start_matches(ENV_PREFIX)
             .to_ascii_lowercase()

@@ -19,6 +19,8 @@ mod dump;
 mod export;
 mod fleet;
 mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod intel;
 mod keys;

@@ -30,7 +30,8 @@ impl fmt::Display for Place {
             Self::Default => f.write_str("built-in default"),
             Self::File(file) => write!(f, "{}", file.display()),
             Self::Line { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
-            Self::Env(name) => write!(f, "environment variable {name}"),
+            // Whoever starts us may have it from somebody else.
+            Self::Env(name) => write!(f, "environment variable {}", name.escape_debug()),
         }
     }
 }

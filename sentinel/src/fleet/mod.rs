@@ -11,6 +11,8 @@
 
 mod accept;
 mod clocks;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hear;
 mod link;
 mod open;

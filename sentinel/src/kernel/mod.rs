@@ -14,6 +14,8 @@ mod counters;
 mod decode;
 mod error;
 mod flows;
+#[doc(hidden)]
+pub mod fuzzing;
 mod interface;
 mod load;
 #[cfg(feature = "kernel-debug")]

@@ -57,7 +57,7 @@ pub(super) fn exchange_with(family: i32, request: &[u8], dump: bool) -> io::Resu
 }
 
 /// Splits a datagram; true when it says that nothing follows.
-fn take(mut rest: &[u8], messages: &mut Vec<Message>) -> io::Result<bool> {
+pub(super) fn take(mut rest: &[u8], messages: &mut Vec<Message>) -> io::Result<bool> {
     while let Some((header, _)) = rest.split_at_checked(HEADER) {
         let (len, kind) = (word(header, 0) as usize, half(header, 4));
         let body = rest.get(HEADER..len).unwrap_or_default();

@@ -206,17 +206,27 @@ pub fn listed(path: &Path, wish: Wish) -> Result<Found, MigrateError> {
         error,
         option: "--decisions",
     };
+    let written = path.metadata().and_then(|about| about.modified()).map_err(unreadable)?;
+    let bytes = files::read(path, LIST).map_err(|error| unreadable(error.error))?;
+    let written = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let written = Timestamp(i64::try_from(written.as_nanos()).unwrap_or(i64::MAX));
+    printed(path, &bytes, written, wish)
+}
+
+/// What is in such a file.
+///
+/// # Errors
+/// [`MigrateError::Other`].
+pub(super) fn printed(path: &Path, bytes: &[u8], written: Timestamp, wish: Wish) -> Result<Found, MigrateError> {
     let other = |what: String| MigrateError::Other {
         path: path.into(),
         what,
         mend: MEND,
     };
-    let written = path.metadata().and_then(|about| about.modified()).map_err(unreadable)?;
-    let bytes = files::read(path, LIST).map_err(|error| unreadable(error.error))?;
     if bytes.len() as u64 > LIST {
         return Err(other(format!("it is longer than {LIST} bytes")));
     }
-    let whole: Value = serde_json::from_slice(&bytes).map_err(|error| {
+    let whole: Value = serde_json::from_slice(bytes).map_err(|error| {
         other(format!(
             "it is no JSON (line {}, column {})",
             error.line(),
@@ -229,8 +239,6 @@ pub fn listed(path: &Path, wish: Wish) -> Result<Found, MigrateError> {
         Value::Array(items) => items,
         _ => return Err(other("it is JSON, and no list of decisions".to_owned())),
     };
-    let written = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let written = Timestamp(i64::try_from(written.as_nanos()).unwrap_or(i64::MAX));
     let mut found = Found::default();
     for (number, item) in (1..).zip(items) {
         let item: Item = serde_json::from_value(item).map_err(|_| other(format!("item {number} is no decision")))?;

@@ -12,6 +12,8 @@ mod copy;
 pub mod crowdsec;
 mod error;
 pub mod fail2ban;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ini;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@
 //! [`netlink`] what the kernel says · [`table`] both together · [`enforcer`] entry by entry.
 
 mod enforcer;
+#[doc(hidden)]
+pub mod fuzzing;
 mod netlink;
 mod plan;
 mod program;

@@ -411,7 +411,7 @@ fn of_report(title: &str, files: &[PathBuf], message: &Message, from: &Sender) -
 
 /// A stranger's text in one line, without what steers terminals or the direction of writing, and not too long.
 pub(super) fn clean(text: &str) -> String {
-    let steers = |c: char| c.is_control() || is_unseen(c) || matches!(c, '\u{2028}' | '\u{2029}');
+    let steers = |c: char| c.is_control() || is_unseen(c);
     let mut out: String = text
         .chars()
         .map(|c| if steers(c) { ' ' } else { c })

@@ -193,7 +193,19 @@ impl Capture {
             source,
         };
         let file = Metered(File::open(path).map_err(io)?, meter.clone());
-        let (mut magic, mut whole) = begin(Box::new(file)).map_err(io)?;
+        Self::of(path, Box::new(file))
+    }
+
+    /// A capture from whatever its bytes come from; `path` is what it is called.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of(path: &Path, bytes: Box<dyn Read + Send>) -> Result<Self, CaptureError> {
+        let io = |source| CaptureError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let (mut magic, mut whole) = begin(bytes).map_err(io)?;
         if magic.starts_with(&GZIP) {
             let unpacked = Box::new(BufReader::new(MultiGzDecoder::new(whole)));
             (magic, whole) = begin(unpacked).map_err(|e| broken(1, &PcapError::IoError(e)))?;

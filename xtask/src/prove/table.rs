@@ -3,7 +3,7 @@
 use super::mutants;
 use super::record::Figure;
 use super::reproducible;
-use crate::{Consent, kernels, shell};
+use crate::{Consent, fuzz, kernels, shell};
 use anyhow::Result;
 use std::process::Command;
 
@@ -40,6 +40,13 @@ pub(super) struct Test {
 
 /// In the order of [`docs/guarantees.md`].
 pub(super) const PROOFS: &[Proof] = &[
+    Proof {
+        name: "fuzz",
+        about: "bytes of libFuzzer's choice to each of whatever reads bytes from outside",
+        count: 1800,
+        unit: "seconds each",
+        way: Way::Own(fuzz::prove),
+    },
     Proof {
         name: "parity",
         about: "hostile frames through the kernel's programs and through user space, which must agree",

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use std::path::Path;
 
 /// Folders of the workspace with Rust in them.
-const ROOTS: &[&str] = &["sentinel-common", "sentinel-ebpf", "sentinel", "tests", "xtask"];
+const ROOTS: &[&str] = &["fuzz", "sentinel-common", "sentinel-ebpf", "sentinel", "tests", "xtask"];
 
 /// One file.
 pub(super) struct Source {

@@ -48,6 +48,12 @@ pub(super) fn filled(path: &str) -> String {
 async fn every_path_answers_only_whoever_may_ask() {
     let house = House::new();
     let (router, tokens) = doors(&house).await;
+    let over = NewToken {
+        name: "over".into(),
+        role: Role::Admin,
+        duration: Some(Duration::from_nanos(1)),
+    };
+    let over = house.state.auth.create(over, "test", now()).await.unwrap().1;
     let mut open = Vec::new();
     for (path, needs) in router::paths() {
         for method in ["GET", "POST", "DELETE"] {
@@ -75,6 +81,7 @@ async fn every_path_answers_only_whoever_may_ask() {
                 }
             }
             let wrong = bearing(ask(), &format!("sntl_{}_{}", "0".repeat(16), "0".repeat(64)));
+            let expired = bearing(ask(), &over);
             let ended = with(ask(), "cookie", "sentinel_session=over");
             let broken = with(ask(), "authorization", "Basic YTpi");
             for request in [ended, broken] {
@@ -84,8 +91,25 @@ async fn every_path_answers_only_whoever_may_ask() {
                     "{method} {path}: {status}"
                 );
             }
-            let status = answer(&router, wrong).await.0.as_u16();
-            assert!([401, 429, 303].contains(&status), "{method} {path}: {status}");
+            for request in [wrong, expired] {
+                let status = answer(&router, request).await.0.as_u16();
+                assert!([401, 429, 303].contains(&status), "{method} {path}: {status}");
+            }
+            // By a name that is not ours, or from a page that is not, nobody is let in.
+            let [.., admin] = &tokens;
+            let rebound = [
+                "evil.example",
+                "127.0.0.1.evil.example:8000",
+                "localhost:80@evil.example",
+            ];
+            let rebound = rebound
+                .map(|name| with(bearing(ask(), admin), "host", name))
+                .into_iter();
+            let foreign = with(bearing(ask(), admin), "origin", "http://evil.example");
+            for request in rebound.chain((method != "GET").then_some(foreign)) {
+                let status = answer(&router, request).await.0.as_u16();
+                assert_eq!(status, 403, "{method} {path}");
+            }
             let least = match need {
                 Need::Role(role) => role,
                 _ => Role::Viewer,

@@ -7,6 +7,8 @@
 
 mod body;
 mod evidence;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 
 pub mod abuseipdb;

@@ -51,7 +51,7 @@ impl std::fmt::Debug for Lapi {
 
 /// What it said so far.
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// When everything was last asked for; `None`: it is next.
     whole_at: Option<Timestamp>,
     /// Bans, and when each ends.
@@ -62,7 +62,7 @@ struct State {
 
 /// An answer; unknown fields are passed over.
 #[derive(Debug, Default, Deserialize)]
-struct Answer {
+pub(super) struct Answer {
     #[serde(default, deserialize_with = "bounded")]
     new: Vec<Told>,
     #[serde(default, deserialize_with = "bounded")]
@@ -220,7 +220,7 @@ impl Inner {
 }
 
 impl State {
-    fn take_in(&mut self, answer: Answer, whole: bool, now: Timestamp) -> Result<(), FetchError> {
+    pub(super) fn take_in(&mut self, answer: Answer, whole: bool, now: Timestamp) -> Result<(), FetchError> {
         if answer.new.len().max(answer.deleted.len()) > ENTRIES_MAX {
             return Err(FetchError::TooMany(ENTRIES_MAX));
         }
@@ -253,7 +253,7 @@ impl State {
         Ok(())
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         self.bans.keys().fold(String::new(), |mut text, net| {
             let _ = writeln!(text, "{net}");
             text

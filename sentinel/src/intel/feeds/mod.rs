@@ -12,6 +12,8 @@
 mod block;
 mod disk;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handover;
 mod lapi;
 mod parse;

@@ -240,41 +240,83 @@ async fn slack_gets_blocks_and_says_what_is_wrong() {
     );
 }
 
-/// Where requests have no business: nobody is connected to, however it is spelled.
+/// Where requests have no business, however it is spelled: services of clouds that tell keys (AWS, Azure, GCP, Oracle,
+/// Alibaba, DigitalOcean, OpenStack, ECS, EKS), link-local, unspecified, multicast and broadcast addresses.
+const NO_BUSINESS: [&str; 64] = [
+    "http://169.254.169.254/latest/meta-data/",
+    "http://169.254.169.254/latest/api/token",
+    "http://169.254.169.254/metadata/instance?api-version=2021-02-01",
+    "http://169.254.169.254/computeMetadata/v1/",
+    "http://169.254.169.254/opc/v2/instance/",
+    "http://169.254.169.254/openstack/latest/meta_data.json",
+    "http://169.254.169.254/metadata/v1.json",
+    "http://169.254.170.2/v2/credentials",
+    "http://169.254.170.23/v1/credentials",
+    "http://169.254.1.1/",
+    "http://169.254.0.0/",
+    "http://169.254.255.255/",
+    "http://169.254.169.253/",
+    "http://169.254.169.123/",
+    "http://2852039166/",
+    "http://0xA9FEA9FE/",
+    "http://0xa9fea9fe/",
+    "http://0xa9.0xfe.0xa9.0xfe/",
+    "http://0xa9.254.0xa9.254/",
+    "http://0251.0376.0251.0376/",
+    "http://0251.254.169.254/",
+    "http://00000251.00000376.00000251.00000376/",
+    "http://025177524776/",
+    "http://169.254.43518/",
+    "http://169.16689662/",
+    "http://169.254.0xa9fe/",
+    "http://169.0xfea9fe/",
+    "http://169.254.169.254./",
+    "http://[fe80::1]/",
+    "http://[fe80::a9fe:a9fe]/",
+    "http://[febf:ffff::1]/",
+    "http://[FE80:0:0:0:0:0:0:1]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[::ffff:a9fe:a9fe]/",
+    "http://[0:0:0:0:0:ffff:169.254.169.254]/",
+    "http://[0000:0000:0000:0000:0000:FFFF:A9FE:A9FE]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://[64:ff9b::169.254.169.254]/",
+    "http://[2002:a9fe:a9fe::]/",
+    "http://[2002:a9fe:a9fe:1::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[fd00:0ec2:0:0:0:0:0:0254]/",
+    "http://[::]/",
+    "http://[0:0:0:0:0:0:0:0]/",
+    "http://[::ffff:0.0.0.0]/",
+    "http://0.0.0.0/",
+    "http://0.0/",
+    "http://0/",
+    "http://0x0/",
+    "http://100.100.100.200/",
+    "http://0x646464c8/",
+    "http://192.0.0.192/",
+    "http://224.0.0.1/",
+    "http://239.255.255.250:1900/",
+    "http://255.255.255.255/",
+    "http://[ff02::1]/",
+    "http://user@169.254.169.254/",
+    "http://example.com@169.254.169.254/",
+    "http://example.com:80@169.254.169.254/",
+    "http://169.254.169.254:80/?x=http://example.com",
+    "http://169.254.169.254\\@example.com/",
+    "http://１６９.254.169.254/",
+    "http://169。254。169。254/",
+    "https://169.254.169.254/",
+];
+
 #[tokio::test]
 async fn webhooks_lead_nowhere_they_have_no_business() {
-    for url in [
-        "http://169.254.169.254/latest/meta-data/",
-        "http://169.254.1.1/",
-        "http://2852039166/",
-        "http://0xA9FEA9FE/",
-        "http://0xa9.0xfe.0xa9.0xfe/",
-        "http://0251.0376.0251.0376/",
-        "http://169.254.43518/",
-        "http://[fe80::1]/",
-        "http://[::ffff:169.254.169.254]/",
-        "http://[::ffff:a9fe:a9fe]/",
-        "http://[64:ff9b::a9fe:a9fe]/",
-        "http://[2002:a9fe:a9fe::]/",
-        "http://[fd00:ec2::254]/",
-        "http://[::]/",
-        "http://0.0.0.0/",
-        "http://0/",
-        "http://100.100.100.200/",
-        "http://192.0.0.192/",
-        "http://224.0.0.1/",
-        "http://255.255.255.255/",
-        "http://[ff02::1]/",
-        "http://user@169.254.169.254/",
-        "http://example.com@169.254.169.254/",
-        "http://169.254.169.254:80/?x=http://example.com",
-        "http://１６９.254.169.254/",
-        "http://169。254。169。254/",
-        "https://169.254.169.254/",
-    ] {
-        let error = deliver(&to(url), ChannelKind::Webhook).await.unwrap_err();
-        assert_eq!(error.fault, Fault::Settings, "{url}: {error}");
-        assert!(error.cause.starts_with("it leads to"), "{url}: {error}");
+    for url in NO_BUSINESS {
+        for kind in [ChannelKind::Webhook, ChannelKind::Slack] {
+            let error = deliver(&to(url), kind).await.unwrap_err();
+            assert_eq!(error.fault, Fault::Settings, "{kind:?} {url}: {error}");
+            assert!(error.cause.starts_with("it leads to"), "{kind:?} {url}: {error}");
+        }
     }
     // Allowed, it is tried.
     let mut config = to("http://169.254.169.254:9/");

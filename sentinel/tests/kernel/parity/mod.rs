@@ -1,7 +1,7 @@
 //! The kernel programs against the rooms of user space, on frames at random: the same reading of the packet, the same
 //! verdict, the same counters, the same hits.
 //!
-//! `PARITY_PACKETS` and `PARITY_SEED` set how many and which; `cargo xtask parity` does. A frame that tells them apart is
+//! `PARITY_PACKETS` and `PARITY_SEED` set how many and which; `cargo xtask prove parity` does. A frame that tells them apart is
 //! made as small as it goes and kept below `tests/fixtures/fuzz`, where every run begins.
 
 mod corpus;
@@ -302,10 +302,15 @@ fn the_kernel_and_user_space_agree() {
         }
     }
     let took = began.elapsed().as_secs_f64();
-    println!(
-        "parity: {done} frames, {parsed} parsed, {dropped} dropped, 0 differences, {:.0} frames/s",
-        done as f64 / took
-    );
+    for (name, value, unit) in [
+        ("frames", done as f64, ""),
+        ("differences", 0.0, ""),
+        ("frames a second", (done as f64 / took).round(), "1/s"),
+        ("parsed", parsed as f64, ""),
+        ("dropped", dropped as f64, ""),
+    ] {
+        println!("figure: {name} = {value} {unit}");
+    }
     // A generator gone astray would prove nothing.
     assert!(
         parsed * 2 > done && dropped * 50 > done,

@@ -248,63 +248,100 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
     server.await.unwrap().unwrap();
 }
 
+/// What runs where it is taken for more than text.
+const HOSTILE: [&str; 7] = [
+    "<script>window.hit = 1</script>",
+    "<img src=x onerror=\"window.hit = 1\">",
+    "\"><svg onload=window.hit=1>",
+    "javascript:window.hit=1",
+    "</summary></details><iframe srcdoc='<script>top.hit=1</script>'>",
+    "{{constructor.constructor('window.hit=1')()}} ${window.hit=1}",
+    "\u{202e}gnp.exe\u{2066}\u{1b}[31m\u{0}",
+];
+
+/// Alerts with five hostile texts each, and protected addresses with two: all that a page shows at once.
+const ALERTS: usize = 20;
+/// Alerts that the first page shows.
+const LATEST: usize = 8;
+const PROTECTED: usize = 200;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_text_stays_text() {
     let Some(mut browser) = Browser::start().await else {
         return no_browser();
     };
     let house = House::new();
-    let texts = [
-        "<script>window.hit = 1</script>",
-        "<img src=x onerror=\"window.hit = 1\">",
-        "\"><svg onload=window.hit=1>",
-        "javascript:window.hit=1",
-        "</summary></details><iframe srcdoc='<script>top.hit=1</script>'>",
-        "{{constructor.constructor('window.hit=1')()}} ${window.hit=1}",
-        "\u{202e}gnp.exe\u{2066}\u{1b}[31m\u{0}",
-    ];
+    // Five hundred: a hundred in alerts, the others in what is protected. Each part alone, then beside each other one.
+    let text = |n: usize| match n / HOSTILE.len() {
+        0 => HOSTILE[n].to_owned(),
+        round => format!(
+            "{}{}{n}",
+            HOSTILE[n % HOSTILE.len()],
+            HOSTILE[(n + round) % HOSTILE.len()]
+        ),
+    };
     let mut mint = Mint::Random;
     let (mut records, mut ids) = (Vec::new(), Vec::new());
-    for text in texts {
+    for n in 0..ALERTS {
         let mut alert = alert(&mut mint, now());
-        alert.summary = text.into();
-        alert.technique = text.into();
-        alert.sensor = text.into();
-        alert.evidence[0].name = text.into();
-        alert.evidence[0].unit = text.into();
+        alert.summary = text(n);
+        alert.technique = text(ALERTS + n);
+        alert.sensor = text(2 * ALERTS + n);
+        alert.evidence[0].name = text(3 * ALERTS + n);
+        alert.evidence[0].unit = text(4 * ALERTS + n);
         let mut decision = decision(&mut mint, &alert, now());
-        decision.actor = text.into();
+        decision.actor = text(n);
         ids.push(alert.id);
         records.push(Record::Alert(Arc::new(alert)));
         records.push(Record::Decision(Arc::new(decision)));
     }
     house.keep(records).await;
-    let entry = |text: &&str| Protected {
+    let entry = |n: usize| Protected {
         target: "192.0.2.1/32".parse().unwrap(),
-        guard: (*text).into(),
-        reason: (*text).into(),
+        guard: text(5 * ALERTS + 2 * n),
+        reason: text(5 * ALERTS + 2 * n + 1),
     };
     house
         .protected
-        .send_replace(Arc::new(texts.iter().map(entry).collect()));
+        .send_replace(Arc::new((0..PROTECTED).map(entry).collect()));
     let (url, _server) = serve(&house).await;
     browser.open(&url).await;
     browser
-        .until("document.querySelectorAll('#alert-list > li').length === 7")
+        .until(&format!(
+            "document.querySelectorAll('#alert-list > li').length === {LATEST}"
+        ))
         .await;
     let shown = browser
         .eval("[...document.querySelectorAll('#alert-list .why')].map((e) => e.textContent)")
         .await;
-    for id in ids {
+    for (n, id) in ids.iter().enumerate() {
         browser.go(&format!("#/alerts/{id}")).await;
         browser
             .until(&format!(
                 "document.querySelector('#detail')?.innerText.includes('{id}')"
             ))
             .await;
+        let detail = browser.eval("document.querySelector('#detail').textContent").await;
+        assert!(
+            detail.as_str().unwrap().contains(&text(n)),
+            "{:?} is not in {detail}",
+            text(n)
+        );
+    }
+    browser.go("#/decisions").await;
+    browser
+        .until(&format!(
+            "document.querySelectorAll('#protected-list > li').length === {PROTECTED}"
+        ))
+        .await;
+    let kept = browser
+        .eval("[...document.querySelectorAll('#protected-list > li')].map((e) => e.textContent)")
+        .await;
+    for (n, row) in kept.as_array().unwrap().iter().enumerate() {
+        let reason = entry(n).reason;
+        assert!(row.as_str().unwrap().contains(&reason), "{reason:?} is not in {row}");
     }
     for page in [
-        "decisions",
         "actions",
         "audit",
         "metrics",
@@ -314,10 +351,11 @@ async fn hostile_text_stays_text() {
         browser.go(&format!("#/{page}")).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    for text in texts {
+    for n in ALERTS - LATEST..ALERTS {
         assert!(
-            shown.as_array().unwrap().contains(&json!(text)),
-            "{text:?} is not shown as it is"
+            shown.as_array().unwrap().contains(&json!(text(n))),
+            "{:?} is not shown as it is",
+            text(n)
         );
     }
     assert_eq!(

@@ -1,9 +1,9 @@
 //! Whatever a server sends, an answer is bounded or refused.
 
 use super::super::body;
+use super::super::fuzzing::bounded;
 use super::{BAD, PROVIDERS, Provider, at, recorded};
 use crate::intel::IntelError;
-use crate::types::{INDICATOR_PARTS, INDICATOR_TEXT, Indicator};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -29,31 +29,11 @@ const RECORDED: [(usize, &str); 16] = [
     (5, recorded!("threatcrowd_unknown")),
 ];
 
-fn bounded(told: &Indicator) {
-    assert!(
-        (0.0..=1.0).contains(&told.score) && (0.0..=1.0).contains(&told.confidence),
-        "{told:?}"
-    );
-    assert!(told.categories.len() <= INDICATOR_PARTS && told.raw.len() <= INDICATOR_PARTS);
-    for text in told.categories.iter().chain(told.raw.iter().flat_map(|(k, v)| [k, v])) {
-        assert!(text.chars().count() <= INDICATOR_TEXT && !text.contains(char::is_control));
-    }
-    for seen in [told.first_seen, told.last_seen].into_iter().flatten() {
-        assert!(seen.0 > 0 && seen <= at("2026-07-23T00:00:00Z"));
-    }
-    let text = serde_json::to_string(told).unwrap();
-    let kept: Indicator = serde_json::from_str(&text).unwrap();
-    assert_eq!(
-        (kept.verdict, kept.categories, kept.raw),
-        (told.verdict, told.categories.clone(), told.raw.clone())
-    );
-}
-
 /// Reads it; a refusal names fields and places only.
 fn read(p: &Provider, body: &[u8]) -> bool {
     match (p.read)(body, BAD.parse().unwrap(), at(NOW)) {
         Ok(told) => {
-            bounded(&told);
+            bounded(&told, at(NOW));
             true
         }
         Err(IntelError::Malformed(why)) => {
