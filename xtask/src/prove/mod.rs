@@ -23,7 +23,7 @@ use table::{PROOFS, Proof, Way};
 /// How one run is wished for.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Wish {
-    /// Which; without one, those there are are listed
+    /// Which; without one, those there are are listed (with `--record`, the page is made to show what was recorded)
     name: Option<String>,
     /// How many; what the proof is about by default
     #[arg(long)]
@@ -43,6 +43,9 @@ pub(crate) struct Wish {
 pub(crate) fn run(consent: Consent, wish: &Wish) -> Result<()> {
     let Some(name) = &wish.name else {
         list();
+        if wish.record {
+            page::write(&crate::ebpf::root()?)?;
+        }
         return Ok(());
     };
     let Some(proof) = PROOFS.iter().find(|proof| proof.name == name) else {
