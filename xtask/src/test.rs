@@ -14,9 +14,7 @@ pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
     lint::clippy()?;
     shell::step("tidy");
     tidy::run()?;
-    let unchecked = supply::check_if_there()?;
-    let mut skipped = if quick { quick_tests()? } else { all_tests(consent)? };
-    skipped.extend(unchecked);
+    let skipped = if quick { quick_tests()? } else { all_tests(consent)? };
     if !skipped.is_empty() {
         println!("\nskipped:");
         for line in skipped {
@@ -34,12 +32,14 @@ fn quick_tests() -> Result<Vec<String>> {
     tests.args(packages).env("TESTBED_SKIP", "--quick");
     let mut skipped = watch(&mut tests)?;
     skipped.push("kernel programs, network namespaces, real tools: --quick leaves them out".to_owned());
+    skipped.extend(supply::check_if_there()?);
     Ok(skipped)
 }
 
 fn all_tests(consent: Consent) -> Result<Vec<String>> {
     setup::tools_of_tests(consent)?;
     deb::packer_or_not(consent);
+    supply::check(consent)?;
     let mut skipped = suite(consent)?;
     fuzz::briefly()?;
     skipped.extend(old_kernels(consent)?);

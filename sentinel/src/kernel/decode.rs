@@ -85,6 +85,11 @@ pub fn decode(batch: &[u8]) -> impl Iterator<Item = Result<Record, DecodeError>>
     })
 }
 
+/// Whether a raw record is what the kernel noticed, and no summary of a flow.
+pub(super) fn is_notice(record: &[u8]) -> bool {
+    read::<Header>(record).is_some_and(|header| header.kind != KIND_FLOW)
+}
+
 fn one(header: Header, bytes: &[u8]) -> Result<Record, DecodeError> {
     if header.version != VERSION {
         return Err(DecodeError::Version(header.version));

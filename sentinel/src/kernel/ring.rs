@@ -3,6 +3,7 @@
 //! The kernel wakes nobody per record; reading every couple of milliseconds costs a tenth of that. The copy frees the
 //! ring at once, so that a slow consumer fills the channel, where the loss is counted here, and not the ring.
 
+use super::decode::is_notice;
 use aya::maps::{MapData, RingBuf};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A batch is handed on when it has grown to this size, bytes.
 const BATCH_BYTES: usize = 64 * 1024;
+/// What the kernel noticed is kept from batches that nobody took, up to so many bytes: flows are told of again, a notice once.
+const KEPT_BYTES: usize = 16 * 1024;
 /// Batches read in one go before other tasks get a turn.
 const BATCHES_PER_TURN: usize = 64;
 
@@ -22,14 +25,30 @@ pub struct RingReader {
     ring: Option<RingBuf<MapData>>,
     poll_interval: Duration,
     lost: Arc<AtomicU64>,
+    kept: Records,
+}
+
+/// Raw records back to back, and how many.
+#[derive(Default)]
+struct Records {
+    bytes: BytesMut,
+    number: u64,
+}
+
+impl Records {
+    fn push(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
+        self.number += 1;
+    }
 }
 
 impl RingReader {
-    pub(super) const fn new(ring: Option<RingBuf<MapData>>, poll_interval: Duration, lost: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(ring: Option<RingBuf<MapData>>, poll_interval: Duration, lost: Arc<AtomicU64>) -> Self {
         Self {
             ring,
             poll_interval,
             lost,
+            kept: Records::default(),
         }
     }
 
@@ -39,10 +58,16 @@ impl RingReader {
     }
 
     /// Reads until cancelled or until nobody listens any more. Each item is many raw records back to back, for
-    /// [`decode`](super::decode). A full channel costs the newest batch, which is counted.
+    /// [`decode`](super::decode). A full channel costs the newest batch, which is counted; what the kernel noticed is taken out of it
+    /// and goes with the next.
     ///
     /// What is in the ring at the moment of cancellation is still handed on.
     pub async fn run(mut self, out: mpsc::Sender<Bytes>, cancel: CancellationToken) {
+        self.read(&out, &cancel).await;
+        self.lost.fetch_add(self.kept.number, Ordering::Relaxed);
+    }
+
+    async fn read(&mut self, out: &mpsc::Sender<Bytes>, cancel: &CancellationToken) {
         let mut timer = tokio::time::interval(self.poll_interval.max(Duration::from_micros(100)));
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -52,7 +77,7 @@ impl RingReader {
                 _ = timer.tick() => false,
             };
             loop {
-                let Ok(more) = self.turn(&out) else { return };
+                let Ok(more) = self.turn(out) else { return };
                 if !more {
                     break;
                 }
@@ -71,15 +96,16 @@ impl RingReader {
     /// Hands on up to [`BATCHES_PER_TURN`] batches; whether there may be more.
     fn turn(&mut self, out: &mpsc::Sender<Bytes>) -> Result<bool, Closed> {
         for _ in 0..BATCHES_PER_TURN {
-            let (batch, records) = self.batch();
-            if records == 0 {
+            let (batch, notices) = self.batch();
+            if batch.number == 0 {
                 return Ok(false);
             }
-            let full = batch.len() >= BATCH_BYTES;
-            match out.try_send(batch.freeze()) {
+            let full = batch.bytes.len() >= BATCH_BYTES;
+            match out.try_send(batch.bytes.freeze()) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.lost.fetch_add(records, Ordering::Relaxed);
+                    self.lost.fetch_add(batch.number - notices.number, Ordering::Relaxed);
+                    self.kept = notices;
                 }
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(Closed),
             }
@@ -90,18 +116,25 @@ impl RingReader {
         Ok(true)
     }
 
-    /// Copies records out of the ring, up to the size of a batch.
-    fn batch(&mut self) -> (BytesMut, u64) {
-        let mut batch = BytesMut::new();
-        let mut records = 0;
-        let Some(ring) = &mut self.ring else { return (batch, 0) };
-        while batch.len() < BATCH_BYTES
+    /// What was kept, and records copied out of the ring, up to the size of a batch; and the notices among them, up to theirs.
+    fn batch(&mut self) -> (Records, Records) {
+        let mut notices = std::mem::take(&mut self.kept);
+        let mut batch = Records {
+            bytes: notices.bytes.clone(),
+            number: notices.number,
+        };
+        let Some(ring) = &mut self.ring else {
+            return (batch, notices);
+        };
+        while batch.bytes.len() < BATCH_BYTES
             && let Some(record) = ring.next()
         {
-            batch.extend_from_slice(&record);
-            records += 1;
+            batch.push(&record);
+            if is_notice(&record) && notices.bytes.len() + record.len() <= KEPT_BYTES {
+                notices.push(&record);
+            }
         }
-        (batch, records)
+        (batch, notices)
     }
 }
 

@@ -416,3 +416,47 @@ async fn a_flood_of_forged_sources_hides_no_heavy_one() {
         "{top:?}"
     );
 }
+
+#[tokio::test]
+async fn a_notice_outlives_a_channel_that_was_full() {
+    let limits = ReflexConfig {
+        packets: 100,
+        ..quiet()
+    };
+    let Some(mut kernel) = kernel(&with(limits), Mode::Production) else {
+        return;
+    };
+    // More records of flows than the channel holds, and behind them one notice.
+    for n in 0..3000_u32 {
+        let src = format!("100.1.{}.{}", n / 250, n % 250 + 1);
+        kernel.test_run(PROG_XDP, &syn(&src, 1), 1).unwrap();
+    }
+    let noisy = frame("198.51.100.7", "10.0.0.1", &udp(53, 40_000, b""), UDP);
+    for _ in 0..150 {
+        kernel.test_run(PROG_XDP, &noisy, 1).unwrap();
+    }
+    let (out, mut batches) = tokio::sync::mpsc::channel(1);
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let lost = kernel.ring_lost();
+    let reading = tokio::spawn(kernel.ring().run(out, cancel.clone()));
+    let patience = tokio::time::Duration::from_secs(5);
+    let full = async {
+        while lost.load(std::sync::atomic::Ordering::Relaxed) < 2000 {
+            tokio::time::sleep(tokio::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(patience, full)
+        .await
+        .expect("batches were dropped");
+    let noticed = async {
+        while let Some(batch) = batches.recv().await {
+            if decode(&batch).any(|record| matches!(record, Ok(Record::Reflex(_)))) {
+                return true;
+            }
+        }
+        false
+    };
+    assert_eq!(tokio::time::timeout(patience, noticed).await, Ok(true));
+    cancel.cancel();
+    reading.await.unwrap();
+}
