@@ -174,10 +174,13 @@ impl Browser {
         found.as_array().unwrap().clone()
     }
 
-    /// The value of an expression in the page.
+    /// The value of an expression in the page; none where it has the page left before it is told.
     pub(super) async fn eval(&mut self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let result = self.call("Runtime.evaluate", params).await;
+        let result = match self.try_call("Runtime.evaluate", params).await {
+            Err(left) if left.to_string().contains("navigated or closed") => return Value::Null,
+            told => told.unwrap_or_else(|error| panic!("{expression}: {error}")),
+        };
         assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
         result["result"]["value"].clone()
     }
