@@ -41,6 +41,13 @@ fn attempts() -> Vec<(&'static str, String)> {
         ("enter a namespace", call(308, "0L,0L,0L,0L")),
         ("make a namespace", call(272, "0x10000000L,0L,0L,0L")),
         ("hear raw packets", call(41, "17L,3L,0L,0L")),
+        ("connect by multipath TCP", call(41, "2L,1L,262L,0L")),
+        (
+            "connect by the first packet",
+            call(44, "$call(41L,2L,1L,0L,0L),$at,0L,0x20000000L,$at,16L"),
+        ),
+        ("open the passwords to all", call(91, "0L,0777L,0L,0L")),
+        ("end another process", call(234, "1L,1L,0L,0L")),
         ("write code", call(10, "$page,4096L,7L,0L")),
     ]
 }

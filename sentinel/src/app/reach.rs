@@ -3,6 +3,7 @@
 use crate::config::{BusBackend, CacheBackend, Config, Hook, NamedPlace, ProbeKind, RedisKind, SyslogAddress, places};
 use crate::intel::feeds::Feed;
 use crate::kernel::probe;
+use crate::nft::program_path as nft_program;
 use crate::sandbox::{Keeps, Reach, Sandbox};
 use crate::types::{Component, Condition, Health};
 use reqwest::Url;
@@ -10,6 +11,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// Directories that are never readable for the sake of one file in them.
+const WHOLE: [&str; 2] = ["/", "/root"];
+/// Where HTTP goes by, as reqwest reads them.
+const PROXIES: [&str; 6] = [
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
 
 /// What the agent gives up once it runs; `files` are those its settings were read from.
 ///
@@ -43,16 +56,17 @@ pub(super) fn seal(sandbox: &Sandbox, health: &watch::Sender<Arc<Health>>) {
     health.send_if_modified(|board| Health::note(board, Component::Sandbox, condition));
 }
 
-/// Whether the running agent may still do what other settings need, read from the same files.
-pub(super) fn fits(sandbox: Sandbox) -> Arc<dyn Fn(&Config) -> bool + Send + Sync> {
-    Arc::new(move |other| sandbox.covers(&reach(other, &[])))
+/// Whether the running agent may still do what other settings need beyond those it was started with: what these need it has, or
+/// goes without, whatever links lead elsewhere by now.
+pub(super) fn fits(sandbox: Sandbox, start: Arc<Config>) -> Arc<dyn Fn(&Config) -> bool + Send + Sync> {
+    Arc::new(move |other| sandbox.covers(&reach(other, &[]).beyond(&reach(&start, &[]))))
 }
 
 /// What a configuration needs; `files` are those it was read from, which are read again.
 pub(super) fn reach(config: &Config, files: &[PathBuf]) -> Reach {
     let mut reach = Reach {
         connect: ports(config),
-        run: config.kernel.hook == Hook::Nftables,
+        run: (config.kernel.hook == Hook::Nftables).then(nft_program).flatten(),
         ..Reach::default()
     };
     for place in places(config) {
@@ -69,20 +83,27 @@ pub(super) fn reach(config: &Config, files: &[PathBuf]) -> Reach {
     for file in files {
         reads(&mut reach, file);
     }
-    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-        if let Some(path) = std::env::var_os(name) {
-            reads(&mut reach, Path::new(&path));
-        }
+    if let Some(file) = std::env::var_os("SSL_CERT_FILE") {
+        reads(&mut reach, Path::new(&file));
     }
+    if let Some(folders) = std::env::var_os("SSL_CERT_DIR") {
+        reach.read.extend(std::env::split_paths(&folders));
+    }
+    // A socket of another user's is reached by a capability only, as a file of his is.
+    reach.files.extend(config.containers.engine.clone());
     reach
 }
 
 /// A file by the directory it is in, and what it is a link to likewise: whoever changes one lays another in its place.
 fn reads(reach: &mut Reach, file: &Path) {
     let real = std::fs::canonicalize(file).ok();
+    reach.files.insert(file.to_owned());
     for path in [Some(file.to_owned()), real].into_iter().flatten() {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        reach.read.insert(folder.unwrap_or(Path::new(".")).to_owned());
+        let folder = folder.unwrap_or(Path::new("."));
+        // Of what holds everything, or the keys of whoever runs it, the file and no more: laying another in its place takes a restart.
+        let whole = WHOLE.iter().all(|other| folder != Path::new(other));
+        reach.read.insert(if whole { folder.to_owned() } else { path.clone() });
     }
 }
 
@@ -135,6 +156,15 @@ fn ports(config: &Config) -> Option<BTreeSet<u16>> {
             .into_iter()
             .flat_map(|place| place.hosts.iter().map(|(_, port)| *port)),
     );
+    for proxy in PROXIES.iter().filter_map(|name| std::env::var(name).ok()) {
+        // A scheme may be left out.
+        let url = if proxy.contains("://") {
+            proxy
+        } else {
+            format!("http://{proxy}")
+        };
+        urls.push(url);
+    }
     ports.extend(urls.iter().filter_map(|url| port(url)));
     Some(ports)
 }
@@ -144,6 +174,7 @@ fn port(url: &str) -> Option<u16> {
     let url = Url::parse(url).ok()?;
     url.port_or_known_default().or(match url.scheme() {
         "redis" | "rediss" => Some(6379),
+        "socks4" | "socks4a" | "socks5" | "socks5h" => Some(1080),
         _ => None,
     })
 }
@@ -167,8 +198,8 @@ mod tests {
         assert!(!ports.contains(&22) && !ports.contains(&4444), "{ports:?}");
         assert!(reach.read.contains(Path::new("/etc/sentinel")), "{reach:?}");
         assert!(reach.write.contains(Path::new("data")), "{reach:?}");
-        assert!(!reach.run);
+        assert_eq!(reach.run, None);
         config.kernel.hook = Hook::Nftables;
-        assert!(super::reach(&config, &[]).run);
+        assert_eq!(super::reach(&config, &[]).run, nft_program());
     }
 }

@@ -149,6 +149,7 @@ pub(super) fn begin(rooms: &mut Rooms, ways: Ways, reload: Reload, cancel: Cance
         asked.send_replace(servers(config));
         mail.send_replace(mails(config));
     };
+    let fits = reach::fits(reload.sandbox, Arc::clone(&reload.config));
     let room = Reloading {
         read: Arc::new(reload.read),
         now: InForce {
@@ -160,7 +161,7 @@ pub(super) fn begin(rooms: &mut Rooms, ways: Ways, reload: Reload, cancel: Cance
         desk: ways.desk,
         parts,
         tell: Box::new(tell),
-        fits: reach::fits(reload.sandbox),
+        fits,
         around: Box::new(service::reloading),
         health: reload.health,
     };

@@ -2,8 +2,10 @@
 
 use clap::ColorChoice;
 use std::io::IsTerminal;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::prelude::*;
 
 /// Libraries that write whole requests at trace level, their passwords among them. Whatever is asked for, that is not logged.
 const TELLTALE: [&str; 2] = ["tungstenite", "tokio_tungstenite"];
@@ -18,23 +20,21 @@ pub(super) fn init(verbose: u8, color: ColorChoice, quiet: bool, json: bool) {
     };
     // Libraries below us speak of their own business at debug level.
     let ours = format!("warn,sentinel={level}");
-    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
-    for target in TELLTALE {
-        if let Ok(directive) = format!("{target}=debug").parse() {
-            filter = filter.add_directive(directive);
-        }
-    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
     let ansi = match color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let harmless = filter_fn(|about| {
+        let telltale = TELLTALE.iter().any(|name| about.target().starts_with(name));
+        !(telltale && *about.level() == Level::TRACE)
+    });
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let all = tracing_subscriber::registry().with(filter).with(harmless);
     if json {
-        log.json().init();
+        all.with(log.json()).init();
     } else {
-        log.with_ansi(ansi).init();
+        all.with(log.with_ansi(ansi)).init();
     }
 }

@@ -7,6 +7,15 @@ use crate::types::{
 };
 use std::time::Duration;
 
+/// What a flood of packets in somebody's name makes speak: of these a standing connection is kept. Not of scans: whoever holds one
+/// connection would have a licence for them.
+const FLOODS: [Detector; 4] = [
+    Detector::SynFlood,
+    Detector::PacketFlood,
+    Detector::Reflex,
+    Detector::SynFloodKernel,
+];
+
 /// What is to be done, and which bound had what to say of it.
 #[derive(Clone, Debug)]
 pub(super) struct Measure {
@@ -144,7 +153,7 @@ impl Judge {
                     standing.good_sessions
                 ),
             )
-        } else if standing.connected {
+        } else if standing.connected && FLOODS.contains(&alert.detector) {
             (
                 "connected",
                 "spoofing suspected: only what opens connections is limited, because the address has or just had a \

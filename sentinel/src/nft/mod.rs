@@ -20,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use program::program as program_path;
 pub use program::version;
 pub use table::{Lease, Nft, Usage};
 

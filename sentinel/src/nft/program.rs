@@ -17,6 +17,11 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Bytes of its complaints that are shown.
 const WORDS: usize = 400;
 
+/// Where it is, if it is anywhere.
+pub fn program() -> Option<PathBuf> {
+    Program::find().ok().map(|program| program.path)
+}
+
 /// The program, found once.
 #[derive(Clone, Debug)]
 pub(super) struct Program {

@@ -6,8 +6,8 @@ use super::Part;
 use anyhow::Result;
 use libc::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID,
-    CLONE_NEWUSER, CLONE_NEWUTS, ENOSYS, EPERM, O_ACCMODE, O_CREAT, O_TMPFILE, O_TRUNC, PROT_EXEC, PROT_WRITE,
-    TIOCLINUX, TIOCSTI,
+    CLONE_NEWUSER, CLONE_NEWUTS, ENOSYS, EPERM, IPPROTO_TCP, IPPROTO_UDP, MSG_FASTOPEN, O_ACCMODE, O_CREAT, O_TMPFILE,
+    O_TRUNC, PROT_EXEC, PROT_WRITE, TIOCLINUX, TIOCSTI,
 };
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -60,8 +60,6 @@ const PLAIN: &[i64] = &[
     libc::SYS_fadvise64,
     libc::SYS_fallocate,
     libc::SYS_fchdir,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
     libc::SYS_fcntl,
     libc::SYS_fdatasync,
     libc::SYS_fgetxattr,
@@ -121,7 +119,6 @@ const PLAIN: &[i64] = &[
     libc::SYS_pread64,
     libc::SYS_preadv,
     libc::SYS_preadv2,
-    libc::SYS_prlimit64,
     libc::SYS_pselect6,
     libc::SYS_pwrite64,
     libc::SYS_pwritev,
@@ -150,9 +147,6 @@ const PLAIN: &[i64] = &[
     libc::SYS_sched_getscheduler,
     libc::SYS_sched_yield,
     libc::SYS_sendfile,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
-    libc::SYS_sendto,
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
     libc::SYS_setsockopt,
@@ -167,7 +161,6 @@ const PLAIN: &[i64] = &[
     libc::SYS_sync_file_range,
     libc::SYS_syncfs,
     libc::SYS_sysinfo,
-    libc::SYS_tgkill,
     libc::SYS_timer_create,
     libc::SYS_timer_delete,
     libc::SYS_timer_settime,
@@ -190,7 +183,6 @@ const PLAIN: &[i64] = &[
 const OLDER: &[i64] = &[
     libc::SYS_access,
     libc::SYS_arch_prctl,
-    libc::SYS_chmod,
     libc::SYS_creat,
     libc::SYS_dup2,
     libc::SYS_epoll_create,
@@ -262,11 +254,13 @@ const READING: &[i64] = &[
     libc::SYS_set_robust_list,
     libc::SYS_sigaltstack,
     libc::SYS_statx,
-    libc::SYS_tgkill,
     // Whoever waits for an answer is woken by a write.
     libc::SYS_write,
     libc::SYS_writev,
 ];
+
+/// Permissions of everybody, and bits that lend the owner's: none is ever given.
+const OF_OTHERS: u64 = 0o7007;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -289,6 +283,7 @@ impl Filters {
         let mut reader = every(READING);
         reader.insert(libc::SYS_openat, reading()?);
         reader.extend(memory()?);
+        reader.extend(ourselves()?);
         let no_clone3 = [(libc::SYS_clone3, Vec::new())].into();
         Ok(Self {
             worker: compiled(worker, SeccompAction::Errno(EPERM as u32), SeccompAction::Allow)?,
@@ -335,13 +330,48 @@ fn serving(run: bool) -> Result<Rules> {
     // The filter before answers it.
     rules.insert(libc::SYS_clone3, Vec::new());
     rules.insert(libc::SYS_clone, vec![rule(vec![without(0, namespaces())?])?]);
-    let families = [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK];
-    let families = families.map(|family| rule(vec![is(0, family as u64)?]));
-    rules.insert(libc::SYS_socket, families.into_iter().collect::<Result<_>>()?);
+    rules.insert(libc::SYS_socket, sockets()?);
+    // A connection that is made by the first packet is asked about by nobody.
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        rules.insert(call, vec![rule(vec![without(flags, MSG_FASTOPEN as u64)?])?]);
+    }
+    // Who owns a file may give it away to all, without a privilege.
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_chmod, vec![rule(vec![without(1, OF_OTHERS)?])?]);
+    rules.insert(libc::SYS_fchmod, vec![rule(vec![without(1, OF_OTHERS)?])?]);
+    rules.insert(libc::SYS_fchmodat, vec![rule(vec![without(2, OF_OTHERS)?])?]);
+    rules.extend(ourselves()?);
     // Whoever may type into a terminal types commands into the shell that waits there.
     let ioctl = vec![not(1, TIOCSTI)?, not(1, TIOCLINUX)?];
     rules.insert(libc::SYS_ioctl, vec![rule(ioctl)?]);
     Ok(rules)
+}
+
+/// Of the Internet plain TCP and UDP: multipath TCP connects where no rule about TCP looks.
+fn sockets() -> Result<Vec<SeccompRule>> {
+    let mut rules = vec![
+        rule(vec![is(0, AF_UNIX as u64)?])?,
+        rule(vec![is(0, AF_NETLINK as u64)?])?,
+    ];
+    for family in [AF_INET, AF_INET6] {
+        for protocol in [0, IPPROTO_TCP, IPPROTO_UDP] {
+            rules.push(rule(vec![is(0, family as u64)?, is(2, protocol as u64)?])?);
+        }
+    }
+    Ok(rules)
+}
+
+/// What one may do to oneself and to no other process: signals, limits.
+fn ourselves() -> Result<Rules> {
+    let own = u64::from(std::process::id());
+    Ok([
+        (libc::SYS_tgkill, vec![rule(vec![is(0, own)?])?]),
+        (
+            libc::SYS_prlimit64,
+            vec![rule(vec![is(0, 0)?])?, rule(vec![is(0, own)?])?],
+        ),
+    ]
+    .into())
 }
 
 /// Memory is written or executed, never both.

@@ -128,6 +128,7 @@ fn refused(reach: &Reach) -> Option<String> {
         }
         inside(&dir)
     });
-    let read = reach.read.iter().find(|path| no(path, AccessFlags::R_OK)).cloned();
+    let files = reach.read.iter().chain(&reach.files);
+    let read = files.into_iter().find(|path| no(path, AccessFlags::R_OK)).cloned();
     write.or(read).map(|path| path.display().to_string())
 }

@@ -17,7 +17,7 @@ mod paths;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use capabilities::Keeps;
@@ -31,11 +31,28 @@ pub struct Reach {
     pub write: BTreeSet<PathBuf>,
     /// TCP ports that are connected to; `None` where they cannot be known before (a Redis cluster names its nodes itself).
     pub connect: Option<BTreeSet<u16>>,
-    /// Whether programs are run: `nft`.
-    pub run: bool,
+    /// Files and sockets of `read` and beside it that must be reached as the user one is.
+    pub files: BTreeSet<PathBuf>,
+    /// The program that is run: `nft`.
+    pub run: Option<PathBuf>,
 }
 
 impl Reach {
+    /// What is needed here and not there.
+    #[must_use]
+    pub fn beyond(mut self, there: &Self) -> Self {
+        self.read.retain(|path| !there.read.contains(path));
+        self.write.retain(|path| !there.write.contains(path));
+        if let (Some(ports), Some(known)) = (&mut self.connect, &there.connect) {
+            ports.retain(|port| !known.contains(port));
+        }
+        if self.connect == there.connect {
+            self.connect = Some(BTreeSet::new());
+        }
+        self.run = self.run.filter(|_| there.run.is_none());
+        self
+    }
+
     /// Whether what `other` needs is had as well.
     pub fn covers(&self, other: &Self) -> bool {
         let under = |path: &PathBuf, roots: &BTreeSet<PathBuf>| roots.iter().any(|root| path.starts_with(root));
@@ -46,7 +63,7 @@ impl Reach {
         };
         let reads = |path| under(path, &self.read) || under(path, &self.write);
         connects
-            && (self.run || !other.run)
+            && (other.run.is_none() || self.run == other.run)
             && other.read.iter().all(reads)
             && other.write.iter().all(|path| under(path, &self.write))
     }
@@ -73,8 +90,8 @@ struct Plan {
     reach: Reach,
     keeps: Keeps,
     landlock: landlock::RulesetCreated,
-    /// This kernel has no Landlock.
-    unruled: AtomicBool,
+    /// How much of the rules this kernel holds threads to.
+    ruled: AtomicU8,
     calls: calls::Filters,
     /// What was refused; shared by all threads, said once.
     failed: Mutex<BTreeSet<String>>,
@@ -94,8 +111,8 @@ impl Sandbox {
         let plan = Plan {
             keeps: keeps.with_files(&reach),
             landlock: paths::rules(&reach)?,
-            unruled: AtomicBool::new(false),
-            calls: calls::Filters::new(reach.run)?,
+            ruled: AtomicU8::new(paths::WHOLLY),
+            calls: calls::Filters::new(reach.run.is_some())?,
             failed: Mutex::default(),
             reach,
         };
@@ -138,7 +155,9 @@ impl Sandbox {
         for (step, outcome) in steps {
             if let Err(error) = outcome {
                 let mut failed = plan.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                failed.insert(format!("{step}: {error:#}"));
+                if failed.insert(format!("{step}: {error:#}")) {
+                    tracing::error!(step, error = %format_args!("{error:#}"), "a thread keeps rights it does not need");
+                }
             }
         }
     }
@@ -155,10 +174,12 @@ impl Sandbox {
         if !failed.is_empty() {
             return Err(failed.iter().cloned().collect::<Vec<_>>().join("; "));
         }
-        let landlock = if plan.unruled.load(Ordering::Relaxed) {
-            "seccomp in force; this kernel has no Landlock, or does not switch it on (`lsm=`)"
-        } else {
-            "Landlock and seccomp in force"
+        let landlock = match plan.ruled.load(Ordering::Relaxed) {
+            paths::WHOLLY => "Landlock and seccomp in force",
+            paths::IN_PART => "Landlock in part (connections are limited from Linux 6.7 on) and seccomp in force",
+            _ => {
+                "seccomp in force; Landlock is not to be had here: it came with Linux 5.13, and `lsm=` may leave it out"
+            }
         };
         Ok(format!("{}, {landlock}", plan.keeps))
     }
@@ -167,8 +188,8 @@ impl Sandbox {
 impl Plan {
     /// Whoever reads looks into other processes, which no rule allows.
     fn rule(&self, part: Part) -> anyhow::Result<()> {
-        if part != Part::Reader && !paths::apply(&self.landlock)? {
-            self.unruled.store(true, Ordering::Relaxed);
+        if part != Part::Reader {
+            self.ruled.fetch_min(paths::apply(&self.landlock)?, Ordering::Relaxed);
         }
         Ok(())
     }

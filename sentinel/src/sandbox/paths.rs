@@ -6,16 +6,22 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetStatus,
 };
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What is known of Landlock here.
 const KNOWN: ABI = ABI::V6;
-/// What programs read: libraries, certificates, names of hosts and services, the kernel's own files. Of `/etc` these and no
-/// more: as root, passwords are there.
-const EVERYBODYS: [&str; 33] = [
+/// What programs read: libraries, certificates, names of hosts and users, the kernel's own files. All of `/etc`, since a rule is
+/// about a file and not about its name, and `resolv.conf`, `hosts` or `passwd` are replaced whenever they change; passwords
+/// there are root's alone to read.
+const EVERYBODYS: [&str; 18] = [
     "/usr",
     "/lib",
     "/lib64",
+    "/nix/store",
+    "/gnu/store",
+    "/etc",
     "/proc",
     "/sys",
     "/run/systemd",
@@ -27,26 +33,12 @@ const EVERYBODYS: [&str; 33] = [
     "/dev/zero",
     "/dev/urandom",
     "/dev/random",
-    "/etc/ca-certificates",
-    "/etc/crypto-policies",
-    "/etc/gai.conf",
-    "/etc/group",
-    "/etc/host.conf",
-    "/etc/hostname",
-    "/etc/hosts",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/machine-id",
-    "/etc/nsswitch.conf",
-    "/etc/passwd",
-    "/etc/pki",
-    "/etc/protocols",
-    "/etc/resolv.conf",
-    "/etc/services",
-    "/etc/ssl",
-    "/etc/timezone",
     "/var/lib/ca-certificates",
 ];
+/// The name servers, where they are a link the directory of what it leads to.
+const RESOLVERS: &str = "/etc/resolv.conf";
+/// What loads a program's libraries is run with it.
+const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
 /// Where the agent itself reads and writes whatever its settings are.
 const DEVICES: [&str; 1] = ["/dev/null"];
 /// DNS over TCP.
@@ -60,13 +52,16 @@ pub(super) fn rules(reach: &Reach) -> Result<RulesetCreated> {
     }
     let mut rules = rules.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let run = if reach.run { read | AccessFs::Execute } else { read };
     for path in EVERYBODYS {
-        let programs = ["/usr", "/lib", "/lib64"].contains(&path);
-        rules = allow(rules, Path::new(path), if programs { run } else { read })?;
+        rules = allow(rules, Path::new(path), read)?;
     }
-    if replaced_in_place() {
-        rules = allow(rules, Path::new("/etc"), read)?;
+    if let Some(folder) = std::fs::canonicalize(RESOLVERS).ok().as_deref().and_then(Path::parent) {
+        rules = allow(rules, folder, read)?;
+    }
+    if let Some(program) = &reach.run {
+        for path in LOADERS.iter().map(Path::new).chain([program.as_path()]) {
+            rules = allow(rules, path, read | AccessFs::Execute)?;
+        }
     }
     for path in &reach.read {
         rules = allow(rules, path, read)?;
@@ -104,29 +99,29 @@ fn allow(rules: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Resu
         .with_context(|| path.display().to_string())
 }
 
-/// The directory itself, or the nearest one above it in which it will be made. Where that were the root of everything, it
-/// is made now.
+/// The directory itself, made where it is not there yet: what is above it is not to be written in for its sake. Where it cannot be
+/// made (below a bpffs somebody else makes it), the nearest one above, but for the root of everything.
 pub(super) fn standing(path: &Path) -> Option<PathBuf> {
     let whole = std::path::absolute(path).ok()?;
-    let found = whole.ancestors().find(|above| above.is_dir())?;
-    if found == Path::new("/") && found != whole {
-        std::fs::create_dir_all(&whole).ok()?;
-        return Some(whole);
+    if !whole.is_dir() && !whole.starts_with("/sys") {
+        // Whoever needs it says why it cannot be made.
+        let _ = DirBuilder::new().recursive(true).mode(0o750).create(&whole);
     }
-    Some(found.to_owned())
+    let found = whole.ancestors().find(|above| above.is_dir())?;
+    (found != Path::new("/") || whole == found).then(|| found.to_owned())
 }
 
-/// Whether the list of name servers is a file of `/etc` that is replaced whenever they change: a rule is about the file, not
-/// about its name, so that all of `/etc` has to be readable. In a container it is a mount, and elsewhere mostly a link.
-fn replaced_in_place() -> bool {
-    let file = Path::new("/etc/resolv.conf");
-    let plain = std::fs::symlink_metadata(file).is_ok_and(|about| about.is_file());
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    plain && !mounts.lines().any(|line| line.split(' ').nth(4) == file.to_str())
-}
+/// Every rule.
+pub(super) const WHOLLY: u8 = 2;
+/// Those this kernel knows.
+pub(super) const IN_PART: u8 = 1;
 
-/// Holds the calling thread, and those it begins, to the rules; whether this kernel has Landlock.
-pub(super) fn apply(rules: &RulesetCreated) -> Result<bool> {
+/// Holds the calling thread, and those it begins, to the rules; to how many of them.
+pub(super) fn apply(rules: &RulesetCreated) -> Result<u8> {
     let status = rules.try_clone()?.restrict_self()?;
-    Ok(status.ruleset != RulesetStatus::NotEnforced)
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced => WHOLLY,
+        RulesetStatus::PartiallyEnforced => IN_PART,
+        RulesetStatus::NotEnforced => 0,
+    })
 }

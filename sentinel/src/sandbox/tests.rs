@@ -13,7 +13,7 @@ fn what_is_covered_is_what_lies_below_and_no_port_more() {
         read: set(["/etc/sentinel/settings.yml"]),
         write: set(["/var/lib/sentinel"]),
         connect: Some([443, 25].into()),
-        run: false,
+        ..Reach::default()
     };
     let covers = |change: &dyn Fn(&mut Reach)| {
         let mut wanted = had.clone();
@@ -29,7 +29,16 @@ fn what_is_covered_is_what_lies_below_and_no_port_more() {
     assert!(!covers(&|reach| reach.read = set(["/etc/sentinel"])));
     assert!(!covers(&|reach| reach.connect = Some([80].into())));
     assert!(!covers(&|reach| reach.connect = None));
-    assert!(!covers(&|reach| reach.run = true));
+    assert!(!covers(&|reach| reach.run = Some("/usr/sbin/nft".into())));
+    let moved = Reach {
+        read: set(["/nowhere", "/etc/sentinel/settings.yml"]),
+        ..had.clone()
+    };
+    assert!(!had.covers(&moved));
+    assert!(
+        had.covers(&moved.clone().beyond(&moved)),
+        "what it had before is not asked about"
+    );
 }
 
 /// On a thread of its own, since nothing is ever given back.

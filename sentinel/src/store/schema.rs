@@ -171,6 +171,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
     begin(&new).map_err(|e| refused(path, &e))?;
     let kept = || {
         std::fs::File::open(&new)?.sync_all()?;
+        // What a database that was taken away left would be worked into this one.
+        for left in ["-wal", "-shm", "-journal"] {
+            match std::fs::remove_file(beside(left)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
         std::fs::rename(&new, path)?;
         match path.parent().filter(|d| !d.as_os_str().is_empty()) {
             Some(directory) => std::fs::File::open(directory)?.sync_all(),
@@ -197,7 +204,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // What undoes one statement of a large transaction is written beside the database, where we may write for sure.
     if let Some(directory) = connection.path().and_then(|path| Path::new(path).parent()?.to_str()) {
-        let directory = directory.to_owned();
+        let directory = if directory.is_empty() { "." } else { directory }.to_owned();
         connection.pragma_update(None, "temp_store_directory", directory)?;
     }
     connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;

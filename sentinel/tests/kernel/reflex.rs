@@ -439,10 +439,10 @@ async fn a_notice_outlives_a_channel_that_was_full() {
     let cancel = tokio_util::sync::CancellationToken::new();
     let lost = kernel.ring_lost();
     let reading = tokio::spawn(kernel.ring().run(out, cancel.clone()));
-    let patience = tokio::time::Duration::from_secs(5);
+    let patience = Duration::from_secs(5);
     let full = async {
         while lost.load(std::sync::atomic::Ordering::Relaxed) < 2000 {
-            tokio::time::sleep(tokio::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(patience, full)

@@ -38,8 +38,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut out = unit(&shown);
     let process = shown.get("MainPID").filter(|pid| *pid != "0");
     if let Some(pid) = process {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        out.extend(capabilities(&status));
+        out.extend(capabilities(&statuses(pid)));
     }
     out.extend(state(config.store.path.parent().unwrap_or(Path::new("/"))));
     out.extend(socket(&config.api.socket, &config.api.socket_group));
@@ -53,6 +52,16 @@ fn read(text: &str) -> Shown {
 
 fn is(shown: &Shown, key: &str, value: &str) -> bool {
     shown.get(key).is_some_and(|found| found == value)
+}
+
+/// What /proc says of each of its threads: once it runs, one of them still has what attaching takes.
+fn statuses(pid: &str) -> String {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let texts = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    texts.collect()
 }
 
 /// Whether it runs, comes back, and is confined.
@@ -128,10 +137,11 @@ fn unit(shown: &Shown) -> Vec<Finding> {
     out
 }
 
-/// What the running agent may do, of `/proc/PID/status`.
+/// What the running agent may do, of the `status` of its threads.
 fn capabilities(status: &str) -> Option<Finding> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    let has = u64::from_str_radix(line.trim(), 16).ok()?;
+    let sets = status.lines().filter_map(|line| line.strip_prefix("CapEff:"));
+    let sets = sets.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok());
+    let has = sets.reduce(|all, set| all | set)?;
     let may = |number: u32| has & (1 << number) != 0;
     let missing: Vec<_> = NEEDED
         .iter()
