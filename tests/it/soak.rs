@@ -19,8 +19,10 @@ const TELLING: usize = 30;
 const IDLE: Duration = Duration::from_secs(12);
 /// Memory by which a run may end above where it was warm, MiB. A leak of a kilobyte a packet would be ten times that.
 const GROWTH: f64 = 48.0;
-/// Descriptors and threads that come and go with what happens to be under way.
+/// Descriptors that come and go with what happens to be under way.
 const SLACK: u64 = 6;
+/// Threads likewise: those that wait for work take turns, and so end late.
+const WAITING: u64 = 24;
 
 /// What is held at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -156,7 +158,7 @@ fn nothing_grows_under_mixed_load() {
     assert!(alerts > 0.0, "nothing was found, so nothing was shown");
     assert!(end.memory <= warm.memory + GROWTH, "{warm:?} {end:?}");
     assert!(end.files <= warm.files + SLACK, "{warm:?} {end:?}");
-    assert!(end.threads <= warm.threads + SLACK, "{warm:?} {end:?}");
+    assert!(end.threads <= warm.threads + WAITING, "{warm:?} {end:?}");
     wait::until("nothing to be in force", SOON, || {
         Ok(scene.agent.active()?.is_empty().then_some(()))
     })
