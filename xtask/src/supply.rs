@@ -85,7 +85,9 @@ pub(crate) fn bill(consent: Consent) -> Result<PathBuf> {
     }
     outcome?;
     moved.with_context(|| made.display().to_string())?;
-    let text = std::fs::read_to_string(&kept)?;
+    // Where it was built is nobody's business.
+    let text = std::fs::read_to_string(&kept)?.replace(&root.display().to_string(), "/sentinel");
+    std::fs::write(&kept, &text)?;
     let bill: serde_json::Value = serde_json::from_str(&text)?;
     let components = bill["components"].as_array().map_or(0, Vec::len);
     ensure!(components > 0, "{} lists nothing", kept.display());
