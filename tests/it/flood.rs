@@ -230,6 +230,9 @@ fn a_blocked_source_stays_out_to_the_packet_while_everybody_asks() {
     );
 }
 
+/// By how much it may grow with tables as small as these, MiB: they and the channels between its rooms are filled to their bounds.
+const GROWTH: f64 = 96.0;
+
 /// L2: nobody is blocked for it, who wants in gets in, who is in stays, and the agent hardly grows, on a host where it is
 /// told to be small.
 #[test]
@@ -287,7 +290,7 @@ fn a_flood_from_everywhere_keeps_nobody_out_and_fills_nothing() {
         served * 100 >= tried * 99 && tried >= 20,
         "{served} of {tried} served: {said}"
     );
-    assert!(growth <= 64.0, "it grew by {growth} MiB");
+    assert!(growth <= GROWTH, "it grew by {growth} MiB");
     let noticed = lab.agent.all_alerts().expect("alerts");
     assert!(noticed.iter().any(|alert| {
         alert["technique"]
