@@ -358,7 +358,7 @@ fn rustup() -> bool {
 }
 
 /// The cargo that the outer one is.
-fn own_cargo() -> Command {
+pub(crate) fn own_cargo() -> Command {
     if rustup() {
         let mut cargo = clean("rustup");
         cargo.args(["run", &active(), "cargo"]);

@@ -45,6 +45,18 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// Runs to the end, and gives what it says on its output.
+pub(crate) fn says(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let out = command.output().with_context(|| format!("`{shown}` cannot be run"))?;
+    ensure!(
+        out.status.success(),
+        "`{shown}`: {}",
+        String::from_utf8_lossy(&out.stderr).trim()
+    );
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
 fn show(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")

@@ -173,16 +173,7 @@ impl Archive {
     }
 
     fn says(&self, program: &str, args: &[&str]) -> Result<String> {
-        let out = self
-            .apt(program, args)
-            .output()
-            .with_context(|| format!("{program} cannot be run"))?;
-        ensure!(
-            out.status.success(),
-            "{program}: {}",
-            String::from_utf8_lossy(&out.stderr).trim()
-        );
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        shell::says(&mut self.apt(program, args))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::table::Proof;
 use crate::ebpf::root;
-use anyhow::{Context, Result, ensure};
+use crate::shell;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -97,16 +98,25 @@ impl Record {
             count,
             unit,
             seed,
+            ..
+        } = self;
+        format!(
+            "| `{proof}` | {about}: {count} {unit}, seed {seed} | {} | {} |",
+            figures.join("; "),
+            self.provenance()
+        )
+    }
+
+    /// When, of what, on what, for how long.
+    fn provenance(&self) -> String {
+        let Self {
             date,
             commit,
             machine,
             seconds,
             ..
         } = self;
-        format!(
-            "| `{proof}` | {about}: {count} {unit}, seed {seed} | {} | {date}, {commit}, {machine}; {seconds} s |",
-            figures.join("; ")
-        )
+        format!("{date}, {commit}, {machine}; {seconds} s")
     }
 
     /// Writes it beside those of the other proofs.
@@ -127,16 +137,9 @@ impl fmt::Display for Record {
             count,
             unit,
             seed,
-            date,
-            commit,
-            machine,
-            seconds,
             ..
         } = self;
-        writeln!(
-            f,
-            "{proof} holds: {count} {unit}, seed {seed}, {date}, {commit}, {machine}, {seconds} s"
-        )?;
+        writeln!(f, "{proof} holds: {count} {unit}, seed {seed}, {}", self.provenance())?;
         for Figure { name, value, unit } in &self.figures {
             writeln!(f, "  {name}: {value} {unit}")?;
         }
@@ -170,17 +173,8 @@ fn machine() -> Result<String> {
 }
 
 fn says(program: &str, args: &[&str]) -> Result<String> {
-    let out = Command::new(program)
-        .args(args)
-        .current_dir(root()?)
-        .output()
-        .with_context(|| format!("{program} cannot be run"))?;
-    ensure!(
-        out.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&out.stderr).trim()
-    );
-    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    let told = shell::says(Command::new(program).args(args).current_dir(root()?))?;
+    Ok(told.trim().to_owned())
 }
 
 /// One nobody chose, of 32 bits.

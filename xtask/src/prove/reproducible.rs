@@ -27,10 +27,10 @@ pub(super) fn prove(_consent: Consent, count: u64, _seed: u64) -> Result<Vec<Fig
             std::fs::copy(entry.path(), tools.join(entry.file_name()))?;
         }
         shell::step(&format!("build {} of {count}", n + 1));
-        let mut programs = Command::new("cargo");
+        let mut programs = ebpf::own_cargo();
         programs.args(["xtask", "build-ebpf", "--yes"]).current_dir(&clone);
-        shell::run(plain(&mut programs))?;
-        let mut agent = Command::new("cargo");
+        shell::run(&mut programs)?;
+        let mut agent = ebpf::own_cargo();
         agent.args([
             "build",
             "--locked",
@@ -41,7 +41,7 @@ pub(super) fn prove(_consent: Consent, count: u64, _seed: u64) -> Result<Vec<Fig
             "sentinel",
         ]);
         agent.current_dir(&clone);
-        run::pathless(plain(&mut agent), &clone);
+        run::pathless(&mut agent, &clone);
         shell::run(&mut agent)?;
         let sums = [
             digest(&clone.join("target/bpf/sentinel-ebpf.o"))?,
@@ -65,20 +65,8 @@ pub(super) fn prove(_consent: Consent, count: u64, _seed: u64) -> Result<Vec<Fig
     }])
 }
 
-/// Without what the outer cargo says of itself and of where it builds.
-fn plain(command: &mut Command) -> &mut Command {
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_") && text != "CARGO_HOME" {
-            command.env_remove(&name);
-        }
-    }
-    command
-}
-
 fn digest(file: &Path) -> Result<String> {
-    let told = Command::new("sha256sum").arg(file).output()?;
-    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let text = shell::says(Command::new("sha256sum").arg(file))?;
     let sum = text.split_whitespace().next().map(str::to_owned);
-    sum.with_context(|| format!("{} is not there", file.display()))
+    sum.with_context(|| format!("no digest of {}", file.display()))
 }
