@@ -6,16 +6,13 @@
 //! Ways, in order: a rustup nightly with `rust-src`; the system compiler with the BPF standard library (Debian's
 //! `rustc-web` and `libstd-rust-web-dev-bpf`); else one of the two is installed.
 
-use crate::backedge;
+use crate::tools::LINKER;
+use crate::{Consent, backedge};
 use anyhow::{Context, Result, bail, ensure};
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The linker, and the only version that uses rustc's own LLVM (later ones need one of their own).
-const LINKER: &str = "bpf-linker";
-const LINKER_VERSION: &str = "0.10.3";
-/// LLVM generation that linker speaks; a compiler of another one writes bitcode it cannot read.
+/// LLVM generation the linker speaks; a compiler of another one writes bitcode it cannot read.
 const LLVM: &str = "22";
 /// The latest nightly of that generation, for where no distribution compiler is to be had.
 const NIGHTLY: &str = "nightly-2026-05-20";
@@ -23,15 +20,6 @@ const NIGHTLY: &str = "nightly-2026-05-20";
 const YARDSTICK: &str = "yardstick.o";
 const SYSTEM_RUSTC: &str = "/usr/bin/rustc";
 const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
-
-/// What the caller allows.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Options {
-    /// Install what is missing without asking. `CI=true` does the same.
-    pub(crate) yes: bool,
-    /// Build the kernel programs with their diagnostics (feature `kernel-debug`); never for a release.
-    pub(crate) kernel_debug: bool,
-}
 
 /// A compiler that can build for BPF.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +39,15 @@ impl Way {
     }
 }
 
-/// Builds the kernel object, if it is out of date, and returns its path.
+/// Builds the kernel object, if it is out of date, and returns its path. With `debug` it has its diagnostics (feature
+/// `kernel-debug`), which no release has.
 ///
 /// # Errors
 /// When no compiler or linker could be had (the text names the mend), or the build fails.
-pub(crate) fn build(opts: Options) -> Result<PathBuf> {
+pub(crate) fn build(consent: Consent, debug: bool) -> Result<PathBuf> {
     let root = root()?;
-    let way = ensure_compiler(opts)?;
-    let linker = ensure_linker(&root, opts)?;
+    let way = ensure_compiler(consent)?;
+    let linker = LINKER.ensure(consent)?;
     println!("kernel object: {}", way.describe());
 
     let target_dir = root.join("target/bpf");
@@ -96,7 +85,7 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
         triple,
     ]);
     cargo.arg("--target-dir").arg(&target_dir).current_dir(&root);
-    if opts.kernel_debug {
+    if debug {
         cargo.args(["--features", "kernel-debug"]);
     }
     let flags = [
@@ -123,15 +112,15 @@ pub(crate) fn build(opts: Options) -> Result<PathBuf> {
 
     let release = target_dir.join(triple).join("release");
     let object = target_dir.join("sentinel-ebpf.o");
-    loops(&release.join("sentinel-ebpf"), opts)?;
+    loops(&release.join("sentinel-ebpf"), debug)?;
     keep(&release.join("sentinel-ebpf"), &object)?;
     keep(&release.join("yardstick"), &target_dir.join(YARDSTICK))?;
     Ok(object)
 }
 
 /// Refuses an object with loops that old kernels refuse.
-fn loops(built: &Path, opts: Options) -> Result<()> {
-    if opts.kernel_debug {
+fn loops(built: &Path, debug: bool) -> Result<()> {
+    if debug {
         // What writes the diagnostics loops; they are for the kernel at hand.
         return Ok(());
     }
@@ -166,7 +155,7 @@ fn keep(built: &Path, object: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When there is none and none could be installed; the text names the mend.
-pub(crate) fn ensure_compiler(opts: Options) -> Result<Way> {
+pub(crate) fn ensure_compiler(consent: Consent) -> Result<Way> {
     if let Some(way) = find_compiler() {
         return Ok(way);
     }
@@ -175,13 +164,10 @@ pub(crate) fn ensure_compiler(opts: Options) -> Result<Way> {
         PACKAGES.join(" ")
     );
     ensure!(
-        consent(
-            opts,
-            &format!(
-                "No compiler can build for BPF yet. Install {} (Debian packages)?",
-                PACKAGES.join(" ")
-            )
-        ),
+        consent.given(&format!(
+            "No compiler can build for BPF yet. Install {} (Debian packages)?",
+            PACKAGES.join(" ")
+        )),
         "no compiler can build for BPF; run again with --yes, or {mend}"
     );
     let debian = install_packages(&PACKAGES);
@@ -203,7 +189,10 @@ pub(crate) fn ensure_compiler(opts: Options) -> Result<Way> {
     run(clean("rustup").args(install))
         .with_context(|| format!("could not install a compiler that builds for BPF; {mend}"))?;
     find_compiler().with_context(|| {
-        format!("the installed compilers do not use LLVM {LLVM}, which {LINKER} {LINKER_VERSION} needs; {mend}")
+        format!(
+            "the installed compilers do not use LLVM {LLVM}, which {} {} needs; {mend}",
+            LINKER.name, LINKER.version
+        )
     })
 }
 
@@ -220,7 +209,8 @@ pub(crate) fn find_compiler() -> Option<Way> {
             return Some(Way::Nightly(name.to_owned()));
         }
         println!(
-            "{name} has rust-src but does not use LLVM {LLVM}, which {LINKER} {LINKER_VERSION} needs: passed over"
+            "{name} has rust-src but does not use LLVM {LLVM}, which {} {} needs: passed over",
+            LINKER.name, LINKER.version
         );
     }
     let library =
@@ -231,42 +221,6 @@ pub(crate) fn find_compiler() -> Option<Way> {
         .filter_map(Result::ok)
         .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"));
     (has_core && llvm(Command::new(SYSTEM_RUSTC).arg("-vV"))).then_some(Way::System)
-}
-
-/// Finds the linker in `target/tools`, or builds it there.
-///
-/// # Errors
-/// When it is missing and may not, or could not, be installed.
-pub(crate) fn ensure_linker(root: &Path, opts: Options) -> Result<PathBuf> {
-    let tools = root.join("target/tools");
-    let linker = tools.join("bin").join(LINKER);
-    let version = output(Command::new(&linker).arg("--version")).unwrap_or_default();
-    if version.split_whitespace().any(|word| word == LINKER_VERSION) {
-        return Ok(linker);
-    }
-    let mend = format!("cargo install --locked --root target/tools {LINKER}@{LINKER_VERSION}");
-    ensure!(
-        consent(
-            opts,
-            &format!("{LINKER} {LINKER_VERSION} is missing. Build it into target/tools (a few minutes)?")
-        ),
-        "{LINKER} {LINKER_VERSION} is missing; run again with --yes, or `{mend}`"
-    );
-    println!("building {LINKER} {LINKER_VERSION} (once; a few minutes)");
-    let mut cargo = own_cargo();
-    cargo.args(["install", "--locked", "--force", "--root"]);
-    cargo.arg(&tools).arg(format!("{LINKER}@{LINKER_VERSION}"));
-    let scratch = root.join("target/tools/build");
-    cargo.arg("--target-dir").arg(&scratch);
-    run(&mut cargo).with_context(|| format!("could not build {LINKER}; by hand: `{mend}`"))?;
-    // Hundreds of megabytes that nothing needs again.
-    let _ = std::fs::remove_dir_all(&scratch);
-    ensure!(
-        linker.is_file(),
-        "{} is still missing; by hand: `{mend}`",
-        linker.display()
-    );
-    Ok(linker)
 }
 
 /// Installs Debian packages, through sudo if need be.
@@ -292,21 +246,6 @@ pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
     run(apt()
         .args(["install", "--yes", "--quiet", "--no-install-recommends"])
         .args(packages))
-}
-
-/// Whether something may be installed: `--yes`, `CI=true`, or a yes at the terminal.
-pub(crate) fn consent(opts: Options, question: &str) -> bool {
-    if opts.yes || std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1") {
-        return true;
-    }
-    if !std::io::stdin().is_terminal() {
-        return false;
-    }
-    print!("{question} [Y/n] ");
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.is_ok_and(|n| n > 0) && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
 }
 
 /// The workspace's folder.
@@ -441,6 +380,9 @@ mod tests {
     #[test]
     fn the_image_builds_with_the_same_linker() {
         let file = include_str!("../../Dockerfile");
-        assert!(file.contains(&format!(" {LINKER}@{LINKER_VERSION}\n")), "{file}");
+        assert!(
+            file.contains(&format!(" {}@{}\n", LINKER.name, LINKER.version)),
+            "{file}"
+        );
     }
 }

@@ -24,6 +24,7 @@ mod vendor;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,6 +42,23 @@ struct Consent {
     /// Install what is missing without asking (`CI=true` does the same)
     #[arg(long)]
     yes: bool,
+}
+
+impl Consent {
+    /// Whether something may be installed: `--yes`, `CI=true`, or a yes at the terminal.
+    fn given(self, question: &str) -> bool {
+        if self.yes || std::env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1") {
+            return true;
+        }
+        if !std::io::stdin().is_terminal() {
+            return false;
+        }
+        print!("{question} [Y/n] ");
+        let _ = std::io::stdout().flush();
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok_and(|n| n > 0) && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -180,10 +198,7 @@ fn dispatch(verb: Verb) -> Result<()> {
     match verb {
         Verb::Setup { consent } => setup::everything(consent),
         Verb::BuildEbpf { consent, kernel_debug } => {
-            let object = ebpf::build(ebpf::Options {
-                yes: consent.yes,
-                kernel_debug,
-            })?;
+            let object = ebpf::build(consent, kernel_debug)?;
             println!("{}", object.display());
             Ok(())
         }

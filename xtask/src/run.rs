@@ -12,11 +12,7 @@ use std::process::Command;
 /// When a tool is missing and may not be installed, or the build fails.
 pub(crate) fn kernel_programs(consent: Consent) -> Result<()> {
     shell::step("kernel programs");
-    let options = ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    };
-    ebpf::build(options).map(drop)
+    ebpf::build(consent, false).map(drop)
 }
 
 /// Builds the kernel object and the agent with it.

@@ -1,5 +1,6 @@
 //! What building and testing need beyond rustup's stable toolchain.
 
+use crate::tools::LINKER;
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
 use testbed::tools::{
@@ -28,15 +29,11 @@ pub(crate) fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
     }
     let packages: Vec<&str> = absent.iter().map(|tool| tool.package).collect();
     let list = packages.join(" ");
-    let options = ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    };
     let mut question = format!("The tests use tools that are missing here. Install the Debian packages {list}?");
     if packages.contains(&"openssh-server") {
         question.push_str(" (With systemd, openssh-server starts an SSH server on this machine.)");
     }
-    if !ebpf::consent(options, &question) {
+    if !consent.given(&question) {
         bail!("missing tools; run again with --yes, or `apt-get install {list}`");
     }
     shell::step(&format!("installing {list}"));
@@ -53,11 +50,7 @@ pub(crate) fn optional(consent: Consent, wanted: &[Tool], purpose: &str) -> Resu
         return Ok(());
     }
     let list = packages.join(" ");
-    let options = ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    };
-    if !ebpf::consent(options, &format!("Install the Debian packages {list}, {purpose}?")) {
+    if !consent.given(&format!("Install the Debian packages {list}, {purpose}?")) {
         println!("without {list}: what they have is left out");
         return Ok(());
     }
@@ -97,12 +90,8 @@ pub(crate) fn tools_of_tests(consent: Consent) -> Result<()> {
 /// `cargo xtask setup`.
 pub(crate) fn everything(consent: Consent) -> Result<()> {
     compiler()?;
-    let options = ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    };
-    ebpf::ensure_compiler(options)?;
-    ebpf::ensure_linker(&ebpf::root()?, options)?;
+    ebpf::ensure_compiler(consent)?;
+    LINKER.ensure(consent)?;
     tools_of_tests(consent)?;
     println!("everything is there");
     Ok(())

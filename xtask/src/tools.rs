@@ -15,6 +15,13 @@ pub(crate) struct Tool {
     pub(crate) flags: &'static [&'static str],
 }
 
+/// Links the kernel object; the only version that uses rustc's own LLVM (later ones need one of their own).
+pub(crate) const LINKER: Tool = Tool {
+    name: "bpf-linker",
+    version: "0.10.3",
+    takes: "a few minutes",
+    flags: &[],
+};
 /// Packs the Debian package. Its time is spent in packing by libraries; its own code need not be fast.
 pub(crate) const PACKER: Tool = Tool {
     name: "cargo-deb",
@@ -81,22 +88,21 @@ impl Tool {
         if self.there()? {
             return Ok(program);
         }
-        let options = ebpf::Options {
-            yes: consent.yes,
-            ..Default::default()
-        };
         let mend = format!("cargo install --locked --root target/tools {name}@{version}");
         ensure!(
-            ebpf::consent(
-                options,
-                &format!("{name} {version} is missing. Build it into target/tools ({takes})?")
-            ),
+            consent.given(&format!(
+                "{name} {version} is missing. Build it into target/tools ({takes})?"
+            )),
             "{name} {version} is missing; run again with --yes, or `{mend}`"
         );
         shell::step(&format!("building {name} {version} (once; {takes})"));
         let scratch = tools.join("build");
-        let mut command = shell::cargo(["install", "--locked", "--force"])?;
-        command.args(*flags).arg("--root").arg(&tools);
+        let mut command = ebpf::own_cargo();
+        command
+            .args(["install", "--locked", "--force"])
+            .args(*flags)
+            .arg("--root")
+            .arg(&tools);
         command.arg(format!("{name}@{version}"));
         command.arg("--target-dir").arg(&scratch);
         shell::run(&mut command).with_context(|| format!("could not build {name}; by hand: `{mend}`"))?;

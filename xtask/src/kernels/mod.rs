@@ -180,15 +180,10 @@ fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
         return Ok(());
     }
     let list = absent.join(" ");
-    let options = ebpf::Options {
-        yes: consent.yes,
-        ..Default::default()
-    };
     ensure!(
-        ebpf::consent(
-            options,
-            &format!("Booting kernels needs the Debian packages {list}. Install them?")
-        ),
+        consent.given(&format!(
+            "Booting kernels needs the Debian packages {list}. Install them?"
+        )),
         "install the Debian packages {list}, or run again with --yes"
     );
     ebpf::install_packages(&absent)?;
