@@ -485,7 +485,7 @@ pub async fn run(config: Config, origins: Origins, read: Reread, sandbox: Sandbo
         notifications.run(tests, lines.alerting, cancel.clone()),
     );
     rooms.spawn("desk", desk.run(cases_rx, commands));
-    rooms.spawn_fallible("host", host.run(health_tx.clone(), cancel.clone()));
+    rooms.spawn("host", host.run(health_tx.clone(), cancel.clone()));
     rooms.spawn(
         "counting",
         Counting {

@@ -10,6 +10,7 @@ mod facts;
 mod netlink;
 mod operator;
 mod room;
+mod rtnetlink;
 mod sessions;
 
 pub use endpoints::Endpoint;

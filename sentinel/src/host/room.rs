@@ -5,13 +5,12 @@ use super::endpoints::{Endpoint, Endpoints, Found, LOOK_UP};
 use super::facts::HostFacts;
 use super::netlink::{HostError, read};
 use super::operator;
+use super::rtnetlink::Announcements;
 use super::sessions::Sessions;
 use crate::types::{Component, Condition, Health};
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +22,15 @@ use tokio_util::sync::CancellationToken;
 const REREAD: Duration = Duration::from_secs(5);
 /// Announcements that come within this time of each other are answered by one reading.
 const SETTLE: Duration = Duration::from_millis(50);
+/// Rest after a reading, as a multiple of what it took: a router's table that changes all the time is read over and over.
+const REST: u32 = 2;
 
-/// The room: a netlink connection and the latest facts.
+/// The room: the ear for announcements and the latest facts.
 pub struct HostRoom {
-    connection: BoxFuture<'static, ()>,
-    announcements: BoxStream<'static, ()>,
-    handle: Handle,
+    /// `None` where there is none: then all is read every few seconds.
+    announcements: Option<Announcements>,
+    /// Not before then is anything read for an announcement.
+    rested: Instant,
     facts: watch::Sender<Arc<HostFacts>>,
     /// As of the start: protected as long as we run.
     operators: BTreeSet<IpAddr>,
@@ -46,21 +48,13 @@ impl HostRoom {
         endpoints: Vec<Endpoint>,
         first: impl FnOnce() + Send + 'static,
     ) -> Result<(Self, watch::Receiver<Arc<HostFacts>>), HostError> {
-        let (connection, handle, messages) = new_multicast_connection(&[
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-        ])?;
         let (facts, watcher) = watch::channel(Arc::default());
         let mut room = Self {
-            connection: Box::pin(connection),
-            announcements: Box::pin(messages.map(|_| ())),
-            handle,
+            announcements: None,
+            rested: Instant::now(),
             facts,
             operators: operator::peers(),
-            sessions: Sessions::begin(first)?,
+            sessions: Sessions::begin(first).map_err(HostError::Sessions)?,
             endpoints: Endpoints::new(endpoints),
             others: None,
         };
@@ -89,11 +83,25 @@ impl HostRoom {
     }
 
     async fn refresh(&mut self) -> Result<(), HostError> {
-        let fresh = tokio::select! {
-            () = &mut self.connection => return Err(HostError::Closed),
-            fresh = read(&self.handle) => fresh?,
+        // What is announced from here on may not be in what is read.
+        let deaf = match &self.announcements {
+            Some(announcements) => {
+                announcements.forget();
+                None
+            }
+            None => match Announcements::open() {
+                Ok(announcements) => {
+                    self.announcements = Some(announcements);
+                    None
+                }
+                Err(error) => Some(HostError::Announcements(error)),
+            },
         };
-        let sessions = self.sessions.look().await;
+        let began = Instant::now();
+        let fresh = read().await;
+        self.rested = Instant::now() + began.elapsed() * REST;
+        let fresh = fresh?;
+        let (sessions, unread) = self.sessions.look().await;
         let fresh = Arc::new(HostFacts {
             operators: self.operators.clone(),
             sessions,
@@ -117,18 +125,26 @@ impl HostRoom {
             }
             changed
         });
-        Ok(())
+        let amiss = unread.map(HostError::Sessions).or(deaf);
+        amiss.map_or(Ok(()), Err)
+    }
+
+    /// Waits until something is announced; for ever, where nobody hears it.
+    async fn heard(announcements: Option<&Announcements>) -> io::Result<()> {
+        match announcements {
+            Some(announcements) => announcements.heard().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Runs until cancelled. A reading that fails leaves the last facts in force, is said in `health` and tried again.
-    ///
-    /// # Errors
-    /// [`HostError::Closed`] when the connection to the kernel is gone.
-    pub async fn run(mut self, health: watch::Sender<Arc<Health>>, cancel: CancellationToken) -> Result<(), HostError> {
+    pub async fn run(mut self, health: watch::Sender<Arc<Health>>, cancel: CancellationToken) {
         let mut timer = tokio::time::interval(REREAD);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // A resolver that takes its time delays nothing else.
         let mut looking: BoxFuture<'static, Found> = Box::pin(self.endpoints.look_up());
+        // When what was announced is read.
+        let mut due: Option<Instant> = None;
         loop {
             tokio::select! {
                 found = &mut looking => {
@@ -148,24 +164,23 @@ impl HostRoom {
                     looking = Box::pin(self.endpoints.look_up());
                     continue;
                 }
-                () = cancel.cancelled() => return Ok(()),
-                () = &mut self.connection => return Err(HostError::Closed),
-                announced = self.announcements.next() => {
-                    if announced.is_none() {
-                        return Err(HostError::Closed);
+                () = cancel.cancelled() => return,
+                heard = Self::heard(self.announcements.as_ref()), if due.is_none() => {
+                    if heard.is_err() {
+                        self.announcements = None;
                     }
-                    tokio::time::sleep(SETTLE).await;
-                    while let Some(Some(())) = futures_util::FutureExt::now_or_never(self.announcements.next()) {}
+                    due = Some(self.rested.max(Instant::now() + SETTLE));
+                    continue;
                 }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 _ = timer.tick() => {}
             }
+            due = None;
             let refreshed = self.refresh().await;
             let condition = condition(refreshed.as_ref().err(), &self.facts.borrow());
             health.send_if_modified(|health| Health::note(health, Component::Host, condition));
-            match refreshed {
-                Err(HostError::Closed) => return Err(HostError::Closed),
-                Err(error) => tracing::warn!(%error, "host facts kept as they were"),
-                Ok(()) => {}
+            if let Err(error) = refreshed {
+                tracing::warn!(%error, "the host is not known as it should be");
             }
         }
     }
@@ -182,7 +197,7 @@ fn condition(error: Option<&HostError>, facts: &HostFacts) -> Condition {
             ),
         },
         Some(error) => Condition::Degraded {
-            cause: format!("{error}; what was known before stays protected, a change may be missed"),
+            cause: format!("{error}; what was known before stays protected, a change may be missed or seen late"),
             mend: "tried again within 5 s; list what must never be blocked under `allowlist`".into(),
         },
     }

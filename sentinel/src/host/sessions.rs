@@ -10,7 +10,7 @@
 use super::operator::{address, variables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -39,7 +39,7 @@ type Connection = (SocketAddr, SocketAddr);
 #[derive(Debug)]
 pub(super) struct Sessions {
     seen: BTreeMap<IpAddr, Instant>,
-    asks: mpsc::Sender<oneshot::Sender<BTreeSet<IpAddr>>>,
+    asks: mpsc::Sender<oneshot::Sender<io::Result<BTreeSet<IpAddr>>>>,
 }
 
 impl Sessions {
@@ -47,7 +47,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Where there can be no thread.
-    pub(super) fn begin(first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+    pub(super) fn begin(first: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (asks, asked) = mpsc::channel::<oneshot::Sender<_>>();
         std::thread::Builder::new().name("sessions".into()).spawn(move || {
             first();
@@ -62,15 +62,23 @@ impl Sessions {
         })
     }
 
-    /// Looks who is logged in; everybody who is or was a moment ago. Where there are many processes that takes its time,
-    /// beside everything else.
-    pub(super) async fn look(&mut self) -> BTreeSet<IpAddr> {
+    /// Looks who is logged in: everybody who is or was a moment ago. Where there are many processes that takes its time,
+    /// beside everything else. Where it cannot be read, everybody who was stays, and why.
+    pub(super) async fn look(&mut self) -> (BTreeSet<IpAddr>, Option<io::Error>) {
         let (reply, told) = oneshot::channel();
-        let current = match self.asks.send(reply) {
-            Ok(()) => told.await.unwrap_or_default(),
-            Err(_) => BTreeSet::new(),
-        };
-        self.take(current, Instant::now())
+        // Whoever does not hear us has ended, and so does whoever drops the reply.
+        let _ = self.asks.send(reply);
+        let gone = || Err(io::Error::other("the thread that reads it is gone"));
+        match told.await.unwrap_or_else(|_| gone()) {
+            Ok(current) => (self.take(current, Instant::now()), None),
+            Err(error) => (self.keep(Instant::now()), Some(error)),
+        }
+    }
+
+    /// Nobody's time passes while nobody can look.
+    fn keep(&mut self, now: Instant) -> BTreeSet<IpAddr> {
+        self.seen.values_mut().for_each(|last| *last = now);
+        self.seen.keys().copied().collect()
     }
 
     fn take(&mut self, current: BTreeSet<IpAddr>, now: Instant) -> BTreeSet<IpAddr> {
@@ -84,54 +92,77 @@ impl Sessions {
     }
 }
 
+/// What is not there has nothing in it, and what others keep from us is none of ours; that nothing can be opened any more
+/// is another thing.
+fn readable<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EIO) => Err(error),
+            _ => Ok(None),
+        },
+    }
+}
+
 /// Peers of sessions whose connection stands.
-fn current() -> BTreeSet<IpAddr> {
+///
+/// # Errors
+/// Where files can be opened no more.
+fn current() -> io::Result<BTreeSet<IpAddr>> {
     let mut named = BTreeSet::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten().take(PROCESSES) {
+    for entry in readable(fs::read_dir("/proc"))?
+        .into_iter()
+        .flatten()
+        .flatten()
+        .take(PROCESSES)
+    {
         let process = entry
             .file_name()
             .to_str()
             .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
-        if process && let Ok(environment) = fs::read(entry.path().join("environ")) {
+        if process && let Some(environment) = readable(fs::read(entry.path().join("environ")))? {
             named.extend(connections(&environment));
         }
     }
-    let noted = noted(Path::new(NOTED));
+    let noted = noted(Path::new(NOTED))?;
     if named.is_empty() && noted.is_empty() {
-        return BTreeSet::new();
+        return Ok(BTreeSet::new());
     }
     let mut standing = BTreeSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        standing.extend(established(&fs::read_to_string(table).unwrap_or_default()));
+        standing.extend(established(&readable(fs::read_to_string(table))?.unwrap_or_default()));
     }
     let by_note = standing
         .iter()
         .map(|(peer, _)| peer.ip())
         .filter(|ip| noted.contains(ip));
     let by_name = named.intersection(&standing).map(|(peer, _)| peer.ip());
-    by_name.chain(by_note).collect()
+    Ok(by_name.chain(by_note).collect())
 }
 
 /// Peers of the sessions that systemd-logind notes.
-fn noted(directory: &Path) -> BTreeSet<IpAddr> {
-    let files = fs::read_dir(directory).into_iter().flatten().flatten().take(PROCESSES);
-    files
-        .filter_map(|file| {
-            // Beside each note lies a pipe, `ID.ref`, that is written to for as long as its session goes on: whoever read it
-            // would wait until that person logs out.
-            file.file_type().ok().filter(fs::FileType::is_file)?;
-            let open = fs::File::options()
-                .read(true)
-                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(file.path());
-            let open = open
-                .ok()
-                .filter(|open| open.metadata().is_ok_and(|about| about.is_file()))?;
-            let mut text = String::new();
-            open.take(NOTE).read_to_string(&mut text).ok()?;
-            peer_of(&text)
-        })
-        .collect()
+fn noted(directory: &Path) -> io::Result<BTreeSet<IpAddr>> {
+    let files = readable(fs::read_dir(directory))?.into_iter().flatten().flatten();
+    let mut peers = BTreeSet::new();
+    for file in files.take(PROCESSES) {
+        // Beside each note lies a pipe, `ID.ref`, that is written to for as long as its session goes on: whoever read it
+        // would wait until that person logs out.
+        if !file.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let open = fs::File::options()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(file.path());
+        let open = readable(open)?.filter(|open| open.metadata().is_ok_and(|about| about.is_file()));
+        let mut text = String::new();
+        if let Some(open) = open
+            && open.take(NOTE).read_to_string(&mut text).is_ok()
+        {
+            peers.extend(peer_of(&text));
+        }
+    }
+    Ok(peers)
 }
 
 /// The peer of a session that goes on, as systemd-logind writes it.
@@ -252,10 +283,10 @@ mod tests {
             assert_eq!(peer_of(&note.replace(from, to)), None, "{to}");
         }
         let dir = tempfile::tempdir().unwrap();
-        assert!(noted(&dir.path().join("none")).is_empty());
+        assert!(noted(&dir.path().join("none")).unwrap().is_empty());
         fs::write(dir.path().join("1"), note).unwrap();
         fs::write(dir.path().join("2"), [0xff; 40]).unwrap();
-        assert_eq!(noted(dir.path()), [peer].into());
+        assert_eq!(noted(dir.path()).unwrap(), [peer].into());
     }
 
     #[test]
@@ -272,7 +303,7 @@ mod tests {
         .unwrap();
         let (tell, told) = mpsc::channel();
         let folder = dir.path().to_owned();
-        std::thread::spawn(move || tell.send(noted(&folder)));
+        std::thread::spawn(move || tell.send(noted(&folder).unwrap()));
         let peers = told.recv_timeout(Duration::from_secs(5)).expect("nobody waits");
         assert_eq!(peers, [IpAddr::from([192, 0, 2, 7])].into());
     }
@@ -294,12 +325,12 @@ mod tests {
             .expect("a process");
         let named: IpAddr = peer.ip();
         let until = std::time::Instant::now() + Duration::from_secs(5);
-        while !current().contains(&named) {
+        while !current().unwrap().contains(&named) {
             assert!(std::time::Instant::now() < until, "a session that stands is seen");
             std::thread::sleep(Duration::from_millis(20));
         }
         drop((client, server));
-        while current().contains(&named) {
+        while current().unwrap().contains(&named) {
             assert!(std::time::Instant::now() < until, "one that ended is not");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -307,11 +338,29 @@ mod tests {
         shell.wait().unwrap();
     }
 
+    #[test]
+    fn that_nothing_can_be_opened_is_not_that_nobody_is_there() {
+        let failing = |code| readable::<()>(Err(io::Error::from_raw_os_error(code)));
+        for code in [libc::ENOENT, libc::EACCES, libc::ESRCH] {
+            assert_eq!(failing(code).unwrap(), None, "{code}");
+        }
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO] {
+            assert!(failing(code).is_err(), "{code}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_lost_a_connection_counts_a_while_longer_and_there_is_an_end() {
         let mut all = Sessions::begin(|| ()).unwrap();
         let ip = IpAddr::from([192, 0, 2, 7]);
         assert!(all.take([ip].into(), Instant::now()).contains(&ip));
+        tokio::time::advance(GRACE / 2).await;
+        assert!(all.take(BTreeSet::new(), Instant::now()).contains(&ip));
+        // While nobody can look, nobody's time passes.
+        for _ in 0..4 {
+            tokio::time::advance(GRACE / 2).await;
+            assert!(all.keep(Instant::now()).contains(&ip));
+        }
         tokio::time::advance(GRACE / 2).await;
         assert!(all.take(BTreeSet::new(), Instant::now()).contains(&ip));
         tokio::time::advance(GRACE / 2).await;

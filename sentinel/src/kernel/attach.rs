@@ -135,10 +135,9 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::attach`]; also where none of them exists.
     pub fn attach_present(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
-        let (there, absent): (Vec<_>, Vec<_>) = interfaces
-            .iter()
-            .cloned()
-            .partition(|name| interface::index(name).is_ok());
+        let known = interface::all()?;
+        let is_there = |name: &String| known.values().any(|known| known == name);
+        let (there, absent): (Vec<_>, Vec<_>) = interfaces.iter().cloned().partition(is_there);
         if there.is_empty() {
             return self.attach(interfaces);
         }

@@ -1,16 +1,16 @@
 //! For `fuzz`: what the kernel answers over netlink(7).
 
-use super::netlink::take;
+use crate::netlink::{attributes, split};
 
 /// Splits a datagram.
 pub fn netlink(datagram: &[u8]) {
     let mut messages = Vec::new();
-    let _ = take(datagram, &mut messages);
-    let held: usize = messages.iter().map(|(_, body)| body.len()).sum();
+    let _ = split(datagram, |_, body| messages.push(body.to_vec()));
+    let held: usize = messages.iter().map(Vec::len).sum();
     assert!(held <= datagram.len(), "more than there was: {held}");
-    for (_, body) in &messages {
+    for body in &messages {
         for skip in [0, 4, 12, 20] {
-            crate::netlink::attributes(body, skip);
+            attributes(body, skip);
         }
     }
 }

@@ -1,35 +1,52 @@
 //! Interfaces by name and index.
+//!
+//! That one cannot be asked for is another thing than that there is none: protection is taken off for the latter.
 
 use super::{KernelError, probe};
+use nix::errno::Errno;
 use nix::net::if_::{if_nameindex, if_nametoindex};
+use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// The index of an interface.
 ///
 /// # Errors
-/// [`KernelError::NoInterface`], naming those that exist.
+/// [`KernelError::NoInterface`], naming those that exist; [`KernelError::System`] when it cannot be asked for.
 pub(super) fn index(name: &str) -> Result<u32, KernelError> {
-    if_nametoindex(name).map_err(|_| KernelError::NoInterface {
-        name: name.to_owned(),
-        existing: names().join(", "),
-        hint: probe::own_interfaces(),
+    if_nametoindex(name).map_err(|errno| match errno {
+        Errno::ENODEV | Errno::ENXIO | Errno::EINVAL | Errno::ENAMETOOLONG => KernelError::NoInterface {
+            name: name.to_owned(),
+            existing: names().join(", "),
+            hint: probe::own_interfaces(),
+        },
+        errno => KernelError::System {
+            call: format!("asking for the index of {name}"),
+            source: errno.into(),
+        },
     })
 }
 
-/// The name an index has now, if there is such an interface.
-pub(super) fn name(index: u32) -> Option<String> {
-    let all = if_nameindex().ok()?;
-    all.iter()
-        .find(|one| one.index() == index)
-        .map(|one| one.name().to_string_lossy().into_owned())
+/// All interfaces of this network namespace, by index.
+///
+/// # Errors
+/// [`KernelError::System`] when they cannot be listed.
+pub(super) fn all() -> Result<BTreeMap<u32, String>, KernelError> {
+    let list = if_nameindex().map_err(|errno| KernelError::System {
+        call: "listing the interfaces".to_owned(),
+        source: errno.into(),
+    })?;
+    let named = |one: &nix::net::if_::Interface| (one.index(), one.name().to_string_lossy().into_owned());
+    Ok(list.iter().map(named).collect())
 }
 
-/// The names of all interfaces of this network namespace.
+/// The name an index has now, if there is such an interface and it can be asked for.
+pub(super) fn name(index: u32) -> Option<String> {
+    all().ok()?.remove(&index)
+}
+
+/// The names of all interfaces, for people; none where they cannot be listed.
 pub(super) fn names() -> Vec<String> {
-    let Ok(all) = if_nameindex() else { return Vec::new() };
-    all.iter()
-        .map(|one| one.name().to_string_lossy().into_owned())
-        .collect()
+    all().unwrap_or_default().into_values().collect()
 }
 
 /// Refuses an interface whose frames have no Ethernet header (tun, WireGuard, PPP): every frame of it would pass

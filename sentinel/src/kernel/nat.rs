@@ -4,7 +4,7 @@
 //! say for which ports they hold.
 
 use super::netlink::{Message, exchange_with};
-use crate::netlink::{attributes, word};
+use crate::netlink::{attributes, request, word};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -49,12 +49,8 @@ fn legacy(file: &str, tables: std::io::Result<String>) -> Option<String> {
 }
 
 fn nftables() -> Option<String> {
-    let mut request = Vec::new();
-    request.extend(20u32.to_ne_bytes());
-    request.extend(GET_CHAIN.to_ne_bytes());
-    request.extend(((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
-    // Sequence number, port, and a `struct nfgenmsg` of zeroes: every family.
-    request.extend([0; 12]);
+    // A `struct nfgenmsg` of zeroes: every family.
+    let request = request(GET_CHAIN, libc::NLM_F_DUMP, &[0; NFGENMSG]);
     match exchange_with(libc::NETLINK_NETFILTER, &request, true) {
         Ok(chains) => chains.iter().find_map(sent_elsewhere),
         // This kernel has no nftables.

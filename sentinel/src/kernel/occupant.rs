@@ -1,8 +1,8 @@
 //! Who else's programs hang from an interface, and whose they are.
 
-use super::netlink::{HEADER, exchange};
+use super::netlink::exchange;
 use super::{interface, probe};
-use crate::netlink::{attributes, word};
+use crate::netlink::{attributes, request, word};
 use aya::programs::tc::TcAttachType;
 use aya::programs::{SchedClassifier, loaded_programs};
 use std::fmt;
@@ -115,16 +115,6 @@ const TCA_BPF_ID: u16 = 11;
 const INGRESS: u32 = 0xffff_fff2;
 /// `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)`.
 const EGRESS: u32 = 0xffff_fff3;
-
-fn request(kind: u16, flags: i32, body: &[u8]) -> Vec<u8> {
-    let mut out = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();
-    out.extend(kind.to_ne_bytes());
-    out.extend(((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
-    out.extend(1u32.to_ne_bytes());
-    out.extend([0; 4]);
-    out.extend(body);
-    out
-}
 
 /// Mode and id of each XDP program on an interface; `None` where the kernel does not say.
 pub(super) fn xdp_ids(interface: &str) -> Option<Vec<(&'static str, u32)>> {

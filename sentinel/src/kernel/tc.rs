@@ -193,10 +193,10 @@ fn swap(
 /// Returns the interfaces that were cleaned.
 ///
 /// # Errors
-/// [`KernelError::System`] when a filter is there and cannot be removed.
+/// [`KernelError::System`] when a filter is there and cannot be removed, or the interfaces cannot be listed.
 pub fn detach_leftovers() -> Result<Vec<String>, KernelError> {
     let mut cleaned = Vec::new();
-    for name in interface::names() {
+    for name in interface::all()?.into_values() {
         let mut found = false;
         for direction in [Direction::In, Direction::Out] {
             found |= detach_leftover(&name, direction)?;

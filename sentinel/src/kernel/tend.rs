@@ -19,13 +19,19 @@ impl Kernel {
     ///
     /// A program that was taken off by force is attached again: [`State::Came`]. An interface that was renamed stays
     /// protected under its index, until another takes its name.
+    ///
+    /// Where the interfaces cannot be listed, all stays as it is, and is said to be so.
     pub fn tend(&mut self, wanted: &[String]) -> Vec<Tended> {
         self.heed_nat();
+        let there = match interface::all() {
+            Ok(there) => there,
+            Err(error) => return wanted.iter().map(|name| self.stay(name, &error)).collect(),
+        };
         let mut lost = false;
         let mut mended = BTreeMap::new();
         for one in self.attached() {
-            let name = interface::name(one.ifindex);
-            if let Ok(Some(outcome)) = name.map(|name| self.mend(&one, &name)).transpose() {
+            let name = there.get(&one.ifindex);
+            if let Ok(Some(outcome)) = name.map(|name| self.mend(&one, name)).transpose() {
                 mended.insert(one.ifindex, outcome);
             } else {
                 // It is gone, or cannot be judged any more as it was: from the beginning, then.
@@ -33,7 +39,7 @@ impl Kernel {
                 lost = true;
             }
         }
-        let looks: Vec<Tended> = wanted.iter().map(|name| self.tend_one(name, &mended)).collect();
+        let looks: Vec<Tended> = wanted.iter().map(|name| self.tend_one(name, &there, &mended)).collect();
         for one in self.attached() {
             if !wanted.contains(&one.interface) {
                 tracing::info!(interface = one.interface, "no longer watched");
@@ -48,12 +54,28 @@ impl Kernel {
         looks
     }
 
-    fn tend_one(&mut self, name: &str, mended: &BTreeMap<u32, Mended>) -> Tended {
+    /// How a wanted interface is where nobody can look.
+    fn stay(&self, name: &str, error: &KernelError) -> Tended {
+        let attached = self.attached().iter().any(|one| one.interface == name);
+        let trouble = Trouble {
+            cause: format!("whether {name} is there cannot be asked, so what is attached stays as it is: {error}"),
+            mend: "asked again every second".to_owned(),
+        };
+        self.tell(name, Some(trouble));
+        Tended {
+            interface: name.to_owned(),
+            state: if attached { State::Attached } else { State::Absent },
+        }
+    }
+
+    fn tend_one(&mut self, name: &str, there: &BTreeMap<u32, String>, mended: &BTreeMap<u32, Mended>) -> Tended {
         let tended = |state| Tended {
             interface: name.to_owned(),
             state,
         };
-        let index = interface::index(name).ok();
+        let index = there
+            .iter()
+            .find_map(|(index, other)| (other == name).then_some(*index));
         let before = self.attached().into_iter().find(|one| one.interface == name);
         let (state, trouble) = match (before, index) {
             (Some(one), Some(index)) if one.ifindex == index => {
@@ -61,7 +83,7 @@ impl Kernel {
             }
             (Some(one), None) => {
                 let state = mended.get(&one.ifindex).map_or(State::Attached, |mended| mended.0);
-                (state, Some(renamed(&one)))
+                (state, Some(renamed(&one, there.get(&one.ifindex))))
             }
             (_, None) => {
                 self.links.taken.remove(name);
@@ -91,6 +113,12 @@ impl Kernel {
                 }
             }
         };
+        self.tell(name, trouble);
+        tended(state)
+    }
+
+    /// Notes what is wrong with an interface, and says it once.
+    fn tell(&self, name: &str, trouble: Option<Trouble>) {
         let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
         let known = watched.missing.get(name);
         match trouble {
@@ -108,7 +136,6 @@ impl Kernel {
                 watched.missing.remove(name);
             }
         }
-        tended(state)
     }
 
     /// Attaches again what was taken off an interface that is there; what is in order is not touched.
@@ -262,8 +289,8 @@ pub(super) fn gone(name: &str) -> Trouble {
     }
 }
 
-fn renamed(one: &Attachment) -> Trouble {
-    let now = interface::name(one.ifindex).unwrap_or_default();
+fn renamed(one: &Attachment, now: Option<&String>) -> Trouble {
+    let now = now.map_or("", String::as_str);
     Trouble {
         cause: format!(
             "{} was renamed to {now}; it stays protected until the agent ends",

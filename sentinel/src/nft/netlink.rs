@@ -5,7 +5,7 @@
 
 use super::NftError;
 use super::script::TABLE;
-use crate::netlink::{attributes, half, word};
+use crate::netlink::{HEADER, attributes, half, request, word};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBuf, ReceiveTimeout};
@@ -14,7 +14,6 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-const HEADER: usize = 16;
 /// `struct nfgenmsg`.
 const GENERIC: usize = 4;
 const SUBSYSTEM: u16 = 10;
@@ -23,8 +22,6 @@ const GET_RULE: u16 = 7;
 const GET_SET: u16 = 10;
 const GET_ELEMENT: u16 = 13;
 const INET: u8 = 1;
-const REQUEST: u16 = 1;
-const DUMP: u16 = 0x300;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// Set in a header of a dump that ran into a change.
@@ -167,17 +164,9 @@ impl Netlink {
 
     /// `None` where a dump ran into a change.
     fn once(&self, kind: u16, wanted: &[Vec<u8>], dump: bool) -> Result<Option<Vec<Vec<u8>>>, Errno> {
-        let mut request = Vec::with_capacity(128);
-        request.extend([0; 4]);
-        request.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
-        request.extend((REQUEST | if dump { DUMP } else { 0 }).to_ne_bytes());
-        request.extend([0; 8]);
-        request.extend([INET, 0, 0, 0]);
-        for one in wanted {
-            request.extend_from_slice(one);
-        }
-        let len = request.len() as u32;
-        request[..4].copy_from_slice(&len.to_ne_bytes());
+        let body = [&[INET, 0, 0, 0][..], &wanted.concat()].concat();
+        let flags = if dump { libc::NLM_F_DUMP } else { 0 };
+        let request = request(SUBSYSTEM << 8 | kind, flags, &body);
         let fd = self.socket.as_raw_fd();
         // An answer to a question given up earlier is nobody's any more.
         let mut datagram = vec![0; DATAGRAM];

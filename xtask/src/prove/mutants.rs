@@ -54,6 +54,10 @@ pub(super) fn prove(consent: Consent, count: u64, seed: u64) -> Result<Vec<Figur
         command
             .args(["--baseline", "skip", "--timeout", "300", "--output"])
             .arg(&dir);
+        if tests.contains(&"--lib") {
+            // Or all else that tests the package is built as well, each time.
+            command.arg("--cargo-arg=--lib");
+        }
         command.args(["--", "--quiet"]).args(*tests).current_dir(&root);
         // Exit codes 2 and 3 say that some were missed or timed out, which is what is counted.
         let status = command.status().context("cargo-mutants cannot be run")?;

@@ -146,6 +146,20 @@ pub(super) const PROOFS: &[Proof] = &[
         }),
     },
     Proof {
+        name: "refusals",
+        about: "questions to the kernel about the network that are refused, in turn, while the agent starts",
+        count: 200,
+        unit: "refusals",
+        way: Way::Test(Test {
+            package: "sentinel-tests",
+            target: &["--test", "it"],
+            filter: "refused::",
+            release: false,
+            count: "REFUSALS",
+            seed: "REFUSALS_SEED",
+        }),
+    },
+    Proof {
         name: "power",
         about: "the power of a machine cut while the agent in it decides, on a disk with a volatile cache",
         count: 500,

@@ -25,7 +25,7 @@ pub(super) const ROOMS: &[Room] = &[
     // `respond` and `intel` own the traits that the kernel's maps implement.
     room("kernel", &["config", "intel", "netlink", "respond", "types"]),
     room("nft", &["config", "netlink", "respond", "time", "types"]),
-    room("host", &["types"]),
+    room("host", &["netlink", "types"]),
     room(
         "sensor",
         &[

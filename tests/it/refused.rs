@@ -1,0 +1,174 @@
+//! F10 of netlink: each call by which the agent asks the kernel about the network fails in turn, while it starts and while
+//! it works. It ends and says why, or it runs, protects whom it must and is whole again by itself.
+//!
+//! `REFUSALS=200` asks for more of them, `REFUSALS_SEED=N` for others; `cargo xtask prove refusals` does.
+
+use crate::scene::{SOON, Scene};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::time::Duration;
+use testbed::http::Answer;
+use testbed::strike::Strike;
+use testbed::tools::{STRIKE, there};
+use testbed::wait;
+
+/// Refusals of one run.
+const REFUSALS: u32 = 8;
+/// The calls, what the kernel says, and how many of them one thread makes while the agent starts.
+const CALLS: &[(&str, &str, u32)] = &[
+    ("socket", "error=EMFILE", 20),
+    ("sendto", "error=ENOBUFS", 18),
+    ("recvfrom", "error=ENOBUFS", 10),
+    ("bind", "error=ENOMEM", 9),
+    ("recvfrom", "error=EIO", 10),
+];
+/// Requests until one is answered; each of the agent's threads fails once.
+const TRIES: usize = 8;
+/// From a failure to the next look at the host, at most, and a little.
+const RECOVERY: Duration = Duration::from_secs(12);
+
+fn number(name: &str, otherwise: u32) -> u32 {
+    let text = std::env::var(name).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Asks the agent, whose answer may be what is refused.
+fn ask(scene: &Scene, method: &str, path: &str, body: Option<&Value>) -> Result<Answer> {
+    let answer = (0..TRIES).find_map(|_| scene.agent.request(method, path, body).ok());
+    answer.context("no answer")
+}
+
+/// What `/health` says of a part.
+fn state(scene: &Scene, part: &str) -> Result<Value> {
+    Ok(ask(scene, "GET", "/health", None)?.json()?["components"][part].clone())
+}
+
+/// Blocks the other host, which is known to its neighbour.
+fn block(scene: &Scene) -> Result<()> {
+    scene.reaches(false);
+    let wish = json!({ "target": scene.other.v4, "type": "block", "duration": "1h", "reason": "test" });
+    let told = ask(scene, "POST", "/decisions", Some(&wish))?;
+    ensure!(told.json()?["status"] == "active", "{}", told.text);
+    Ok(())
+}
+
+fn unblock(scene: &Scene) -> Result<()> {
+    let told = ask(scene, "DELETE", &format!("/decisions?target={}", scene.other.v4), None)?;
+    // Where only the answer was refused, it is gone already.
+    ensure!(told.status < 300 || told.status == 404, "{}", told.text);
+    Ok(())
+}
+
+/// Nobody protected can be blocked, and somebody else is.
+fn in_order(scene: &Scene) -> Result<()> {
+    wait::until("the host to be known again", RECOVERY, || {
+        Ok((state(scene, "host")?["state"] == "ok").then_some(()))
+    })?;
+    for target in [
+        "192.0.2.254".to_owned(),
+        "192.0.2.53".to_owned(),
+        scene.protected.v4.to_string(),
+        scene.protected.v6.to_string(),
+    ] {
+        let wish = json!({ "target": target, "type": "block", "duration": "1h", "reason": "test" });
+        let told = ask(scene, "POST", "/decisions", Some(&wish))?;
+        ensure!(told.status == 409, "{target}: {} {}", told.status, told.text);
+    }
+    block(scene)?;
+    ensure!(!scene.reaches(false), "the blocked one gets through");
+    unblock(scene)?;
+    ensure!(scene.reaches(false), "whoever is unblocked does not get through");
+    let enforcement = state(scene, "enforcement")?;
+    ensure!(enforcement["state"] == "ok", "{enforcement}");
+    Ok(())
+}
+
+/// A start under a refusal; whether it came to one.
+fn start(scene: &mut Scene, strike: &Strike) -> Result<bool> {
+    scene.agent.stop()?;
+    let prefix = strike.prefix();
+    let prefix: Vec<&str> = prefix.iter().map(String::as_str).collect();
+    scene.agent.begin(&prefix)?;
+    let ended = wait::until("a start or an end", SOON * 6, || {
+        Ok(match scene.agent.ended()? {
+            Some(status) => Some(Some(status)),
+            None => scene.agent.ready().then_some(None),
+        })
+    })?;
+    let log = scene.agent.log();
+    ensure!(!log.contains("panicked"), "{log}");
+    let Some(status) = ended else {
+        in_order(scene).with_context(|| log.clone())?;
+        return Ok(true);
+    };
+    ensure!(status.code() == Some(1), "ended with {status}: {log}");
+    let said = log.lines().last().unwrap_or_default().to_owned();
+    ensure!(said.contains("Error") || said.contains("error"), "no error in: {log}");
+    let links = scene.protected.run("ip -d link show dev eth0", SOON)?.output;
+    ensure!(!links.contains("xdp"), "a program is left: {links}");
+    ensure!(scene.reaches(false), "an agent that did not start stops others");
+    scene.agent.kill()?;
+    scene.agent.launch()?;
+    in_order(scene)?;
+    Ok(false)
+}
+
+#[test]
+fn whichever_question_about_the_network_is_refused_it_ends_with_a_word_or_goes_on_whole() {
+    if !there(&[STRIKE]) {
+        return;
+    }
+    let Some(mut scene) = Scene::new(&json!({ "detect": { "model": { "enabled": false } } })) else {
+        return;
+    };
+    let (wanted, mut seed) = (number("REFUSALS", REFUSALS), number("REFUSALS_SEED", 1));
+    let (mut started, mut ended) = (0, 0);
+    for n in 0..wanted {
+        let (call, what, many) = CALLS[n as usize % CALLS.len()];
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let strike = Strike {
+            call,
+            what,
+            nth: 1 + (seed >> 8) % many,
+            on: false,
+        };
+        match start(&mut scene, &strike) {
+            Ok(true) => started += 1,
+            Ok(false) => ended += 1,
+            Err(error) => panic!("{strike:?}: {error:#}"),
+        }
+    }
+    // At work: every new socket is refused for a while, which is said, and what is in force stays.
+    scene.agent.stop().expect("it ends");
+    scene.agent.launch().expect("it starts");
+    block(&scene).unwrap_or_else(|error| panic!("{error:#}"));
+    let strike = Strike {
+        call: "socket",
+        what: "error=EMFILE",
+        nth: 1,
+        on: true,
+    };
+    let refused = strike.attach(scene.agent.pid().expect("it runs")).expect("strace");
+    let said = wait::until("it to be said", RECOVERY, || {
+        let host = state(&scene, "host")?;
+        Ok((host["state"] == "degraded").then_some(host))
+    });
+    let said = said.unwrap_or_else(|error| panic!("{error:#}: {}", scene.agent.log()));
+    assert!(
+        said["cause"].as_str().is_some_and(|cause| cause.contains("netlink")),
+        "{said}"
+    );
+    let through = scene.reaches(false);
+    assert!(
+        !through,
+        "the blocked one gets through: {:?}\n{}",
+        scene.agent.active(),
+        scene.agent.log()
+    );
+    drop(refused);
+    unblock(&scene).unwrap_or_else(|error| panic!("{error:#}"));
+    in_order(&scene).unwrap_or_else(|error| panic!("{error:#}"));
+    println!("figure: refusals = {wanted} ");
+    println!("figure: ended with a word = {ended} ");
+    println!("figure: went on whole = {started} ");
+}
