@@ -148,7 +148,17 @@ pub async fn run(config: Config, origins: Origins, read: Reread, sandbox: Sandbo
     let engine = engine
         .as_ref()
         .map(|socket| Arc::new(Engine::new(socket, config.containers.timeout)));
-    let protection = Protection::new(&config.containers.protect, OwnIds::find());
+    let own = if engine.is_some() {
+        OwnIds::find().map_err(|error| {
+            anyhow::anyhow!(
+                "{error}; whether the agent runs in a container that it must not isolate is not known: make that file \
+                 readable, or empty `containers.engine`"
+            )
+        })?
+    } else {
+        OwnIds::default()
+    };
+    let protection = Protection::new(&config.containers.protect, own);
     let roster = engine.map(|engine| (Arc::clone(&engine), Roster::new(engine, protection.clone())));
     let (to_isolate_tx, to_isolate) = watch::channel(Arc::default());
     let (to_ban, to_ban_wishes) = banning::wishes(&config.bettercap);

@@ -1,7 +1,7 @@
 //! How messages of netlink(7) are written and read.
 //!
 //! In: bytes the kernel answered with. Out: messages, attributes and words. Invariant: pure, and what is cut short is no panic.
-//! Deliberately elsewhere: what is asked, and of whom (`kernel`, `nft`).
+//! Deliberately elsewhere: what is asked, and of whom (`host`, `kernel`, `nft`).
 
 use std::io;
 
@@ -23,22 +23,34 @@ pub fn request(kind: u16, flags: i32, body: &[u8]) -> Vec<u8> {
 /// follows. An acknowledgement is no message.
 ///
 /// # Errors
-/// The kernel's, where that is its answer.
+/// The kernel's, where that is its answer, also in the end of a dump; [`io::ErrorKind::Interrupted`] where a dump ran into a
+/// change, and may be neither what was nor what is.
 pub fn split(mut rest: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<bool> {
     while let Some((header, _)) = rest.split_at_checked(HEADER) {
         let (len, kind) = (word(header, 0) as usize, half(header, 4));
         let body = rest.get(HEADER..len).unwrap_or_default();
+        if i32::from(half(header, 6)) & libc::NLM_F_DUMP_INTR != 0 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         match i32::from(kind) {
-            libc::NLMSG_DONE => return Ok(true),
-            libc::NLMSG_ERROR => match (word(body, 0) as i32).wrapping_neg() {
-                0 => {}
-                code => return Err(io::Error::from_raw_os_error(code)),
-            },
+            libc::NLMSG_DONE => return refusal(body).map(|()| true),
+            libc::NLMSG_ERROR => refusal(body)?,
             _ => each(kind, body),
         }
         rest = rest.get(len.max(HEADER).next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
+}
+
+/// What stands in an acknowledgement and in the end of a dump: 0, or an error, negative.
+///
+/// # Errors
+/// That one.
+pub fn refusal(body: &[u8]) -> io::Result<()> {
+    match word(body, 0) as i32 {
+        code if code < 0 => Err(io::Error::from_raw_os_error(code.wrapping_neg())),
+        _ => Ok(()),
+    }
 }
 
 /// The attributes behind `skip` bytes of a fixed header: their types, without flags, and contents.
@@ -93,9 +105,15 @@ mod tests {
                 assert_eq!(got, [(16, vec![1, 2, 3]), (16, vec![4])]);
             }
         }
-        let refused = message(libc::NLMSG_ERROR as u16, &(-libc::EPERM).to_ne_bytes());
-        let error = split(&refused, |_, _| ()).expect_err("refused");
-        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        // A dump that fails says so in its end.
+        for kind in [libc::NLMSG_ERROR, libc::NLMSG_DONE] {
+            let refused = message(kind as u16, &(-libc::ENOMEM).to_ne_bytes());
+            let error = split(&refused, |_, _| ()).expect_err("refused");
+            assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
+        }
+        datagram[6] |= libc::NLM_F_DUMP_INTR as u8;
+        let error = split(&datagram, |_, _| ()).expect_err("interrupted");
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }
 
     #[test]

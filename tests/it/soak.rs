@@ -146,6 +146,11 @@ fn nothing_grows_under_mixed_load() {
     println!("figure: rounds = {rounds}");
     println!("figure: alerts = {alerts}");
     println!("figure: readers told to come again = {later}");
+    assert!(
+        later * 20 <= u64::from(rounds) * 60,
+        "{later} of {} readers",
+        rounds * 60
+    );
     println!("figure: memory when warm = {:.1} MiB", warm.memory);
     println!("figure: memory in the end = {:.1} MiB", end.memory);
     if seen.len() >= TELLING {

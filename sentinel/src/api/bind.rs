@@ -53,10 +53,15 @@ pub(super) async fn unix(path: &Path, group: &str) -> Result<UnixListener, ApiEr
     };
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return Err(ApiError::NotASocket(path.into())),
-        Ok(_) if tokio::net::UnixStream::connect(path).await.is_ok() => {
-            return Err(ApiError::SocketInUse(path.into()));
-        }
-        _ => {}
+        Ok(_) => match tokio::net::UnixStream::connect(path).await {
+            Ok(_) => return Err(ApiError::SocketInUse(path.into())),
+            // Whoever listens has more callers than it takes.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ApiError::SocketInUse(path.into())),
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {}
+            Err(error) => return Err(failed(format!("whether somebody answers on it is not known: {error}"))),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error.to_string())),
     }
     let group = match group {
         "" => None,
@@ -242,6 +247,35 @@ mod tests {
     use tokio::net::TcpStream;
 
     const HEAD: &str = "GET / HTTP/1.1\r\nhost: localhost\r\n";
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let busy = tokio::net::UnixSocket::new_stream().unwrap();
+        busy.bind(&path).unwrap();
+        let busy = busy.listen(0).unwrap();
+        // Until it takes no more.
+        let mut callers = Vec::new();
+        let full = loop {
+            match tokio::net::UnixStream::connect(&path).await {
+                Ok(caller) => callers.push(caller),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock, "{full}");
+        let taken = unix(&path, "").await;
+        assert!(matches!(taken, Err(ApiError::SocketInUse(_))), "{taken:?}");
+
+        drop((busy, callers));
+        unix(&path, "").await.unwrap();
+
+        // Somebody's, of whom this does not ask.
+        let other = dir.path().join("other");
+        let _datagrams = std::os::unix::net::UnixDatagram::bind(&other).unwrap();
+        let taken = unix(&other, "").await;
+        assert!(matches!(taken, Err(ApiError::Socket { .. })), "{taken:?}");
+    }
 
     #[tokio::test]
     async fn nobody_keeps_a_place_by_dawdling() {

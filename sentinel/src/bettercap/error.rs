@@ -11,7 +11,12 @@ pub enum BettercapError {
         /// What to do about it.
         mend: &'static str,
     },
-    /// Nobody is there, or not in time.
+    /// Nobody listens there: whatever ran in it runs no more.
+    #[error(
+        "Bettercap does not answer: no connection; is it running, with `api.rest on`, and is `bettercap.url` right?"
+    )]
+    Nobody,
+    /// It did not answer, or not in time, or was not reached; it may go on.
     #[error("Bettercap does not answer: {0}; is it running, with `api.rest on`, and is `bettercap.url` right?")]
     Away(&'static str),
     /// It does not know us.

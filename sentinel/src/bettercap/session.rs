@@ -10,6 +10,7 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -325,8 +326,11 @@ impl Session {
 
 /// Why there was no answer, in fixed words.
 fn failed(error: &reqwest::Error) -> BettercapError {
+    let mut refused = false;
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(inner) = next {
+        let system = inner.downcast_ref::<io::Error>();
+        refused |= system.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         if inner.is::<rustls::Error>() {
             return BettercapError::Settings {
                 cause: "the certificate of Bettercap is not trusted".to_owned(),
@@ -335,10 +339,14 @@ fn failed(error: &reqwest::Error) -> BettercapError {
         }
         next = inner.source();
     }
+    if refused && error.is_connect() {
+        return BettercapError::Nobody;
+    }
     BettercapError::Away(if error.is_timeout() {
         "nothing in time"
     } else if error.is_connect() {
-        "no connection"
+        // No descriptor or port left here, no route, no address for its name: it may run all the same.
+        "it could not be reached from here"
     } else {
         "the connection broke off"
     })

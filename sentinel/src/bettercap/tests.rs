@@ -93,7 +93,11 @@ async fn every_bad_answer_is_an_error_that_names_the_mend_and_no_secret() {
     server.with(|stage| stage.mood = Mood::Good);
     assert_eq!(stranger.state().await, Err(BettercapError::Login));
     let nobody = Session::new(&config("ws://127.0.0.1:1".to_owned(), "no")).unwrap();
-    assert_eq!(nobody.state().await, Err(BettercapError::Away("no connection")));
+    assert_eq!(nobody.state().await, Err(BettercapError::Nobody));
+    // Refused by this host's kernel, whoever is there.
+    let unreached = Session::new(&config("ws://255.255.255.255:1".to_owned(), "no")).unwrap();
+    let error = unreached.state().await.unwrap_err();
+    assert_eq!(error, BettercapError::Away("it could not be reached from here"));
     assert!(!format!("{session:?}").contains("hunter2"));
 }
 

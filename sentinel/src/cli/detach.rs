@@ -35,15 +35,15 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         stop(pid, args.timeout)?;
     }
     let pins = &config.kernel.pin_path;
-    let unpinned = unpin(pins, !args.maps).map_err(|error| Failure::Runtime(error.into()))?;
-    let foreign = leftovers(pins).foreign;
+    let unpinned = unpin(pins, !args.maps).map_err(refused)?;
+    let foreign = leftovers(pins).map_err(refused)?.foreign;
     for path in &foreign {
         tracing::warn!(path = %path.display(), "is not ours, and was left alone");
     }
-    let cleaned = match if args.maps { Ok(Vec::new()) } else { detach_leftovers() } {
-        Ok(cleaned) => cleaned,
-        Err(error @ KernelError::Capability { .. }) => return Err(Failure::Privilege(error.to_string())),
-        Err(error) => return Err(error.into()),
+    let cleaned = if args.maps {
+        Vec::new()
+    } else {
+        detach_leftovers().map_err(refused)?
     };
     if output.format() == Format::Json {
         output.json(
@@ -79,6 +79,17 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// What is told of an error: whether root could do it.
+fn refused(error: KernelError) -> Failure {
+    match &error {
+        KernelError::Capability { .. } => Failure::Privilege(error.to_string()),
+        KernelError::System { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+            Failure::Privilege(format!("{error}; run this as root"))
+        }
+        _ => error.into(),
+    }
 }
 
 /// The process that listens on the agent's socket.
@@ -122,7 +133,10 @@ fn stop(pid: Pid, patience: Duration) -> Result<(), Failure> {
 
 /// Whether a process still runs; one that only waits for its parent to notice is gone.
 fn alive(pid: Pid) -> bool {
+    if kill(pid, None) == Err(Errno::ESRCH) {
+        return false;
+    }
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
-    !(state.is_empty() || state.starts_with(['Z', 'X']))
+    !state.starts_with(['Z', 'X'])
 }

@@ -98,18 +98,19 @@ impl Global {
 
     /// The configuration, for whoever talks to the agent: secrets that only it may read are left out.
     fn load(&self) -> Result<Config, Failure> {
-        self.trusted()?;
-        config::load_for_client(&self.files(), environment()).map_err(Failure::Config)
+        let files = self.files();
+        self.trusted(&files)?;
+        config::load_for_client(&files, environment()).map_err(Failure::Config)
     }
 
-    /// The configuration, and where its values came from.
-    fn load_with_origins(&self) -> Result<(Config, Origins), Failure> {
-        self.trusted()?;
-        config::load_with_origins(&self.files(), environment()).map_err(Failure::Config)
+    /// The configuration of these files, and where its values came from.
+    fn load_with_origins(&self, files: &[PathBuf]) -> Result<(Config, Origins), Failure> {
+        self.trusted(files)?;
+        config::load_with_origins(files, environment()).map_err(Failure::Config)
     }
 
     /// A file that nobody named is only believed where nobody else can have laid it there.
-    fn trusted(&self) -> Result<(), Failure> {
+    fn trusted(&self, files: &[PathBuf]) -> Result<(), Failure> {
         if !self.config.is_empty() {
             return Ok(());
         }
@@ -119,11 +120,7 @@ impl Global {
             .into_iter()
             .flatten()
             .collect();
-        let problems: Vec<_> = self
-            .files()
-            .iter()
-            .filter_map(|f| config::distrust(f, &owners))
-            .collect();
+        let problems: Vec<_> = files.iter().filter_map(|f| config::distrust(f, &owners)).collect();
         if problems.is_empty() {
             Ok(())
         } else {

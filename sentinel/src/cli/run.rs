@@ -9,12 +9,15 @@ use anyhow::Error;
 
 /// Runs the agent until it is told to end.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
-    let (config, origins) = global.load_with_origins()?;
+    let files = global.files();
+    let (config, origins) = global.load_with_origins(&files)?;
     let again = global.clone();
     let read = move || {
-        again.load_with_origins().map_err(|failure| match failure {
+        // What was read at the start stays what is read: where it is gone, the next in line or the defaults would hold.
+        let files = if files.is_empty() { again.files() } else { files.clone() };
+        again.load_with_origins(&files).map_err(|failure| match failure {
             Failure::Config(problems) => problems,
-            other => vec![Problem::of_file(again.files().first(), other.message())],
+            other => vec![Problem::of_file(files.first(), other.message())],
         })
     };
     let missing = if config.kernel.hook == Hook::Nftables {

@@ -10,6 +10,7 @@ use super::tree::{self, Node, Value};
 use super::value::{Fault, closest, quote};
 use crate::types::Secret;
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// What the names of our environment variables begin with.
@@ -31,14 +32,21 @@ pub struct Origins {
     pub(super) enable_production_actions: bool,
 }
 
-/// The file read when none is named: `/etc/sentinel/settings.yml`, else `config/settings.yml`, else none.
+/// The file read when none is named: `/etc/sentinel/settings.yml`, else `config/settings.yml`, else none. One that is there and
+/// cannot be read is the one.
 pub fn default_files() -> Vec<PathBuf> {
     ["/etc/sentinel/settings.yml", "config/settings.yml"]
         .map(PathBuf::from)
         .into_iter()
-        .find(|file| file.exists())
+        .find(|file| there(file))
         .into_iter()
         .collect()
+}
+
+/// Whether something is there, be it out of reach: who takes that for nothing runs by the defaults, without an allowlist.
+fn there(file: &Path) -> bool {
+    let absent = |error: &io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    !std::fs::symlink_metadata(file).is_err_and(|error| absent(&error))
 }
 
 /// Reads `files` in order (each followed by its `.local.yml` if there is one), then `env`; later wins.
@@ -84,7 +92,7 @@ pub fn load_with_origins(
 fn layers(files: &[PathBuf], env: impl IntoIterator<Item = (String, String)>, mut reader: Reader) -> Reader {
     for file in files {
         reader.file(file);
-        if let Some(local) = local_of(file).filter(|local| local.exists()) {
+        if let Some(local) = local_of(file).filter(|local| there(local)) {
             reader.file(&local);
         }
     }
@@ -408,7 +416,7 @@ pub(super) fn api_key(text: &str) -> Result<Option<Secret>, (String, String)> {
 pub(super) fn read(file: &Path) -> Result<String, (String, String)> {
     use std::io::Read;
     let mend = match std::fs::metadata(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "name an existing file with -c",
+        Err(error) if error.kind() == ErrorKind::NotFound => "name an existing file with -c",
         Ok(meta) if meta.is_dir() => "name a file, not a directory",
         _ => "let the user who runs sentinel read it",
     };

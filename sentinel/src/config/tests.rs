@@ -364,6 +364,12 @@ fn layers_in_order() {
     let config = load(&[first], [("SENTINEL_FLOW__MAX_FLOWS".into(), "5000".into())]).expect("valid");
     assert_eq!((config.flow.max_flows, config.api.listen.port()), (5000, 1));
 
+    // One that is there and leads nowhere is not one that is not there.
+    let linked = file("c.yml", "mode: simulation\n");
+    std::os::unix::fs::symlink("gone", dir.path().join("c.local.yml")).expect("a link");
+    let problems = load(&[linked], []).expect_err("a link that leads nowhere");
+    assert_eq!(problems[0].place, Place::File(dir.path().join("c.local.yml")));
+
     let missing = dir.path().join("none.yml");
     let problems = load(std::slice::from_ref(&missing), []).expect_err("missing file");
     assert_eq!(problems[0].place, Place::File(missing));

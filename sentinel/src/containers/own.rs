@@ -6,6 +6,8 @@
 //! host has no address of a container, so nothing can point at it; one whose files the operator mounted himself and whose
 //! control group is hidden is known by its host name only: `containers.protect` is for that.
 
+use crate::files::FileError;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Digits of a whole identifier, and of a short one.
@@ -17,14 +19,29 @@ const SHORT: usize = 12;
 pub struct OwnIds(Vec<String>);
 
 impl OwnIds {
-    /// Looks at `/proc/self` and the host name. What cannot be read names nobody.
-    pub fn find() -> Self {
-        let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
-        Self::of(
-            &read("/proc/self/mountinfo"),
-            &read("/proc/self/cgroup"),
-            &read("/proc/sys/kernel/hostname"),
-        )
+    /// Looks at `/proc/self` and the host name. What is not there names nobody.
+    ///
+    /// # Errors
+    /// Which file is there and cannot be read, and the system's words: it may name the container.
+    pub fn find() -> Result<Self, FileError> {
+        Self::find_in(Path::new("/proc"))
+    }
+
+    fn find_in(proc: &Path) -> Result<Self, FileError> {
+        let read = |file: &str| {
+            let path = proc.join(file);
+            match std::fs::read(&path) {
+                // Paths of mounts may be in any encoding.
+                Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+                Err(error) => Err(FileError { path, error }),
+            }
+        };
+        Ok(Self::of(
+            &read("self/mountinfo")?,
+            &read("self/cgroup")?,
+            &read("sys/kernel/hostname")?,
+        ))
     }
 
     fn of(mounts: &str, groups: &str, hostname: &str) -> Self {
@@ -101,6 +118,22 @@ mod tests {
                 "{mounts}{groups}{hostname}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_there_and_cannot_be_read_is_not_taken_for_no_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = OwnIds::find_in(dir.path()).unwrap();
+        assert_eq!(none, OwnIds::default(), "nothing is there");
+        std::fs::create_dir_all(dir.path().join("self")).unwrap();
+        let mount = format!("600 571 254:0 /containers/{ID}/hosts /etc/hosts rw - ext4 /dev/vda rw\n");
+        let mounts = [&b"1 0 254:0 / /mnt/\xff rw - ext4 /dev/vda rw\n"[..], mount.as_bytes()].concat();
+        std::fs::write(dir.path().join("self/mountinfo"), mounts).unwrap();
+        assert!(OwnIds::find_in(dir.path()).unwrap().is(ID));
+        // Reading a directory fails for root, too.
+        std::fs::create_dir(dir.path().join("self/cgroup")).unwrap();
+        let error = OwnIds::find_in(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("self/cgroup"), "{error}");
     }
 
     #[test]

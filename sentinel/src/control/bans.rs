@@ -37,9 +37,6 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Pause before the first and the longest before a later try.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
-/// What [`BettercapError::Away`] says where nobody listens.
-const NOBODY: &str = "no connection";
-
 /// Why things are not in line.
 #[derive(Debug, thiserror::Error)]
 enum BanError {
@@ -56,7 +53,7 @@ enum BanError {
 impl BanError {
     /// Nobody listens where Bettercap did: whatever ran in it runs no more.
     fn ended(&self) -> bool {
-        matches!(self, Self::Bettercap(BettercapError::Away(NOBODY)))
+        matches!(self, Self::Bettercap(BettercapError::Nobody))
     }
 }
 

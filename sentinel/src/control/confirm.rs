@@ -2,7 +2,7 @@
 
 use crate::config::Probe;
 use crate::metrics::Metrics;
-use crate::probe::{Asker, Round, Trials};
+use crate::probe::{Answer, Asker, Round, Trials};
 use crate::time;
 use crate::types::{Clock, Component, Condition, Health, Heard, Ktime, Provisional, Verdict};
 use futures_util::future::BoxFuture;
@@ -45,7 +45,7 @@ pub struct Confirmations {
     idle_until: Ktime,
 }
 
-type Asking = BoxFuture<'static, Vec<Result<(), String>>>;
+type Asking = BoxFuture<'static, Vec<Answer>>;
 
 impl Confirmations {
     /// Asks these probes; `window` is the configured one.
@@ -123,7 +123,7 @@ impl Confirmations {
         self.deps.metrics.dropped("confirm", "trials_full", beyond);
     }
 
-    async fn answered(&mut self, round: Round, answers: &[Result<(), String>]) {
+    async fn answered(&mut self, round: Round, answers: &[Answer]) {
         let now = time::boot_now();
         let jitter = uuid::Uuid::new_v4().as_u64_pair().0 % (IDLE_MS.end - IDLE_MS.start);
         self.idle_until = now.after(Duration::from_millis(IDLE_MS.start + jitter));
@@ -135,7 +135,7 @@ impl Confirmations {
         }
     }
 
-    fn tell_health(&self, answers: &[Result<(), String>]) {
+    fn tell_health(&self, answers: &[Answer]) {
         if answers.is_empty() {
             return;
         }
@@ -157,8 +157,8 @@ impl Confirmations {
                     answers.len(),
                     silent.join("; ")
                 ),
-                mend: "what does not answer speaks against no decision about a prefix; mend it, or take it out of \
-                       `response.confirm.probes`"
+                mend: "what does not answer speaks against no decision about a prefix, and while one cannot be asked \
+                       none is confirmed; mend it, or take it out of `response.confirm.probes`"
                     .to_owned(),
             }
         };

@@ -19,8 +19,12 @@ struct Told<'a> {
 impl Fleet {
     /// What changed here becomes words. Returns how many changes there were.
     pub(super) async fn digest(&mut self) -> usize {
-        let Ok(changes) = self.deps.store.fleet_changes(CHANGES).await else {
-            return 0;
+        let changes = match self.deps.store.fleet_changes(CHANGES).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                self.failed = Some((format!("what changed here cannot be read: {error}"), Instant::now()));
+                return 0;
+            }
         };
         if changes.is_empty() {
             return 0;

@@ -18,6 +18,8 @@ const RESOLV_CONFS: [&str; 3] = [
     "/run/NetworkManager/no-stub-resolv.conf",
 ];
 
+/// Times all is read where lists change while they are read.
+const AGAIN: usize = 8;
 /// Lengths of `struct ifaddrmsg`, `struct rtmsg`, `struct ifinfomsg` and `struct rtnexthop`.
 const IFADDRMSG: usize = 8;
 const RTMSG: usize = 12;
@@ -35,7 +37,7 @@ const RTA_VIA: u16 = 18;
 /// Why the host's facts could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// No thread for who is logged in.
+    /// Who is logged in cannot be read, or there is no thread for it.
     #[error("cannot read who is logged in: {0}")]
     Sessions(#[source] io::Error),
     /// Nobody hears what changes.
@@ -59,8 +61,19 @@ pub enum HostError {
     },
 }
 
-/// Reads everything once.
+/// Reads everything, again where a list changed while it was read.
 pub(super) async fn read() -> Result<HostFacts, HostError> {
+    let mut facts = once().await;
+    for _ in 1..AGAIN {
+        match &facts {
+            Err(HostError::Dump { cause, .. }) if cause.kind() == ErrorKind::Interrupted => facts = once().await,
+            _ => break,
+        }
+    }
+    facts
+}
+
+async fn once() -> Result<HostFacts, HostError> {
     let mut facts = HostFacts::default();
     let failed = |what| move |cause| HostError::Dump { what, cause };
 

@@ -43,7 +43,7 @@ impl HostRoom {
     /// Opens netlink and reads the facts once. `first` is what the thread does first that reads who is logged in.
     ///
     /// # Errors
-    /// [`HostError`] when netlink cannot be opened or refuses.
+    /// [`HostError`] when anything of it cannot be read: an agent that does not know whom to protect does not start.
     pub async fn open(
         endpoints: Vec<Endpoint>,
         first: impl FnOnce() + Send + 'static,
@@ -100,8 +100,12 @@ impl HostRoom {
         let began = Instant::now();
         let fresh = read().await;
         self.rested = Instant::now() + began.elapsed() * REST;
-        let fresh = fresh?;
         let (sessions, unread) = self.sessions.look().await;
+        // What could not be read stays as it was; the rest need not wait for it.
+        let (fresh, refused) = match fresh {
+            Ok(fresh) => (fresh, None),
+            Err(error) => ((**self.facts.borrow()).clone(), Some(error)),
+        };
         let fresh = Arc::new(HostFacts {
             operators: self.operators.clone(),
             sessions,
@@ -125,7 +129,7 @@ impl HostRoom {
             }
             changed
         });
-        let amiss = unread.map(HostError::Sessions).or(deaf);
+        let amiss = refused.or(unread.map(HostError::Sessions)).or(deaf);
         amiss.map_or(Ok(()), Err)
     }
 

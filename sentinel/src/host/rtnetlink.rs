@@ -4,7 +4,6 @@
 //! long an answer (a router's table has a million routes) and however many announcements.
 
 use crate::netlink::{request, split};
-use futures_util::FutureExt;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use std::io;
@@ -62,8 +61,10 @@ impl Announcements {
 
     /// Those that came until now are known.
     pub(super) fn forget(&self) {
+        let overrun = |error: &io::Error| error.raw_os_error() == Some(libc::ENOBUFS);
         for _ in 0..AT_ONCE {
-            if !matches!(self.heard().now_or_never(), Some(Ok(()))) {
+            let taken = self.0.socket_ref().recv(&mut &mut [0; 1][..], libc::MSG_DONTWAIT);
+            if taken.is_err_and(|error| !overrun(&error)) {
                 break;
             }
         }

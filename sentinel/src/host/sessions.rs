@@ -29,17 +29,24 @@ const NOTE: u64 = 16_384;
 const GRACE: Duration = Duration::from_mins(10);
 /// Peers remembered; beyond that new ones are left out.
 const PEERS: usize = 256;
+/// How long a reading is waited for: another process can have its environment locked.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// `TCP_ESTABLISHED` as `/proc/net/tcp` writes it.
 const ESTABLISHED: &str = "01";
 
 /// A connection: peer and our end.
 type Connection = (SocketAddr, SocketAddr);
 
+/// What the thread that reads answers.
+type Told = io::Result<BTreeSet<IpAddr>>;
+
 /// Peers of sessions, and when each was last seen.
 #[derive(Debug)]
 pub(super) struct Sessions {
     seen: BTreeMap<IpAddr, Instant>,
-    asks: mpsc::Sender<oneshot::Sender<io::Result<BTreeSet<IpAddr>>>>,
+    asks: mpsc::Sender<oneshot::Sender<Told>>,
+    /// The answer to an earlier question, where it took too long.
+    awaited: Option<oneshot::Receiver<Told>>,
 }
 
 impl Sessions {
@@ -59,17 +66,27 @@ impl Sessions {
         Ok(Self {
             seen: BTreeMap::new(),
             asks,
+            awaited: None,
         })
     }
 
     /// Looks who is logged in: everybody who is or was a moment ago. Where there are many processes that takes its time,
     /// beside everything else. Where it cannot be read, everybody who was stays, and why.
     pub(super) async fn look(&mut self) -> (BTreeSet<IpAddr>, Option<io::Error>) {
-        let (reply, told) = oneshot::channel();
-        // Whoever does not hear us has ended, and so does whoever drops the reply.
-        let _ = self.asks.send(reply);
-        let gone = || Err(io::Error::other("the thread that reads it is gone"));
-        match told.await.unwrap_or_else(|_| gone()) {
+        let told = self.awaited.get_or_insert_with(|| {
+            let (reply, told) = oneshot::channel();
+            // Whoever does not hear us has ended, and drops the reply.
+            let _ = self.asks.send(reply);
+            told
+        });
+        let told = match tokio::time::timeout(PATIENCE, told).await {
+            Ok(told) => {
+                self.awaited = None;
+                told.unwrap_or_else(|_| Err(io::Error::other("the thread that reads it is gone")))
+            }
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match told {
             Ok(current) => (self.take(current, Instant::now()), None),
             Err(error) => (self.keep(Instant::now()), Some(error)),
         }

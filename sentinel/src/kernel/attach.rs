@@ -124,7 +124,8 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError`]; everything is then detached, also what an earlier call attached, and what an earlier agent
-    /// pinned judges on as it did.
+    /// pinned judges on as it did. Where the kernel gives no program out (without `CAP_SYS_ADMIN`), ours stays in the
+    /// place of one that was replaced already, and a warning says so.
     pub fn attach(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
         self.attach_with(interfaces, probe::tcx())
     }
@@ -135,9 +136,14 @@ impl Kernel {
     /// # Errors
     /// As [`Kernel::attach`]; also where none of them exists.
     pub fn attach_present(&mut self, interfaces: &[String]) -> Result<(), KernelError> {
-        let known = interface::all()?;
-        let is_there = |name: &String| known.values().any(|known| known == name);
-        let (there, absent): (Vec<_>, Vec<_>) = interfaces.iter().cloned().partition(is_there);
+        let (mut there, mut absent) = (Vec::new(), Vec::new());
+        for name in interfaces {
+            match interface::index(name) {
+                Ok(_) => there.push(name.clone()),
+                Err(KernelError::NoInterface { .. }) => absent.push(name.clone()),
+                Err(error) => return Err(error),
+            }
+        }
         if there.is_empty() {
             return self.attach(interfaces);
         }
@@ -185,14 +191,27 @@ impl Kernel {
             self.conclude(undo);
         }
         let settled = self.settle();
-        // Now that nobody counts there.
-        for name in self.slots.untaken().filter_map(interface::name) {
-            if !tcx {
-                tc::remove_filter(&name, Direction::In);
-                tc::remove_filter(&name, Direction::Out);
+        let known = if tcx || self.slots.untaken().next().is_none() {
+            Ok(BTreeMap::new())
+        } else {
+            interface::all()
+        };
+        match known {
+            Ok(known) => {
+                for name in self.slots.untaken().filter_map(|ifindex| known.get(&ifindex)) {
+                    tc::remove_filter(name, Direction::In);
+                    tc::remove_filter(name, Direction::Out);
+                }
+                // Now that nobody counts there.
+                self.slots.forget_untaken();
             }
+            Err(error) => tracing::warn!(
+                indexes = ?self.slots.untaken().collect::<Vec<_>>(),
+                %error,
+                "filters of the agent before go on judging packets of interfaces that are no longer watched, as their \
+                 names cannot be asked for: `sentinel detach`, then start again"
+            ),
         }
-        self.slots.forget_untaken();
         self.heed_nat();
         settled
     }

@@ -10,6 +10,7 @@ use aya::maps::{Array, ProgramArray};
 use sentinel_common::names as n;
 use sentinel_common::settings::{SETTING_COOKIES, Settings};
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Whether SYNs to a port under flood are answered with cookies by the kernel programs.
@@ -38,17 +39,36 @@ pub enum Sysctl {
     Missing,
 }
 
-/// What the kernel is set to, in this network namespace.
+/// What the kernel is set to, in this network namespace; [`Sysctl::Missing`] also where that cannot be read.
 pub fn sysctl() -> Sysctl {
-    match fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies")
-        .as_deref()
-        .map(str::trim)
-    {
-        Ok("0") => Sysctl::Never,
-        Ok("1") => Sysctl::WhenFull,
-        Ok("2") => Sysctl::Always,
-        _ => Sysctl::Missing,
+    ask_sysctl().unwrap_or(Sysctl::Missing)
+}
+
+/// As [`sysctl`].
+///
+/// # Errors
+/// Where it is there and cannot be read: then nobody knows what it says.
+fn ask_sysctl() -> io::Result<Sysctl> {
+    setting(fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies"))
+}
+
+fn setting(text: io::Result<String>) -> io::Result<Sysctl> {
+    match text {
+        Ok(text) => Ok(match text.trim() {
+            "0" => Sysctl::Never,
+            "1" => Sysctl::WhenFull,
+            "2" => Sysctl::Always,
+            _ => Sysctl::Missing,
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Sysctl::Missing),
+        Err(error) => Err(error),
     }
+}
+
+/// What a setting has to be taken for where a wrong guess would reset clients: one that cannot be read for the one that
+/// answers always.
+fn cautious(setting: io::Result<Sysctl>) -> Sysctl {
+    setting.unwrap_or(Sysctl::Always)
 }
 
 /// Loads the stages and says so in the settings. What this kernel cannot do is left out, and floods are only reported.
@@ -139,7 +159,8 @@ impl Kernel {
         if !matches!(self.cookies, Cookies::Ready | Cookies::Diverted(_)) {
             return;
         }
-        let now = diverted(&self.config.syn_cookies.ports, sysctl()).map_or(Cookies::Ready, Cookies::Diverted);
+        let now = diverted(&self.config.syn_cookies.ports, cautious(ask_sysctl()));
+        let now = now.map_or(Cookies::Ready, Cookies::Diverted);
         if now == self.cookies {
             return;
         }
@@ -161,17 +182,26 @@ impl Kernel {
 
     /// Lets cookies answer on an interface that was just attached to in this mode, or not: a native program's answer
     /// on one end of a veth pair reaches only an end that has an XDP program too (`veth_xdp_flush`, Linux 4.19 to 6.18
-    /// at least), and vanishes otherwise. Such an interface is passed over unless cookies were insisted on. Returns
-    /// whether it was passed over before.
+    /// at least), and vanishes otherwise. Such an interface is passed over unless cookies were insisted on, and so is
+    /// one whose driver cannot be asked for. Returns whether it was passed over before.
     ///
     /// # Errors
     /// [`KernelError`] when the map cannot be written.
     pub(super) fn answer_on(&mut self, interface: &str, ifindex: u32, mode: &str) -> Result<bool, KernelError> {
         let insisted = self.config.syn_cookies.enabled == Switch::On;
-        let undelivered = mode == "native" && !insisted && driver(interface).as_deref() == Some("veth");
+        let asked = (mode == "native" && !insisted).then(|| driver(interface));
+        let undelivered = asked.as_ref().is_some_and(may_be_veth);
         // On tc there is no stage: the program that answers is XDP's.
         let mute = undelivered || mode == "tc";
-        if undelivered && self.cookies == Cookies::Ready {
+        let able = matches!(self.cookies, Cookies::Ready | Cookies::Diverted(_));
+        if let Some(Err(error)) = asked.as_ref().filter(|_| able) {
+            tracing::warn!(
+                interface,
+                %error,
+                "the driver cannot be asked for, so SYN floods are reported here and not answered with cookies, which \
+                 would not arrive at one end of a veth pair: start again, or set `kernel.syn_cookies.enabled: true`"
+            );
+        } else if undelivered && self.cookies == Cookies::Ready {
             tracing::warn!(
                 interface,
                 "SYN floods are reported here and not answered with cookies, which would not arrive: the other end of \
@@ -203,13 +233,24 @@ const ETHTOOL_GDRVINFO: u32 = 3;
 /// Length of `struct ethtool_drvinfo`; the driver's name stands behind the command, in 32 bytes.
 const DRVINFO: usize = 196;
 
+/// Whether answers may not arrive at an interface with this driver.
+fn may_be_veth(driver: &io::Result<Option<String>>) -> bool {
+    match driver {
+        Ok(driver) => driver.as_deref() == Some("veth"),
+        Err(_) => true,
+    }
+}
+
 /// The driver of an interface of this network namespace, where it says so.
-fn driver(interface: &str) -> Option<String> {
+///
+/// # Errors
+/// Where it could not be asked for.
+fn driver(interface: &str) -> io::Result<Option<String>> {
     let mut info = [0u8; DRVINFO];
     info[..4].copy_from_slice(&ETHTOOL_GDRVINFO.to_ne_bytes());
     // SAFETY: a zeroed request is a valid one; the name is copied with its end in place; the descriptor is ours and
     // closed at the end; the kernel fills `info`, which is as long as the structure it expects there.
-    let code = unsafe {
+    let answered = unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
         let room = request.ifr_name.len() - 1;
         for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes().take(room)) {
@@ -218,13 +259,24 @@ fn driver(interface: &str) -> Option<String> {
         request.ifr_ifru.ifru_data = info.as_mut_ptr().cast();
         let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         if fd < 0 {
-            return None;
+            return Err(io::Error::last_os_error());
         }
         let socket = OwnedFd::from_raw_fd(fd);
-        libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request)
+        if libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     };
-    let name = info[4..36].split(|byte| *byte == 0).next()?;
-    (code == 0).then(|| String::from_utf8_lossy(name).into_owned())
+    match answered {
+        Ok(()) => {
+            let name = info[4..36].split(|byte| *byte == 0).next();
+            Ok(name.map(|name| String::from_utf8_lossy(name).into_owned()))
+        }
+        // Drivers that tell nothing, as that of `lo`.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -237,5 +289,28 @@ mod tests {
         let some = words(&[1, 80, 65_535]);
         assert_eq!((some[0], some[1], some[1023]), (2, 1 << 16, 1 << 63));
         assert_eq!(some.iter().map(|word| word.count_ones()).sum::<u32>(), 3);
+    }
+
+    #[test]
+    fn a_sysctl_that_cannot_be_read_is_none_that_is_missing() {
+        for (text, meant) in [
+            ("0\n", Sysctl::Never),
+            ("1\n", Sysctl::WhenFull),
+            ("2\n", Sysctl::Always),
+            ("", Sysctl::Missing),
+        ] {
+            assert_eq!(cautious(setting(Ok(text.to_owned()))), meant);
+        }
+        assert_eq!(cautious(setting(Err(ErrorKind::NotFound.into()))), Sysctl::Missing);
+        let none_free = io::Error::from_raw_os_error(libc::EMFILE);
+        assert_eq!(cautious(setting(Err(none_free))), Sysctl::Always);
+    }
+
+    #[test]
+    fn an_interface_whose_driver_cannot_be_asked_for_may_be_one_of_a_pair() {
+        assert!(driver("absent0").is_err_and(|error| may_be_veth(&Err(error))));
+        assert!(!may_be_veth(&driver("lo")));
+        assert!(!may_be_veth(&Ok(Some("virtio_net".to_owned()))));
+        assert!(may_be_veth(&Ok(Some("veth".to_owned()))));
     }
 }

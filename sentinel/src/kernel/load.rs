@@ -219,7 +219,7 @@ impl Kernel {
         self.switch(SETTING_ENFORCE, enforce)
     }
 
-    /// Ids of our XDP programs that are loaded.
+    /// Ids of our XDP programs that are loaded; none where the kernel does not say.
     pub(super) fn xdp_programs(&self) -> Vec<u32> {
         let ids = [n::PROG_XDP, n::PROG_XDP_FRAGS].into_iter().filter_map(|name| {
             let program: &Xdp = self.ebpf.program(name)?.try_into().ok()?;

@@ -6,8 +6,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Largest datagram the kernel answers with.
 const DATAGRAM: usize = 64 * 1024;
-/// Messages of one answer; a dump that is longer is cut.
-const MESSAGES: usize = 4096;
+/// Messages of one answer; a dump that is longer is refused.
+const MESSAGES: usize = 65_536;
+/// Times a dump that ran into a change is begun.
+const AGAIN: usize = 8;
 
 /// A message of an answer: its type, and what follows its header.
 pub(super) type Message = (u16, Vec<u8>);
@@ -21,11 +23,22 @@ pub(super) fn exchange(request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
     exchange_with(libc::NETLINK_ROUTE, request, dump)
 }
 
-/// As [`exchange`], with another family of netlink(7).
+/// As [`exchange`], with another family of netlink(7). A dump that ran into a change is asked for again.
 ///
 /// # Errors
 /// As there.
 pub(super) fn exchange_with(family: i32, request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
+    let mut answer = once(family, request, dump);
+    for _ in 1..AGAIN {
+        match &answer {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => answer = once(family, request, dump),
+            _ => break,
+        }
+    }
+    answer
+}
+
+fn once(family: i32, request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
     // SAFETY: a plain socket call; the descriptor is ours from here on.
     let socket = unsafe {
         let fd = libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, family);
@@ -49,7 +62,10 @@ pub(super) fn exchange_with(family: i32, request: &[u8], dump: bool) -> io::Resu
         }
         let datagram = datagram.get(..got as usize).unwrap_or_default();
         let done = split(datagram, |kind, body| messages.push((kind, body.to_vec())))?;
-        if done || !dump || got == 0 || messages.len() >= MESSAGES {
+        if messages.len() > MESSAGES {
+            return Err(io::Error::from_raw_os_error(libc::E2BIG));
+        }
+        if done || !dump || got == 0 {
             return Ok(messages);
         }
     }

@@ -5,11 +5,13 @@ use super::{interface, probe};
 use crate::netlink::{attributes, request, word};
 use aya::programs::tc::TcAttachType;
 use aya::programs::{SchedClassifier, loaded_programs};
-use std::fmt;
 use std::time::SystemTime;
+use std::{fmt, io};
 
 /// Processes looked at for descriptors of a program.
 const PROCESSES: usize = 65_536;
+/// Programs the kernel lets attach to one side of an interface by tcx (`BPF_MPROG_MAX`, linux/bpf_mprog.h).
+const TCX_PROGRAMS: usize = 64;
 
 /// A program on a hook of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,14 +28,16 @@ pub struct Occupant {
     pub loaded_at: Option<u64>,
     /// Processes that hold a descriptor of it or of a link to it: id and command.
     pub holders: Vec<(u32, String)>,
+    /// Whether all of that could be looked at: who is not root sees neither others' programs nor their processes.
+    pub seen: bool,
 }
 
 impl fmt::Display for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.name.is_empty() {
-            "a nameless program"
-        } else {
-            &self.name
+        let name = match (self.name.as_str(), self.seen) {
+            ("", true) => "a nameless program",
+            ("", false) => "a program whose name cannot be seen from here",
+            (name, _) => name,
         };
         write!(f, "{name} ({}", self.hook)?;
         if self.id > 0 {
@@ -43,7 +47,8 @@ impl fmt::Display for Occupant {
             write!(f, ", loaded by user {uid}")?;
         }
         match self.holders.as_slice() {
-            [] => write!(f, ", held by no process"),
+            [] if self.seen => write!(f, ", held by no process"),
+            [] => write!(f, ", held by whom cannot be seen from here"),
             [(pid, command), ..] => write!(f, ", held by {command} (process {pid})"),
         }?;
         f.write_str(")")
@@ -57,7 +62,11 @@ impl Occupant {
     }
 
     fn of(hook: &'static str, id: u32) -> Self {
-        let info = loaded_programs().flatten().find(|info| info.id() == id);
+        let mut seen = true;
+        let info = loaded_programs()
+            .filter_map(|info| info.inspect_err(|_| seen = false).ok())
+            .find(|info| info.id() == id);
+        let (holders, looked) = holders(id);
         let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok().map(|d| d.as_secs());
         Self {
             hook,
@@ -71,7 +80,8 @@ impl Occupant {
                 .as_ref()
                 .and_then(aya::programs::ProgramInfo::loaded_at)
                 .and_then(since_1970),
-            holders: holders(id),
+            holders,
+            seen: looked && (seen || info.is_some()),
         }
     }
 }
@@ -142,8 +152,7 @@ pub(super) fn xdp_ids(interface: &str) -> Option<Vec<(&'static str, u32)>> {
 pub(super) fn tc_ids(interface: &str, side: TcAttachType) -> Option<Vec<u32>> {
     let mut ids = Vec::new();
     if probe::tcx() {
-        let (_, programs) = SchedClassifier::query_tcx(interface, side).ok()?;
-        ids.extend(programs.iter().map(aya::programs::ProgramInfo::id));
+        ids.extend(tcx_ids(interface::index(interface).ok()?, side).ok()?);
     }
     let parent = match side {
         TcAttachType::Ingress => INGRESS,
@@ -162,6 +171,49 @@ pub(super) fn tc_ids(interface: &str, side: TcAttachType) -> Option<Vec<u32>> {
         }
     }
     Some(ids)
+}
+
+/// `struct { } query` of `union bpf_attr` (linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    pad: u32,
+    program_attach_flags: u64,
+    links: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// The ids of the programs attached by tcx, asked for by themselves: to see more of them (as aya does) takes
+/// `CAP_SYS_ADMIN`, which the agent does without.
+///
+/// # Errors
+/// The kernel's.
+fn tcx_ids(ifindex: u32, side: TcAttachType) -> io::Result<Vec<u32>> {
+    /// `BPF_PROG_QUERY`, `BPF_TCX_INGRESS`, `BPF_TCX_EGRESS`.
+    const PROG_QUERY: libc::c_long = 16;
+    const TCX: [u32; 2] = [46, 47];
+    let mut ids = vec![0u32; TCX_PROGRAMS];
+    let mut query = Query {
+        target: ifindex,
+        attach_type: TCX[usize::from(!matches!(side, TcAttachType::Ingress))],
+        programs: ids.as_mut_ptr() as u64,
+        count: ids.len() as u32,
+        ..Query::default()
+    };
+    // SAFETY: the attribute is the kernel's layout, and it writes as many ids as it is told there is room for.
+    let code = unsafe { libc::syscall(libc::SYS_bpf, PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    if code < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    ids.truncate(query.count as usize);
+    Ok(ids)
 }
 
 /// The filters on one side of a clsact qdisc, as the kernel tells them.
@@ -204,6 +256,7 @@ fn filters(interface: &str) -> Vec<Occupant> {
                 uid: None,
                 loaded_at: None,
                 holders: Vec::new(),
+                seen: true,
             },
         };
         if let Some(name) = of(TCA_BPF_NAME).filter(|_| occupant.name.is_empty()) {
@@ -214,18 +267,21 @@ fn filters(interface: &str) -> Vec<Occupant> {
     found
 }
 
-/// Processes with a descriptor of a program or of a link to it. Only those we may look into.
-fn holders(id: u32) -> Vec<(u32, String)> {
+/// Processes with a descriptor of a program or of a link to it, of those we may look into; and whether that is all.
+fn holders(id: u32) -> (Vec<(u32, String)>, bool) {
     let wanted = format!("prog_id:\t{id}");
     let Ok(processes) = std::fs::read_dir("/proc") else {
-        return Vec::new();
+        return (Vec::new(), false);
     };
+    let mut all = true;
     let pids = processes
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.take(PROCESSES)
+    let found = pids
+        .take(PROCESSES)
         .filter(|pid| {
             let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+            all &= !matches!(&descriptors, Err(error) if error.kind() == io::ErrorKind::PermissionDenied);
             descriptors.is_ok_and(|mut all| {
                 all.any(|file| {
                     let text = file.and_then(|file| std::fs::read_to_string(file.path()));
@@ -237,5 +293,6 @@ fn holders(id: u32) -> Vec<(u32, String)> {
             let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             (pid, command.trim().to_owned())
         })
-        .collect()
+        .collect();
+    (found, all)
 }

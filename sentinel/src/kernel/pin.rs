@@ -10,6 +10,7 @@ use super::{interface, load, takeover};
 use aya::maps::{MapInfo, MapType};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -138,10 +139,30 @@ impl Pins {
 
     /// Removes the pins of interfaces that are not among `watched`: gone, re-created, or no longer asked for. Ours are
     /// the only programs left then, so that nobody calls through tables whose maps were forgotten.
+    ///
+    /// What cannot be removed, or looked for, stays and is said to.
     pub(super) fn prune(&self, watched: &[u32]) {
-        for (path, ifindex) in self.ours() {
-            if !watched.contains(&ifindex) {
-                let _ = fs::remove_file(path);
+        let stays = |path: &Path, error: &dyn std::fmt::Display| {
+            tracing::warn!(
+                path = %path.display(),
+                %error,
+                "what is pinned here may go on filtering interfaces that are no longer watched: `sentinel detach`, \
+                 then start again"
+            );
+        };
+        let links = match entries(&self.links()) {
+            Ok(links) => links,
+            Err(error) => {
+                stays(&self.links(), &error);
+                return;
+            }
+        };
+        for path in links {
+            if link_of(&path).is_some_and(|ifindex| !watched.contains(&ifindex))
+                && let Err(error) = fs::remove_file(&path)
+                && error.kind() != ErrorKind::NotFound
+            {
+                stays(&path, &error);
             }
         }
         for path in self.tables() {
@@ -235,64 +256,95 @@ pub struct Leftovers {
     pub foreign: Vec<PathBuf>,
 }
 
+/// Files of a directory; none where there is no such directory.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let failed = |source| KernelError::System {
+        call: format!("looking into {}", directory.display()),
+        source,
+    };
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        files => {
+            let files = files.map_err(failed)?;
+            files.map(|file| file.map(|file| file.path()).map_err(failed)).collect()
+        }
+    }
+}
+
+/// The interface index in the name of a file that is one of our links by it.
+fn link_of(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str().and_then(ifindex_of)
+}
+
+/// Whether a file lies among the links and is a table of programs of ours.
+fn is_our_table(path: &Path, names: &[String]) -> bool {
+    table_name(path).is_some_and(|name| names.iter().any(|own| own == name)) && is_table(path)
+}
+
 /// Looks at a directory of pins without changing anything.
-pub fn leftovers(directory: &Path) -> Leftovers {
+///
+/// # Errors
+/// [`KernelError::System`] where it cannot be looked into, which is not that nothing is there.
+pub fn leftovers(directory: &Path) -> Result<Leftovers, KernelError> {
     let pins = Pins {
         directory: directory.into(),
     };
     let mut found = Leftovers::default();
-    for (_, ifindex) in pins.ours() {
-        if !found.interfaces.contains(&ifindex) {
-            found.interfaces.push(ifindex);
+    let links = entries(&pins.links())?;
+    let indexes: BTreeSet<u32> = links.iter().filter_map(|path| link_of(path)).collect();
+    found.interfaces = indexes.into_iter().collect();
+    let header = match takeover::header(&pins.maps()) {
+        Ok(header) => {
+            found.fits = header.as_ref().is_none_or(takeover::fits);
+            header
         }
-    }
-    found.interfaces.sort_unstable();
-    let header = takeover::header(&pins.maps()).ok().flatten();
-    found.fits = header.as_ref().is_none_or(takeover::fits);
+        Err(error @ KernelError::System { .. }) => return Err(error),
+        // Somebody else's lies in its place.
+        Err(_) => None,
+    };
     found.made_by = header.map(|header| (header.agent().to_owned(), header.layout, header.policy));
     let names = load::map_names();
-    let listed = |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten();
-    for file in listed(pins.maps()) {
-        match takeover::owned(&file.path(), &names, found.made_by.is_some()) {
+    for file in entries(&pins.maps())? {
+        match takeover::owned(&file, &names, found.made_by.is_some()) {
             Some(name) => found.maps.push(name),
-            None => found.foreign.push(file.path()),
+            None => found.foreign.push(file),
         }
     }
     found.maps.sort();
     found.maps.dedup();
-    let tables = pins.tables();
-    let strange = |file: &fs::DirEntry| {
-        file.file_name().to_str().and_then(ifindex_of).is_none() && !tables.contains(&file.path())
-    };
-    found
-        .foreign
-        .extend(listed(pins.links()).filter(strange).map(|f| f.path()));
-    let strange = |file: &fs::DirEntry| file.path() != pins.links() && file.path() != pins.maps();
-    found
-        .foreign
-        .extend(listed(directory.to_owned()).filter(strange).map(|f| f.path()));
-    found
+    let strange = |path: &PathBuf| link_of(path).is_none() && !is_our_table(path, &names);
+    found.foreign.extend(links.into_iter().filter(strange));
+    let strange = |path: &PathBuf| *path != pins.links() && *path != pins.maps();
+    found.foreign.extend(entries(directory)?.into_iter().filter(strange));
+    Ok(found)
 }
 
 /// Removes what agents pinned under `directory`, programs and the tables they call through only with `links`;
 /// directories go if nothing foreign is in them. Returns whether there was anything.
 ///
 /// # Errors
-/// [`KernelError::System`] where something of ours cannot be removed.
+/// [`KernelError::System`] where something of ours cannot be removed, or it cannot be looked whether there is something.
 pub fn unpin(directory: &Path, links: bool) -> Result<bool, KernelError> {
     let pins = Pins {
         directory: directory.into(),
     };
     let names = load::map_names();
-    let headed = takeover::header(&pins.maps()).is_ok_and(|header| header.is_some());
+    let headed = match takeover::header(&pins.maps()) {
+        Err(error @ KernelError::System { .. }) => return Err(error),
+        header => header.is_ok_and(|header| header.is_some()),
+    };
     let mut ours: Vec<PathBuf> = Vec::new();
     if links {
-        ours.extend(pins.ours().into_iter().map(|(path, _)| path));
-        ours.extend(pins.tables());
+        let files = entries(&pins.links())?;
+        ours.extend(
+            files
+                .into_iter()
+                .filter(|path| link_of(path).is_some() || is_our_table(path, &names)),
+        );
     }
-    let maps = fs::read_dir(pins.maps()).into_iter().flatten().flatten();
+    let maps = entries(&pins.maps())?;
     ours.extend(
-        maps.map(|file| file.path())
+        maps.into_iter()
             .filter(|path| takeover::owned(path, &names, headed).is_some()),
     );
     // The header goes last: without it the rest would not be known as ours.

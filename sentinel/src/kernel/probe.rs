@@ -4,9 +4,10 @@ use aya::maps::{Array, MapData};
 use caps::{CapSet, Capability};
 use std::fs;
 
-/// The running kernel's version, as (major, minor, patch).
+/// The running kernel's version, as (major, minor, patch). It takes no descriptor to know it.
 pub fn kernel_version() -> Option<(u16, u16, u16)> {
-    let text = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let name = nix::sys::utsname::uname().ok()?;
+    let text = name.release().to_str()?;
     let mut numbers = text
         .split(|c: char| !c.is_ascii_digit())
         .map(|part| part.parse().unwrap_or(0));

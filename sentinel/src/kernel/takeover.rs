@@ -10,12 +10,13 @@ use super::error::{KernelError, chain};
 use super::rawmap;
 use super::slots::Watching;
 use aya::maps::{Array, Map, MapData, MapError, MapInfo};
+use aya::sys::SyscallError;
 use sentinel_common::names as n;
 use sentinel_common::pin::PinHeader;
 use sentinel_common::reflex::Alarm;
 use sentinel_common::settings::Settings;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -148,7 +149,7 @@ impl Takeover {
         }
         if plan.continues {
             let path = plan.maps.join(n::pinned_as(n::MAP_SETTINGS));
-            plan.inherited = element::<Settings>(&path).ok().flatten();
+            plan.inherited = element::<Settings>(&path)?;
         } else {
             plan.create_header()?;
         }
@@ -389,14 +390,32 @@ pub(super) fn owned(path: &Path, names: &[String], headed: bool) -> Option<Strin
 
 /// What is pinned at `path`; `None` for nothing.
 fn pinned(path: &Path) -> Result<Option<MapInfo>, KernelError> {
-    if !path.exists() {
+    let there = path.try_exists().map_err(|source| KernelError::System {
+        call: format!("looking for {}", path.display()),
+        source,
+    })?;
+    if !there {
         return Ok(None);
     }
     let foreign = |error: MapError| KernelError::ForeignPins {
         path: path.display().to_string(),
         what: format!("it is no map ({})", chain(&error)),
     };
-    MapInfo::from_pin(path).map(Some).map_err(foreign)
+    MapInfo::from_pin(path).map(Some).map_err(|error| match &error {
+        // Refused for want of something, not for what it is.
+        MapError::SyscallError(SyscallError { io_error, .. })
+            if matches!(
+                io_error.raw_os_error(),
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EPERM | libc::EACCES)
+            ) =>
+        {
+            KernelError::System {
+                call: format!("opening {}", path.display()),
+                source: io::Error::from(io_error.kind()),
+            }
+        }
+        _ => foreign(error),
+    })
 }
 
 /// The one element of a pinned array.
@@ -447,14 +466,40 @@ fn layout(maps: &Path, other: &PinHeader, map: Option<&str>) -> KernelError {
 fn broken(path: &Path, error: &(dyn std::error::Error + 'static)) -> KernelError {
     KernelError::System {
         call: format!("{} (`sentinel detach` removes what is pinned)", path.display()),
-        source: std::io::Error::other(chain(error)),
+        source: io::Error::other(chain(error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::load;
+    use crate::kernel::{load, probe};
+    use std::process::Command;
+
+    /// A seed made anew over tables that are kept would find nothing in them.
+    #[test]
+    fn settings_that_cannot_be_read_are_not_taken_for_none() {
+        let bpffs = tempfile::tempdir().unwrap();
+        let mount = || {
+            Command::new("mount")
+                .args(["-t", "bpf", "bpf"])
+                .arg(bpffs.path())
+                .status()
+        };
+        if !probe::missing_capabilities().is_empty() || !mount().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no capabilities");
+            return;
+        }
+        let maps = bpffs.path().join("maps");
+        fs::create_dir(&maps).unwrap();
+        let mut first = Takeover::plan(maps.clone(), &[]).expect("made its header");
+        first.made.clear();
+        assert!(Takeover::plan(maps.clone(), &[]).is_ok_and(|next| next.inherited.is_none()));
+        fs::create_dir(maps.join(n::pinned_as(n::MAP_SETTINGS))).unwrap();
+        let refused = Takeover::plan(maps, &[]).is_err();
+        let _ = Command::new("umount").arg("-l").arg(bpffs.path()).status();
+        assert!(refused);
+    }
 
     /// A map that is new to the object has to be thought about: kept ones are in `sentinel_common::pin`'s layout.
     #[test]

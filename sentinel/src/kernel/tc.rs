@@ -3,10 +3,10 @@
 use super::error::{KernelError, chain, errno, insist};
 use super::load::classifier;
 use super::pin::{Kind, Pins};
-use super::undo::{Former, Step};
+use super::undo::{Former, Refusal, Step, Swap};
 use super::{clsact, interface, occupant};
 use aya::Ebpf;
-use aya::programs::links::LinkOrder;
+use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_detach_program};
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 use sentinel_common::names as n;
@@ -86,6 +86,9 @@ impl Held {
 /// Attaches one direction, or swaps our program into what an earlier agent pinned.
 ///
 /// Before Linux 6.6 a pinned filter cannot be swapped: the new one is attached after the old one went.
+///
+/// # Errors
+/// [`KernelError`]; `steps` says what was changed until then.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     pins: Option<&Pins>,
@@ -110,28 +113,36 @@ pub(super) fn attach(
     let links = pins.filter(|_| tcx);
     let kind = direction.kind();
     let mut former = None;
+    let mut unheld = None;
     if let Some(pins) = links {
         if swap(program, pins, kind, name, ifindex, steps, &mut former)? {
             return Ok(held);
         }
     } else if pins.is_some() {
-        former = Former::of_filter(name, direction);
+        match Former::of_filter(name, direction) {
+            Ok(before) => former = before,
+            // Where the kernel gives no program out, an agent has to be able to follow another all the same.
+            Err(error) if errno(&error) == Some(libc::EPERM) => unheld = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
     }
     let mut made = false;
     let options = if tcx {
         TcAttachOptions::TcxOrder(LinkOrder::default())
     } else {
-        // A filter that an agent before this one left behind would count everything twice.
-        let _ = qdisc_detach_program(name, direction.hook(), direction.program());
         made = clsact::add(name).map_err(|error| failed(chain(&error)))?;
         held.clsact = made && pins.is_none();
+        // A filter that an agent before this one left behind would count everything twice.
+        if !detach_leftover(name, direction)? {
+            unheld = None;
+        }
         TcAttachOptions::Netlink(NlOptions::default())
     };
     if pins.is_some() {
-        steps.push(if tcx {
-            Step::Pinned(kind, former)
-        } else {
-            Step::Filter(direction, former, made)
+        steps.push(match unheld {
+            Some(why) => Step::Unknown(kind, why),
+            None if tcx => Step::Pinned(kind, former),
+            None => Step::Filter(direction, former, made),
         });
     }
     let link = attach_new(program, direction, name, options).map_err(|error| match errno(&error) {
@@ -147,9 +158,15 @@ pub(super) fn attach(
     Ok(held)
 }
 
-/// Removes our filter of one direction from a clsact hook, if it is there.
+/// Removes our filter of one direction from a clsact hook, if it is there; says so where it cannot.
 pub(super) fn remove_filter(name: &str, direction: Direction) {
-    let _ = qdisc_detach_program(name, direction.hook(), direction.program());
+    if let Err(error) = detach_leftover(name, direction) {
+        tracing::warn!(
+            interface = name,
+            %error,
+            "a filter of ours, if it is there, goes on judging packets: `sentinel detach` removes it"
+        );
+    }
 }
 
 fn attach_new(
@@ -164,6 +181,9 @@ fn attach_new(
 
 /// Swaps our program into a pinned tcx link; false if there is none, or it is of no use any more. Then its program is
 /// `former`, if it had one.
+///
+/// # Errors
+/// [`KernelError`]; what is pinned then judges on.
 fn swap(
     program: &mut SchedClassifier,
     pins: &Pins,
@@ -176,17 +196,24 @@ fn swap(
     let Some(link) = pins.find(kind, ifindex)? else {
         return Ok(false);
     };
-    *former = Former::of_link(&link, kind, name);
-    let swapped = SchedClassifierLink::try_from(link).ok().and_then(|link| {
-        let id = program.attach_to_link(link).ok()?;
-        program.take_link(id).ok()
-    });
-    if swapped.is_none() {
-        pins.drop_pin(kind, ifindex);
-    } else {
-        steps.extend(former.take().map(|former| Step::Swapped(kind, former)));
+    let before = Former::of_link(&link, kind, name);
+    match Swap::judge(kind, name, put_into(program, link), before)? {
+        Swap::Done(step) => {
+            steps.push(step);
+            Ok(true)
+        }
+        Swap::Useless(before) => {
+            *former = before;
+            pins.drop_pin(kind, ifindex);
+            Ok(false)
+        }
     }
-    Ok(swapped.is_some())
+}
+
+fn put_into(program: &mut SchedClassifier, link: FdLink) -> Result<(), Refusal> {
+    let link = SchedClassifierLink::try_from(link).map_err(|error| Refusal::new(&error))?;
+    let swapped = program.attach_to_link(link).and_then(|id| program.take_link(id));
+    swapped.map(drop).map_err(|error| Refusal::new(&error))
 }
 
 /// Removes what a killed agent may have left: our filters on clsact hooks. Links are gone with their process.

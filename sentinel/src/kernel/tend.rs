@@ -27,6 +27,15 @@ impl Kernel {
             Ok(there) => there,
             Err(error) => return wanted.iter().map(|name| self.stay(name, &error)).collect(),
         };
+        // By other names too, which no list has.
+        let mut indexes = BTreeMap::new();
+        for name in wanted {
+            match interface::index(name) {
+                Ok(index) => drop(indexes.insert(name.as_str(), index)),
+                Err(KernelError::NoInterface { .. }) => {}
+                Err(error) => return wanted.iter().map(|name| self.stay(name, &error)).collect(),
+            }
+        }
         let mut lost = false;
         let mut mended = BTreeMap::new();
         for one in self.attached() {
@@ -39,7 +48,10 @@ impl Kernel {
                 lost = true;
             }
         }
-        let looks: Vec<Tended> = wanted.iter().map(|name| self.tend_one(name, &there, &mended)).collect();
+        let looks: Vec<Tended> = wanted
+            .iter()
+            .map(|name| self.tend_one(name, indexes.get(name.as_str()).copied(), &there, &mended))
+            .collect();
         for one in self.attached() {
             if !wanted.contains(&one.interface) {
                 tracing::info!(interface = one.interface, "no longer watched");
@@ -55,8 +67,10 @@ impl Kernel {
     }
 
     /// How a wanted interface is where nobody can look.
-    fn stay(&self, name: &str, error: &KernelError) -> Tended {
+    fn stay(&mut self, name: &str, error: &KernelError) -> Tended {
         let attached = self.attached().iter().any(|one| one.interface == name);
+        // Somebody else's program on it is told anew when one can look again.
+        let taken = self.links.taken.remove(name);
         let trouble = Trouble {
             cause: format!("whether {name} is there cannot be asked, so what is attached stays as it is: {error}"),
             mend: "asked again every second".to_owned(),
@@ -64,18 +78,25 @@ impl Kernel {
         self.tell(name, Some(trouble));
         Tended {
             interface: name.to_owned(),
-            state: if attached { State::Attached } else { State::Absent },
+            state: match (attached, taken) {
+                (true, _) => State::Attached,
+                (false, true) => State::Refused,
+                (false, false) => State::Absent,
+            },
         }
     }
 
-    fn tend_one(&mut self, name: &str, there: &BTreeMap<u32, String>, mended: &BTreeMap<u32, Mended>) -> Tended {
+    fn tend_one(
+        &mut self,
+        name: &str,
+        index: Option<u32>,
+        there: &BTreeMap<u32, String>,
+        mended: &BTreeMap<u32, Mended>,
+    ) -> Tended {
         let tended = |state| Tended {
             interface: name.to_owned(),
             state,
         };
-        let index = there
-            .iter()
-            .find_map(|(index, other)| (other == name).then_some(*index));
         let before = self.attached().into_iter().find(|one| one.interface == name);
         let (state, trouble) = match (before, index) {
             (Some(one), Some(index)) if one.ifindex == index => {
@@ -104,6 +125,7 @@ impl Kernel {
                         self.conclude(&undo);
                         (State::Came, None)
                     }
+                    Err(KernelError::NoInterface { .. }) => (State::Absent, Some(gone(name))),
                     Err(error) => {
                         if matches!(error, KernelError::ForeignXdp { .. }) {
                             self.links.taken.insert(name.to_owned());
@@ -187,8 +209,8 @@ impl Kernel {
             return self.on_tc(one, name, Direction::In);
         }
         let ours = self.xdp_programs();
-        // The interface may go between the two questions; then the next look says so.
-        let there = occupant::xdp_ids(name);
+        // Where one of the two is not told, or the interface went between, the next look says so.
+        let there = occupant::xdp_ids(name).filter(|_| !ours.is_empty());
         there.is_none_or(|there| there.iter().any(|(_, id)| ours.contains(id)))
     }
 

@@ -4,15 +4,19 @@
 use super::error::{KernelError, chain, errno, insist};
 use super::load::xdp;
 use super::pin::{Kind, Pins};
-use super::undo::{Former, Step};
+use super::undo::{Former, Refusal, Step, Swap};
 use super::{interface, occupant, probe};
 use aya::Ebpf;
 use aya::programs::XdpMode;
+use aya::programs::links::FdLink;
 use aya::programs::xdp::XdpLink;
 use sentinel_common::names as n;
 
 /// Swaps our program into a pinned XDP link; false if there is none, or it is of no use any more. Then its program is
 /// `former`, if it had one.
+///
+/// # Errors
+/// [`KernelError`]; what is pinned then judges on.
 pub(super) fn swap(
     ebpf: &mut Ebpf,
     pins: &Pins,
@@ -22,27 +26,45 @@ pub(super) fn swap(
     steps: &mut Vec<Step>,
     former: &mut Option<Former>,
 ) -> Result<bool, KernelError> {
-    for name in [n::PROG_XDP, n::PROG_XDP_FRAGS] {
-        let Some(link) = pins.find(kind, ifindex)? else { break };
-        if former.is_none() {
-            *former = Former::of_link(&link, kind, interface);
+    let Some(link) = pins.find(kind, ifindex)? else {
+        return Ok(false);
+    };
+    let before = Former::of_link(&link, kind, interface);
+    let mut swapped = put_into(ebpf, n::PROG_XDP, link)?;
+    if swapped.as_ref().is_err_and(|refusal| !refusal.is_dead())
+        && let Some(link) = pins.find(kind, ifindex)?
+        && put_into(ebpf, n::PROG_XDP_FRAGS, link)?.is_ok()
+    {
+        swapped = Ok(());
+    }
+    match Swap::judge(kind, interface, swapped, before)? {
+        Swap::Done(step) => {
+            steps.push(step);
+            Ok(true)
         }
-        let program = xdp(ebpf, name)?;
-        if program.fd().is_err() && insist(|| program.load()).is_err() {
-            continue;
-        }
-        let swapped = XdpLink::try_from(link).ok().and_then(|link| {
-            let id = program.attach_to_link(link).ok()?;
-            program.take_link(id).ok()
-        });
-        if swapped.is_some() {
-            steps.extend(former.take().map(|former| Step::Swapped(kind, former)));
-            return Ok(true);
+        Swap::Useless(before) => {
+            *former = before;
+            // A new attachment takes its place.
+            pins.drop_pin(kind, ifindex);
+            Ok(false)
         }
     }
-    // What is pinned is of no use: a new attachment takes its place.
-    pins.drop_pin(kind, ifindex);
-    Ok(false)
+}
+
+/// Swaps one of our programs into a link; the inner error is why not.
+fn put_into(ebpf: &mut Ebpf, name: &str, link: FdLink) -> Result<Result<(), Refusal>, KernelError> {
+    let program = xdp(ebpf, name)?;
+    if program.fd().is_err()
+        && let Err(error) = insist(|| program.load())
+    {
+        return Ok(Err(Refusal::new(&error)));
+    }
+    let link = match XdpLink::try_from(link) {
+        Ok(link) => link,
+        Err(error) => return Ok(Err(Refusal::new(&error))),
+    };
+    let swapped = program.attach_to_link(link).and_then(|id| program.take_link(id));
+    Ok(swapped.map(drop).map_err(|error| Refusal::new(&error)))
 }
 
 /// Native, native for multi-buffer frames, generic: the first that works.

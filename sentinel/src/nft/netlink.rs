@@ -206,7 +206,12 @@ impl Answer {
             self.interrupted |= flags & INTERRUPTED != 0;
             let body = rest.get(HEADER..len).unwrap_or_default();
             match kind {
-                DONE => return Ok(true),
+                DONE => {
+                    return match (word(body, 0) as i32).wrapping_neg() {
+                        code if code > 0 => Err(Errno::from_raw(code)),
+                        _ => Ok(true),
+                    };
+                }
                 ERROR => match (word(body, 0) as i32).wrapping_neg() {
                     0 => return Ok(true),
                     code => return Err(Errno::from_raw(code)),

@@ -89,6 +89,11 @@ impl Program {
         if status.success() {
             return Ok(words(&mut stdout));
         }
+        if status.code().is_none() {
+            // Whoever killed it may have come after the commit.
+            let cause = format!("it was ended: {status}");
+            return Err(NftError::Run { cause });
+        }
         let said = words(&mut stderr);
         Err(NftError::Refused {
             said: if said.is_empty() { status.to_string() } else { said },

@@ -14,7 +14,7 @@ use sentinel_common::entry::{AllowEntry, BlockEntry, FLAG_SHADOW, NEVER_NS};
 use sentinel_common::names::ALLOW_CAPACITY;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far an element's end may be off its entry's before it is not what was ordered, ms.
 const OFF_MS: u64 = 750;
@@ -95,10 +95,18 @@ pub struct Nft {
     pub(super) taken: HashMap<IpNet, BlockEntry>,
     pub(super) usage: Usage,
     pub(super) enforcing: bool,
-    /// The rules as the kernel spelled them when they had been written.
-    rules: Vec<u8>,
-    /// When the rules were last found to be those.
-    looked: Mutex<Option<u64>>,
+    /// Whether a script may be in force, or not, of which it was not told: then not all of `sets` need be there.
+    unsure: bool,
+    looked: Mutex<Looked>,
+}
+
+/// What was seen of the rules.
+#[derive(Debug)]
+struct Looked {
+    /// As the kernel spelled them when they had been written; `None` where that is to be learnt yet.
+    rules: Option<Vec<u8>>,
+    /// When they were last found to be those.
+    at: Option<u64>,
 }
 
 impl Nft {
@@ -125,8 +133,11 @@ impl Nft {
                 capacity: [exact, exact, net, net],
             },
             enforcing: true,
-            rules: Vec::new(),
-            looked: Mutex::new(None),
+            unsure: false,
+            looked: Mutex::new(Looked {
+                rules: Some(Vec::new()),
+                at: None,
+            }),
         };
         let found = nft.netlink.table()?;
         match found.as_deref() {
@@ -139,7 +150,8 @@ impl Nft {
             Some(_) => return Err(NftError::Foreign),
         }
         if let Err(error) = nft.lay("") {
-            if found.is_none() {
+            // What stands is given up for what the kernel refuses, not for a program that could not be run.
+            if found.is_none() || !matches!(error, NftError::Refused { .. }) {
                 return Err(error);
             }
             // Sets that cannot be gone on with, of another size for one: everything anew in one transaction.
@@ -162,9 +174,9 @@ impl Nft {
     /// Whether verdicts are carried out from the next packet on; without, every entry only counts. One transaction.
     ///
     /// # Errors
-    /// [`EnforceError::Kernel`]; everything then stands as it did.
+    /// [`EnforceError::Kernel`]; everything then stands as it did, unless `nft` did not end.
     pub fn set_enforcing(&mut self, on: bool) -> Result<(), EnforceError> {
-        if on == self.enforcing {
+        if on == self.enforcing && !self.unsure {
             return Ok(());
         }
         let mut bases = HashMap::new();
@@ -180,11 +192,22 @@ impl Nft {
                 },
             );
         }
-        let script = script::rules(&self.sets, on);
-        self.program.run(&script).map_err(failed)?;
+        let script = if self.unsure {
+            self.skeleton(on)
+        } else {
+            script::rules(&self.sets, on)
+        };
+        let ran = self.program.run(&script);
+        self.unsure = match &ran {
+            Ok(()) => false,
+            Err(NftError::Refused { .. }) => self.unsure,
+            Err(_) => true,
+        };
+        ran.map_err(failed)?;
         self.enforcing = on;
         self.bases = bases;
-        self.remember_rules().map_err(failed)
+        self.remember_rules();
+        Ok(())
     }
 
     /// Takes the table away, with everything in it; it is no error where there is none.
@@ -224,51 +247,70 @@ impl Nft {
 
     /// Carries `more` out with the table, its chains and rules made as they are to be.
     fn lay(&mut self, more: &str) -> Result<(), NftError> {
-        let script = self.skeleton() + more;
+        let script = self.skeleton(self.enforcing) + more;
         self.program.run(&script)?;
-        self.remember_rules()
+        self.remember_rules();
+        Ok(())
     }
 
     /// The same with a table that begins anew.
     fn renew(&mut self, more: &str) -> Result<(), NftError> {
-        let skeleton = self.skeleton();
+        let skeleton = self.skeleton(self.enforcing);
         let script = format!("add table inet {TABLE}\ndelete table inet {TABLE}\n{skeleton}{more}");
         self.program.run(&script)?;
-        self.remember_rules()
+        self.remember_rules();
+        Ok(())
     }
 
-    fn skeleton(&self) -> String {
+    fn skeleton(&self, enforce: bool) -> String {
         let size = u64::from(self.usage.capacity.into_iter().fold(ALLOW_CAPACITY, u32::max));
         // Room for what is over and not collected yet, and for what is replaced within a transaction.
-        script::skeleton(&self.sets, 2 * size + 1024, self.enforcing)
+        script::skeleton(&self.sets, 2 * size + 1024, enforce)
     }
 
-    fn remember_rules(&mut self) -> Result<(), NftError> {
-        self.rules = self.netlink.rules()?;
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(time::boot_now().0);
-        Ok(())
+    fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns how the kernel spells the rules that were written; with the next look, where it does not say now: they
+    /// are in force all the same.
+    fn remember_rules(&self) {
+        let rules = self.netlink.rules();
+        if let Err(error) = &rules {
+            tracing::warn!(%error, "the rules were written and cannot be read back yet");
+        }
+        let mut looked = self.looked();
+        looked.at = rules.is_ok().then(|| time::boot_now().0);
+        looked.rules = rules.ok();
     }
 
     /// Whether packets are led to the sets as they were.
     pub(super) fn led(&self) -> Result<bool, NftError> {
         let now = time::boot_now().0;
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.is_some_and(|at| now.saturating_sub(at) < BELIEVED_NS) {
+        let mut looked = self.looked();
+        if looked.at.is_some_and(|at| now.saturating_sub(at) < BELIEVED_NS) {
             return Ok(true);
         }
-        let same = self.netlink.rules()? == self.rules;
-        *looked = same.then_some(now);
-        Ok(same)
+        let rules = self.netlink.rules()?;
+        let led = match &looked.rules {
+            Some(known) => *known == rules,
+            None => !rules.is_empty(),
+        };
+        if led {
+            looked.rules = Some(rules);
+        }
+        looked.at = led.then_some(now);
+        Ok(led)
     }
 
     /// Carries elements out: with what is needed to be asked about them, and where the table is not what it was, with
     /// all of it made anew, allow entries first.
     pub(super) fn commit(&mut self, elements: &str, needed: impl Iterator<Item = SetId>) -> Result<(), NftError> {
+        self.looked().at = None;
+        let led = self.led()?;
         let before = self.sets.clone();
         self.sets.extend(needed);
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let led = self.led()?;
-        if led && self.sets == before {
+        if led && !self.unsure && self.sets == before {
             return self.program.run(elements);
         }
         let mut more = String::new();
@@ -278,8 +320,27 @@ impl Nft {
         }
         more.push_str(elements);
         let laid = self.lay(&more);
-        if laid.is_err() {
-            self.sets = before;
+        self.settle(laid, before, led)
+    }
+
+    /// What is known of the table after an attempt to lay it, where it had the sets `before` and its rules were ours or
+    /// not. Only what was refused is certainly not in force: the sets of all else are asked from here on, so that what
+    /// came into force can be taken back, and the next transaction lays them again.
+    pub(super) fn settle(
+        &mut self,
+        laid: Result<(), NftError>,
+        before: BTreeSet<SetId>,
+        led: bool,
+    ) -> Result<(), NftError> {
+        match &laid {
+            Ok(()) => self.unsure = false,
+            Err(NftError::Refused { .. }) => self.sets = before,
+            Err(_) => {
+                self.unsure = true;
+                if led {
+                    self.looked().rules = None;
+                }
+            }
         }
         laid
     }

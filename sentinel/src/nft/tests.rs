@@ -498,6 +498,40 @@ fn what_somebody_else_changed_is_seen_and_mended() {
 }
 
 #[test]
+fn what_may_be_in_force_although_it_failed_can_be_taken_back() {
+    let Some(mut ours) = arena(&config()) else { return };
+    let killed = || {
+        Err(NftError::Run {
+            cause: "it did not end".into(),
+        })
+    };
+    let (pair, order) = (Pair::new("127.0.0.9:0"), entry(ACTION_DROP, 0, LONG));
+    // As if the program had been killed after the kernel had done its work.
+    let (target, before) = (net("127.0.0.9/32"), ours.sets.clone());
+    ours.put_block(target, &order).unwrap();
+    assert!(ours.settle(killed(), before, true).is_err());
+    std::thread::sleep(Duration::from_millis(150));
+    assert!(ours.get_block(target).unwrap().is_some());
+    assert_eq!(pair.send(2), 0);
+    assert!(ours.delete_block(target).unwrap().is_some());
+    assert_eq!(pair.send(2), 2);
+    // And as if before: the set is not there.
+    let (target, before) = (net("127.0.0.8/29"), ours.sets.clone());
+    ours.sets.insert(SetId::of(Kind::Block, target));
+    assert!(ours.settle(killed(), before, true).is_err());
+    assert_eq!(ours.get_block(target).unwrap(), None);
+    ours.set_enforcing(true).expect("lays what is asked");
+    ours.put_block(target, &order).unwrap();
+    assert_eq!(pair.send(2), 0);
+    // What was refused is not there, and is not asked.
+    let before = ours.sets.clone();
+    ours.sets.insert(SetId::of(Kind::Block, net("127.0.0.0/24")));
+    let refused = Err(NftError::Refused { said: "no".into() });
+    assert!(ours.settle(refused, before.clone(), true).is_err());
+    assert_eq!(ours.sets, before);
+}
+
+#[test]
 fn thousands_go_in_and_out_by_the_batch() {
     let Some(mut nft) = arena(&config()) else { return };
     let order = entry(ACTION_DROP, 0, LONG);

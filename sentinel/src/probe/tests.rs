@@ -41,9 +41,19 @@ fn trials(probes: usize) -> Trials {
     Trials::new((0..probes).map(|n| format!("tcp://192.0.2.{n}:80")).collect(), WINDOW)
 }
 
-fn says(answers: &[bool]) -> Vec<Result<(), String>> {
-    let answer = |ok: &bool| if *ok { Ok(()) } else { Err("silent".to_owned()) };
+fn says(answers: &[bool]) -> Vec<Answer> {
+    let answer = |ok: &bool| {
+        if *ok {
+            Ok(())
+        } else {
+            Err(ProbeError::Silent("silent".to_owned()))
+        }
+    };
     answers.iter().map(answer).collect()
+}
+
+fn not_asked() -> Answer {
+    Err(ProbeError::NotAsked("too many open files".to_owned()))
 }
 
 /// Asks as the room does until `until`, with an answer that takes no time; returns what was said, and when.
@@ -54,21 +64,38 @@ fn run(
     mut answers: impl FnMut(Ktime) -> Vec<bool>,
     heard: &Heard,
 ) -> Vec<(Ktime, Verdict)> {
+    run_with(trials, from, until, |now| says(&answers(now)), heard)
+}
+
+fn run_with(
+    trials: &mut Trials,
+    from: u64,
+    until: u64,
+    mut answers: impl FnMut(Ktime) -> Vec<Answer>,
+    heard: &Heard,
+) -> Vec<(Ktime, Verdict)> {
     let mut now = at(from);
     let mut said = Vec::new();
     while let Some(next) = trials.next(now).filter(|next| *next <= at(until)) {
         now = now.max(next);
         let round = trials.begin(now);
-        let verdicts = trials.told(round, &says(&answers(now)), heard, now);
+        let verdicts = trials.told(round, &answers(now), heard, now);
         said.extend(verdicts.into_iter().map(|verdict| (now, verdict)));
     }
     said
 }
 
 /// One round while nothing is provisional.
-fn before(trials: &mut Trials, answers: &[bool]) {
+fn idle(trials: &mut Trials, answers: &[Answer]) {
     let round = trials.begin(at(0));
-    assert_eq!(trials.told(round, &says(answers), &Heard::default(), at(0)), []);
+    assert_eq!(trials.told(round, answers, &Heard::default(), at(0)), []);
+}
+
+/// As many rounds while nothing is provisional as it takes to be believed.
+fn before(trials: &mut Trials, answers: &[bool]) {
+    for _ in 0..2 {
+        idle(trials, &says(answers));
+    }
 }
 
 #[test]
@@ -140,6 +167,39 @@ fn a_silence_that_a_decision_made_is_not_taken_for_how_it_was_before() {
     trials.keep(&[provisional(3, 60)], &Arc::default(), Clock::default(), at(30));
     let said = run(&mut trials, 30, 70, |_| vec![false], &Heard::default());
     assert!(said[0].1.outcome.is_ok(), "{said:?}");
+}
+
+#[test]
+fn neither_our_own_trouble_nor_one_silence_before_it_makes_a_probe_one_that_was_down() {
+    for amiss in [vec![not_asked(); 3], says(&[false])] {
+        let mut trials = trials(1);
+        before(&mut trials, &[true]);
+        for answer in amiss {
+            idle(&mut trials, &[answer]);
+        }
+        trials.keep(&[provisional(1, 40)], &Arc::default(), Clock::default(), at(10));
+        let said = run(&mut trials, 10, 60, |_| vec![false], &Heard::default());
+        let why = said[0].1.outcome.as_ref().expect_err("it is cut off");
+        assert!(why.contains("answered before it and does not any more"), "{why}");
+    }
+}
+
+#[test]
+fn our_own_trouble_rolls_nothing_back_and_nothing_is_confirmed_until_it_is_over() {
+    let mut trials = trials(2);
+    before(&mut trials, &[true, false]);
+    trials.keep(&[provisional(1, 40)], &Arc::default(), Clock::default(), at(10));
+    let mut rounds = 0;
+    let troubled = |_| {
+        rounds += 1;
+        vec![not_asked(), not_asked()]
+    };
+    let said = run_with(&mut trials, 10, 35, troubled, &Heard::default());
+    assert!(said.is_empty(), "nobody knows whether it is cut off: {said:?}");
+    assert!(rounds < 100, "it is not asked without a pause: {rounds}");
+    let said = run_with(&mut trials, 35, 40, |_| vec![Ok(()), not_asked()], &Heard::default());
+    let words = said[0].1.outcome.as_ref().expect("confirmed");
+    assert_eq!(words, "1 probes answer, 1 had not answered before either");
 }
 
 #[test]
@@ -315,7 +375,10 @@ async fn real_servers_are_told_from_broken_silent_and_missing_ones() {
         [true, false, true, true, false, false, false, false],
         "{answers:?}"
     );
-    let why = |n: usize| answers[n].clone().unwrap_err();
+    let why = |n: usize| match answers[n].clone() {
+        Err(ProbeError::Silent(why)) => why,
+        other => panic!("{other:?}"),
+    };
     assert!(why(1).contains("refused"), "{}", why(1));
     assert_eq!(why(4), "it answers 503");
     assert_eq!(why(6), "no answer within 1000 ms");

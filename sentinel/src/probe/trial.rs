@@ -1,5 +1,6 @@
 //! What was before, what is now, and what that says of a decision. Pure.
 
+use super::{Answer, ProbeError};
 use crate::types::{Clock, DecisionId, Heard, Ktime, Provisional, Timestamp, Verdict};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ const PEERS: u32 = 5;
 const LISTENED: Duration = Duration::from_secs(2);
 /// What was sent before a decision may be told of so much later.
 const LAG: Duration = Duration::from_secs(1);
-/// How soon after a silence it is asked again.
+/// How soon after a silence it is asked again, and at most how often what must still answer.
 const AGAIN: Duration = Duration::from_millis(250);
 /// The longest part of a window that is kept for the last round and for carrying out what it comes to.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -56,6 +57,8 @@ pub struct Trials {
     open: BTreeMap<DecisionId, Trial>,
     /// Whether each answered when nothing was provisional, or since.
     latest: Vec<Option<bool>>,
+    /// For how many rounds in a row each has been silent while nothing was provisional.
+    idle_silent: Vec<u32>,
     rounds: u64,
     ended: Ktime,
 }
@@ -65,6 +68,7 @@ impl Trials {
     pub fn new(probes: Vec<String>, window: Duration) -> Self {
         Self {
             latest: vec![None; probes.len()],
+            idle_silent: vec![0; probes.len()],
             probes,
             window,
             open: BTreeMap::new(),
@@ -113,7 +117,7 @@ impl Trials {
             } else if trial.silent.iter().any(|rounds| *rounds > 0) {
                 self.ended.after(AGAIN)
             } else {
-                self.ended.after(pace).min(trial.due.max(self.ended))
+                self.ended.after(pace).min(trial.due.max(self.ended.after(AGAIN)))
             }
         };
         self.open.values().filter(|trial| !trial.judged).map(next).min()
@@ -131,12 +135,20 @@ impl Trials {
 
     /// What a round came to: why each probe did not answer, where it did not; and who is heard of now. Returns what is to
     /// be said of decisions by now.
-    pub fn told(&mut self, round: Round, answers: &[Result<(), String>], heard: &Heard, now: Ktime) -> Vec<Verdict> {
+    pub fn told(&mut self, round: Round, answers: &[Answer], heard: &Heard, now: Ktime) -> Vec<Verdict> {
         self.ended = now;
         let open = round.open || !self.open.is_empty();
-        for (latest, answer) in self.latest.iter_mut().zip(answers) {
-            if answer.is_ok() || !open {
-                *latest = Some(answer.is_ok());
+        let known = self.latest.iter_mut().zip(&mut self.idle_silent);
+        for ((latest, silent), answer) in known.zip(answers) {
+            match answer {
+                Ok(()) => (*latest, *silent) = (Some(true), 0),
+                Err(ProbeError::Silent(_)) if !open => {
+                    *silent = silent.saturating_add(1);
+                    if *silent >= SILENT {
+                        *latest = Some(false);
+                    }
+                }
+                Err(ProbeError::Silent(_) | ProbeError::NotAsked(_)) => {}
             }
         }
         let mut verdicts = Vec::new();
@@ -164,23 +176,32 @@ impl Trial {
         &mut self,
         round: Round,
         probes: &[String],
-        answers: &[Result<(), String>],
+        answers: &[Answer],
         heard: &Heard,
     ) -> Option<Result<String, String>> {
-        for (at, answer) in answers.iter().enumerate() {
-            let counts = answer.is_err() && self.before[at] != Some(false);
-            self.silent[at] = if counts { self.silent[at] + 1 } else { 0 };
-            if let Err(why) = answer
-                && self.silent[at] >= SILENT
-            {
-                let before = match self.before[at] {
-                    Some(_) => "answered before it and does not any more",
-                    None => "does not answer, and nobody knows whether it did before",
-                };
-                return Some(Err(format!("{} {before}: {why}", probes[at])));
+        let mut unasked = false;
+        let each = self.before.iter().zip(&mut self.silent).zip(probes);
+        for (((before, silent), probe), answer) in each.zip(answers) {
+            if *before == Some(false) {
+                continue;
+            }
+            match answer {
+                Ok(()) => *silent = 0,
+                Err(ProbeError::NotAsked(_)) => unasked = true,
+                Err(ProbeError::Silent(why)) => {
+                    *silent = silent.saturating_add(1);
+                    if *silent >= SILENT {
+                        let before = match before {
+                            Some(_) => "answered before it and does not any more",
+                            None => "does not answer, and nobody knows whether it did before",
+                        };
+                        return Some(Err(format!("{probe} {before}: {why}")));
+                    }
+                }
             }
         }
-        let open = self.silent.iter().any(|rounds| *rounds > 0);
+        // Who could not be asked may be cut off: without a verdict the kernel lets go at the end of the window.
+        let open = unasked || self.silent.iter().any(|rounds| *rounds > 0);
         if open || round.begun < self.due {
             return None;
         }

@@ -162,11 +162,12 @@ fn local(connection: &Connection, subject: &str) -> rusqlite::Result<FleetLocal>
         let entry = connection
             .prepare_cached("SELECT json FROM allowlist WHERE target = ?1")?
             .query_row([target], |row| {
-                let text = row.get_ref(0)?.as_str()?;
-                Ok(serde_json::from_str::<Allowed>(text).ok())
+                // One that cannot be read is no entry that was taken off the list.
+                serde_json::from_str::<Allowed>(row.get_ref(0)?.as_str()?)
+                    .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, e.into()))
             })
             .optional()?;
-        return Ok(FleetLocal::Allowed(entry.flatten()));
+        return Ok(FleetLocal::Allowed(entry));
     }
     let Ok(target) = target.parse::<IpNet>() else {
         return Ok(FleetLocal::Decision(None));

@@ -44,7 +44,17 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`StoreError`]; a refused file is left as it was.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
-    let exists = path.metadata().is_ok_and(|m| m.len() > 0);
+    // One that cannot be looked at is not one that is not there: that is replaced.
+    let exists = match path.metadata() {
+        Ok(found) => found.len() > 0,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => {
+            return Err(StoreError::Unwritable {
+                path: path.into(),
+                cause: error.to_string(),
+            });
+        }
+    };
     if exists {
         let found = inspect(path)?;
         if found > VERSION {
@@ -226,5 +236,20 @@ fn refused(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(NotADatabase | DatabaseCorrupt) => StoreError::Corrupt { path, cause },
         _ => StoreError::Unwritable { path, cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        std::os::unix::fs::symlink("s.db", &path).unwrap();
+        let error = open_writer(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Unwritable { .. }), "{error}");
+        assert!(path.is_symlink());
     }
 }

@@ -115,6 +115,34 @@ fn transfer(pair: &Pair) {
 }
 
 #[test]
+fn an_interface_is_known_by_its_other_names_too() {
+    let Some(mut kernel) = kernel(&config(), Mode::Production) else {
+        return;
+    };
+    let pair = Pair::new();
+    let named = Command::new("ip")
+        .args([
+            "-n", &pair.near, "link", "property", "add", "dev", "veth0", "altname", "other0",
+        ])
+        .status()
+        .unwrap();
+    assert!(named.success());
+    let watched = ["other0".to_owned(), "none0".to_owned()];
+    Pair::inside(&pair.near, || kernel.attach_present(&watched)).unwrap();
+    for _ in 0..2 {
+        let looks = Pair::inside(&pair.near, || kernel.tend(&watched));
+        let states: Vec<State> = looks.iter().map(|look| look.state).collect();
+        assert_eq!(states, [State::Attached, State::Absent]);
+    }
+    let troubles = kernel.counters().read().unwrap().0;
+    let trouble = |name: &str| troubles.iter().find(|one| one.name == name).unwrap().trouble.clone();
+    assert_eq!(trouble("other0"), None);
+    assert!(trouble("none0").is_some());
+    kernel.blocks().put_block(far(), &block()).unwrap();
+    assert!(!pair.ping("10.99.0.1"));
+}
+
+#[test]
 fn a_foreign_xdp_program_is_named_and_lived_with() {
     let Some(mut strict) = kernel(&config(), Mode::Production) else {
         return;

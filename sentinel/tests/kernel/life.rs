@@ -174,7 +174,7 @@ fn hot_upgrades_let_nothing_through_and_keep_what_was_counted() {
     });
     drop(agent);
     assert!(unpin(&bpffs.pins(), true).unwrap());
-    assert!(!bpffs.pins().exists(), "{:?}", leftovers(&bpffs.pins()));
+    assert!(!bpffs.pins().exists(), "{:?}", leftovers(&bpffs.pins()).unwrap());
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_changed_capacity_keeps_what_is_in_force_and_one_too_small_is_refused() {
             blocks.get_block(far()).unwrap().unwrap().hits > hits,
             "another map is read than written"
         );
-        let strange = leftovers(&bpffs.pins()).foreign;
+        let strange = leftovers(&bpffs.pins()).unwrap().foreign;
         assert_eq!(strange, Vec::<PathBuf>::new());
     }
 }
@@ -265,7 +265,7 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
     let agent = start().unwrap();
     agent.blocks().put_block(far(), &block()).unwrap();
     drop(agent);
-    let found = leftovers(&bpffs.pins());
+    let found = leftovers(&bpffs.pins()).unwrap();
     assert!(
         found.fits && found.made_by.is_some() && found.interfaces.len() == 1,
         "{found:?}"
@@ -296,7 +296,7 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
     for part in ["0.0.7", env!("CARGO_PKG_VERSION"), "layout", "sentinel detach"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    assert!(!leftovers(&bpffs.pins()).fits);
+    assert!(!leftovers(&bpffs.pins()).unwrap().fits);
     assert!(!pair.ping("10.99.0.1"), "a refused start changed what is in force");
 
     // The way out that leaves no gap: forget the maps, keep the programs.
@@ -329,7 +329,7 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
         "mine",
     ]);
     drop(start().unwrap());
-    assert_eq!(leftovers(&bpffs.pins()).foreign, std::slice::from_ref(&other));
+    assert_eq!(leftovers(&bpffs.pins()).unwrap().foreign, std::slice::from_ref(&other));
     let allow6 = bpffs.pins().join("maps/ALLOW6");
     std::fs::remove_file(&allow6).unwrap();
     bpftool(&[
@@ -352,7 +352,11 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
     assert!(error.to_string().contains("ALLOW6"), "{error}");
 
     assert!(unpin(&bpffs.pins(), true).unwrap());
-    assert!(other.exists() && !header.exists(), "{:?}", leftovers(&bpffs.pins()));
+    assert!(
+        other.exists() && !header.exists(),
+        "{:?}",
+        leftovers(&bpffs.pins()).unwrap()
+    );
     assert!(pair.ping("10.99.0.1"), "detached");
 
     // Maps without a header were never an agent's.

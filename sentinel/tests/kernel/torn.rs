@@ -5,6 +5,7 @@ use super::pair::{Pair, block, far};
 use super::*;
 use aya::programs::SchedClassifier;
 use aya::programs::tc::TcAttachType;
+use caps::{CapSet, Capability};
 use sentinel::config::Hook;
 use sentinel::kernel::{State, on_tc};
 use sentinel::respond::Enforcer;
@@ -56,8 +57,16 @@ fn dropped_going_out(kernel: &Kernel) -> u64 {
     kernel.counters().read().unwrap().0[0].get(Counter::EgressDropV4)
 }
 
+/// A look with no more capabilities than the agent keeps.
 fn tend(pair: &Pair, kernel: &mut Kernel) -> State {
-    let look = Pair::inside(&pair.near, || kernel.tend(&["veth0".into()]));
+    let look = Pair::inside(&pair.near, || {
+        let all = caps::read(None, CapSet::Effective).unwrap();
+        let kept = [Capability::CAP_BPF, Capability::CAP_NET_ADMIN, Capability::CAP_PERFMON];
+        caps::set(None, CapSet::Effective, &kept.into()).unwrap();
+        let look = kernel.tend(&["veth0".into()]);
+        caps::set(None, CapSet::Effective, &all).unwrap();
+        look
+    });
     look[0].state
 }
 

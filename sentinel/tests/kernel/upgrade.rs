@@ -280,7 +280,7 @@ fn a_changed_capacity_of_the_lists_keeps_what_is_on_them() {
         assert!(met(&agent, far()) >= hits + 2, "another table is read than written");
         let change = agent.lists().replace(list, &order, nets.clone()).unwrap();
         assert_eq!((change.added, change.removed, change.kept), (0, 0, nets.len() as u64));
-        assert_eq!(leftovers(&bpffs.pins()).foreign, Vec::<PathBuf>::new());
+        assert_eq!(leftovers(&bpffs.pins()).unwrap().foreign, Vec::<PathBuf>::new());
     }
     let before = files(&bpffs.pins());
     let error = start(10).err().unwrap();
@@ -330,7 +330,7 @@ fn programs_whose_maps_are_forgotten_still_redirect() {
         redirected("pinned");
         assert!(unpin(&bpffs.pins(), false).unwrap());
         redirected("without pinned maps");
-        let found = leftovers(&bpffs.pins());
+        let found = leftovers(&bpffs.pins()).unwrap();
         assert!(found.maps.is_empty() && found.foreign.is_empty(), "{found:?}");
         // An attempt that fails changes nothing about it.
         assert!(attach(&mut load(), &["veth0", "absent0"]).is_err());
@@ -347,5 +347,5 @@ fn programs_whose_maps_are_forgotten_still_redirect() {
     assert!(unpin(&bpffs.pins(), false).unwrap());
     redirected("without pinned maps");
     assert!(unpin(&bpffs.pins(), true).unwrap());
-    assert!(!bpffs.pins().exists(), "{:?}", leftovers(&bpffs.pins()));
+    assert!(!bpffs.pins().exists(), "{:?}", leftovers(&bpffs.pins()).unwrap());
 }

@@ -313,7 +313,7 @@ fn agents_killed_at_any_moment_under_a_flood_leave_neither_a_gap_nor_a_remnant()
     });
     let there = Pair::inside(&pair.near, || on_xdp("veth0").len());
     assert_eq!(there, 1);
-    let left = leftovers(&bpffs.pins());
+    let left = leftovers(&bpffs.pins()).unwrap();
     assert!(
         left.fits && left.foreign.is_empty() && left.interfaces.len() == 1,
         "{left:?}"
@@ -339,7 +339,7 @@ fn agents_killed_at_any_moment_under_a_flood_leave_neither_a_gap_nor_a_remnant()
     );
     assert!(last < first + 16.0, "{first} MiB before, {last} MiB now");
     assert!(unpin(&bpffs.pins(), true).unwrap());
-    assert!(!bpffs.pins().exists(), "{:?}", leftovers(&bpffs.pins()));
+    assert!(!bpffs.pins().exists(), "{:?}", leftovers(&bpffs.pins()).unwrap());
     // And after it, they pass again.
     eventually("the programs to go", || {
         loss::flood(&pair, LISTED, "7", 10);

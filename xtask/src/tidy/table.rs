@@ -53,7 +53,7 @@ pub(super) const ROOMS: &[Room] = &[
         ],
     ),
     room("probe", &["config", "tls", "types"]),
-    room("containers", &["time", "types"]),
+    room("containers", &["files", "time", "types"]),
     room("bettercap", &["config", "tls", "types"]),
     room("respond", &["bus", "metrics", "store", "types"]),
     room(

@@ -40,7 +40,10 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             "mount -t bpf bpf /sys/fs/bpf; a container is lent the host's: `volumes: [\"/sys/fs/bpf:/sys/fs/bpf\"]`",
         ));
     } else {
-        out.extend(pins(config, &leftovers(place)));
+        out.extend(leftovers(place).map_or_else(
+            |error| vec![Finding::warn("pins", error.to_string(), "run this as root")],
+            |found| pins(config, &found),
+        ));
     }
     out
 }
@@ -56,6 +59,13 @@ fn hook(name: &str, wanted: Hook, on_xdp: &[Occupant]) -> Finding {
     let (ours, foreign): (Vec<_>, Vec<_>) = on_xdp.iter().partition(|one| one.is_sentinel());
     if wanted == Hook::Tc {
         return Finding::pass(check, format!("tc ingress, as `kernel.hook` has it; {LESS}"));
+    }
+    if let Some(one) = foreign.iter().find(|one| one.name.is_empty() && !one.seen) {
+        return Finding::warn(
+            check,
+            format!("whether it is ours cannot be seen: {one}"),
+            "run this as root, who sees whose it is",
+        );
     }
     if !foreign.is_empty() {
         let whose = format!("another XDP program is there: {}", said(&foreign));
@@ -226,7 +236,24 @@ mod tests {
             uid: Some(0),
             loaded_at: None,
             holders: vec![(42, "xdp-loader".into())],
+            seen: true,
         }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_nobody_else_s() {
+        let unseen = Occupant {
+            holders: Vec::new(),
+            seen: false,
+            ..occupant("")
+        };
+        let said = unseen.to_string();
+        assert!(
+            said.contains("cannot be seen") && !said.contains("no process"),
+            "{said}"
+        );
+        let finding = hook("eth0", Hook::Xdp, &[unseen]);
+        assert_eq!(finding.level, Level::Warn, "{finding:?}");
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub(super) enum KeptError {
     Damaged(PathBuf),
     #[error("{0} is of another feed or place; it is fetched anew when it is due")]
     Other(PathBuf),
+    #[error("the list that was kept: {0}")]
+    Refused(String),
 }
 
 /// Digest of a place, which may hold a key.
@@ -136,8 +138,12 @@ impl Shelf {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(files::FileError { path, error }.into()),
         };
-        let (head, entries) =
-            kept(&mut std::io::BufReader::new(file)).ok_or_else(|| KeptError::Damaged(path.clone()))?;
+        let mut failed = None;
+        let read = kept(&mut std::io::BufReader::new(file), &mut failed);
+        if let Some(error) = failed {
+            return Err(files::FileError { path, error }.into());
+        }
+        let (head, entries) = read.ok_or_else(|| KeptError::Damaged(path.clone()))?;
         if head.feed != feed || head.place != place {
             return Err(KeptError::Other(path));
         }
@@ -158,15 +164,21 @@ impl Shelf {
     }
 }
 
-/// Reads a kept list strictly: we wrote it, so whatever is odd is damage.
-fn kept(reader: &mut impl BufRead) -> Option<Kept> {
+/// Reads a kept list strictly: we wrote it, so whatever is odd is damage. `failed` is why it could not be read to its
+/// end.
+fn kept(reader: &mut impl BufRead, failed: &mut Option<std::io::Error>) -> Option<Kept> {
     let mut line = String::new();
     let mut next = |line: &mut String| {
         line.clear();
-        std::io::Read::take(&mut *reader, LINE_MAX as u64)
-            .read_line(line)
-            .ok()?;
-        Some(line.strip_suffix('\n').map(str::len))
+        match std::io::Read::take(&mut *reader, LINE_MAX as u64).read_line(line) {
+            Ok(_) => Some(line.strip_suffix('\n').map(str::len)),
+            // What is no UTF-8 was read, and is odd.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => None,
+            Err(error) => {
+                *failed = Some(error);
+                None
+            }
+        }
     };
     next(&mut line)??;
     let head: Head = serde_json::from_str(&line).ok()?;

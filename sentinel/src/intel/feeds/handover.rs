@@ -13,7 +13,8 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl FeedRoom {
-    /// Takes out of the kernel what an earlier run left there and nobody wants now.
+    /// Takes out of the kernel what an earlier run left there and nobody wants now. A list that could not be read here
+    /// stays there until it comes again or its time there is over; not in simulation, which must drop nothing.
     pub(super) async fn sweep_kernel(&mut self) {
         let Some(kernel) = self.deps.kernel.clone() else {
             return;
@@ -22,7 +23,10 @@ impl FeedRoom {
         let wanted: BTreeMap<u8, [u8; 16]> = self
             .slots
             .iter()
-            .filter(|slot| slot.kernel.is_some() && set.lists()[usize::from(slot.number)].is_some())
+            .filter(|slot| {
+                let unread = slot.unread && !self.deps.simulate;
+                slot.kernel.is_some() && (unread || set.lists()[usize::from(slot.number)].is_some())
+            })
             .map(|slot| (slot.number, block::list_id(&slot.feed.name)))
             .collect();
         let swept = tokio::task::spawn_blocking(move || {

@@ -3,7 +3,7 @@
 //! What the operator allows is set aside with its list, in memory and on disk, and counts again once it is no longer
 //! allowed: nothing that is protected is left in force or in the kernel, and nothing is left out for longer than that.
 
-use super::disk::{Head, Meta, Shelf};
+use super::disk::{Head, KeptError, Meta, Shelf};
 use super::parse::{Entry, Parsed};
 use super::room::FeedRoom;
 use super::sanity;
@@ -125,11 +125,8 @@ pub(super) fn remembered(
     set: &FeedSet,
     protected: &[Protected],
     now: Timestamp,
-) -> Result<Option<FeedSet>, String> {
-    let kept = shelf
-        .read_list(&feed.name, &meta.place)
-        .map_err(|error| error.to_string())?;
-    let Some((head, entries)) = kept else {
+) -> Result<Option<FeedSet>, KeptError> {
+    let Some((head, entries)) = shelf.read_list(&feed.name, &meta.place)? else {
         return Ok(None);
     };
     let confirmed = meta.checked_at.filter(|_| meta.fetched_at == Some(head.fetched_at));
@@ -143,8 +140,7 @@ pub(super) fn remembered(
         wrong: 0,
         whole: true,
     };
-    let sane =
-        sanity::judge(list, feed, None, protected).map_err(|error| format!("the list that was kept: {error}"))?;
+    let sane = sanity::judge(list, feed, None, protected).map_err(|error| KeptError::Refused(error.to_string()))?;
     let (mut kept, mut aside) = (sane.entries.iter().peekable(), sane.spared.iter().peekable());
     let (mut dated, mut spared) = (Vec::with_capacity(sane.entries.len()), Vec::new());
     for (entry, since) in entries {

@@ -1,7 +1,7 @@
 //! Which feeds the settings ask for, at the start and whenever they change. A feed that stays keeps all that is known of it;
 //! one that goes is out of the lists and out of the kernel before the next one takes its number; one that stays keeps its.
 
-use super::disk::{Shelf, digest};
+use super::disk::{KeptError, Shelf, digest};
 use super::fetch::{self, Fetcher, Patience};
 use super::lapi::Lapi;
 use super::protect;
@@ -183,7 +183,8 @@ impl FeedRoom {
         Ok(())
     }
 
-    /// Takes up what an earlier run kept of these; what is due is asked for at some time within `spread`.
+    /// Takes up what an earlier run kept of these; what is due, and what could not be read, is asked for at some time
+    /// within `spread`.
     pub(super) async fn load(&mut self, which: &[usize], spread: std::time::Duration) {
         let now = (self.now)();
         let shelf = self.shelf.clone();
@@ -215,7 +216,12 @@ impl FeedRoom {
             (set, told)
         })
         .await;
-        let Ok((set, told)) = read else { return };
+        let Ok((set, told)) = read else {
+            for &at in which {
+                self.slots[at].unread = true;
+            }
+            return;
+        };
         for (at, meta, complaint) in told {
             if let Some(complaint) = &complaint {
                 tracing::warn!(feed = %self.slots[at].feed.name, %complaint, "a list that was kept is not used");
@@ -227,8 +233,9 @@ impl FeedRoom {
                 Place::File(_) | Place::Lapi(_) => now,
             };
             slot.meta = meta;
-            slot.complaint = complaint;
-            if slot.due(start) {
+            slot.unread = matches!(complaint, Some(KeptError::File(_)));
+            slot.complaint = complaint.map(|complaint| complaint.to_string());
+            if slot.due(start) || slot.unread {
                 slot.meta.next_at = Some(start);
             }
         }

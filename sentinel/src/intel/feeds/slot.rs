@@ -57,6 +57,8 @@ pub(super) struct Slot {
     pub(super) tally: Tally,
     /// It is being asked right now.
     pub(super) asking: bool,
+    /// What was kept of it could not be read at the start, and may be good still.
+    pub(super) unread: bool,
     /// How it stands in the kernel, where that is asked for.
     pub(super) kernel: Option<FeedInKernel>,
 }
@@ -74,6 +76,7 @@ impl Slot {
             complaint: None,
             tally: Tally::default(),
             asking: false,
+            unread: false,
             kernel: None,
         }
     }

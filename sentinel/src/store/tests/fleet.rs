@@ -115,6 +115,19 @@ async fn what_changes_is_noted_with_it_and_once() {
 }
 
 #[tokio::test]
+async fn an_entry_of_the_allowlist_that_cannot_be_read_is_not_told_as_taken_off() {
+    let (_dir, path) = place();
+    let running = Running::at(&path);
+    let store = &running.store;
+    let records = vec![Record::Fleet(true), allowed("192.0.2.7/32")];
+    store.commit(records).await.unwrap();
+    let broken = Connection::open(&path).unwrap();
+    broken.execute("UPDATE allowlist SET json = '{'", []).unwrap();
+    let changes = store.fleet_changes(100).await;
+    assert!(matches!(changes, Err(StoreError::Read(_))), "{changes:?}");
+}
+
+#[tokio::test]
 async fn the_latest_word_is_kept_and_what_waits_is_told_in_order() {
     let (_dir, path) = place();
     let books = |books: FleetBooks| vec![Record::FleetBooks(Box::new(books))];

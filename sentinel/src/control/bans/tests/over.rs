@@ -218,6 +218,23 @@ async fn what_a_bettercap_that_ended_did_is_not_told_as_standing() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_reached_from_here_is_not_told_as_ended() {
+    let mut rig = Rig::new();
+    rig.want(&[(decision(), "192.0.2.7", false)]);
+    rig.pass().await;
+    // This host's kernel refuses to connect there, as where no descriptor is left; Bettercap goes on.
+    let unreached = Session::new(&config("ws://255.255.255.255:1".to_owned(), "hunter2")).unwrap();
+    rig.room.as_mut().unwrap().session = unreached;
+    rig.pass().await;
+    let (status, outcome) = rig.only().await;
+    assert_eq!(status, ActionStatus::Enforced, "{outcome}");
+    let cause = rig.cause();
+    assert!(cause.contains("could not be reached from here"), "{cause}");
+    let text = rig.metrics.encode().unwrap();
+    assert!(text.contains("sentinel_arp_bans_active 1"), "{text}");
+}
+
+#[tokio::test]
 async fn a_room_with_nothing_left_to_lift_waits_to_be_ended() {
     let mut rig = Rig::new();
     rig.want(&[(decision(), "192.0.2.7", false)]);

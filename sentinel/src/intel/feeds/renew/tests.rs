@@ -119,6 +119,46 @@ async fn an_answer_on_its_way_finds_its_feed_wherever_it_has_moved() {
 }
 
 #[tokio::test]
+async fn a_kept_list_that_cannot_be_read_stays_in_the_kernel_and_is_asked_for_at_once() {
+    let unreadable: [fn(&std::path::Path); 2] = [
+        |path| std::os::unix::fs::symlink(path, path).unwrap(),
+        |path| std::fs::create_dir(path).unwrap(),
+    ];
+    for lay in unreadable {
+        let server = Server::start(|_| answer(200, "", list(50).as_bytes())).await;
+        let dir = tempfile::tempdir().unwrap();
+        let kernel = Arc::new(Memory::default());
+        let setup = || Setup {
+            enabled: &["cins"],
+            block: &["cins"],
+            kernel: Some(kernel.clone()),
+            ..Setup::default()
+        };
+        Bench::new(dir.path(), &server.url(), setup(), START)
+            .await
+            .room
+            .tend()
+            .await;
+        assert_eq!((kernel.lists.lock().unwrap().len(), server.count()), (1, 1));
+        let path = dir.path().join("cins.list");
+        std::fs::remove_file(&path).unwrap();
+        lay(&path);
+        let later = START.after(std::time::Duration::from_mins(1));
+        let mut bench = Bench::new(dir.path(), &server.url(), setup(), later).await;
+        assert_eq!(kernel.lists.lock().unwrap().len(), 1, "it is not swept out");
+        assert!(bench.status().last_error.unwrap().contains("cins.list"));
+        bench.room.tend().await;
+        assert_eq!((bench.status().entries, server.count()), (50, 2));
+        // One that is not there is nobody's any more.
+        std::fs::remove_dir(&path)
+            .or_else(|_| std::fs::remove_file(&path))
+            .unwrap();
+        Bench::new(dir.path(), &server.url(), setup(), later).await;
+        assert!(kernel.lists.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn own_feeds_behind_one_that_goes_or_comes_keep_their_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let place = |name: &'static str, entries: u32| {
