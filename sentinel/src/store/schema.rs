@@ -3,7 +3,7 @@
 use super::{StoreError, retention};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         }
     };
     if exists {
+        roll_back(path)?;
         let found = inspect(path)?;
         if found > VERSION {
             return Err(StoreError::Newer {
@@ -105,6 +106,22 @@ pub(super) fn read_connection(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "query_only", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// Rolls back what a disk that erred left half done in a file of ours before it was in WAL mode: whoever only reads cannot.
+fn roll_back(path: &Path) -> Result<(), StoreError> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    // The application's id stands at byte 68 of the header, big-endian (sqlite.org/fileformat).
+    let mut id = [0; 4];
+    let ours = std::fs::File::open(path).is_ok_and(|file| file.read_exact_at(&mut id, 68).is_ok())
+        && i64::from(i32::from_be_bytes(id)) == APPLICATION_ID;
+    if !ours || !Path::new(&journal).exists() {
+        return Ok(());
+    }
+    let recovered = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .and_then(|connection| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
+    recovered.map_err(|e| refused(path, &e))
 }
 
 /// Reads the version of an existing file without changing a byte of it.
@@ -242,6 +259,34 @@ fn refused(path: &Path, error: &rusqlite::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_erring_disk_left_half_done_is_rolled_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, copy) = (dir.path().join("s.db"), dir.path().join("t.db"));
+        drop(open_writer(&path).unwrap());
+        let connection = Connection::open(&path).unwrap();
+        let delete = |_: &rusqlite::Row<'_>| Ok(());
+        connection
+            .pragma_update_and_check(None, "journal_mode", "delete", delete)
+            .unwrap();
+        connection.pragma_update(None, "cache_spill", 1).unwrap();
+        connection.pragma_update(None, "cache_size", 1).unwrap();
+        connection
+            .execute_batch("BEGIN; CREATE TABLE half (x); INSERT INTO half SELECT zeroblob(100000) FROM allowlist UNION ALL SELECT zeroblob(100000);")
+            .unwrap();
+        // As a cut leaves it: the file and its journal, with nobody at it.
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::copy(dir.path().join("s.db-journal"), dir.path().join("t.db-journal")).unwrap();
+        assert!(inspect(&copy).is_err(), "not hot, so nothing is shown");
+        let opened = open_writer(&copy).unwrap();
+        let half: i64 = opened
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(half, 0);
+    }
 
     #[test]
     fn what_cannot_be_looked_at_is_not_replaced() {
