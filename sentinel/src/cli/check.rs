@@ -8,8 +8,8 @@ use serde_json::json;
 
 /// Reads the configuration and says what it found; opens and binds nothing else.
 pub(super) fn run(global: &Global) -> Result<(), Failure> {
-    let (config, _) = global.load_with_origins(&global.files())?;
     let files = global.files();
+    let (config, _) = global.load_with_origins(&files)?;
     let output = global.output();
     if output.format() == Format::Json {
         output.json(&json!({ "ok": true, "files": files, "problems": [] }));

@@ -181,8 +181,7 @@ impl Pins {
         let files = fs::read_dir(self.links()).into_iter().flatten().flatten();
         files
             .map(|file| file.path())
-            .filter(|path| table_name(path).is_some_and(|name| names.iter().any(|own| own == name)))
-            .filter(|path| is_table(path))
+            .filter(|path| is_our_table(path, &names))
             .collect()
     }
 
