@@ -2,7 +2,7 @@
 FROM debian:bookworm-slim AS build
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates cargo-web gcc libc6-dev libstd-rust-web-dev-bpf rustc-web \
+ && apt-get install -y --no-install-recommends ca-certificates cargo-web gcc libc6-dev libstd-rust-web-dev-bpf make rustc-web \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # The only version that uses the compiler's own LLVM; xtask looks for it there.

@@ -231,7 +231,7 @@ fn a_blocked_source_stays_out_to_the_packet_while_everybody_asks() {
 }
 
 /// By how much it may grow with tables as small as these, MiB: they and the channels between its rooms are filled to their bounds.
-const GROWTH: f64 = 96.0;
+const GROWTH: f64 = 64.0;
 
 /// L2: nobody is blocked for it, who wants in gets in, who is in stays, and the agent hardly grows, on a host where it is
 /// told to be small.

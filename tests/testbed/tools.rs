@@ -42,6 +42,9 @@ pub const TOOLS: &[Tool] = &[
     tool("python3", "python3"),
 ];
 
+/// What jemalloc is built with.
+pub const MAKE: Tool = tool("make", "make");
+
 /// What libFuzzer is built with.
 pub const CPP: Tool = tool("c++", "g++");
 

@@ -33,7 +33,7 @@ pub(crate) fn build_to_ship(consent: Consent) -> Result<PathBuf> {
 }
 
 fn build_as(consent: Consent, release: bool, adjust: impl FnOnce(&mut Command)) -> Result<PathBuf> {
-    setup::compiler()?;
+    setup::compiler(consent)?;
     kernel_programs(consent)?;
     shell::step(if release {
         "agent (release; the first time takes minutes)"

@@ -4,18 +4,36 @@ use crate::tools::LINKER;
 use crate::{Consent, ebpf, shell};
 use anyhow::{Result, bail, ensure};
 use testbed::tools::{
-    BETTERCAP, BROWSER, CPP, DEBUGGER, ENGINE, FAKETIME, IMAGE, MACHINE, MAIL, PACKAGING, PAGES, PIP, PROMETHEUS,
+    BETTERCAP, BROWSER, CPP, DEBUGGER, ENGINE, FAKETIME, IMAGE, MACHINE, MAIL, MAKE, PACKAGING, PAGES, PIP, PROMETHEUS,
     REDIS, REPLAY, STRIKE, TOOLS, Tool, missing,
 };
 
-/// A C compiler: SQLite is built from source.
-pub(crate) fn compiler() -> Result<()> {
+/// A C compiler and make: SQLite and jemalloc are built from source.
+pub(crate) fn compiler(consent: Consent) -> Result<()> {
     let found = ["cc", "gcc", "clang"]
         .iter()
         .any(|name| shell::succeeds(name, &["--version"]));
     ensure!(
         found,
         "there is no C compiler; install one: `apt-get install gcc libc6-dev`"
+    );
+    needed(consent, MAKE, "to build jemalloc with")
+}
+
+/// Installs what nothing can be built without.
+fn needed(consent: Consent, tool: Tool, purpose: &str) -> Result<()> {
+    if missing(&[tool]).is_empty() {
+        return Ok(());
+    }
+    let Tool { program, package } = tool;
+    if !consent.given(&format!("Install the Debian package {package}, {purpose}?")) {
+        bail!("there is no {program}; run again with --yes, or `apt-get install {package}`");
+    }
+    shell::step(&format!("installing {package}"));
+    ebpf::install_packages(&[package])?;
+    ensure!(
+        missing(&[tool]).is_empty(),
+        "{program} is still missing after installing {package}"
     );
     Ok(())
 }
@@ -60,13 +78,8 @@ pub(crate) fn optional(consent: Consent, wanted: &[Tool], purpose: &str) -> Resu
 
 /// A C++ compiler: libFuzzer is built from source.
 pub(crate) fn cpp(consent: Consent) -> Result<()> {
-    compiler()?;
-    optional(consent, &[CPP], "to build libFuzzer with")?;
-    ensure!(
-        missing(&[CPP]).is_empty(),
-        "there is no C++ compiler; run again with --yes, or `apt-get install g++`"
-    );
-    Ok(())
+    compiler(consent)?;
+    needed(consent, CPP, "to build libFuzzer with")
 }
 
 /// Whatever the tests face that is real.
@@ -89,7 +102,7 @@ pub(crate) fn tools_of_tests(consent: Consent) -> Result<()> {
 
 /// `cargo xtask setup`.
 pub(crate) fn everything(consent: Consent) -> Result<()> {
-    compiler()?;
+    compiler(consent)?;
     ebpf::ensure_compiler(consent)?;
     LINKER.ensure(consent)?;
     tools_of_tests(consent)?;

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 pub(crate) fn run(consent: Consent, quick: bool) -> Result<()> {
-    setup::compiler()?;
+    setup::compiler(consent)?;
     if !quick {
         shell::can_elevate()?;
     }

@@ -13,6 +13,7 @@ mod cookies;
 mod counters;
 mod decode;
 mod error;
+mod fetched;
 mod flows;
 #[doc(hidden)]
 pub mod fuzzing;

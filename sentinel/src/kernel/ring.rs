@@ -6,6 +6,7 @@
 use super::decode::is_notice;
 use aya::maps::{MapData, RingBuf};
 use bytes::{Bytes, BytesMut};
+use sentinel_common::event::FlowRecord;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,8 +14,11 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// A batch is handed on when it has grown to this size, bytes.
+/// What a batch has room for, bytes. It is handed on once another record might not fit, and so never grows: a batch that did
+/// would hold twice of what is in it for as long as it waits.
 const BATCH_BYTES: usize = 64 * 1024;
+/// The longest record there is, bytes.
+const RECORD_BYTES: usize = size_of::<FlowRecord>();
 /// What the kernel noticed is kept from batches that nobody took, up to so many bytes: flows are told of again, a notice once.
 const KEPT_BYTES: usize = 16 * 1024;
 /// Batches read in one go before other tasks get a turn.
@@ -39,6 +43,11 @@ impl Records {
     fn push(&mut self, record: &[u8]) {
         self.bytes.extend_from_slice(record);
         self.number += 1;
+    }
+
+    /// Whether another record might not fit.
+    fn is_full(&self) -> bool {
+        self.bytes.len() > BATCH_BYTES - RECORD_BYTES
     }
 }
 
@@ -100,7 +109,7 @@ impl RingReader {
             if batch.number == 0 {
                 return Ok(false);
             }
-            let full = batch.bytes.len() >= BATCH_BYTES;
+            let full = batch.is_full();
             match out.try_send(batch.bytes.freeze()) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(_)) => {
@@ -120,13 +129,14 @@ impl RingReader {
     fn batch(&mut self) -> (Records, Records) {
         let mut notices = std::mem::take(&mut self.kept);
         let mut batch = Records {
-            bytes: notices.bytes.clone(),
+            bytes: BytesMut::with_capacity(BATCH_BYTES),
             number: notices.number,
         };
+        batch.bytes.extend_from_slice(&notices.bytes);
         let Some(ring) = &mut self.ring else {
             return (batch, notices);
         };
-        while batch.bytes.len() < BATCH_BYTES
+        while !batch.is_full()
             && let Some(record) = ring.next()
         {
             batch.push(&record);

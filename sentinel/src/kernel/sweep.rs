@@ -4,42 +4,34 @@
 //! What was fetched is remembered until the kernel reports the same filling of the slot, and taken off that record
 //! ([`FlowSweep::settle`]), so that every packet is told of once.
 
+use super::fetched::{Fetched, Outstanding};
 use super::flows::{AHEAD, FlowMemory};
 use super::maps::Shared;
 use crate::config::KernelConfig;
 use crate::types::Ktime;
 use sentinel_common::event::FlowRecord;
-use sentinel_common::flow::{CAUSE_IDLE, FlowKey, Half};
+use sentinel_common::flow::CAUSE_IDLE;
 use sentinel_common::slot::{HEAD_TOLD, Head, WAYS, silent, units};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Slots looked at by one [`FlowSweep::sweep`]: about 5 ms of reading.
 const STRETCH: u32 = 1 << 20;
-/// Records of one [`FlowSweep::sweep`], but for those of the bucket it is reached in; what goes beyond comes with the next.
-const RECORDS: usize = 1 << 16;
+/// Records of one [`FlowSweep::sweep`], but for those of the bucket it is reached in, 1.5 MiB; what goes beyond comes with the next.
+const RECORDS: usize = 1 << 13;
 /// The kernel's clock moves in steps of a jiffy (10 ms at most), and differs by as much between CPUs.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
 /// How long the kernel's own record of what was fetched is waited for at most, once the slot has moved on, where no
 /// later record shows that there is none.
 const OUTSTANDING: Duration = Duration::from_secs(30);
 
-/// What was fetched of a filling of a slot.
-struct Fetched {
-    key: FlowKey,
-    counts: Half,
-    /// When the slot was first seen to have moved on.
-    moved: Option<Ktime>,
-}
-
 /// Walks the flow table, a bounded stretch per call.
 pub struct FlowSweep {
     memory: Arc<FlowMemory>,
     shared: Arc<Shared>,
-    /// By slot and filling; as many as there are slots at most.
-    fetched: HashMap<(u32, u16), Fetched>,
+    /// As many as there are slots at most.
+    fetched: Outstanding,
     /// Latest time in a record of the ring: what was made well before has all come.
     ring_at: Ktime,
     postponed: u64,
@@ -47,6 +39,7 @@ pub struct FlowSweep {
     quiet: Duration,
     idle: Duration,
     seen: u64,
+    cut: bool,
 }
 
 impl FlowSweep {
@@ -54,13 +47,14 @@ impl FlowSweep {
         Self {
             memory,
             shared,
-            fetched: HashMap::new(),
+            fetched: Outstanding::default(),
             ring_at: Ktime(0),
             postponed: 0,
             at: 0,
             quiet: config.report_interval + CLOCK_STEP,
             idle: Duration::from_mins(1),
             seen: 0,
+            cut: false,
         }
     }
 
@@ -74,9 +68,9 @@ impl FlowSweep {
     /// Looks at the next stretch of the table (1,048,576 slots at most) and returns a [`CAUSE_IDLE`] record of what
     /// every flow in it left unreported before it went quiet, each packet once.
     ///
-    /// Call it every `report_interval` or so, and pass every record of the ring through [`FlowSweep::settle`]. `now`
-    /// is the boot clock's, and not ahead of it: of a slot younger than half an interval the kernel takes for granted that
-    /// it was not fetched.
+    /// Call it every `report_interval` or so, again where it [was cut short](FlowSweep::is_cut), and pass every record of
+    /// the ring through [`FlowSweep::settle`]. `now` is the boot clock's, and not ahead of it: of a slot younger than half
+    /// an interval the kernel takes for granted that it was not fetched.
     pub fn sweep(&mut self, now: Ktime) -> Vec<FlowRecord> {
         let mut records = Vec::new();
         let since = units(now.0);
@@ -105,6 +99,7 @@ impl FlowSweep {
                 }
             }
         }
+        self.cut = self.at < end;
         if self.at == self.memory.slots() {
             self.at = 0;
             self.shared.flows.store(self.seen, Ordering::Relaxed);
@@ -117,7 +112,7 @@ impl FlowSweep {
     /// What a quiet slot has that was not told of yet.
     fn fetch(&mut self, slot: u32, head: &Head, now: Ktime) -> Option<FlowRecord> {
         let filling = (slot, head.seq);
-        let before = self.fetched.get(&filling);
+        let before = self.fetched.get(filling);
         if before.is_some_and(|fetched| fetched.counts.packets == u64::from(head.packets)) {
             return None;
         }
@@ -160,15 +155,20 @@ impl FlowSweep {
         let filling = (record.slot, record.seq as u16);
         if self
             .fetched
-            .get(&filling)
+            .get(filling)
             .is_none_or(|fetched| fetched.key != record.key)
         {
             return true;
         }
-        if let Some(fetched) = self.fetched.remove(&filling) {
+        if let Some(fetched) = self.fetched.remove(filling) {
             record.counts.subtract(&fetched.counts);
         }
         record.counts.packets > 0
+    }
+
+    /// Whether the last [`FlowSweep::sweep`] had as many records as it may have before its stretch was over.
+    pub const fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Quiet flows not fetched because as many as there are slots wait for the kernel's own record; they are looked at
@@ -181,7 +181,7 @@ impl FlowSweep {
     fn forget(&mut self, now: Ktime) {
         let (memory, ring_at) = (&self.memory, self.ring_at);
         self.fetched.retain(|(slot, seq), fetched| {
-            if memory.head(*slot).seq == *seq {
+            if memory.head(slot).seq == seq {
                 return true;
             }
             let moved = *fetched.moved.get_or_insert(now);

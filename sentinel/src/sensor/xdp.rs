@@ -10,8 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Records handed on at once: the channel to the flow table has its bound in batches, and a sweep fetches tens of thousands.
+const PIECE: usize = 512;
 /// How often the flow table is looked through for flows gone quiet.
 const SWEEP: Duration = Duration::from_millis(200);
+/// So many parts of it at most before the ring has its turn, however much is found.
+const SWEEPS: usize = 8;
 
 /// The room.
 pub struct XdpSensor {
@@ -36,21 +40,32 @@ impl XdpSensor {
         let mut timer = tokio::time::interval(SWEEP);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let records = tokio::select! {
+            let goes_on = tokio::select! {
                 batch = input.recv() => match batch {
-                    Some(batch) => self.decode(&batch, &notices),
+                    Some(batch) => hand_on(self.decode(&batch, &notices), &output).await,
                     None => return,
                 },
-                _ = timer.tick() => {
-                    let records = tokio::task::block_in_place(|| self.sweep.sweep(time::boot_now()));
-                    self.metrics.records("sweep", records.len());
-                    records
-                }
+                _ = timer.tick() => self.sweep(&output).await,
             };
-            if !records.is_empty() && output.send(records).await.is_err() {
+            if !goes_on {
                 return;
             }
         }
+    }
+
+    /// False where nobody listens any more.
+    async fn sweep(&mut self, output: &mpsc::Sender<Vec<FlowRecord>>) -> bool {
+        for _ in 0..SWEEPS {
+            let records = tokio::task::block_in_place(|| self.sweep.sweep(time::boot_now()));
+            self.metrics.records("sweep", records.len());
+            if !hand_on(records, output).await {
+                return false;
+            }
+            if !self.sweep.is_cut() {
+                break;
+            }
+        }
+        true
     }
 
     fn decode(&mut self, batch: &[u8], notices: &mpsc::Sender<Notice>) -> Vec<FlowRecord> {
@@ -75,5 +90,46 @@ impl XdpSensor {
             .collect();
         self.metrics.records("ring", records.len());
         records
+    }
+}
+
+/// In order and in pieces, once there is room; false where nobody listens any more.
+async fn hand_on(records: Vec<FlowRecord>, output: &mpsc::Sender<Vec<FlowRecord>>) -> bool {
+    if records.len() <= PIECE {
+        return records.is_empty() || output.send(records).await.is_ok();
+    }
+    for piece in records.chunks(PIECE) {
+        if output.send(piece.to_vec()).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sweep_of_many_is_handed_on_in_pieces() {
+        let records: Vec<FlowRecord> = (0..=2 * PIECE as u32)
+            .map(|slot| FlowRecord {
+                slot,
+                ..FlowRecord::default()
+            })
+            .collect();
+        let (output, mut input) = mpsc::channel(8);
+        assert!(hand_on(records.clone(), &output).await && hand_on(Vec::new(), &output).await);
+        assert!(hand_on(records[..3].to_vec(), &output).await);
+        drop(output);
+        let mut came = Vec::new();
+        while let Some(piece) = input.recv().await {
+            came.push(piece);
+        }
+        assert_eq!(came.iter().map(Vec::len).collect::<Vec<_>>(), [PIECE, PIECE, 1, 3]);
+        assert_eq!(came[..3].concat(), records);
+        let (output, input) = mpsc::channel(1);
+        drop(input);
+        assert!(!hand_on(records, &output).await);
     }
 }

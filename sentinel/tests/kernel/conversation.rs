@@ -212,8 +212,13 @@ impl Books {
     }
 
     fn sweep(&mut self, after: Duration) {
-        for record in self.sweep.sweep(boot_now().after(after)) {
-            self.add(&record);
+        loop {
+            for record in self.sweep.sweep(boot_now().after(after)) {
+                self.add(&record);
+            }
+            if !self.sweep.is_cut() {
+                break;
+            }
         }
     }
 

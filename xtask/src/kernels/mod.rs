@@ -173,7 +173,7 @@ fn bootable(kernel: &archive::Package, root: &Path) -> Result<PathBuf> {
 
 /// Installs what is missing, where that is allowed.
 fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
-    setup::compiler()?;
+    setup::compiler(consent)?;
     let wanted = [&TOOLS, beyond].concat();
     let absent: Vec<&str> = missing(&wanted).iter().map(|tool| tool.package).collect();
     if absent.is_empty() {
