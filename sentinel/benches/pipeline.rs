@@ -17,6 +17,10 @@ use sentinel_common::flow::{
 use serde_json::json;
 use std::time::{Duration, Instant};
 
+/// The agent's.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What issue 2 asks for, summaries per second: a million a minute.
 const FLOOR: f64 = 1_000_000.0 / 60.0;
 /// Time between ticks, in records' time.

@@ -57,7 +57,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Ring batches on their way to the decoder; past this the newest is dropped and counted. In a flood that is more than can be
-/// looked at they are all there, and what the kernel noticed waits behind them: 43,000 records, some 0.4 s.
+/// looked at they are all there, and what the kernel noticed waits behind them: 43,000 records at most, some 0.4 s.
 const RING_BATCHES: usize = 128;
 /// Record batches on their way to the flow table.
 const RECORD_BATCHES: usize = 64;

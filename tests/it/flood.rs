@@ -4,6 +4,7 @@ use crate::scene::{SOON, agent_or_skip};
 use crate::talk::{ECHO, PORT, TALK, python, says};
 use serde_json::json;
 use std::cell::RefCell;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use testbed::agent::Agent;
 use testbed::crowd::{self, Size};
@@ -230,6 +231,27 @@ fn a_blocked_source_stays_out_to_the_packet_while_everybody_asks() {
     );
 }
 
+/// The settings of `.cargo/config.toml` are in the agent that is tested, and its allocator is the one they are of.
+#[test]
+fn the_agents_allocator_gives_back_what_nobody_uses() {
+    let Some(binary) = agent_or_skip() else { return };
+    let mut version = Command::new(&binary);
+    let told = version
+        .arg("--version")
+        .env("_RJEM_MALLOC_CONF", "stats_print:true")
+        .output()
+        .expect("runs");
+    let told = String::from_utf8_lossy(&told.stderr);
+    for setting in [
+        "narenas: 1",
+        "dirty_decay_ms: 100 ",
+        "muzzy_decay_ms: 0 ",
+        "background_thread: false",
+    ] {
+        assert!(told.contains(&format!("opt.{setting}")), "{setting} in {told}");
+    }
+}
+
 /// By how much it may grow with tables as small as these, MiB: they and the channels between its rooms are filled to their bounds.
 const GROWTH: f64 = 64.0;
 
@@ -238,7 +260,10 @@ const GROWTH: f64 = 64.0;
 #[test]
 fn a_flood_from_everywhere_keeps_nobody_out_and_fills_nothing() {
     let Some(binary) = agent_or_skip() else { return };
-    let small = json!({ "flow": { "max_flows": 16_384, "max_sources": 8_192 } });
+    let small = json!({
+        "flow": { "max_flows": 16_384, "max_sources": 8_192 },
+        "kernel": { "flow_capacity": 16_384 },
+    });
     let mut lab = Lab::new(&binary, &small).unwrap_or_else(|error| panic!("{error:#}"));
     let attacker = lab.attacker().expect("a host");
     let length = length();
@@ -283,6 +308,11 @@ fn a_flood_from_everywhere_keeps_nobody_out_and_fills_nothing() {
         numbers(&stood.output, "answered")[0]
     );
     println!("figure: forged addresses blocked = {} addresses", active.len());
+    let metrics = lab.agent.metrics().expect("metrics");
+    for (stage, what) in [("ring", "of full channels"), ("kernel", "of a full ring")] {
+        let lost = metrics.sum("sentinel_events_dropped_total", &[&format!("stage=\"{stage}\"")]);
+        println!("figure: records lost because {what} = {lost:.0} records");
+    }
     println!("figure: growth of the agent = {growth:.1} MiB");
     println!("figure: of it heap and stacks = {heap:.1} MiB");
     assert_eq!(active, Vec::<serde_json::Value>::new(), "blocked for what was forged");

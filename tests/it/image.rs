@@ -230,7 +230,7 @@ fn the_container_protects_its_host_within_its_bounds_and_leaves_nothing() {
         "{}",
         touched.output
     );
-    let tools = ship.exec(&id, &["sh", "-c", "command -v cc cargo rustc gcc bpf-linker"]);
+    let tools = ship.exec(&id, &["sh", "-c", "command -v cc cargo rustc gcc make bpf-linker"]);
     assert_ne!(tools.code, 0, "{}", tools.output);
     let gains = ship.exec(&id, &["find", "/usr", "/opt", "-perm", "/6000", "-type", "f"]);
     assert_eq!(gains.output.trim(), "", "programs that gain privileges");

@@ -1,9 +1,10 @@
 //! `cargo xtask lint`: what needs no test run.
 
-use crate::{Consent, shell, supply, tidy};
+use crate::{Consent, setup, shell, supply, tidy};
 use anyhow::Result;
 
 pub(crate) fn run(consent: Consent) -> Result<()> {
+    setup::compiler(consent)?;
     format()?;
     clippy()?;
     shell::step("tidy");

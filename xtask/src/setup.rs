@@ -15,7 +15,7 @@ pub(crate) fn compiler(consent: Consent) -> Result<()> {
         .any(|name| shell::succeeds(name, &["--version"]));
     ensure!(
         found,
-        "there is no C compiler; install one: `apt-get install gcc libc6-dev`"
+        "there is no C compiler; install one: `apt-get install gcc libc6-dev make`"
     );
     needed(consent, MAKE, "to build jemalloc with")
 }

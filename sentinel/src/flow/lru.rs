@@ -112,11 +112,13 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
 
     /// Upper bound of the heap bytes of a map of `capacity` such entries, whatever they own themselves apart.
     ///
-    /// A node is key, value and two links in a box of its own (16 bytes of allocator overhead); the table has a pointer
-    /// and a control byte per slot, at most 16/7 slots per entry just after it doubled.
+    /// A node is key, value and two links in a box of its own, of one of jemalloc's sizes (16 bytes apart up to 128, from there
+    /// on four to each doubling); the table has a pointer and a control byte per slot, at most 16/7 slots per entry just
+    /// after it doubled.
     pub const fn memory_bound(capacity: usize) -> usize {
-        let node = size_of::<K>() + size_of::<V>() + 2 * size_of::<usize>() + 16;
-        capacity * (node + (size_of::<usize>() + 1) * 16 / 7)
+        let node = size_of::<K>() + size_of::<V>() + 2 * size_of::<usize>();
+        let apart = if node > 128 { node.next_power_of_two() / 8 } else { 16 };
+        capacity * (node.next_multiple_of(apart) + (size_of::<usize>() + 1) * 16 / 7)
     }
 }
 

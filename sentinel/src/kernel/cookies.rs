@@ -39,16 +39,11 @@ pub enum Sysctl {
     Missing,
 }
 
-/// What the kernel is set to, in this network namespace; [`Sysctl::Missing`] also where that cannot be read.
-pub fn sysctl() -> Sysctl {
-    ask_sysctl().unwrap_or(Sysctl::Missing)
-}
-
-/// As [`sysctl`].
+/// What the kernel is set to, in this network namespace.
 ///
 /// # Errors
-/// Where it is there and cannot be read: then nobody knows what it says.
-fn ask_sysctl() -> io::Result<Sysctl> {
+/// Where it is there and cannot be read: then nobody knows what it says, and the agent takes it for 2.
+pub fn sysctl() -> io::Result<Sysctl> {
     setting(fs::read_to_string("/proc/sys/net/ipv4/tcp_syncookies"))
 }
 
@@ -159,7 +154,7 @@ impl Kernel {
         if !matches!(self.cookies, Cookies::Ready | Cookies::Diverted(_)) {
             return;
         }
-        let now = diverted(&self.config.syn_cookies.ports, cautious(ask_sysctl()));
+        let now = diverted(&self.config.syn_cookies.ports, cautious(sysctl()));
         let now = now.map_or(Cookies::Ready, Cookies::Diverted);
         if now == self.cookies {
             return;

@@ -304,7 +304,7 @@ pub fn leftovers(directory: &Path) -> Result<Leftovers, KernelError> {
     found.made_by = header.map(|header| (header.agent().to_owned(), header.layout, header.policy));
     let names = load::map_names();
     for file in entries(&pins.maps())? {
-        match takeover::owned(&file, &names, found.made_by.is_some()) {
+        match takeover::owned(&file, &names, found.made_by.is_some())? {
             Some(name) => found.maps.push(name),
             None => found.foreign.push(file),
         }
@@ -341,11 +341,11 @@ pub fn unpin(directory: &Path, links: bool) -> Result<bool, KernelError> {
                 .filter(|path| link_of(path).is_some() || is_our_table(path, &names)),
         );
     }
-    let maps = entries(&pins.maps())?;
-    ours.extend(
-        maps.into_iter()
-            .filter(|path| takeover::owned(path, &names, headed).is_some()),
-    );
+    for path in entries(&pins.maps())? {
+        if takeover::owned(&path, &names, headed)?.is_some() {
+            ours.push(path);
+        }
+    }
     // The header goes last: without it the rest would not be known as ours.
     ours.sort_by_key(|path| path.ends_with(sentinel_common::names::MAP_HEADER));
     for path in &ours {

@@ -5,8 +5,8 @@
 
 use super::decode::is_notice;
 use aya::maps::{MapData, RingBuf};
-use bytes::{Bytes, BytesMut};
-use sentinel_common::event::FlowRecord;
+use bytes::Bytes;
+use sentinel_common::event::{FlowRecord, ReflexRecord, ReturnRecord, SynFloodRecord};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,11 +14,15 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-/// What a batch has room for, bytes. It is handed on once another record might not fit, and so never grows: a batch that did
-/// would hold twice of what is in it for as long as it waits.
+/// What a batch has room for, bytes; it is full where another record might not fit.
 const BATCH_BYTES: usize = 64 * 1024;
 /// The longest record there is, bytes.
 const RECORD_BYTES: usize = size_of::<FlowRecord>();
+const _: () = {
+    assert!(size_of::<ReflexRecord>() <= RECORD_BYTES);
+    assert!(size_of::<ReturnRecord>() <= RECORD_BYTES);
+    assert!(size_of::<SynFloodRecord>() <= RECORD_BYTES);
+};
 /// What the kernel noticed is kept from batches that nobody took, up to so many bytes: flows are told of again, a notice once.
 const KEPT_BYTES: usize = 16 * 1024;
 /// Batches read in one go before other tasks get a turn.
@@ -29,13 +33,15 @@ pub struct RingReader {
     ring: Option<RingBuf<MapData>>,
     poll_interval: Duration,
     lost: Arc<AtomicU64>,
-    kept: Records,
+    batch: Records,
+    /// Those of `batch` that go into the next one where nobody takes it.
+    notices: Records,
 }
 
 /// Raw records back to back, and how many.
 #[derive(Default)]
 struct Records {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     number: u64,
 }
 
@@ -45,7 +51,11 @@ impl Records {
         self.number += 1;
     }
 
-    /// Whether another record might not fit.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.number = 0;
+    }
+
     fn is_full(&self) -> bool {
         self.bytes.len() > BATCH_BYTES - RECORD_BYTES
     }
@@ -57,7 +67,11 @@ impl RingReader {
             ring,
             poll_interval,
             lost,
-            kept: Records::default(),
+            batch: Records {
+                bytes: Vec::with_capacity(BATCH_BYTES),
+                number: 0,
+            },
+            notices: Records::default(),
         }
     }
 
@@ -68,12 +82,12 @@ impl RingReader {
 
     /// Reads until cancelled or until nobody listens any more. Each item is many raw records back to back, for
     /// [`decode`](super::decode). A full channel costs the newest batch, which is counted; what the kernel noticed is taken out of it
-    /// and goes with the next.
+    /// and goes with the next. Where the channel runs full, only full batches go into it: its bound is in batches.
     ///
     /// What is in the ring at the moment of cancellation is still handed on.
     pub async fn run(mut self, out: mpsc::Sender<Bytes>, cancel: CancellationToken) {
         self.read(&out, &cancel).await;
-        self.lost.fetch_add(self.kept.number, Ordering::Relaxed);
+        self.lost.fetch_add(self.batch.number, Ordering::Relaxed);
     }
 
     async fn read(&mut self, out: &mpsc::Sender<Bytes>, cancel: &CancellationToken) {
@@ -86,7 +100,7 @@ impl RingReader {
                 _ = timer.tick() => false,
             };
             loop {
-                let Ok(more) = self.turn(out) else { return };
+                let Ok(more) = self.turn(out, last) else { return };
                 if !more {
                     break;
                 }
@@ -103,20 +117,30 @@ impl RingReader {
     }
 
     /// Hands on up to [`BATCHES_PER_TURN`] batches; whether there may be more.
-    fn turn(&mut self, out: &mpsc::Sender<Bytes>) -> Result<bool, Closed> {
+    fn turn(&mut self, out: &mpsc::Sender<Bytes>, last: bool) -> Result<bool, Closed> {
         for _ in 0..BATCHES_PER_TURN {
-            let (batch, notices) = self.batch();
-            if batch.number == 0 {
+            self.fill();
+            let full = self.batch.is_full();
+            let scarce = out.capacity() < out.max_capacity() - out.max_capacity() / 4 && !out.is_closed();
+            if self.batch.number == 0 || !full && scarce && !last {
                 return Ok(false);
             }
-            let full = batch.is_full();
-            match out.try_send(batch.bytes.freeze()) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.lost.fetch_add(batch.number - notices.number, Ordering::Relaxed);
-                    self.kept = notices;
+            match out.try_send(Bytes::copy_from_slice(&self.batch.bytes)) {
+                Ok(()) => {
+                    self.batch.clear();
+                    self.notices.clear();
                 }
-                Err(mpsc::error::TrySendError::Closed(_)) => return Err(Closed),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    let kept = self.notices.number;
+                    self.lost.fetch_add(self.batch.number - kept, Ordering::Relaxed);
+                    self.batch.clear();
+                    self.batch.bytes.extend_from_slice(&self.notices.bytes);
+                    self.batch.number = kept;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    self.batch.clear();
+                    return Err(Closed);
+                }
             }
             if !full {
                 return Ok(false);
@@ -125,26 +149,17 @@ impl RingReader {
         Ok(true)
     }
 
-    /// What was kept, and records copied out of the ring, up to the size of a batch; and the notices among them, up to theirs.
-    fn batch(&mut self) -> (Records, Records) {
-        let mut notices = std::mem::take(&mut self.kept);
-        let mut batch = Records {
-            bytes: BytesMut::with_capacity(BATCH_BYTES),
-            number: notices.number,
-        };
-        batch.bytes.extend_from_slice(&notices.bytes);
-        let Some(ring) = &mut self.ring else {
-            return (batch, notices);
-        };
-        while !batch.is_full()
+    /// Copies records out of the ring until the batch is full.
+    fn fill(&mut self) {
+        let Some(ring) = &mut self.ring else { return };
+        while !self.batch.is_full()
             && let Some(record) = ring.next()
         {
-            batch.push(&record);
-            if is_notice(&record) && notices.bytes.len() + record.len() <= KEPT_BYTES {
-                notices.push(&record);
+            self.batch.push(&record);
+            if is_notice(&record) && self.notices.bytes.len() + record.len() <= KEPT_BYTES {
+                self.notices.push(&record);
             }
         }
-        (batch, notices)
     }
 }
 

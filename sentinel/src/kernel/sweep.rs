@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// Slots looked at by one [`FlowSweep::sweep`]: about 5 ms of reading.
 const STRETCH: u32 = 1 << 20;
-/// Records of one [`FlowSweep::sweep`], but for those of the bucket it is reached in, 1.5 MiB; what goes beyond comes with the next.
+/// Records of one [`FlowSweep::sweep`], 1.5 MiB; what goes beyond comes with the next.
 const RECORDS: usize = 1 << 13;
 /// The kernel's clock moves in steps of a jiffy (10 ms at most), and differs by as much between CPUs.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
@@ -40,6 +40,7 @@ pub struct FlowSweep {
     idle: Duration,
     seen: u64,
     cut: bool,
+    records: usize,
 }
 
 impl FlowSweep {
@@ -55,6 +56,7 @@ impl FlowSweep {
             idle: Duration::from_mins(1),
             seen: 0,
             cut: false,
+            records: RECORDS,
         }
     }
 
@@ -62,6 +64,13 @@ impl FlowSweep {
     #[must_use]
     pub const fn with_idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
+        self
+    }
+
+    /// Records of one sweep at most, four or more; 8,192 unless set.
+    #[must_use]
+    pub const fn with_records(mut self, records: usize) -> Self {
+        self.records = records;
         self
     }
 
@@ -76,7 +85,7 @@ impl FlowSweep {
         let since = units(now.0);
         let [quiet, idle] = [self.quiet, self.idle].map(whole_units);
         let end = self.memory.slots().min(self.at.saturating_add(STRETCH));
-        while self.at < end && records.len() < RECORDS {
+        while self.at < end && records.len() + WAYS <= self.records {
             let first = self.at;
             if first.is_multiple_of((AHEAD * WAYS) as u32) {
                 self.memory.fetch_heads(first);

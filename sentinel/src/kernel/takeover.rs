@@ -381,11 +381,24 @@ pub(super) fn fits(header: &PinHeader) -> bool {
 
 /// The name of the map behind a file in `maps/`, if it is ours: a map, named as one of the object's (or as one that takes
 /// or left its place), beside a header.
-pub(super) fn owned(path: &Path, names: &[String], headed: bool) -> Option<String> {
-    let file = path.file_name()?.to_str()?;
+///
+/// # Errors
+/// [`KernelError::System`] where it may be one of ours and cannot be opened.
+pub(super) fn owned(path: &Path, names: &[String], headed: bool) -> Result<Option<String>, KernelError> {
+    let Some(file) = path.file_name().and_then(|file| file.to_str()) else {
+        return Ok(None);
+    };
     let name = file.trim_end_matches("-new").trim_end_matches("-old");
     let known = name == n::MAP_HEADER || names.iter().any(|own| n::pinned_as(own) == name);
-    (headed && known && MapInfo::from_pin(path).is_ok()).then(|| name.to_owned())
+    // Of what is no file, bpf(2) says that it is forbidden.
+    if !(headed && known) || fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Ok(None);
+    }
+    match pinned(path) {
+        Ok(found) => Ok(found.map(|_| name.to_owned())),
+        Err(error @ KernelError::System { .. }) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// What is pinned at `path`; `None` for nothing.

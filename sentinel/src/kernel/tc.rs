@@ -71,10 +71,10 @@ impl Held {
     /// Detaches it, unless it is pinned. Under the number of a filter that was removed may stand somebody else's.
     pub(super) fn let_go(self, ifindex: u32) {
         if let Some(link) = self.link {
+            // With its interface it went too; where that cannot be asked, it stays: `sentinel detach` finds it.
             let gone = || {
-                interface::name(ifindex).is_some_and(|name| {
-                    occupant::tc_ids(&name, self.direction.hook()).is_none_or(|ids| !ids.contains(&self.program))
-                })
+                let ids = interface::name(ifindex).and_then(|name| occupant::tc_ids(&name, self.direction.hook()));
+                ids.is_none_or(|ids| !ids.contains(&self.program))
             };
             if self.filter && gone() {
                 std::mem::forget(link);
@@ -197,17 +197,8 @@ fn swap(
         return Ok(false);
     };
     let before = Former::of_link(&link, kind, name);
-    match Swap::judge(kind, name, put_into(program, link), before)? {
-        Swap::Done(step) => {
-            steps.push(step);
-            Ok(true)
-        }
-        Swap::Useless(before) => {
-            *former = before;
-            pins.drop_pin(kind, ifindex);
-            Ok(false)
-        }
-    }
+    let swap = Swap::judge(kind, name, put_into(program, link), before)?;
+    Ok(swap.settle(pins, (kind, ifindex), steps, former))
 }
 
 fn put_into(program: &mut SchedClassifier, link: FdLink) -> Result<(), Refusal> {

@@ -64,6 +64,27 @@ pub(super) enum Swap {
 }
 
 impl Swap {
+    /// Notes it; whether ours is in the link. Where it is of no use, a new attachment takes its place.
+    pub(super) fn settle(
+        self,
+        pins: &Pins,
+        (kind, ifindex): (Kind, u32),
+        steps: &mut Vec<Step>,
+        former: &mut Option<Former>,
+    ) -> bool {
+        match self {
+            Self::Done(step) => {
+                steps.push(step);
+                true
+            }
+            Self::Useless(before) => {
+                *former = before;
+                pins.drop_pin(kind, ifindex);
+                false
+            }
+        }
+    }
+
     /// Judges by what the kernel said to the swap, and by what is known of the program `before`.
     ///
     /// # Errors

@@ -37,18 +37,8 @@ pub(super) fn swap(
     {
         swapped = Ok(());
     }
-    match Swap::judge(kind, interface, swapped, before)? {
-        Swap::Done(step) => {
-            steps.push(step);
-            Ok(true)
-        }
-        Swap::Useless(before) => {
-            *former = before;
-            // A new attachment takes its place.
-            pins.drop_pin(kind, ifindex);
-            Ok(false)
-        }
-    }
+    let swap = Swap::judge(kind, interface, swapped, before)?;
+    Ok(swap.settle(pins, (kind, ifindex), steps, former))
 }
 
 /// Swaps one of our programs into a link; the inner error is why not.

@@ -5,12 +5,13 @@
 
 use super::NftError;
 use super::script::TABLE;
-use crate::netlink::{HEADER, attributes, half, request, word};
+use crate::netlink::{HEADER, attributes, half, refusal, request, word};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBuf, ReceiveTimeout};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket};
 use nix::sys::time::{TimeVal, TimeValLike};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -206,16 +207,10 @@ impl Answer {
             self.interrupted |= flags & INTERRUPTED != 0;
             let body = rest.get(HEADER..len).unwrap_or_default();
             match kind {
-                DONE => {
-                    return match (word(body, 0) as i32).wrapping_neg() {
-                        code if code > 0 => Err(Errno::from_raw(code)),
-                        _ => Ok(true),
-                    };
+                DONE | ERROR => {
+                    let refused = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+                    return refusal(body).map(|()| true).map_err(refused);
                 }
-                ERROR => match (word(body, 0) as i32).wrapping_neg() {
-                    0 => return Ok(true),
-                    code => return Err(Errno::from_raw(code)),
-                },
                 _ => {
                     self.bytes += body.len();
                     self.messages.push(body.to_vec());

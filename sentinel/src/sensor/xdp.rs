@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Records handed on at once: the channel to the flow table has its bound in batches, and a sweep fetches tens of thousands.
+/// Records handed on at once: the channel to the flow table has its bound in batches, and a sweep fetches thousands.
 const PIECE: usize = 512;
 /// How often the flow table is looked through for flows gone quiet.
 const SWEEP: Duration = Duration::from_millis(200);
-/// So many parts of it at most before the ring has its turn, however much is found.
+/// So many parts of it at a time, however much is found.
 const SWEEPS: usize = 8;
+/// Batches of the ring at most that come between two parts of it: those must not fill its channel meanwhile.
+const BETWEEN: usize = 64;
 
 /// The room.
 pub struct XdpSensor {
@@ -30,7 +32,7 @@ impl XdpSensor {
     }
 
     /// Runs until the ring's channel closes; then the outputs close too. Flows wait for their reader; what the kernel
-    /// noticed goes its own way, so that a flood of flows does not delay it, and beyond the bound is counted.
+    /// noticed goes its own way from here, and beyond the bound is counted.
     pub async fn run(
         mut self,
         mut input: mpsc::Receiver<Bytes>,
@@ -45,7 +47,12 @@ impl XdpSensor {
                     Some(batch) => hand_on(self.decode(&batch, &notices), &output).await,
                     None => return,
                 },
-                _ = timer.tick() => self.sweep(&output).await,
+                _ = timer.tick() => {
+                    let goes_on = self.sweep(&mut input, &output, &notices).await;
+                    // One that took longer than the interval would be due again at once.
+                    timer.reset();
+                    goes_on
+                }
             };
             if !goes_on {
                 return;
@@ -54,7 +61,12 @@ impl XdpSensor {
     }
 
     /// False where nobody listens any more.
-    async fn sweep(&mut self, output: &mpsc::Sender<Vec<FlowRecord>>) -> bool {
+    async fn sweep(
+        &mut self,
+        input: &mut mpsc::Receiver<Bytes>,
+        output: &mpsc::Sender<Vec<FlowRecord>>,
+        notices: &mpsc::Sender<Notice>,
+    ) -> bool {
         for _ in 0..SWEEPS {
             let records = tokio::task::block_in_place(|| self.sweep.sweep(time::boot_now()));
             self.metrics.records("sweep", records.len());
@@ -63,6 +75,12 @@ impl XdpSensor {
             }
             if !self.sweep.is_cut() {
                 break;
+            }
+            for _ in 0..BETWEEN {
+                let Ok(batch) = input.try_recv() else { break };
+                if !hand_on(self.decode(&batch, notices), output).await {
+                    return false;
+                }
             }
         }
         true

@@ -201,7 +201,8 @@ impl Books {
     fn new(kernel: &mut Kernel) -> Self {
         Self {
             reader: Some(kernel.ring()),
-            sweep: kernel.sweep(),
+            // As after a flood: each sweep comes in many parts.
+            sweep: kernel.sweep().with_records(64),
             told: FlowValue::default(),
             records: 0,
         }

@@ -1,13 +1,14 @@
 //! The same commit, built twice in different places: the same bytes.
 
 use super::record::Figure;
-use crate::{Consent, ebpf, run, shell};
+use crate::{Consent, ebpf, run, setup, shell};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::process::Command;
 
 /// Builds the commit that is checked out `count` times, each in a clone of its own under another path.
-pub(super) fn prove(_consent: Consent, count: u64, _seed: u64) -> Result<Vec<Figure>> {
+pub(super) fn prove(consent: Consent, count: u64, _seed: u64) -> Result<Vec<Figure>> {
+    setup::compiler(consent)?;
     let root = ebpf::root()?;
     let place = shell::target()?.join("reproducible");
     let mut first: Option<Vec<String>> = None;

@@ -3,12 +3,14 @@
 use super::Finding;
 use crate::config::{Config, Mode, Switch};
 use crate::kernel::{Sysctl, diverted, probe, syncookies};
+use std::io;
 
 const CHECK: &str = "syn cookies";
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let sysctl = syncookies();
-    let elsewhere = diverted(&config.kernel.syn_cookies.ports, sysctl);
+    let said = sysctl.as_ref().ok();
+    let elsewhere = said.and_then(|sysctl| diverted(&config.kernel.syn_cookies.ports, *sysctl));
     let mut out = vec![finding(config, sysctl, elsewhere.as_deref())];
     let named = config.kernel.interfaces.iter();
     out.extend(named.filter_map(|name| link(config, name, probe::xdp_support(name).driver.as_deref())));
@@ -33,7 +35,7 @@ fn link(config: &Config, interface: &str, driver: Option<&str>) -> Option<Findin
 }
 
 /// `elsewhere` is what may take connections past the socket that listens here.
-fn finding(config: &Config, sysctl: Sysctl, elsewhere: Option<&str>) -> Finding {
+fn finding(config: &Config, sysctl: io::Result<Sysctl>, elsewhere: Option<&str>) -> Finding {
     let wanted = config.kernel.syn_cookies.enabled;
     if wanted == Switch::Off {
         return Finding::pass(CHECK, "off (kernel.syn_cookies.enabled): SYN floods are only reported");
@@ -45,6 +47,16 @@ fn finding(config: &Config, sysctl: Sysctl, elsewhere: Option<&str>) -> Finding 
             "set kernel.egress: true",
         );
     }
+    let sysctl = match sysctl {
+        Ok(sysctl) => sysctl,
+        Err(error) => {
+            return Finding::warn(
+                CHECK,
+                format!("net.ipv4.tcp_syncookies cannot be read ({error}): the agent takes it for 2"),
+                "run this as root; `sysctl net.ipv4.tcp_syncookies` says what refuses",
+            );
+        }
+    };
     if let Some(elsewhere) = elsewhere {
         return Finding::warn(
             CHECK,
@@ -97,11 +109,16 @@ mod tests {
             (Sysctl::WhenFull, Level::Pass),
             (Sysctl::Always, Level::Pass),
         ] {
-            let found = finding(&config, sysctl, None);
+            let found = finding(&config, Ok(sysctl), None);
             assert_eq!(found.level, level, "{found:?}");
             assert_eq!(found.mend.is_empty(), level == Level::Pass, "{found:?}");
         }
-        let found = finding(&config, Sysctl::Always, Some("the nftables chain nat PREROUTING"));
+        let found = finding(&config, Err(io::ErrorKind::PermissionDenied.into()), None);
+        assert!(
+            found.level == Level::Warn && found.found.contains("cannot be read"),
+            "{found:?}"
+        );
+        let found = finding(&config, Ok(Sysctl::Always), Some("the nftables chain nat PREROUTING"));
         assert_eq!(found.level, Level::Warn);
         assert!(found.mend.contains("syn_cookies.ports"), "{found:?}");
         assert_eq!(link(&config, "eth0", Some("virtio_net")), None);
@@ -112,8 +129,8 @@ mod tests {
                 .contains("enabled: true")
         );
         config.kernel.egress = false;
-        assert_eq!(finding(&config, Sysctl::Always, None).level, Level::Warn);
+        assert_eq!(finding(&config, Ok(Sysctl::Always), None).level, Level::Warn);
         config.kernel.syn_cookies.enabled = Switch::Off;
-        assert_eq!(finding(&config, Sysctl::Never, None).level, Level::Pass);
+        assert_eq!(finding(&config, Ok(Sysctl::Never), None).level, Level::Pass);
     }
 }
