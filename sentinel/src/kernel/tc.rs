@@ -105,7 +105,10 @@ pub(super) fn attach(
     }
     let mut held = Held {
         direction,
-        program: program.info().map_or(0, |info| info.id()),
+        program: program
+            .info()
+            .map_err(|error| KernelError::program(direction.program(), error))?
+            .id(),
         link: None,
         filter: !tcx,
         clsact: false,
