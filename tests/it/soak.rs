@@ -168,6 +168,12 @@ fn nothing_grows_under_mixed_load() {
     assert!(end.memory <= warm.memory + GROWTH, "{warm:?} {end:?}");
     assert!(end.files <= warm.files + SLACK, "{warm:?} {end:?}");
     assert!(end.threads <= warm.threads + WAITING, "{warm:?} {end:?}");
+    // What was decided of what was still on its way when the last round took all back.
+    let said = scene
+        .agent
+        .cli(&["decisions", "delete", "--all"])
+        .expect("the command line runs");
+    assert_eq!(said.code, 0, "{}", said.output);
     wait::until("nothing to be in force", SOON, || {
         Ok(scene.agent.active()?.is_empty().then_some(()))
     })

@@ -7,7 +7,7 @@
 
 use super::error::{KernelError, chain};
 use super::{interface, load, takeover};
-use aya::maps::{MapInfo, MapType};
+use aya::maps::MapType;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::collections::BTreeSet;
@@ -181,7 +181,7 @@ impl Pins {
         let files = fs::read_dir(self.links()).into_iter().flatten().flatten();
         files
             .map(|file| file.path())
-            .filter(|path| is_our_table(path, &names))
+            .filter(|path| is_our_table(path, &names).unwrap_or(false))
             .collect()
     }
 
@@ -209,8 +209,12 @@ fn table_name(path: &Path) -> Option<&str> {
 }
 
 /// Whether a table of programs is pinned there.
-fn is_table(path: &Path) -> bool {
-    MapInfo::from_pin(path).is_ok_and(|info| info.map_type().is_ok_and(|kind| kind == MapType::ProgramArray))
+///
+/// # Errors
+/// [`KernelError::System`] where it may be one and cannot be opened.
+fn is_table(path: &Path) -> Result<bool, KernelError> {
+    let found = takeover::map(path)?;
+    Ok(found.is_some_and(|info| info.map_type().is_ok_and(|kind| kind == MapType::ProgramArray)))
 }
 
 /// Whether a directory lies, or would lie, in a bpffs.
@@ -275,9 +279,17 @@ fn link_of(path: &Path) -> Option<u32> {
     path.file_name()?.to_str().and_then(ifindex_of)
 }
 
-/// Whether a file lies among the links and is a table of programs of ours.
-fn is_our_table(path: &Path, names: &[String]) -> bool {
-    table_name(path).is_some_and(|name| names.iter().any(|own| own == name)) && is_table(path)
+/// Whether a file that lies among the links is an attachment, or a table of programs of ours.
+///
+/// # Errors
+/// As of [`is_table`].
+fn is_ours(path: &Path, names: &[String]) -> Result<bool, KernelError> {
+    Ok(link_of(path).is_some() || is_our_table(path, names)?)
+}
+
+fn is_our_table(path: &Path, names: &[String]) -> Result<bool, KernelError> {
+    let named = table_name(path).is_some_and(|name| names.iter().any(|own| own == name));
+    Ok(named && is_table(path)?)
 }
 
 /// Looks at a directory of pins without changing anything.
@@ -311,8 +323,11 @@ pub fn leftovers(directory: &Path) -> Result<Leftovers, KernelError> {
     }
     found.maps.sort();
     found.maps.dedup();
-    let strange = |path: &PathBuf| link_of(path).is_none() && !is_our_table(path, &names);
-    found.foreign.extend(links.into_iter().filter(strange));
+    for path in links {
+        if !is_ours(&path, &names)? {
+            found.foreign.push(path);
+        }
+    }
     let strange = |path: &PathBuf| *path != pins.links() && *path != pins.maps();
     found.foreign.extend(entries(directory)?.into_iter().filter(strange));
     Ok(found)
@@ -334,12 +349,11 @@ pub fn unpin(directory: &Path, links: bool) -> Result<bool, KernelError> {
     };
     let mut ours: Vec<PathBuf> = Vec::new();
     if links {
-        let files = entries(&pins.links())?;
-        ours.extend(
-            files
-                .into_iter()
-                .filter(|path| link_of(path).is_some() || is_our_table(path, &names)),
-        );
+        for path in entries(&pins.links())? {
+            if is_ours(&path, &names)? {
+                ours.push(path);
+            }
+        }
     }
     for path in entries(&pins.maps())? {
         if takeover::owned(&path, &names, headed)?.is_some() {
@@ -349,7 +363,7 @@ pub fn unpin(directory: &Path, links: bool) -> Result<bool, KernelError> {
     // The header goes last: without it the rest would not be known as ours.
     ours.sort_by_key(|path| path.ends_with(sentinel_common::names::MAP_HEADER));
     for path in &ours {
-        let removed = if links || !is_table(path) {
+        let removed = if links || !is_table(path)? {
             fs::remove_file(path)
         } else {
             pins.leave_table(path)

@@ -390,30 +390,41 @@ pub(super) fn owned(path: &Path, names: &[String], headed: bool) -> Result<Optio
     };
     let name = file.trim_end_matches("-new").trim_end_matches("-old");
     let known = name == n::MAP_HEADER || names.iter().any(|own| n::pinned_as(own) == name);
-    // Of what is no file, bpf(2) says that it is forbidden.
-    if !(headed && known) || fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+    if !(headed && known) {
         return Ok(None);
     }
+    Ok(map(path)?.map(|_| name.to_owned()))
+}
+
+/// The map that is pinned at `path`; `None` for nothing, and for what is no map.
+///
+/// # Errors
+/// [`KernelError::System`] where it may be one and cannot be opened.
+pub(super) fn map(path: &Path) -> Result<Option<MapInfo>, KernelError> {
     match pinned(path) {
-        Ok(found) => Ok(found.map(|_| name.to_owned())),
-        Err(error @ KernelError::System { .. }) => Err(error),
-        Err(_) => Ok(None),
+        Err(KernelError::ForeignPins { .. }) => Ok(None),
+        found => found,
     }
 }
 
 /// What is pinned at `path`; `None` for nothing.
 fn pinned(path: &Path) -> Result<Option<MapInfo>, KernelError> {
-    let there = path.try_exists().map_err(|source| KernelError::System {
-        call: format!("looking for {}", path.display()),
-        source,
-    })?;
-    if !there {
-        return Ok(None);
-    }
-    let foreign = |error: MapError| KernelError::ForeignPins {
+    let foreign = |why: String| KernelError::ForeignPins {
         path: path.display().to_string(),
-        what: format!("it is no map ({})", chain(&error)),
+        what: format!("it is no map{why}"),
     };
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_file() => {}
+        // bpf(2) says of it that it is forbidden.
+        Ok(_) => return Err(foreign(String::new())),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(KernelError::System {
+                call: format!("looking for {}", path.display()),
+                source,
+            });
+        }
+    }
     MapInfo::from_pin(path).map(Some).map_err(|error| match &error {
         // Refused for want of something, not for what it is.
         MapError::SyscallError(SyscallError { io_error, .. })
@@ -427,7 +438,7 @@ fn pinned(path: &Path) -> Result<Option<MapInfo>, KernelError> {
                 source: io::Error::from(io_error.kind()),
             }
         }
-        _ => foreign(error),
+        _ => foreign(format!(" ({})", chain(&error))),
     })
 }
 

@@ -351,12 +351,20 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
     assert!(matches!(error, KernelError::PinnedLayout { .. }), "{error}");
     assert!(error.to_string().contains("ALLOW6"), "{error}");
 
+    // A directory is no map, though the kernel says of it that it may not be opened.
+    std::fs::remove_file(&allow6).unwrap();
+    std::fs::create_dir(&allow6).unwrap();
+    let error = start().err().unwrap();
+    assert!(matches!(error, KernelError::ForeignPins { .. }), "{error}");
+    assert!(leftovers(&bpffs.pins()).unwrap().foreign.contains(&allow6));
+
     assert!(unpin(&bpffs.pins(), true).unwrap());
     assert!(
-        other.exists() && !header.exists(),
+        other.exists() && allow6.exists() && !header.exists(),
         "{:?}",
         leftovers(&bpffs.pins()).unwrap()
     );
+    std::fs::remove_dir(&allow6).unwrap();
     assert!(pair.ping("10.99.0.1"), "detached");
 
     // Maps without a header were never an agent's.
