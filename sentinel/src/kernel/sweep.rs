@@ -67,10 +67,10 @@ impl FlowSweep {
         self
     }
 
-    /// Records of one sweep at most, four or more; 8,192 unless set.
+    /// Records of one sweep at most, but for those of one bucket; 8,192 unless set.
     #[must_use]
     pub const fn with_records(mut self, records: usize) -> Self {
-        self.records = records;
+        self.records = if records < WAYS { WAYS } else { records };
         self
     }
 
