@@ -88,12 +88,14 @@ pub(crate) fn build(consent: Consent, debug: bool) -> Result<PathBuf> {
     if debug {
         cargo.args(["--features", "kernel-debug"]);
     }
-    let flags = [
+    let mut flags = vec![
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
         "-Cdebuginfo=2".to_owned(),
     ];
+    // The verifier's messages name lines of sources; and what names none is the same bytes everywhere.
+    flags.extend(remaps("--remap-path-prefix", &root));
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     // The workspace's release profile is the agent's; a kernel program cannot unwind, and its counters wrap.
     for (key, value) in [
@@ -116,6 +118,19 @@ pub(crate) fn build(consent: Consent, debug: bool) -> Result<PathBuf> {
     keep(&release.join("sentinel-ebpf"), &object)?;
     keep(&release.join("yardstick"), &target_dir.join(YARDSTICK))?;
     Ok(object)
+}
+
+/// What has a compiler name the same places, wherever the checkout and the crates lie.
+pub(crate) fn remaps(flag: &str, checkout: &Path) -> impl Iterator<Item = String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let places = [
+        Some((checkout.to_owned(), "/sentinel")),
+        home.map(|home| (home, "/cargo")),
+    ];
+    let flag = flag.to_owned();
+    let said = move |(from, to): (PathBuf, &str)| format!("{flag}={}={to}", from.display());
+    places.into_iter().flatten().map(said)
 }
 
 /// Refuses an object with loops that old kernels refuse.

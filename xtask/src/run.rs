@@ -52,20 +52,10 @@ fn build_as(consent: Consent, release: bool, adjust: impl FnOnce(&mut Command)) 
 
 /// Has a build leave no path of this machine in what it makes, so that the same commit is the same bytes everywhere.
 pub(crate) fn pathless(build: &mut Command, checkout: &Path) {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    let mut maps = vec![(checkout.to_owned(), "/sentinel")];
-    maps.extend(home.map(|home| (home, "/cargo")));
-    let flags: Vec<String> = maps
-        .iter()
-        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-        .collect();
+    let flags: Vec<String> = ebpf::remaps("--remap-path-prefix", checkout).collect();
     build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     // What is written in C says where its sources were, too.
-    let flags: Vec<String> = maps
-        .iter()
-        .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
-        .collect();
+    let flags: Vec<String> = ebpf::remaps("-ffile-prefix-map", checkout).collect();
     build.env("CFLAGS", flags.join(" "));
 }
 
