@@ -13,8 +13,8 @@ pub(super) fn prove(consent: Consent, count: u64, _seed: u64) -> Result<Vec<Figu
     let place = shell::target()?.join("reproducible");
     let mut first: Option<Vec<String>> = None;
     let mut differences = 0;
+    let _ = std::fs::remove_dir_all(&place);
     for n in 0..count {
-        let _ = std::fs::remove_dir_all(&place);
         // Paths of different lengths, too.
         let clone = place.join("a".repeat(n as usize + 1)).join("checkout");
         let mut git = Command::new("git");
@@ -44,21 +44,27 @@ pub(super) fn prove(consent: Consent, count: u64, _seed: u64) -> Result<Vec<Figu
         agent.current_dir(&clone);
         run::pathless(&mut agent, &clone);
         shell::run(&mut agent)?;
-        let sums = [
-            digest(&clone.join("target/bpf/sentinel-ebpf.o"))?,
-            digest(&clone.join("target/release/sentinel"))?,
-        ];
+        let kept = place.join(format!("build-{}", n + 1));
+        std::fs::create_dir_all(&kept)?;
+        let mut sums = Vec::new();
+        for file in ["target/bpf/sentinel-ebpf.o", "target/release/sentinel"] {
+            let file = clone.join(file);
+            std::fs::copy(&file, kept.join(file.file_name().context("a file has a name")?))?;
+            sums.push(digest(&file)?);
+        }
+        std::fs::remove_dir_all(&clone)?;
         println!("kernel object {}, agent {}", sums[0], sums[1]);
         match &first {
-            None => first = Some(sums.to_vec()),
+            None => first = Some(sums),
             Some(known) => differences += known.iter().zip(&sums).filter(|(a, b)| a != b).count(),
         }
     }
-    let _ = std::fs::remove_dir_all(&place);
     ensure!(
         differences == 0,
-        "{differences} of the files differ from those of the first build"
+        "{differences} of the files differ from those of the first build: all are in {}",
+        place.display()
     );
+    let _ = std::fs::remove_dir_all(&place);
     Ok(vec![Figure {
         name: "differences".to_owned(),
         value: 0.0,
