@@ -8,6 +8,9 @@ use std::io;
 /// Length of `struct nlmsghdr`.
 pub const HEADER: usize = 16;
 
+/// Times a dump is begun that runs into changes ([`io::ErrorKind::Interrupted`]): each is asked for anew.
+pub const ATTEMPTS: usize = 8;
+
 /// A question of a type, with flags beside `NLM_F_REQUEST`, and what follows its header.
 pub fn request(kind: u16, flags: i32, body: &[u8]) -> Vec<u8> {
     let mut bytes = ((HEADER + body.len()) as u32).to_ne_bytes().to_vec();

@@ -17,69 +17,57 @@ pub(crate) fn compiler(consent: Consent) -> Result<()> {
         found,
         "there is no C compiler; install one: `apt-get install gcc libc6-dev make`"
     );
-    needed(consent, MAKE, "to build jemalloc with")
-}
-
-/// Installs what nothing can be built without.
-fn needed(consent: Consent, tool: Tool, purpose: &str) -> Result<()> {
-    if missing(&[tool]).is_empty() {
-        return Ok(());
-    }
-    let Tool { program, package } = tool;
-    if !consent.given(&format!("Install the Debian package {package}, {purpose}?")) {
-        bail!("there is no {program}; run again with --yes, or `apt-get install {package}`");
-    }
-    shell::step(&format!("installing {package}"));
-    ebpf::install_packages(&[package])?;
-    ensure!(
-        missing(&[tool]).is_empty(),
-        "{program} is still missing after installing {package}"
-    );
-    Ok(())
+    needed(consent, &[MAKE], "to build jemalloc with")
 }
 
 /// The real tools that attack, serve and measure in the namespaces; what the tests need beyond the lab.
 pub(crate) fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
-    let wanted = [TOOLS, beyond].concat();
-    let absent = missing(&wanted);
-    if absent.is_empty() {
-        return Ok(());
+    needed(consent, &[TOOLS, beyond].concat(), "which the tests run")
+}
+
+/// Tools without which it does not go on.
+pub(crate) fn needed(consent: Consent, wanted: &[Tool], purpose: &str) -> Result<()> {
+    if let Some(list) = offered(consent, wanted, purpose)? {
+        bail!("missing: {list}, {purpose}; run again with --yes, or `apt-get install {list}`");
     }
-    let packages: Vec<&str> = absent.iter().map(|tool| tool.package).collect();
-    let list = packages.join(" ");
-    let mut question = format!("The tests use tools that are missing here. Install the Debian packages {list}?");
-    if packages.contains(&"openssh-server") {
-        question.push_str(" (With systemd, openssh-server starts an SSH server on this machine.)");
-    }
-    if !consent.given(&question) {
-        bail!("missing tools; run again with --yes, or `apt-get install {list}`");
-    }
-    shell::step(&format!("installing {list}"));
-    ebpf::install_packages(&packages)?;
-    let still: Vec<&str> = missing(&wanted).iter().map(|tool| tool.program).collect();
-    ensure!(still.is_empty(), "still missing after installing: {}", still.join(", "));
     Ok(())
 }
 
 /// Tools that are better to have: installed where that is allowed, done without where not.
 pub(crate) fn optional(consent: Consent, wanted: &[Tool], purpose: &str) -> Result<()> {
-    let packages: Vec<&str> = missing(wanted).iter().map(|tool| tool.package).collect();
+    if let Some(list) = offered(consent, wanted, purpose)? {
+        println!("without {list}: what they have is left out");
+    }
+    Ok(())
+}
+
+/// Installs the packages of those that are missing, if that is allowed; the packages, where it is not.
+fn offered(consent: Consent, wanted: &[Tool], purpose: &str) -> Result<Option<String>> {
+    let mut packages: Vec<&str> = missing(wanted).iter().map(|tool| tool.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
     if packages.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let list = packages.join(" ");
-    if !consent.given(&format!("Install the Debian packages {list}, {purpose}?")) {
-        println!("without {list}: what they have is left out");
-        return Ok(());
+    let mut question = format!("Install what is missing of Debian's packages, {purpose}: {list}?");
+    if packages.contains(&"openssh-server") {
+        question.push_str(" (With systemd, openssh-server starts an SSH server on this machine.)");
+    }
+    if !consent.given(&question) {
+        return Ok(Some(list));
     }
     shell::step(&format!("installing {list}"));
-    ebpf::install_packages(&packages)
+    ebpf::install_packages(&packages)?;
+    let still: Vec<&str> = missing(wanted).iter().map(|tool| tool.program).collect();
+    ensure!(still.is_empty(), "still missing after installing: {}", still.join(", "));
+    Ok(None)
 }
 
 /// A C++ compiler: libFuzzer is built from source.
 pub(crate) fn cpp(consent: Consent) -> Result<()> {
     compiler(consent)?;
-    needed(consent, CPP, "to build libFuzzer with")
+    needed(consent, &[CPP], "to build libFuzzer with")
 }
 
 /// Whatever the tests face that is real.

@@ -4,7 +4,7 @@
 
 use super::facts::{HostFacts, resolvers};
 use super::rtnetlink::dump;
-use crate::netlink::{attributes, half, word};
+use crate::netlink::{ATTEMPTS, attributes, half, word};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -18,8 +18,6 @@ const RESOLV_CONFS: [&str; 3] = [
     "/run/NetworkManager/no-stub-resolv.conf",
 ];
 
-/// Times all is read where lists change while they are read.
-const AGAIN: usize = 8;
 /// Lengths of `struct ifaddrmsg`, `struct rtmsg`, `struct ifinfomsg` and `struct rtnexthop`.
 const IFADDRMSG: usize = 8;
 const RTMSG: usize = 12;
@@ -64,7 +62,7 @@ pub enum HostError {
 /// Reads everything, again where a list changed while it was read.
 pub(super) async fn read() -> Result<HostFacts, HostError> {
     let mut facts = once().await;
-    for _ in 1..AGAIN {
+    for _ in 1..ATTEMPTS {
         match &facts {
             Err(HostError::Dump { cause, .. }) if cause.kind() == ErrorKind::Interrupted => facts = once().await,
             _ => break,

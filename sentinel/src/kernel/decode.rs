@@ -124,6 +124,13 @@ fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
     })
 }
 
+/// The bytes of a record, as they stand in the ring.
+#[cfg(test)]
+pub(super) fn bytes<T: aya::Pod>(record: &T) -> Vec<u8> {
+    // SAFETY: plain data without padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast::<u8>(), size_of::<T>()) }.to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,11 +143,6 @@ mod tests {
             ..FlowKey::default()
         };
         FlowRecord::new(key, Direction::Ingress, Half::default(), CAUSE_FIRST, 42)
-    }
-
-    fn bytes(record: &FlowRecord) -> Vec<u8> {
-        // SAFETY: plain data without padding.
-        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast::<u8>(), size_of::<FlowRecord>()) }.to_vec()
     }
 
     #[test]

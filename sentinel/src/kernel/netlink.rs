@@ -1,6 +1,6 @@
 //! One question to netlink(7) and its answer, synchronously: mostly to rtnetlink, for what is asked while attaching.
 
-use crate::netlink::split;
+use crate::netlink::{ATTEMPTS, split};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -8,8 +8,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 const DATAGRAM: usize = 64 * 1024;
 /// Messages of one answer; a dump that is longer is refused.
 const MESSAGES: usize = 65_536;
-/// Times a dump that ran into a change is begun.
-const AGAIN: usize = 8;
 
 /// A message of an answer: its type, and what follows its header.
 pub(super) type Message = (u16, Vec<u8>);
@@ -29,7 +27,7 @@ pub(super) fn exchange(request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
 /// As there.
 pub(super) fn exchange_with(family: i32, request: &[u8], dump: bool) -> io::Result<Vec<Message>> {
     let mut answer = once(family, request, dump);
-    for _ in 1..AGAIN {
+    for _ in 1..ATTEMPTS {
         match &answer {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => answer = once(family, request, dump),
             _ => break,

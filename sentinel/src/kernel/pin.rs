@@ -100,12 +100,16 @@ impl Pins {
     /// The link an earlier agent pinned, if it did.
     ///
     /// # Errors
-    /// [`KernelError::ForeignPins`] where it is there and is no link of ours to open.
+    /// [`KernelError::System`] where it cannot be opened; [`KernelError::ForeignPins`] where it is no link.
     pub(super) fn find(&self, kind: Kind, ifindex: u32) -> Result<Option<FdLink>, KernelError> {
         let path = self.path(kind, ifindex);
         match PinnedLink::from_pin(&path) {
             Ok(link) => Ok(Some(FdLink::from(link))),
             Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(LinkError::SyscallError(error)) if takeover::is_want(&error.io_error) => Err(KernelError::System {
+                call: format!("opening {}", path.display()),
+                source: error.io_error,
+            }),
             Err(error) => Err(KernelError::ForeignPins {
                 path: path.display().to_string(),
                 what: format!("it is no attachment ({})", chain(&error)),

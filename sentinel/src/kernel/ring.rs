@@ -165,3 +165,84 @@ impl RingReader {
 
 /// Nobody listens any more.
 struct Closed;
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::bytes;
+    use super::*;
+    use sentinel_common::event::{Header, KIND_FLOW, KIND_REFLEX};
+
+    fn reader() -> (RingReader, Arc<AtomicU64>) {
+        let lost = Arc::default();
+        (RingReader::new(None, Duration::ZERO, Arc::clone(&lost)), lost)
+    }
+
+    fn flow() -> Vec<u8> {
+        let mut flow = FlowRecord::default();
+        flow.header.kind = KIND_FLOW;
+        bytes(&flow)
+    }
+
+    fn fill_up(reader: &mut RingReader) {
+        while !reader.batch.is_full() {
+            reader.batch.push(&flow());
+        }
+    }
+
+    #[test]
+    fn where_the_channel_runs_full_only_full_batches_go_into_it() {
+        let (mut reader, lost) = reader();
+        let (out, mut taken) = mpsc::channel(8);
+        // A quarter of the channel is room for batches of any size.
+        for _ in 0..2 {
+            reader.batch.push(&flow());
+            assert!(reader.turn(&out, false).is_ok_and(|more| !more));
+            assert_eq!(reader.batch.number, 0);
+        }
+        out.try_send(Bytes::new()).unwrap();
+        reader.batch.push(&flow());
+        assert!(reader.turn(&out, false).is_ok_and(|more| !more));
+        assert_eq!((taken.len(), reader.batch.number), (3, 1), "it waits to be filled up");
+        fill_up(&mut reader);
+        assert!(reader.turn(&out, false).is_ok());
+        assert_eq!((taken.len(), reader.batch.number), (4, 0), "it is full");
+        // The last one goes as it is, and so does one where the channel was emptied.
+        reader.batch.push(&flow());
+        assert!(reader.turn(&out, true).is_ok());
+        assert_eq!(taken.len(), 5);
+        reader.batch.push(&flow());
+        while taken.try_recv().is_ok() {}
+        assert!(reader.turn(&out, false).is_ok());
+        assert_eq!(taken.try_recv().unwrap().len(), size_of::<FlowRecord>());
+        assert_eq!(lost.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_full_channel_costs_flows_which_are_counted_and_no_notice() {
+        let (mut reader, lost) = reader();
+        let (out, mut taken) = mpsc::channel(1);
+        out.try_send(Bytes::new()).unwrap();
+        let notice = bytes(&ReflexRecord {
+            header: Header {
+                kind: KIND_REFLEX,
+                ..Header::default()
+            },
+            ..ReflexRecord::default()
+        });
+        reader.batch.push(&notice);
+        reader.notices.push(&notice);
+        fill_up(&mut reader);
+        let flows = reader.batch.number - 1;
+        assert!(reader.turn(&out, false).is_ok());
+        assert_eq!(lost.load(Ordering::Relaxed), flows);
+        assert!(taken.try_recv().unwrap().is_empty());
+        assert!(reader.turn(&out, false).is_ok());
+        assert_eq!(&taken.try_recv().unwrap()[..], notice, "it came with the next");
+        assert_eq!((reader.batch.number, reader.notices.number), (0, 0));
+        // Nobody listens any more: an end, not a loss.
+        drop(taken);
+        reader.batch.push(&flow());
+        assert!(reader.turn(&out, false).is_err());
+        assert_eq!(lost.load(Ordering::Relaxed), flows);
+    }
+}

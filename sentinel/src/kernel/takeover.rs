@@ -17,7 +17,7 @@ use sentinel_common::reflex::Alarm;
 use sentinel_common::settings::Settings;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 /// `BPF_MAP_TYPE_*` of `linux/bpf.h`.
@@ -425,21 +425,32 @@ fn pinned(path: &Path) -> Result<Option<MapInfo>, KernelError> {
             });
         }
     }
-    MapInfo::from_pin(path).map(Some).map_err(|error| match &error {
-        // Refused for want of something, not for what it is.
-        MapError::SyscallError(SyscallError { io_error, .. })
-            if matches!(
-                io_error.raw_os_error(),
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EPERM | libc::EACCES)
-            ) =>
-        {
-            KernelError::System {
-                call: format!("opening {}", path.display()),
-                source: io::Error::from(io_error.kind()),
-            }
+    let unopened = |source| KernelError::System {
+        call: format!("opening {}", path.display()),
+        source,
+    };
+    let refused = |error: MapError| match &error {
+        MapError::SyscallError(SyscallError { io_error, .. }) if is_want(io_error) => {
+            unopened(io::Error::from(io_error.kind()))
         }
         _ => foreign(format!(" ({})", chain(&error))),
-    })
+    };
+    let map = MapData::from_pin(path).map_err(refused)?;
+    // A program or a link answers for itself where a map is asked what it is; the kernel says so here alone.
+    let fd = map.fd().as_fd().as_raw_fd();
+    let is = fs::read_link(format!("/proc/self/fd/{fd}")).map_err(unopened)?;
+    if !is.to_string_lossy().ends_with(":bpf-map") {
+        return Err(foreign(format!(" but {}", is.display())));
+    }
+    map.info().map(Some).map_err(refused)
+}
+
+/// Whether opening was refused for want of something, and not for what is there.
+pub(super) fn is_want(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EPERM | libc::EACCES)
+    )
 }
 
 /// The one element of a pinned array.

@@ -5,7 +5,7 @@
 
 use super::NftError;
 use super::script::TABLE;
-use crate::netlink::{HEADER, attributes, half, refusal, request, word};
+use crate::netlink::{ATTEMPTS, HEADER, attributes, half, refusal, request, word};
 use ipnet::IpNet;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBuf, ReceiveTimeout};
@@ -32,8 +32,6 @@ const NESTED: u16 = 0x8000;
 const DATAGRAM: usize = 64 * 1024;
 /// Bytes of one answer; beyond, the table is none that this program filled.
 const ANSWER_MAX: usize = 512 << 20;
-/// Times a dump that ran into a change is begun anew.
-const AGAIN: usize = 8;
 /// How long the kernel may take for a datagram, s.
 const PATIENCE: i64 = 5;
 
@@ -148,7 +146,7 @@ impl Netlink {
 
     /// One question; `None` for "there is no such thing". A dump that ran into a change is asked again.
     fn ask(&self, kind: u16, wanted: &[Vec<u8>], dump: bool) -> Result<Option<Vec<Vec<u8>>>, NftError> {
-        for _ in 0..AGAIN {
+        for _ in 0..ATTEMPTS {
             match self.once(kind, wanted, dump) {
                 Ok(None) => {}
                 Ok(Some(messages)) => return Ok(Some(messages)),

@@ -13,6 +13,7 @@ mod exact;
 mod features;
 mod feeds;
 mod flood;
+mod foreign;
 mod frames;
 mod hints;
 mod interfaces;

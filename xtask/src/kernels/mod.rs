@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use testbed::tools::{Tool, find, missing};
+use testbed::tools::{Tool, missing};
 
 /// Beyond what every test needs.
 const TOOLS: [Tool; 4] = [
@@ -34,7 +34,7 @@ const TOOLS: [Tool; 4] = [
     },
     Tool {
         program: "busybox",
-        package: "busybox",
+        package: "busybox-static",
     },
 ];
 /// Fewer kernels prove nothing about the others.
@@ -174,25 +174,7 @@ fn bootable(kernel: &archive::Package, root: &Path) -> Result<PathBuf> {
 /// Installs what is missing, where that is allowed.
 fn tools(consent: Consent, beyond: &[Tool]) -> Result<()> {
     setup::compiler(consent)?;
-    let wanted = [&TOOLS, beyond].concat();
-    let absent: Vec<&str> = missing(&wanted).iter().map(|tool| tool.package).collect();
-    if absent.is_empty() {
-        return Ok(());
-    }
-    let list = absent.join(" ");
-    ensure!(
-        consent.given(&format!(
-            "Booting kernels needs the Debian packages {list}. Install them?"
-        )),
-        "install the Debian packages {list}, or run again with --yes"
-    );
-    ebpf::install_packages(&absent)?;
-    ensure!(
-        find(TOOLS[0].program).is_some(),
-        "{} is still missing",
-        TOOLS[0].program
-    );
-    Ok(())
+    setup::needed(consent, &[&TOOLS, beyond].concat(), "to boot kernels with")
 }
 
 /// Builds the kernel tests with the kernel programs in them.
