@@ -8,6 +8,14 @@ use sentinel::respond::Enforcer;
 use sentinel_common::names as n;
 use std::path::Path;
 
+/// A map that no agent made.
+fn somebodys_map(pin: &Path) {
+    let pin = pin.display().to_string();
+    let shape = "type hash key 4 value 4 entries 1 name somebodys";
+    let args: Vec<&str> = ["map", "create", &pin].into_iter().chain(shape.split(' ')).collect();
+    bpftool(&args);
+}
+
 #[test]
 fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
     if kernel(&config(), Mode::Simulation).is_none() {
@@ -72,40 +80,12 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
 
     // A foreign map beside ours is nobody's business of ours; one in the place of ours is refused.
     let other = bpffs.pins().join("maps/other");
-    bpftool(&[
-        "map",
-        "create",
-        &text(&other),
-        "type",
-        "hash",
-        "key",
-        "4",
-        "value",
-        "4",
-        "entries",
-        "1",
-        "name",
-        "mine",
-    ]);
+    somebodys_map(&other);
     drop(start().unwrap());
     assert_eq!(leftovers(&bpffs.pins()).unwrap().foreign, std::slice::from_ref(&other));
     let allow6 = bpffs.pins().join("maps/ALLOW6");
     std::fs::remove_file(&allow6).unwrap();
-    bpftool(&[
-        "map",
-        "create",
-        &text(&allow6),
-        "type",
-        "hash",
-        "key",
-        "4",
-        "value",
-        "4",
-        "entries",
-        "1",
-        "name",
-        "x",
-    ]);
+    somebodys_map(&allow6);
     let error = start().err().unwrap();
     assert!(matches!(error, KernelError::PinnedLayout { .. }), "{error}");
     assert!(error.to_string().contains("ALLOW6"), "{error}");
@@ -140,21 +120,7 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
     std::fs::remove_file(&allow6).unwrap();
 
     // Maps without a header were never an agent's.
-    bpftool(&[
-        "map",
-        "create",
-        &text(&allow6),
-        "type",
-        "hash",
-        "key",
-        "4",
-        "value",
-        "4",
-        "entries",
-        "1",
-        "name",
-        "x",
-    ]);
+    somebodys_map(&allow6);
     let error = start().err().unwrap();
     assert!(matches!(error, KernelError::ForeignPins { .. }), "{error}");
     assert!(error.to_string().contains("kernel.pin_path"), "{error}");
