@@ -180,6 +180,54 @@ fn simulation_disconnects_nothing_and_says_what_it_would_have() {
 }
 
 #[test]
+fn a_stop_puts_it_back_and_going_on_cuts_it_off_again() {
+    let Some(stage) = Stage::new(&json!({})) else { return };
+    let id = stage.run("web", &[]);
+    let before = bare(&stage.engine.inspect(&id).expect("inspect"));
+    let decision = stage.isolate(stage.address(&id), "1h");
+    stage.awaits(&decision, "enforced");
+    let told = |verb: &str| {
+        let told = stage.agent.cli(&[verb]).expect("the command line runs");
+        assert_eq!(told.code, 0, "{}", told.output);
+    };
+    for _ in 0..2 {
+        told("stop-acting");
+        stage.awaits(&decision, "simulated");
+        assert_eq!(bare(&stage.engine.inspect(&id).expect("inspect")), before);
+        told("resume-acting");
+        stage.awaits(&decision, "enforced");
+        assert_eq!(networks(&stage.engine.inspect(&id).expect("inspect")), json!({}));
+    }
+    stage.revert(&decision, "isolate_container");
+    stage.awaits(&decision, "reverted");
+    assert_eq!(bare(&stage.engine.inspect(&id).expect("inspect")), before);
+}
+
+#[test]
+fn who_is_protected_since_is_put_back() {
+    let Some(mut stage) = Stage::new(&json!({})) else {
+        return;
+    };
+    let id = stage.run("web", &[]);
+    let before = bare(&stage.engine.inspect(&id).expect("inspect"));
+    let decision = stage.isolate(stage.address(&id), "1h");
+    stage.awaits(&decision, "enforced");
+    stage.agent.kill().expect("killed");
+    stage
+        .agent
+        .set(&["containers", "protect"], json!(["web"]))
+        .expect("a setting");
+    stage.agent.launch().expect("started again");
+    let action = stage.awaits(&decision, "failed");
+    let said = action["outcome"].as_str().unwrap_or_default();
+    assert!(
+        said.contains("protected_container") && said.contains("is back on bridge as it was"),
+        "{said}"
+    );
+    assert_eq!(bare(&stage.engine.inspect(&id).expect("inspect")), before);
+}
+
+#[test]
 fn quarantine_leaves_it_on_one_network_alone() {
     let Some(stage) = Stage::new(&json!({ "containers": { "quarantine_network": "apart" } })) else {
         return;

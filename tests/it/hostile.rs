@@ -45,6 +45,22 @@ fn steers(c: char) -> bool {
     (c.is_control() && c != '\n') || c == '\u{feff}' || hidden.iter().any(|range| range.contains(&c))
 }
 
+/// The cells of a table, each as a spreadsheet takes it (RFC 4180).
+fn cells(table: &str) -> Vec<String> {
+    let (mut cells, mut cell, mut quoted) = (Vec::new(), String::new(), false);
+    let mut rest = table.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' if quoted && rest.peek() == Some(&'"') => cell.extend(rest.next()),
+            '"' => quoted = !quoted,
+            ',' | '\n' if !quoted => cells.push(std::mem::take(&mut cell)),
+            _ => cell.push(c),
+        }
+    }
+    cells.push(cell);
+    cells
+}
+
 #[track_caller]
 fn plain(place: &str, text: &str) {
     let Some(at) = text.chars().position(steers) else {
@@ -78,13 +94,15 @@ fn five_hundred_hostile_texts_steer_no_terminal_no_log_and_no_spreadsheet() {
             assert!(!answer.text.chars().any(|c| c.is_ascii_control()), "{}", answer.text);
         }
     }
-    let told = scene.agent.cli(&["-o", "json", "decisions", "list"]).expect("runs");
+    let every = ["--limit", "0"];
+    let told = [&["-o", "json", "decisions", "list"], &every[..]].concat();
+    let told = scene.agent.cli(&told).expect("runs");
     assert_eq!(told.code, 0, "{}", told.output);
     plain("decisions as JSON", &told.output);
     let told: Value = serde_json::from_str(&told.output).expect("JSON");
     let items = told["items"].as_array().or(told.as_array()).expect("a list").clone();
     let texts: BTreeSet<String> = (0..TEXTS).map(|n| text(n).trim().to_owned()).collect();
-    assert!(items.len() >= 50, "{}", items.len());
+    assert_eq!(items.len(), TEXTS);
     for item in &items {
         let reason = item["reason"].as_str().unwrap_or_default();
         assert!(texts.contains(reason), "{reason:?} is told as something else");
@@ -95,20 +113,17 @@ fn five_hundred_hostile_texts_steer_no_terminal_no_log_and_no_spreadsheet() {
         &["-o", "raw", "decisions", "list"],
         &["actions", "list"],
     ] {
-        let said = scene.agent.cli(command).expect("runs");
+        let said = scene.agent.cli(&[command, &every].concat()).expect("runs");
         assert_eq!(said.code, 0, "{}", said.output);
+        assert!(said.output.lines().count() > TEXTS, "{}", said.output);
         plain(&format!("`sentinel {}`", command.join(" ")), &said.output);
         if command.contains(&"raw") {
-            let formulas = ["=", "+", "-", "@"]
-                .map(|sign| [format!(",{sign}"), format!(",\"{sign}")])
-                .concat();
-            let run = said
-                .output
-                .lines()
-                .find(|line| formulas.iter().any(|formula| line.contains(formula)));
-            // Inside a quoted cell a comma and a formula are text.
-            let cell = run.filter(|line| !line.contains("\"\""));
-            assert_eq!(cell, None, "a cell that a spreadsheet would run");
+            let cells = cells(&said.output);
+            assert!(cells.len() > TEXTS, "{}", said.output);
+            let run = cells
+                .iter()
+                .find(|cell| cell.starts_with(['=', '+', '-', '@', '\t', '\r']));
+            assert_eq!(run, None, "a cell that a spreadsheet would run");
         }
     }
     for ending in ["pdf", "html"] {

@@ -86,10 +86,22 @@ fn in_order(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// A start under a refusal; whether it came to one.
-fn start(scene: &mut Scene, strike: &Strike) -> Result<bool> {
+/// What a start under a refusal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// It runs, and is whole again.
+    Whole,
+    /// It ended and said why.
+    Ended,
+    /// It made fewer such calls.
+    Unstruck,
+}
+
+/// A start under a refusal.
+fn start(scene: &mut Scene, strike: &Strike) -> Result<Came> {
     scene.agent.stop()?;
-    let prefix = strike.prefix();
+    let told = scene.agent.path("calls.log");
+    let prefix = strike.prefix_telling(&told);
     let prefix: Vec<&str> = prefix.iter().map(String::as_str).collect();
     scene.agent.begin(&prefix)?;
     let ended = wait::until("a start or an end", SOON * 6, || {
@@ -102,7 +114,11 @@ fn start(scene: &mut Scene, strike: &Strike) -> Result<bool> {
     ensure!(!log.contains("panicked"), "{log}");
     let Some(status) = ended else {
         in_order(scene).with_context(|| log.clone())?;
-        return Ok(true);
+        return Ok(if Strike::fell(&told)? {
+            Came::Whole
+        } else {
+            Came::Unstruck
+        });
     };
     ensure!(status.code() == Some(1), "ended with {status}: {log}");
     let said = log.lines().last().unwrap_or_default().to_owned();
@@ -113,7 +129,7 @@ fn start(scene: &mut Scene, strike: &Strike) -> Result<bool> {
     scene.agent.kill()?;
     scene.agent.launch()?;
     in_order(scene)?;
-    Ok(false)
+    Ok(Came::Ended)
 }
 
 #[test]
@@ -125,7 +141,7 @@ fn whichever_question_about_the_network_is_refused_it_ends_with_a_word_or_goes_o
         return;
     };
     let (wanted, mut seed) = (number("REFUSALS", REFUSALS), number("REFUSALS_SEED", 1));
-    let (mut started, mut ended) = (0, 0);
+    let mut came = Vec::new();
     for n in 0..wanted {
         let (call, what, many) = CALLS[n as usize % CALLS.len()];
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -136,8 +152,7 @@ fn whichever_question_about_the_network_is_refused_it_ends_with_a_word_or_goes_o
             on: false,
         };
         match start(&mut scene, &strike) {
-            Ok(true) => started += 1,
-            Ok(false) => ended += 1,
+            Ok(what) => came.push(what),
             Err(error) => panic!("{strike:?}: {error:#}"),
         }
     }
@@ -169,7 +184,15 @@ fn whichever_question_about_the_network_is_refused_it_ends_with_a_word_or_goes_o
     drop(refused);
     unblock(&scene).unwrap_or_else(|error| panic!("{error:#}"));
     in_order(&scene).unwrap_or_else(|error| panic!("{error:#}"));
-    println!("figure: refusals = {wanted} ");
-    println!("figure: ended with a word = {ended} ");
-    println!("figure: went on whole = {started} ");
+    let counted = |what| came.iter().filter(|one| **one == what).count();
+    let struck = came.len() - counted(Came::Unstruck);
+    assert!(
+        2 * struck >= came.len(),
+        "{struck} of {} calls were made: CALLS guesses too many",
+        came.len()
+    );
+    println!("figure: refusals = {struck} ");
+    println!("figure: ended with a word = {} ", counted(Came::Ended));
+    println!("figure: went on whole = {} ", counted(Came::Whole));
+    println!("figure: starts without such a call = {} ", counted(Came::Unstruck));
 }

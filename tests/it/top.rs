@@ -48,7 +48,7 @@ fn what_the_agent_does_is_seen_a_block_is_taken_back_and_the_terminal_is_given_b
     shows(&mut terminal, "Take it back?");
     assert!(!scene.reaches(false), "a question is no deed");
     terminal.press("y").expect("typed");
-    shows(&mut terminal, &format!("{ip} is free again"));
+    shows(&mut terminal, &format!("{ip} is taken back"));
     assert!(scene.reaches(false));
     shows(&mut terminal, "no decision");
     terminal.press("3").expect("typed");

@@ -5,6 +5,7 @@
 use crate::child::Child;
 use crate::wait;
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,10 +26,10 @@ pub struct Strike {
 }
 
 impl Strike {
-    fn arguments(&self) -> Vec<String> {
+    fn arguments(&self, told: &Path) -> Vec<String> {
         let Self { call, what, nth, on } = self;
-        let more = if *on { "+" } else { "" };
-        let fixed = ["-f", "-qq", "-o", "/dev/null", "-e"].map(str::to_owned);
+        let (more, told) = (if *on { "+" } else { "" }, told.display().to_string());
+        let fixed = ["-f", "-qq", "-o", &told, "-e"].map(str::to_owned);
         let chosen = [
             format!("trace={call}"),
             "-e".to_owned(),
@@ -39,9 +40,23 @@ impl Strike {
 
     /// What goes before the command line of a process to be struck from its start on; the process keeps its id.
     pub fn prefix(&self) -> Vec<String> {
+        self.prefix_telling(Path::new("/dev/null"))
+    }
+
+    /// The same, with the calls told in a file; [`Strike::fell`] reads it.
+    pub fn prefix_telling(&self, told: &Path) -> Vec<String> {
         // Without --seccomp-bpf: a signal that is injected at its stops gets lost.
         let first = ["strace", "-D"].map(str::to_owned);
-        first.into_iter().chain(self.arguments()).collect()
+        first.into_iter().chain(self.arguments(told)).collect()
+    }
+
+    /// Whether the process came to where it was to be struck.
+    ///
+    /// # Errors
+    /// When nothing was told.
+    pub fn fell(told: &Path) -> Result<bool> {
+        let told = std::fs::read(told).with_context(|| told.display().to_string())?;
+        Ok(String::from_utf8_lossy(&told).contains("(INJECTED)"))
     }
 
     /// Lies in wait for a running process, every thread of it. Dropped, it lets go.
@@ -50,7 +65,10 @@ impl Strike {
     /// When strace cannot be started or does not get hold of it.
     pub fn attach(&self, pid: u32) -> Result<Attached> {
         let mut command = Command::new("strace");
-        command.args(self.arguments()).arg("-p").arg(pid.to_string());
+        command
+            .args(self.arguments(Path::new("/dev/null")))
+            .arg("-p")
+            .arg(pid.to_string());
         let mut attached = Attached(Child::spawn(command)?);
         wait::until("strace to hold every thread", ATTACH, || {
             if attached.0.ended()?.is_some() {

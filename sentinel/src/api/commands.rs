@@ -7,8 +7,10 @@ use super::lists::id;
 use super::query::{Params, duration, target};
 use super::{Shared, now};
 use crate::config::parse_size;
-use crate::store::Record;
-use crate::types::{Action, ActionId, ActionKind, Command, Decision, DecisionId, Hits, NewDecision, Rate, Selector};
+use crate::store::{ActionFilter, Record};
+use crate::types::{
+    Action, ActionId, ActionKind, Command, Decision, DecisionId, Deleted, Hits, NewDecision, Rate, Selector,
+};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
@@ -57,8 +59,7 @@ pub(super) async fn add(
     let decision = result?;
     kept(durable, "the decision stands, read back from the kernel")?;
     let place = format!("/decisions/{}", decision.id);
-    let acting = api.acting.borrow().clone();
-    let body = Json(DecisionDto::new(decision, Hits::default(), &acting));
+    let body = Json(carried_out(&api, decision).await);
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], body).into_response())
 }
 
@@ -155,12 +156,29 @@ pub(super) async fn confirm(
         reply,
     })
     .await;
-    audit(&api, &actor, "api.decision.confirm", &id.to_string(), &result, |d| {
+    let durable = audit(&api, &actor, "api.decision.confirm", &id.to_string(), &result, |d| {
         format!("confirmed: {}", d.target)
     })
     .await;
+    let decision = result?;
+    kept(durable, "the decision is confirmed, read back from the kernel")?;
+    Ok(Json(carried_out(&api, decision).await))
+}
+
+/// A decision, and what its action in the kernel says: a hook may carry it out otherwise than it was meant.
+async fn carried_out(api: &Shared, decision: Decision) -> DecisionDto {
+    let of = ActionFilter {
+        decision: Some(decision.id),
+        ..ActionFilter::default()
+    };
+    let actions = api.store.actions(of).await.map(|page| page.items).unwrap_or_default();
+    let kind = decision.action.in_kernel();
+    let outcome = actions.into_iter().find(|action| action.kind == kind);
     let acting = api.acting.borrow().clone();
-    Ok(Json(DecisionDto::new(result?, Hits::default(), &acting)))
+    DecisionDto {
+        outcome: outcome.map(|action| action.outcome),
+        ..DecisionDto::new(decision, Hits::default(), &acting)
+    }
 }
 
 pub(super) async fn delete_one(
@@ -266,15 +284,22 @@ async fn take_back(
         reply,
     })
     .await;
-    let told = |deleted: &Vec<Decision>| format!("{} decisions taken back", deleted.len());
+    let told = |taken: &Deleted| format!("{} decisions taken back", taken.decisions.len());
     let durable = audit(api, &actor, verb, &subject, &result, told).await;
-    let deleted = result?;
+    let Deleted {
+        decisions: deleted,
+        covering,
+    } = result?;
     let total = deleted.len();
     kept(
         durable,
         &format!("{total} decisions are taken back, read back from the kernel"),
     )?;
-    Ok(Json(DeletedDto { deleted, total }))
+    Ok(Json(DeletedDto {
+        deleted,
+        total,
+        covering,
+    }))
 }
 
 /// Sends a command and awaits the answer, both for a bounded time.

@@ -81,6 +81,9 @@ pub(super) struct DecisionDto {
     /// The stop that holds it back, where one does: its entry only counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) held_back: Option<Stop>,
+    /// What came of it in the kernel, as its action tells; only where it was asked for just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outcome: Option<String>,
 }
 
 impl DecisionDto {
@@ -96,6 +99,7 @@ impl DecisionDto {
             would_hit_bytes: hits.would_bytes,
             first_hit: hits.first_hit,
             last_hit: hits.last_hit,
+            outcome: None,
         }
     }
 }
@@ -211,6 +215,9 @@ pub(super) struct DeletedDto {
     pub(super) deleted: Vec<Decision>,
     /// How many there are.
     pub(super) total: usize,
+    /// Decisions in force around what they were on, the widest first: it is not free for all that. Not told where
+    /// everything was taken back.
+    pub(super) covering: Vec<Decision>,
 }
 
 /// `GET /protected`.

@@ -303,6 +303,7 @@ impl From<CommandError> for Problem {
                 ..Self::new(StatusCode::CONFLICT, "vetoed", "A guard refused this", veto.reason)
             },
             CommandError::NotFound => Self::not_found("no active decision matches"),
+            error @ CommandError::Covered { .. } => Self::not_found(error.to_string()),
             CommandError::Invalid(detail) => Self::invalid(detail),
             CommandError::Failed(detail) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,

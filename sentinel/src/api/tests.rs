@@ -6,10 +6,10 @@ use crate::store::{Record, Writer};
 use crate::types::testing::alert;
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, AlertId, AllowDone, BadLine, Busiest, Busy, BusyFlow, BusyPer, BusySource,
-    ChannelKind, Channels, Checked, CommandError, Component, Decision, DecisionStatus, Detector, Enquiry, Event,
-    Evidence, EvidenceClass, FeedStatus, FleetStatus, ImportError, Imported, IntelReport, IntelStatus, InterfaceStats,
-    KeyChange, LearnError, LearnWish, Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate, Reloaded, Role,
-    Selector, Session, Severity, Stop, Terms, TestOutcome, TestWish, Veto,
+    ChannelKind, Channels, Checked, CommandError, Component, Decision, DecisionStatus, Deleted, Detector, Enquiry,
+    Event, Evidence, EvidenceClass, FeedStatus, FleetStatus, ImportError, Imported, IntelReport, IntelStatus,
+    InterfaceStats, KeyChange, LearnError, LearnWish, Learning, MapUse, Mint, Moved, NewDecision, Origin, Rate,
+    Reloaded, Role, Selector, Session, Severity, Stop, Terms, TestOutcome, TestWish, Veto,
 };
 use axum::Router;
 use axum::body::Body;
@@ -448,7 +448,10 @@ async fn decide(
                 let found = if deleted.is_empty() {
                     Err(CommandError::NotFound)
                 } else {
-                    Ok(deleted)
+                    Ok(Deleted {
+                        decisions: deleted,
+                        covering: Vec::new(),
+                    })
                 };
                 let _ = reply.send(found);
             }

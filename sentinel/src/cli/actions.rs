@@ -2,15 +2,16 @@
 
 use super::Global;
 use super::client::typed;
-use super::decisions::{target, word};
+use super::decisions::{still_covered, target, word};
 use super::exit::Failure;
-use super::output::{Format, escape_line};
+use super::output::{Format, Output};
 use super::source::Source;
 use super::table::Table;
-use crate::types::Action;
+use crate::types::{Action, Decision};
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use reqwest::Method;
+use serde_json::Value;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -76,16 +77,34 @@ pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
             };
             if output.format() == Format::Json {
                 output.json(&answer);
-            } else if let Some(gone) = answer["deleted"].as_array() {
-                let total = answer["total"].as_u64().unwrap_or(gone.len() as u64);
-                output.line(&format!("{total} undone."));
             } else {
-                let what = answer["target"]
-                    .as_str()
-                    .ok_or_else(|| anyhow!("the agent's answer names no target"))?;
-                output.line(&escape_line(&format!("Undone: {what} is free again.")));
+                undone(&output, &answer)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// What was taken back, as far as it is known: whoever is asked beside the kernel takes their time.
+fn undone(output: &Output, answer: &Value) -> Result<(), Failure> {
+    let gone = answer["deleted"]
+        .as_array()
+        .ok_or_else(|| anyhow!("the agent's answer does not say what was taken back"))?;
+    let total = answer["total"].as_u64().unwrap_or(gone.len() as u64);
+    output.line(&format!("{total} taken back, as read back from the kernel."));
+    let decisions: Vec<Decision> = typed(gone)?;
+    if let Some(kind) = decisions
+        .iter()
+        .map(|d| d.action)
+        .find(|kind| kind.in_kernel() != *kind)
+    {
+        output.line(&format!(
+            "What {} did beside the kernel is undone as soon as that can be done; `sentinel actions list` tells when.",
+            kind.as_str()
+        ));
+    }
+    if let Some(still) = still_covered(answer) {
+        output.line(&still);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::source::Source;
 use super::table::Table;
 use super::{Global, duration, now, remaining};
 use crate::config::parse_size;
-use crate::types::{ActionKind, Decision, DecisionStatus, Stop, Timestamp};
+use crate::types::{ActionKind, Decision, DecisionStatus, OTHERWISE, Stop, Timestamp};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
@@ -188,6 +188,9 @@ pub(super) struct Shown {
     /// The stop that holds it back.
     #[serde(default)]
     pub(super) held_back: Option<Stop>,
+    /// What came of it in the kernel.
+    #[serde(default)]
+    outcome: Option<String>,
 }
 
 pub(super) fn run(global: &Global, command: &Command) -> Result<(), Failure> {
@@ -331,6 +334,15 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         output.line(&escape_line(&text));
         return Ok(());
     }
+    if let Some(outcome) = shown.outcome.filter(|outcome| outcome.contains(OTHERWISE)) {
+        let (what, id) = (target(&decision.target), decision.id);
+        let text = format!(
+            "{what}: {} as far as that goes, decision {id}: {outcome}",
+            action(&decision)
+        );
+        output.line(&escape_line(&text));
+        return Ok(());
+    }
     let [is, would_be] = decision.action.profile().told;
     let verb = match decision.simulated {
         false if decision.terms.egress => format!("{is} in both directions"),
@@ -385,7 +397,10 @@ fn deleted(output: &Output, gone: &Value) {
             Some(until) => format!(", on probation until {until}"),
             None => String::new(),
         };
-        output.line(&escape_line(&format!("{what} is free again{probation}, decision {id}")));
+        output.line(&escape_line(&format!("{what} is taken back{probation}, decision {id}")));
+    }
+    if let Some(still) = still_covered(gone) {
+        output.line(&still);
     }
     if items.is_empty() {
         output.line("No active decision matched.");
@@ -394,6 +409,16 @@ fn deleted(output: &Output, gone: &Value) {
     if more > 0 {
         output.line(&format!("and {more} more."));
     }
+}
+
+/// What is still in force around what was taken back, and what to do about it; one line.
+pub(super) fn still_covered(gone: &Value) -> Option<String> {
+    let around = gone["covering"].as_array()?.first()?;
+    let (net, id) = (around["target"].as_str()?, around["id"].as_str()?);
+    Some(escape_line(&format!(
+        "It is not free: {net} covers it (decision {id}); `sentinel decisions delete --range {net}` takes that back, too, and \
+         `sentinel allowlist add` lets it alone through."
+    )))
 }
 
 /// An address without the prefix length that says nothing.

@@ -47,7 +47,7 @@ fn tell(output: &Output, done: &Reloaded) {
     }
     for one in &done.released {
         let text = format!(
-            "Taken back: decision {} on {}, which is on the allowlist now.",
+            "Taken back: decision {} on {}, which is protected now.",
             one.decision, one.target
         );
         output.line(&escape_line(&text));

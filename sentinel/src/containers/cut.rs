@@ -1,19 +1,29 @@
 //! Cutting a container off.
 
 use super::undo::attached;
-use super::{ContainerError, Engine, Undo};
+use super::{ContainerError, Engine, Protection, Undo};
 use bollard::models::EndpointSettings;
 
-/// Looks at a container and says what would have to be put back. Changes nothing.
+/// Looks at a container and says what would have to be put back, and why it is never isolated, where it is not. Changes
+/// nothing.
 ///
 /// # Errors
 /// [`ContainerError`].
-pub async fn capture(engine: &Engine, container: &str, quarantine: Option<&str>) -> Result<Undo, ContainerError> {
+pub async fn capture(
+    engine: &Engine,
+    container: &str,
+    quarantine: Option<&str>,
+    protection: &Protection,
+) -> Result<(Undo, Option<String>), ContainerError> {
     let found = engine.inspect(container).await?;
-    Undo::of(&found, quarantine).ok_or(ContainerError::Nonsense {
+    let undo = Undo::of(&found, quarantine).ok_or(ContainerError::Nonsense {
         what: "inspect container",
         cause: "no identifier".to_owned(),
-    })
+    })?;
+    let names: Vec<String> = found.name.into_iter().collect();
+    let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+    let protected = protection.of(&undo.container, &names, &labels);
+    Ok((undo, protected))
 }
 
 /// Disconnects a container from the networks of its undo record, connects it to the quarantine network where there is one,

@@ -5,6 +5,7 @@ mod allowlist;
 mod bans;
 mod confirm;
 mod containers;
+mod delete;
 mod fleet;
 mod import;
 mod peers;
@@ -13,6 +14,7 @@ mod settings;
 mod shadow;
 
 use super::{Case, Shadows};
+use crate::config::Mode;
 use crate::config::SeverityThresholds;
 use crate::decide::{Found, Guards, Judge, Revision};
 use crate::host::{HostFacts, protected};
@@ -21,8 +23,8 @@ use crate::respond::{Cause, Enforcer, HitTable, Order, Responder};
 use crate::time;
 use crate::types::{
     Acting, Action, Alert, Beat, Bystander, Clock, Command, CommandError, Component, Condition, ContainerSet, Decision,
-    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Renewals, Selector,
-    Stop, Timestamp, ToBan, ToIsolate, Verdict,
+    DecisionId, DecisionStatus, Detector, Health, Investigation, Peers, Protected, Provisional, Renewals, Stop,
+    Timestamp, ToBan, ToIsolate, Verdict,
 };
 use allowlist::Allowlist;
 use import::Imports;
@@ -398,44 +400,9 @@ impl<E: Enforcer> Desk<E> {
                 actor,
                 reply,
             } => {
-                let forgotten = if forget {
-                    self.responder.forget(&which).await
-                } else {
-                    Ok(Vec::new())
-                };
-                let forgotten = match forgotten {
-                    Ok(forgotten) => forgotten,
-                    Err(error) => {
-                        let _ = reply.send(Err(error));
-                        return;
-                    }
-                };
-                if which == Selector::All {
-                    self.imports.cancel();
+                if let Some(told) = self.delete(which, forget, actor).await {
+                    let _ = reply.send(told);
                 }
-                let decisions = self.judge.delete(&which, forget, now);
-                if decisions.is_empty() && !forgotten.is_empty() {
-                    let _ = reply.send(Ok(forgotten));
-                    return;
-                }
-                if decisions.is_empty() {
-                    // To take back everything where there is nothing is done already.
-                    let nothing = if which == Selector::All {
-                        Ok(Vec::new())
-                    } else {
-                        Err(CommandError::NotFound)
-                    };
-                    let _ = reply.send(nothing);
-                    return;
-                }
-                self.last_tallies(&decisions).await;
-                let order = Order::Withdraw {
-                    decisions,
-                    cause: Cause::Operator,
-                    actor,
-                    reply: Some(reply),
-                };
-                self.carry_out(vec![order], now).await;
             }
             Command::Confirm { id, actor, reply } => self.confirm(id, actor, reply).await,
             Command::Import(import, reply) => self.import(import, reply),
@@ -546,10 +513,9 @@ impl<E: Enforcer> Desk<E> {
         let allows = self.responder.protect(self.guards.protected());
         self.note_respond();
         let blocks = self.responder.self_check();
-        let checked = match (allows, blocks) {
-            (Ok(allows), Ok(blocks)) => Ok(allows + blocks),
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        };
+        let acts = self.judge.mode() == Mode::Production && self.stopped.is_none();
+        let switch = self.responder.check_switch(acts);
+        let checked: Result<u64, _> = [allows, blocks, switch].into_iter().sum();
         if let Ok(drift) = &checked {
             self.deps.metrics.enforcement_drift.set(*drift as i64);
         }
@@ -559,7 +525,8 @@ impl<E: Enforcer> Desk<E> {
             },
             Ok(drift) => Condition::Degraded {
                 cause: format!(
-                    "{drift} entries of the kernel's lists differed from what should be in force and were repaired"
+                    "{drift} entries of the kernel's lists, or the switch in front of them, differed from what should be in \
+                     force and were repaired"
                 ),
                 mend: "find out who else writes the maps (`bpftool map`); the next check clears this".into(),
             },

@@ -137,6 +137,13 @@ impl Isolations {
 
     /// Brings what is in line with what is wanted, as far as it goes now.
     async fn pass(&mut self) {
+        // One that ended is wanted in another way where its decision is in force: it begins anew.
+        while self.round().await {}
+        self.report();
+    }
+
+    /// One look at all of them; whether one is wanted and not begun.
+    async fn round(&mut self) -> bool {
         let wanted = Arc::clone(&self.wanted.borrow_and_update());
         for (id, wish) in wanted.iter() {
             if !self.cases.contains_key(id) {
@@ -165,7 +172,7 @@ impl Isolations {
                 self.cases.insert(*id, case);
             }
         }
-        self.report();
+        wanted.keys().any(|id| !self.cases.contains_key(id))
     }
 
     /// Cuts off, or sees that it still is.
@@ -222,13 +229,25 @@ impl Isolations {
                 return Ok(());
             }
         };
-        let fresh = match capture(&self.engine, &container, self.quarantine.as_deref()).await {
+        let quarantine = self.quarantine.as_deref();
+        let (fresh, protected) = match capture(&self.engine, &container, quarantine, &self.protection).await {
             Err(ContainerError::ContainerGone) => {
                 self.gone(case).await;
                 return Ok(());
             }
             outcome => outcome?,
         };
+        if let Some(why) = protected {
+            // Since it was cut off, or it would have been refused by its address.
+            let back = match &case.undo {
+                None => String::new(),
+                Some(undo) => format!("; {}", self.put_back(undo).await?),
+            };
+            case.undo = None;
+            let why = format!("{}{back}", protected_container(&fresh.name, &why));
+            self.refuse(case, why, true, Vec::new()).await;
+            return Ok(());
+        }
         if wish.simulated {
             let outcome = format!(
                 "simulated: container {} would be disconnected from {}; nothing was done",
@@ -283,13 +302,7 @@ impl Isolations {
             },
             [owner] => match &owner.protected {
                 None => Whom::Container(owner.id.to_string()),
-                Some(why) => nobody(
-                    format!(
-                        "refused by guard `protected_container`: container {}: {why}",
-                        owner.name
-                    ),
-                    true,
-                ),
+                Some(why) => nobody(protected_container(&owner.name, why), true),
             },
             many => nobody(format!("{} containers have {address}", many.len()), false),
         })
@@ -351,4 +364,8 @@ impl Isolations {
         let outcome = format!("not isolated: the container{name} is gone; the kernel's block stands");
         self.tell(case, ActionStatus::Failed, outcome, Vec::new()).await;
     }
+}
+
+fn protected_container(name: &str, why: &str) -> String {
+    format!("refused by guard `protected_container`: container {name}: {why}")
 }

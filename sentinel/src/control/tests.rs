@@ -9,13 +9,25 @@ use crate::respond::Deps;
 use crate::respond::tests::rig::{Rig, alert, net};
 use crate::store::{ActionFilter, Store};
 use crate::types::testing::investigation;
-use crate::types::{ActionKind, ActionStatus, Allowed, Mint, NewDecision, Renewal, Severity};
+use crate::types::{ActionKind, ActionStatus, Allowed, Mint, NewDecision, Renewal, Selector, Severity};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use sentinel_common::entry::BlockEntry;
 use std::net::IpAddr;
 use std::path::Path;
 use tokio::sync::oneshot;
+
+/// The database of a desk. A process that another test starts at that moment holds the lock of the desk before until it
+/// is on its own.
+fn opened(path: &Path) -> (Store, crate::store::Writer) {
+    for _ in 0..250 {
+        match Store::open(path) {
+            Err(crate::store::StoreError::InUse { .. }) => std::thread::sleep(Duration::from_millis(20)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays in use", path.display());
+}
 
 /// The first case of an alert, as where nobody outside is asked.
 fn case(alert: Arc<Alert>) -> Case {
@@ -59,7 +71,7 @@ impl House {
 
     /// In a folder that is somebody else's.
     async fn on(directory: &Path, mode: Mode, facts: HostFacts, clock: Clock, rig: Rig) -> Self {
-        let (store, writer) = Store::open(&directory.join("s.db")).unwrap();
+        let (store, writer) = opened(&directory.join("s.db"));
         let writer = std::thread::spawn(move || writer.run());
         let remembered = crate::app::remembered(&store).await.unwrap();
         let loose = crate::app::loose(&store, &remembered).await.unwrap();
@@ -160,7 +172,7 @@ impl House {
             reply,
         };
         self.desk.command(command).await;
-        answer.await.unwrap()
+        answer.await.unwrap().map(|told| told.decisions)
     }
 
     /// Targets whose entries only watch, by the books and by the database.
@@ -890,6 +902,9 @@ async fn who_becomes_protected_is_no_longer_watched() {
 
 #[path = "tests/operate.rs"]
 mod operate;
+
+#[path = "tests/imports.rs"]
+mod imports;
 
 #[path = "tests/confirm.rs"]
 mod confirm;

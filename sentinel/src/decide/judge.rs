@@ -447,11 +447,12 @@ impl Judge {
         ended
     }
 
-    /// Ends whatever overlaps what the guards protect by now. For guards that changed, and after [`Judge::restore`].
+    /// Ends whatever overlaps what the guards protect by now. For guards that changed, and after [`Judge::restore`]. How
+    /// wide a prefix may be is asked of wishes: what is in force stays.
     pub fn recheck(&mut self, guards: &Guards, now: Timestamp) -> Vec<Decision> {
         let mut refused = Vec::new();
         for decision in self.ledger.iter() {
-            if let Err(veto) = self.permitted(decision.target, guards) {
+            if let Err(veto) = guards.check(decision.target) {
                 refused.push((decision.id, veto));
             }
         }

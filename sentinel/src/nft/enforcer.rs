@@ -35,6 +35,7 @@ impl Enforcer for Nft {
     }
 
     fn acting(&self) -> Result<bool, EnforceError> {
+        self.certain().map_err(failed)?;
         // What no packet is led to acts on nobody.
         Ok(self.enforcing && self.led().map_err(failed)?)
     }

@@ -177,7 +177,11 @@ impl Nft {
     /// [`EnforceError::Kernel`]; everything then stands as it did, unless `nft` did not end.
     pub fn set_enforcing(&mut self, on: bool) -> Result<(), EnforceError> {
         if on == self.enforcing && !self.unsure {
-            return Ok(());
+            return if self.led().map_err(failed)? {
+                Ok(())
+            } else {
+                self.commit("", std::iter::empty()).map_err(failed)
+            };
         }
         let mut bases = HashMap::new();
         for (target, entry) in self.list_blocks()? {
@@ -198,12 +202,7 @@ impl Nft {
             script::rules(&self.sets, on)
         };
         let ran = self.program.run(&script);
-        self.unsure = match &ran {
-            Ok(()) => false,
-            Err(NftError::Refused { .. }) => self.unsure,
-            Err(_) => true,
-        };
-        ran.map_err(failed)?;
+        self.settle(ran, self.sets.clone(), true).map_err(failed)?;
         self.enforcing = on;
         self.bases = bases;
         self.remember_rules();
@@ -270,6 +269,16 @@ impl Nft {
 
     fn looked(&self) -> MutexGuard<'_, Looked> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses where it is not known whether the last script is in force.
+    pub(super) fn certain(&self) -> Result<(), NftError> {
+        if self.unsure {
+            return Err(NftError::Run {
+                cause: "it did not end, so that what it was to do may be in force or not".into(),
+            });
+        }
+        Ok(())
     }
 
     /// Learns how the kernel spells the rules that were written; with the next look, where it does not say now: they

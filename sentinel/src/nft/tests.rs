@@ -495,6 +495,14 @@ fn what_somebody_else_changed_is_seen_and_mended() {
             "{harm}"
         );
     }
+    // Without an entry that would be missed, the switch is what is looked at.
+    ours.delete_block(target).unwrap();
+    nft("delete table inet sentinel");
+    std::thread::sleep(Duration::from_millis(150));
+    assert!(!ours.acting().unwrap());
+    ours.set_acting(true).unwrap();
+    assert!(ours.acting().unwrap());
+    assert!(ours.list_allows().unwrap().iter().any(|(net, _)| *net == allowed));
 }
 
 #[test]
@@ -520,7 +528,9 @@ fn what_may_be_in_force_although_it_failed_can_be_taken_back() {
     ours.sets.insert(SetId::of(Kind::Block, target));
     assert!(ours.settle(killed(), before, true).is_err());
     assert_eq!(ours.get_block(target).unwrap(), None);
-    ours.set_enforcing(true).expect("lays what is asked");
+    assert!(ours.acting().is_err(), "nobody knows");
+    ours.set_acting(true).expect("lays what is asked");
+    assert!(ours.acting().unwrap());
     ours.put_block(target, &order).unwrap();
     assert_eq!(pair.send(2), 0);
     // What was refused is not there, and is not asked.

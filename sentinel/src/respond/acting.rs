@@ -24,6 +24,25 @@ impl<E: Enforcer> Responder<E> {
         })
     }
 
+    /// Turns the switch where it does not stand as it should, or cannot be read; how many were turned.
+    ///
+    /// # Errors
+    /// As of [`Responder::switch`].
+    pub fn check_switch(&mut self, on: bool) -> Result<u64, EnforceError> {
+        let found = self.enforcer.acting();
+        if matches!(found, Ok(stands) if stands == on) {
+            return Ok(0);
+        }
+        let turned = self.switch(on);
+        tracing::warn!(
+            on,
+            ?found,
+            ?turned,
+            "the switch in front of all entries did not stand as it should"
+        );
+        turned.map(|()| 1)
+    }
+
     /// From now on what is in force is told as held back. The next [`Responder::reword`] tells it.
     pub fn hold_back(&mut self, stop: Stop) {
         self.stopped = Some(stop);

@@ -2,7 +2,7 @@
 
 use super::tidings::Tidings;
 use super::{Cause, Enforcer, Responder};
-use crate::types::{CommandError, Decision, DecisionStatus, Timestamp};
+use crate::types::{CommandError, Decision, DecisionId, DecisionStatus, Timestamp};
 use std::collections::HashMap;
 
 impl<E: Enforcer> Responder<E> {
@@ -40,14 +40,14 @@ impl<E: Enforcer> Responder<E> {
     }
 
     /// Takes back what [`Responder::enlist`] carried out, and puts what stood there in force again; what was only stored
-    /// is told as failed.
+    /// is told as failed. Returns those that could not be put in force again.
     pub async fn unlist(
         &mut self,
         done: Vec<(Decision, Option<Decision>)>,
         stored: Vec<Decision>,
         why: &str,
         now: Timestamp,
-    ) {
+    ) -> Vec<DecisionId> {
         let mut tidings = Tidings {
             unaudited: true,
             ..Tidings::default()
@@ -78,7 +78,7 @@ impl<E: Enforcer> Responder<E> {
             tidings.decision(&decision);
         }
         self.replaced.clear();
-        self.tell(tidings).await;
+        self.tell(tidings).await
     }
 
     /// Nothing that was enlisted is to be taken back any more.

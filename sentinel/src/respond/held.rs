@@ -1,6 +1,6 @@
 //! What is in force right now, and what it has met.
 
-use crate::types::{Action, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime, Rate};
+use crate::types::{Action, ActionStatus, Clock, Decision, DecisionId, Hits, Ktime, OTHERWISE, Rate};
 use ipnet::IpNet;
 use sentinel_common::entry::{ACTION_WATCH, BlockEntry, FLAG_EACH, FLAG_EGRESS, FLAG_OPENINGS, FLAG_SHADOW, NEVER_NS};
 use std::collections::HashMap;
@@ -116,6 +116,6 @@ pub(super) fn outcome(decision: &Decision, by: &str, instead: Option<String>) ->
     };
     match instead {
         None => format!("{done} {by}, read back{provisional}"),
-        Some(instead) => format!("{done} {by}, read back; but {instead}{provisional}"),
+        Some(instead) => format!("{done} {by}, read back{OTHERWISE}{instead}{provisional}"),
     }
 }

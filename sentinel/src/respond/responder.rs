@@ -379,6 +379,10 @@ impl<E: Enforcer> Responder<E> {
         if matches!(written, Err(EnforceError::Full { .. })) && self.make_room(target, tidings) {
             written = self.put_and_read(target, &entry);
         }
+        if written.is_ok() && !decision.simulated && self.stopped.is_none() {
+            // An entry behind a switch that is off only counts.
+            written = self.check_switch(true).map(drop);
+        }
         self.put_fault = written.as_ref().err().map(|error| format!("{target}: {error}"));
         written.map_err(|error| error.to_string())
     }

@@ -21,7 +21,8 @@ impl<E: Enforcer> Responder<E> {
     /// Returns how many entries differed.
     ///
     /// # Errors
-    /// The first [`EnforceError`]; what could be written is, and nothing is removed unless everything was added.
+    /// The first [`EnforceError`]; what could be written is, and nothing is removed unless everything was added that there
+    /// is room for.
     pub fn protect(&mut self, protected: &[Protected]) -> Result<u64, EnforceError> {
         let outcome = self.allow(protected);
         self.allow_fault = outcome.as_ref().err().map(ToString::to_string);
@@ -37,6 +38,7 @@ impl<E: Enforcer> Responder<E> {
         let present: BTreeSet<IpNet> = listed.iter().flatten().filter_map(holds).collect();
         let mut differed = 0;
         let mut fault = None;
+        let mut full = Vec::new();
         for net in self.protected.iter().filter(|net| !present.contains(net)) {
             let entry = AllowEntry {
                 expires_ns: NEVER_NS,
@@ -44,8 +46,10 @@ impl<E: Enforcer> Responder<E> {
                 ..AllowEntry::default()
             };
             differed += 1;
-            if let Err(error) = self.enforcer.put_allow(*net, &entry) {
-                fault.get_or_insert(error);
+            match self.enforcer.put_allow(*net, &entry) {
+                Ok(()) => {}
+                Err(EnforceError::Full { .. }) => full.push((*net, entry)),
+                Err(error) => drop(fault.get_or_insert(error)),
             }
         }
         if let Some(fault) = fault {
@@ -55,6 +59,10 @@ impl<E: Enforcer> Responder<E> {
         for (net, _) in listed?.into_iter().filter(|(net, _)| !wanted.contains(net)) {
             differed += 1;
             self.enforcer.delete_allow(net)?;
+        }
+        // There is room now, where there can be.
+        for (net, entry) in full {
+            self.enforcer.put_allow(net, &entry)?;
         }
         Ok(differed)
     }

@@ -221,7 +221,7 @@ pub enum Command {
         /// Who asks.
         actor: String,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Vec<Decision>, CommandError>>,
+        reply: oneshot::Sender<Result<Deleted, CommandError>>,
     },
     /// Confirm a provisional decision; answered once its full end was read back from the kernel.
     Confirm {
@@ -267,6 +267,15 @@ pub enum Command {
     },
 }
 
+/// What was taken back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Deleted {
+    /// The decisions, as they ended.
+    pub decisions: Vec<Decision>,
+    /// Others that are carried out on what they were on, which is not free for all that; not told of everything at once.
+    pub covering: Vec<Decision>,
+}
+
 /// Why a command was not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
@@ -276,6 +285,17 @@ pub enum CommandError {
     /// Nothing matched.
     #[error("no active decision matches")]
     NotFound,
+    /// None is on the target, and others are around it.
+    #[error(
+        "no active decision is on {target} itself, and it is not free: {around} covers it; take that one back, or put \
+         {target} on the allowlist"
+    )]
+    Covered {
+        /// What was asked about.
+        target: IpNet,
+        /// The widest of them.
+        around: IpNet,
+    },
     /// The wish itself is wrong.
     #[error("{0}")]
     Invalid(String),

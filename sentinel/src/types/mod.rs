@@ -49,7 +49,7 @@ mod traffic;
 
 pub use access::{Role, Session, Token, TokenId};
 pub use acting::{Acting, Stop};
-pub use action::{Action, ActionKind, ActionStatus, Needs};
+pub use action::{Action, ActionKind, ActionStatus, Needs, OTHERWISE};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};
 pub use allowlist::{AllowDone, Allowed};
 pub use beat::Beat;
@@ -59,7 +59,8 @@ pub use card::{CardFeature, CardLevel, CardOrigin, CardSchema, CardTraining, Mod
 pub use confirm::{Provisional, Verdict};
 pub use container::{Ban, ContainerSet, Isolate, Owner, ToBan, ToIsolate};
 pub use decision::{
-    Basis, Check, CheckVerdict, Command, CommandError, Decision, DecisionStatus, NewDecision, Origin, Selector, Veto,
+    Basis, Check, CheckVerdict, Command, CommandError, Decision, DecisionStatus, Deleted, NewDecision, Origin,
+    Selector, Veto,
 };
 pub use ending::{Ended, EndedOne, Ending, ended_as};
 pub use enquiry::{Checked, Enquiry, IntelReport};

@@ -94,7 +94,7 @@ pub struct Reloaded {
     pub applied: Vec<KeyChange>,
     /// Changes that the next start brings.
     pub restart: Vec<KeyChange>,
-    /// Decisions that ended because their targets are on the allowlist now.
+    /// Decisions that ended because their targets are protected now: on the allowlist, above all.
     pub released: Vec<Released>,
     /// Parts that did not take their new settings, with what they said; empty where all is well.
     pub failed: Vec<String>,

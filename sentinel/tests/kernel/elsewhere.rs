@@ -76,7 +76,7 @@ fn no_cookie_speaks_for_a_connection_that_nat_takes_elsewhere() {
         return;
     };
     if Command::new("nft").arg("--version").output().is_err() {
-        println!("skipped: no nft");
+        skip("no nft");
         return;
     }
     let pair = Pair::new();

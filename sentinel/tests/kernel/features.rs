@@ -308,7 +308,7 @@ fn over_a_wire(name: &str, share: f64) {
     };
     for tool in ["tcpreplay", "tcpprep", "tcpdump"] {
         if Command::new(tool).arg("--version").output().is_err() {
-            println!("skipped: no {tool}; install the packages tcpreplay and tcpdump");
+            skip(&format!("no {tool}; install the packages tcpreplay and tcpdump"));
             return;
         }
     }

@@ -218,7 +218,7 @@ fn assert_told(outcome: &Outcome, answered: u8, shown: &str) {
 #[tokio::test]
 async fn clients_connect_while_forged_syns_flood_the_port() {
     if Command::new("trafgen").arg("--version").output().is_err() {
-        println!("skipped: needs trafgen (netsniff-ng)");
+        skip("needs trafgen (netsniff-ng)");
         return;
     }
     for (syncookies, v6) in [(2, false), (1, false), (2, true)] {

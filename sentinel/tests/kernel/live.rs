@@ -321,7 +321,7 @@ fn attach_errors_say_what_to_do() {
 async fn a_flood_of_random_sources_is_accounted_to_the_unit() {
     const PACKETS: u64 = 20_000;
     if Command::new("hping3").arg("-v").output().is_err() {
-        println!("skipped: no hping3 (Debian package hping3)");
+        skip("no hping3 (Debian package hping3)");
         return;
     }
     let ingress_only = KernelConfig {

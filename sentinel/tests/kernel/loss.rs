@@ -24,7 +24,7 @@ pub(crate) fn tools(names: &[&str]) -> bool {
             .output()
             .is_ok_and(|out| out.status.success());
         if !there {
-            println!("skipped: no {name}");
+            skip(&format!("no {name}"));
         }
         there
     })

@@ -66,20 +66,26 @@ fn config() -> KernelConfig {
     }
 }
 
+/// Says why a test cannot run. Under `cargo xtask test`, which installs what there is to install, that is a failure.
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("TESTBED_REQUIRE").is_none(), "cannot run: {why}");
+    println!("skipped: {why}");
+}
+
 /// The programs, loaded; `None`, with the reason printed, where this machine cannot.
 fn kernel(config: &KernelConfig, mode: Mode) -> Option<Kernel> {
     if !probe::has_object() {
-        println!("skipped: no kernel object; `cargo xtask build-ebpf`");
+        skip("no kernel object; `cargo xtask build-ebpf`");
         return None;
     }
     if !probe::missing_capabilities().is_empty() {
-        println!("skipped: needs root");
+        skip("needs root");
         return None;
     }
     match Kernel::load(config, mode) {
         Ok(kernel) => Some(kernel),
         Err(KernelError::Refused { call, .. }) => {
-            println!("skipped: this kernel refuses {call}");
+            skip(&format!("this kernel refuses {call}"));
             None
         }
         Err(error) => panic!("{error}"),

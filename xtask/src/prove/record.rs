@@ -21,6 +21,11 @@ pub(crate) struct Figure {
     pub(crate) unit: String,
 }
 
+/// The seed, in a row of other things.
+fn told(seed: Option<u64>) -> String {
+    seed.map_or_else(String::new, |seed| format!(", seed {seed}"))
+}
+
 /// `NAME = VALUE UNIT`, as a test says it.
 impl FromStr for Figure {
     type Err = anyhow::Error;
@@ -45,7 +50,8 @@ pub(super) struct Record {
     about: String,
     count: u64,
     unit: String,
-    seed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
     /// UTC, `YYYY-MM-DD`.
     date: String,
     commit: String,
@@ -68,7 +74,7 @@ impl Record {
             about: proof.about.to_owned(),
             count,
             unit: proof.unit.to_owned(),
-            seed,
+            seed: proof.draws().then_some(seed),
             date: says("date", &["--utc", "+%F"])?,
             commit,
             machine: machine()?,
@@ -101,7 +107,8 @@ impl Record {
             ..
         } = self;
         format!(
-            "| `{proof}` | {about}: {count} {unit}, seed {seed} | {} | {} |",
+            "| `{proof}` | {about}: {count} {unit}{} | {} | {} |",
+            told(*seed),
             figures.join("; "),
             self.provenance()
         )
@@ -139,7 +146,7 @@ impl fmt::Display for Record {
             seed,
             ..
         } = self;
-        writeln!(f, "{proof} holds: {count} {unit}, seed {seed}, {}", self.provenance())?;
+        writeln!(f, "{proof} holds: {count} {unit}{}, {}", told(*seed), self.provenance())?;
         for Figure { name, value, unit } in &self.figures {
             writeln!(f, "  {name}: {value} {unit}")?;
         }

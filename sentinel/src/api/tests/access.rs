@@ -64,6 +64,13 @@ async fn every_path_answers_only_whoever_may_ask() {
             match need {
                 Need::Nothing | Need::Metrics => {
                     assert!(none != 401 && none != 403, "{method} {path}: {none}");
+                    if path == "/login" && method == "POST" {
+                        // Not from a page of somebody else's, nor by a name that leads here.
+                        for (header, value) in [("origin", "http://evil.example"), ("host", "evil.example")] {
+                            let status = answer(&router, with(nobody(ask()), header, value)).await.0.as_u16();
+                            assert_eq!(status, 403, "{method} {path} with {header}: {value}");
+                        }
+                    }
                     open.push(path);
                     continue;
                 }

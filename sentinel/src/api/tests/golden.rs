@@ -367,8 +367,9 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
             "deleted",
             "Deleted",
             json(&DeletedDto {
-                deleted: vec![samples.decision],
+                deleted: vec![samples.decision.clone()],
                 total: 1,
+                covering: vec![samples.decision],
             }),
         ),
         (

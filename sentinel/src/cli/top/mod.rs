@@ -13,6 +13,7 @@ mod words;
 
 use super::Global;
 use super::client::Client;
+use super::decisions::still_covered;
 use super::exit::Failure;
 use super::now;
 use super::output::{Format, escape_line};
@@ -161,7 +162,8 @@ async fn unblock(client: &Client, id: String, target: String) -> String {
                 .as_str()
                 .or(gone["deleted"][0]["watch_until"].as_str());
             let probation = probation.map_or_else(String::new, |until| format!(", on probation until {until}"));
-            escape_line(&format!("{target} is free again{probation}"))
+            let still = still_covered(&gone).map_or_else(String::new, |still| format!(". {still}"));
+            escape_line(&format!("{target} is taken back{probation}{still}"))
         }
     }
 }

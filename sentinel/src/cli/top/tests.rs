@@ -339,7 +339,7 @@ fn a_selection_stays_on_its_row_and_a_decision_is_taken_back_after_a_question() 
     let id = "019b76da-a800-7000-8000-000000000020".to_owned();
     assert_eq!(asked, [Effect::Unblock(id, "203.0.113.9".to_owned())]);
     assert!(
-        !state.note.as_ref().unwrap().contains("free again"),
+        !state.note.as_ref().unwrap().contains("taken back"),
         "that is the agent's to say"
     );
 

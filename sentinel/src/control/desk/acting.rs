@@ -43,14 +43,26 @@ impl<E: Enforcer> Desk<E> {
                 // On the safe side, whatever it took.
                 let back = self.responder.switch(false);
                 tracing::error!(%error, ?back, "acting could not be resumed");
-                return Err(failed(&error));
+                return Err(back.map_or_else(
+                    |back| {
+                        CommandError::Failed(format!(
+                            "acting could not be resumed ({error}), and whether it is stopped cannot be told ({back}); \
+                             the switch is turned off as soon as that can be done"
+                        ))
+                    },
+                    |()| failed(&error),
+                ));
             }
             self.judge.set_stopped(false);
             self.responder.release();
             self.stopped = None;
         } else {
             let stop = Stop { at, actor, reason };
-            self.responder.switch(false).map_err(|error| failed(&error))?;
+            self.responder.switch(false).map_err(|error| {
+                CommandError::Failed(format!(
+                    "acting was not stopped, as far as can be told; try again: {error}"
+                ))
+            })?;
             self.judge.set_stopped(true);
             self.responder.hold_back(stop.clone());
             self.stopped = Some(stop);

@@ -3,9 +3,7 @@
 
 use super::{Desk, Enforcer};
 use crate::respond::Line;
-use crate::types::{
-    BadLine, CommandError, Decision, DecisionId, Import, ImportError, Imported, Listed, NewDecision, canonical,
-};
+use crate::types::{BadLine, CommandError, Decision, Import, ImportError, Imported, Listed, NewDecision, canonical};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -29,8 +27,8 @@ struct Running {
     stored: Option<BoxFuture<'static, Result<(), CommandError>>>,
     /// How that ended.
     outcome: Option<Result<(), CommandError>>,
-    /// Still to be carried out, each with the name of what stood on its target when it was drawn up.
-    rest: std::vec::IntoIter<(Decision, Option<DecisionId>)>,
+    /// Still to be carried out, each with what stood on its target when it was drawn up.
+    rest: std::vec::IntoIter<(Decision, Option<Decision>)>,
     /// Carried out, each with what stood there.
     done: Vec<(Decision, Option<Decision>)>,
     /// What will be answered.
@@ -135,7 +133,7 @@ impl<E: Enforcer> Desk<E> {
         let rest: Vec<_> = drawn
             .into_iter()
             .map(|decision| {
-                let stood = self.judge.active_on(&decision.target).map(|d| d.id);
+                let stood = self.judge.active_on(&decision.target).cloned();
                 (decision, stood)
             })
             .collect();
@@ -174,7 +172,8 @@ impl<E: Enforcer> Desk<E> {
         let mut stood = Vec::with_capacity(PART);
         for (decision, drawn_on) in running.rest.by_ref().take(PART) {
             let there = self.judge.enlist(&decision);
-            let as_drawn = there.as_ref().map(|d| d.id) == drawn_on;
+            // What became of that one since was stored later, and over this one where they have one name.
+            let as_drawn = there == drawn_on;
             stood.push((decision.clone(), there));
             part.push((decision, as_drawn));
         }
@@ -208,21 +207,22 @@ impl<E: Enforcer> Desk<E> {
     /// Nothing of an import may stay, and what it took the place of comes back.
     async fn undo_import(&mut self, mut running: Running, why: String) {
         let now = self.now();
-        // What is to come back may have run out, or be protected by now; then it is over as if it had stayed.
-        let done: Vec<_> = std::mem::take(&mut running.done)
-            .into_iter()
-            .map(|(decision, stood)| {
-                let stood = stood.filter(|d| !running.cancelled && d.expires_at.is_none_or(|end| end > now));
-                self.judge.strike(&decision, stood.as_ref());
-                (decision, stood)
-            })
-            .collect();
+        // What is to come back may have run out, or be protected by now; then it is over as if it had stayed. What was
+        // taken back or changed since is somebody's later word, and holds.
+        let mut done = std::mem::take(&mut running.done);
+        done.retain(|(decision, _)| self.judge.active_on(&decision.target) == Some(decision));
+        for (decision, stood) in &mut done {
+            *stood = stood.take().filter(|d| d.expires_at.is_none_or(|end| end > now));
+            self.judge.strike(decision, stood.as_ref());
+        }
         let stored: Vec<_> = running.rest.by_ref().map(|(decision, _)| decision).collect();
         // A decision that was only to take another's place must not end that one's record.
         let (named, stored): (Vec<_>, Vec<_>) = stored
             .into_iter()
             .partition(|d| self.judge.active_on(&d.target).is_some_and(|there| there.id == d.id));
-        self.responder.unlist(done, stored, &running.actor, now).await;
+        for id in self.responder.unlist(done, stored, &running.actor, now).await {
+            self.judge.fail(id);
+        }
         let back: Vec<_> = named
             .iter()
             .filter_map(|d| self.judge.active_on(&d.target).cloned())

@@ -2,7 +2,7 @@
 
 use super::Isolations;
 use super::case::{Case, Stage};
-use crate::containers::{ContainerError, Restored, restore};
+use crate::containers::{ContainerError, Restored, Undo, restore};
 use crate::types::{ActionStatus, DecisionStatus, ToIsolate};
 
 impl Isolations {
@@ -70,6 +70,11 @@ impl Isolations {
                 undo.name
             ));
         }
+        self.put_back(undo).await
+    }
+
+    /// Connects a container to what it was connected to; how it is then, in words.
+    pub(super) async fn put_back(&self, undo: &Undo) -> Result<String, ContainerError> {
         let (result, outcome) = match restore(&self.engine, undo).await? {
             Restored::Exactly => (
                 "exact",

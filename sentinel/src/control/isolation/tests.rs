@@ -125,6 +125,31 @@ async fn an_engine_that_is_away_leaves_an_intent_that_the_next_start_takes_up_an
 }
 
 #[tokio::test]
+async fn what_was_told_only_is_done_once_it_is_wanted() {
+    let mut rig = Rig::new(tempfile::tempdir().unwrap());
+    let id = decision();
+    rig.want(id, true);
+    rig.pass().await;
+    // As where the engine had answered.
+    rig.room
+        .as_mut()
+        .unwrap()
+        .cases
+        .get_mut(&id)
+        .unwrap()
+        .settle(Stage::Simulated);
+    rig.want(id, false);
+    rig.pass().await;
+    let mut told: Vec<_> = rig.actions().await.iter().map(|action| action.status).collect();
+    told.sort_by_key(|status| *status == ActionStatus::Intent);
+    assert_eq!(
+        told,
+        [ActionStatus::Reverted, ActionStatus::Intent],
+        "ended as told, begun as real"
+    );
+}
+
+#[tokio::test]
 async fn what_was_cut_off_is_never_told_as_undone_while_the_engine_is_away() {
     let mut rig = Rig::new(tempfile::tempdir().unwrap());
     let id = decision();

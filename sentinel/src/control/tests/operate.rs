@@ -72,7 +72,7 @@ impl House {
     }
 }
 
-fn list(targets: &[&str]) -> Import {
+pub(super) fn list(targets: &[&str]) -> Import {
     let wish = |target: &&str| NewDecision {
         collateral: None,
         target: net(target),
@@ -193,6 +193,54 @@ async fn a_switch_that_cannot_be_turned_is_no_stop_and_no_going_on() {
         assert!(matches!(house.act(true).await, Err(CommandError::Failed(_))));
         assert!(house.desk.stopped.is_some());
     }
+}
+
+#[tokio::test]
+async fn a_switch_that_somebody_turned_is_turned_back_and_nothing_is_told_blocked_behind_it() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("192.0.2.1/32", 600).await.unwrap();
+    let condition = |house: &House| house.health.borrow().components[&Component::Enforcement].clone();
+    // Seen by the next check, and said.
+    house.rig.set_acting(false).unwrap();
+    house.desk.self_check();
+    assert!(house.rig.acting().unwrap());
+    assert!(matches!(condition(&house), Condition::Degraded { cause, .. } if cause.contains("the switch")));
+    assert_eq!(house.desk.deps.metrics.enforcement_drift.get(), 1);
+    house.desk.self_check();
+    assert!(matches!(condition(&house), Condition::Ok { .. }));
+    // And by the next decision.
+    house.rig.set_acting(false).unwrap();
+    house.add("192.0.2.2/32", 600).await.unwrap();
+    assert!(house.rig.acting().unwrap());
+    // Which is none where it cannot be turned: its entry would only count.
+    house.rig.set_acting(false).unwrap();
+    house.rig.breaks(&["switch"]);
+    assert!(matches!(
+        house.add("192.0.2.3/32", 600).await,
+        Err(CommandError::Failed(_))
+    ));
+    assert_eq!(house.outcomes().await["192.0.2.3/32"].0, ActionStatus::Failed);
+    assert!(!house.rig.blocks().contains(&net("192.0.2.3/32")));
+    house.desk.self_check();
+    assert!(matches!(condition(&house), Condition::Degraded { .. }));
+    house.rig.breaks(&[]);
+
+    // A stop is held as firmly, also where it could not be told whether it stands.
+    house.desk.self_check();
+    house.act(false).await.unwrap();
+    house.rig.set_acting(true).unwrap();
+    house.desk.self_check();
+    assert!(!house.rig.acting().unwrap());
+    house.rig.breaks(&["acting"]);
+    let Err(CommandError::Failed(said)) = house.act(true).await else {
+        panic!("resumed");
+    };
+    assert!(said.contains("cannot be told"), "{said}");
+    house.rig.breaks(&[]);
+    house.rig.set_acting(true).unwrap();
+    house.desk.self_check();
+    assert!(!house.rig.acting().unwrap());
+    house.all_agree().await;
 }
 
 #[tokio::test]
@@ -390,6 +438,35 @@ async fn everything_taken_back_ends_an_import_under_way() {
     assert_eq!(house.rig.blocks(), []);
     assert_eq!(house.store.active_decisions().await.unwrap(), []);
     house.all_agree().await;
+}
+
+#[tokio::test]
+async fn what_a_prefix_still_covers_is_not_told_as_free() {
+    let mut house = House::open(Mode::Production).await;
+    let wide = house.add("203.0.113.0/24", 600).await.unwrap();
+    house.add("203.0.113.7/32", 600).await.unwrap();
+    let delete = async |house: &mut House, target: &str| {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Delete {
+            which: Selector::Target(net(target)),
+            forget: true,
+            actor: "ann".into(),
+            reply,
+        };
+        house.desk.command(command).await;
+        answer.await.unwrap()
+    };
+    let told = delete(&mut house, "203.0.113.7/32").await.unwrap();
+    assert_eq!((told.decisions.len(), told.covering), (1, vec![wide]));
+    let Err(error @ CommandError::Covered { .. }) = delete(&mut house, "203.0.113.7/32").await else {
+        panic!("told as free");
+    };
+    assert!(error.to_string().contains("203.0.113.0/24 covers it"), "{error}");
+    assert_eq!(delete(&mut house, "203.0.113.0/24").await.unwrap().covering, Vec::new());
+    assert!(matches!(
+        delete(&mut house, "203.0.113.7/32").await,
+        Err(CommandError::NotFound)
+    ));
 }
 
 #[tokio::test]

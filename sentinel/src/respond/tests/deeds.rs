@@ -34,7 +34,10 @@ async fn enforced_is_said_after_the_read_back_and_after_it_is_stored() {
     };
     assert!(bench.responder.carry_out(vec![order], at(1)).await.is_empty());
     assert_eq!(answer.await.unwrap().unwrap(), decision);
-    assert_eq!(bench.rig.inside().calls, ["put 192.0.2.1/32", "get 192.0.2.1/32"]);
+    assert_eq!(
+        bench.rig.inside().calls,
+        ["put 192.0.2.1/32", "get 192.0.2.1/32", "acting "]
+    );
     assert_eq!(bench.stored(&decision).await, decision);
     assert!(bench.store.alert(seen.id).await.unwrap().is_some());
     let actions = bench.actions().await;

@@ -24,8 +24,8 @@ async fn restored_is_read_back_stored_and_told() {
         let record = crate::store::Record::Decision(std::sync::Arc::new(decision.clone()));
         bench.store.commit(vec![record]).await.unwrap();
     }
-    // put and get of the first, then the put of the second.
-    bench.rig.inside().fail_at = Some(2);
+    // put and get of the first, and the switch, then the put of the second.
+    bench.rig.inside().fail_at = Some(3);
     let failed = bench.responder.restore(vec![good.clone(), bad.clone()], at(5)).await;
     assert_eq!(failed, [bad.id]);
     assert_eq!(bench.actions().await.len(), 1, "told before anything is attached");
@@ -40,6 +40,24 @@ async fn restored_is_read_back_stored_and_told() {
     );
     assert_eq!(of(bad.id).status, ActionStatus::Failed);
     assert_eq!(bench.rig.blocks(), [good.target]);
+}
+
+#[tokio::test]
+async fn an_allowlist_as_long_as_the_map_can_be_exchanged_for_another() {
+    let mut bench = Bench::new();
+    let list = |second: u8| -> Vec<Protected> {
+        let nets =
+            (0..sentinel_common::names::ALLOW_CAPACITY).map(|n| format!("10.{second}.{}.{}/32", n / 256, n % 256));
+        let nets: Vec<String> = nets.collect();
+        protected(&nets.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    bench.responder.protect(&list(1)).unwrap();
+    bench.responder.protect(&list(2)).unwrap();
+    let mut wanted: Vec<_> = list(2).iter().map(|one| one.target).collect();
+    wanted.sort();
+    let mut there = bench.rig.allows();
+    there.sort();
+    assert_eq!(there, wanted);
 }
 
 /// What is redirected depends on the hook, which is known when the programs are attached, and may change.

@@ -9,6 +9,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// What an outcome has between what was done and how that is not what was meant: a hook that cannot do it whole.
+pub const OTHERWISE: &str = "; but ";
+
 /// How far an action got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -96,7 +96,8 @@ export function BlockForm({ whom = "" }) {
       const decision = await call("/decisions", { method: "POST", body: wish });
       const counts = decision.simulated || decision.held_back;
       const done = deed(decision.action).done.toLowerCase();
-      setSaid(["good", `${target(decision.target)} is ${done}${counts ? " in simulation: its packets are counted, and pass" : ""}.`]);
+      const otherwise = !counts && decision.outcome?.includes("; but ") ? `, as far as that goes: ${words(decision.outcome)}` : "";
+      setSaid([otherwise ? "bad" : "good", `${target(decision.target)} is ${done}${counts ? " in simulation: its packets are counted, and pass" : otherwise}.`]);
       field.value = reason.value = "";
       setTyped("");
     } catch (error) {
