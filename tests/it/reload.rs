@@ -138,7 +138,7 @@ fn an_address_put_on_the_allowlist_is_let_go_and_one_taken_off_can_be_blocked() 
     assert_eq!(told.code, 0, "{}", told.output);
     let id = decision["id"].as_str().expect("an id");
     assert!(
-        told.output.contains(id) && told.output.contains("on the allowlist now"),
+        told.output.contains(id) && told.output.contains("protected now"),
         "{}",
         told.output
     );
