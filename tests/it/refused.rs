@@ -26,8 +26,9 @@ const CALLS: &[(&str, &str, u32)] = &[
 ];
 /// Requests until one is answered; each of the agent's threads fails once.
 const TRIES: usize = 8;
-/// From a failure to the next look at the host, at most, and a little.
-const RECOVERY: Duration = Duration::from_secs(12);
+/// Until all is well again: looks at the host are 5 s apart at most after a failure, and each of the threads that may take
+/// one fails once.
+const RECOVERY: Duration = Duration::from_secs(40);
 
 fn number(name: &str, otherwise: u32) -> u32 {
     let text = std::env::var(name).ok();
@@ -66,7 +67,8 @@ fn in_order(scene: &Scene) -> Result<()> {
     wait::until("the host to be known again, and its interfaces", RECOVERY, || {
         let well = |part| Ok::<_, anyhow::Error>(state(scene, part)?["state"] == "ok");
         Ok((well("host")? && well("kernel")?).then_some(()))
-    })?;
+    })
+    .with_context(|| format!("{:?} {:?}", state(scene, "host"), state(scene, "kernel")))?;
     for target in [
         "192.0.2.254".to_owned(),
         "192.0.2.53".to_owned(),
