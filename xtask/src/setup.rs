@@ -41,7 +41,7 @@ pub(crate) fn optional(consent: Consent, wanted: &[Tool], purpose: &str) -> Resu
     Ok(())
 }
 
-/// Installs the packages of those that are missing, if that is allowed; the packages, where it is not.
+/// Installs the packages of those that are missing, if that is allowed; the packages of those that are missing still.
 fn offered(consent: Consent, wanted: &[Tool], purpose: &str) -> Result<Option<String>> {
     let mut packages: Vec<&str> = missing(wanted).iter().map(|tool| tool.package).collect();
     packages.sort_unstable();
@@ -59,9 +59,8 @@ fn offered(consent: Consent, wanted: &[Tool], purpose: &str) -> Result<Option<St
     }
     shell::step(&format!("installing {list}"));
     ebpf::install_packages(&packages)?;
-    let still: Vec<&str> = missing(wanted).iter().map(|tool| tool.program).collect();
-    ensure!(still.is_empty(), "still missing after installing: {}", still.join(", "));
-    Ok(None)
+    let still: Vec<&str> = missing(wanted).iter().map(|tool| tool.package).collect();
+    Ok((!still.is_empty()).then(|| still.join(" ")))
 }
 
 /// A C++ compiler: libFuzzer is built from source.

@@ -9,7 +9,7 @@ use super::{Shared, now};
 use crate::config::parse_size;
 use crate::store::{ActionFilter, Record};
 use crate::types::{
-    Action, ActionId, ActionKind, Command, Decision, DecisionId, Deleted, Hits, NewDecision, Rate, Selector,
+    Action, ActionId, ActionKind, Command, Decision, DecisionId, Deleted, Hits, NewDecision, OTHERWISE, Rate, Selector,
 };
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Extension, Path, State};
@@ -171,12 +171,18 @@ async fn carried_out(api: &Shared, decision: Decision) -> DecisionDto {
         decision: Some(decision.id),
         ..ActionFilter::default()
     };
-    let actions = api.store.actions(of).await.map(|page| page.items).unwrap_or_default();
     let kind = decision.action.in_kernel();
-    let outcome = actions.into_iter().find(|action| action.kind == kind);
+    let outcome = match api.store.actions(of).await {
+        Ok(page) => page
+            .items
+            .into_iter()
+            .find(|action| action.kind == kind)
+            .map(|action| action.outcome),
+        Err(error) => Some(format!("decided{OTHERWISE}what came of it cannot be read: {error}")),
+    };
     let acting = api.acting.borrow().clone();
     DecisionDto {
-        outcome: outcome.map(|action| action.outcome),
+        outcome,
         ..DecisionDto::new(decision, Hits::default(), &acting)
     }
 }
@@ -298,6 +304,7 @@ async fn take_back(
     Ok(Json(DeletedDto {
         deleted,
         total,
+        held_back: api.acting.borrow().stopped.clone().filter(|_| !covering.is_empty()),
         covering,
     }))
 }

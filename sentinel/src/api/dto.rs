@@ -215,9 +215,12 @@ pub(super) struct DeletedDto {
     pub(super) deleted: Vec<Decision>,
     /// How many there are.
     pub(super) total: usize,
-    /// Decisions in force around what they were on, the widest first: it is not free for all that. Not told where
+    /// Decisions in force around what they were on, the narrowest first: it is not free for all that. Not told where
     /// everything was taken back.
     pub(super) covering: Vec<Decision>,
+    /// The stop that holds those back, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) held_back: Option<Stop>,
 }
 
 /// `GET /protected`.

@@ -93,6 +93,9 @@ fn undone(output: &Output, answer: &Value) -> Result<(), Failure> {
     let total = answer["total"].as_u64().unwrap_or(gone.len() as u64);
     output.line(&format!("{total} taken back, as read back from the kernel."));
     let decisions: Vec<Decision> = typed(gone)?;
+    if decisions.is_empty() && total > 0 {
+        output.line("Containers and neighbours that were cut off follow; `sentinel actions list` tells of each.");
+    }
     if let Some(kind) = decisions
         .iter()
         .map(|d| d.action)

@@ -334,22 +334,18 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         output.line(&escape_line(&text));
         return Ok(());
     }
-    if let Some(outcome) = shown.outcome.filter(|outcome| outcome.contains(OTHERWISE)) {
-        let (what, id) = (target(&decision.target), decision.id);
-        let text = format!(
-            "{what}: {} as far as that goes, decision {id}: {outcome}",
-            action(&decision)
-        );
-        output.line(&escape_line(&text));
-        return Ok(());
-    }
+    let otherwise = shown.outcome.filter(|outcome| outcome.contains(OTHERWISE));
     let [is, would_be] = decision.action.profile().told;
     let verb = match decision.simulated {
         false if decision.terms.egress => format!("{is} in both directions"),
         false => is.to_owned(),
         true => format!("{would_be} (simulation)"),
     };
-    let verb = match decision.terms.rate {
+    let verb = match otherwise {
+        Some(_) => format!("is under {}, as far as that goes,", action(&decision)),
+        None => verb,
+    };
+    let verb = match decision.terms.rate.filter(|_| otherwise.is_none()) {
         Some(rate) => format!("{verb} to {rate}"),
         None => verb,
     };
@@ -363,6 +359,9 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         target(&decision.target),
         decision.id
     ));
+    if let Some(outcome) = otherwise {
+        output.line(&escape_line(&format!("What came of it: {outcome}.")));
+    }
     if let Some(full) = provisional(&decision) {
         output.line(&format!(
             "It is provisional: over at {until} unless it is confirmed, by a health probe or `sentinel decisions confirm {}`; \
@@ -413,11 +412,23 @@ fn deleted(output: &Output, gone: &Value) {
 
 /// What is still in force around what was taken back, and what to do about it; one line.
 pub(super) fn still_covered(gone: &Value) -> Option<String> {
-    let around = gone["covering"].as_array()?.first()?;
-    let (net, id) = (around["target"].as_str()?, around["id"].as_str()?);
+    let around = gone["covering"].as_array().filter(|around| !around.is_empty())?;
+    let told = |one: &Value| {
+        Some(format!(
+            "{} (decision {})",
+            one["target"].as_str()?,
+            one["id"].as_str()?
+        ))
+    };
+    let around: Vec<String> = around.iter().filter_map(told).collect();
+    let covers = if gone["held_back"].is_object() {
+        "It passes as long as acting is stopped; then it is covered again by"
+    } else {
+        "It is not free, but covered by"
+    };
     Some(escape_line(&format!(
-        "It is not free: {net} covers it (decision {id}); `sentinel decisions delete --range {net}` takes that back, too, and \
-         `sentinel allowlist add` lets it alone through."
+        "{covers} {}. `sentinel decisions delete --range` takes each back; `sentinel allowlist add` protects it and ends them.",
+        around.join(" and ")
     )))
 }
 

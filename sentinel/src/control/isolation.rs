@@ -241,7 +241,18 @@ impl Isolations {
             // Since it was cut off, or it would have been refused by its address.
             let back = match &case.undo {
                 None => String::new(),
-                Some(undo) => format!("; {}", self.put_back(undo).await?),
+                Some(undo) => match self.put_back(undo).await {
+                    Ok(back) => format!("; {back}"),
+                    Err(error) => {
+                        self.deps.metrics.isolation_failed("restore");
+                        case.retry();
+                        let outcome =
+                            format!("protected now ({why}), and not put back yet: {error}; tried again until it is");
+                        case.fault = Some(outcome.clone());
+                        self.tell(case, case.action.status, outcome, Vec::new()).await;
+                        return Ok(());
+                    }
+                },
             };
             case.undo = None;
             let why = format!("{}{back}", protected_container(&fresh.name, &why));

@@ -103,6 +103,9 @@ impl Pins {
     /// [`KernelError::System`] where it cannot be opened; [`KernelError::ForeignPins`] where it is no link.
     pub(super) fn find(&self, kind: Kind, ifindex: u32) -> Result<Option<FdLink>, KernelError> {
         let path = self.path(kind, ifindex);
+        if !takeover::is_there(&path)? {
+            return Ok(None);
+        }
         match PinnedLink::from_pin(&path) {
             Ok(link) => Ok(Some(FdLink::from(link))),
             Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(None),

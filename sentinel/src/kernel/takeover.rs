@@ -413,17 +413,8 @@ fn pinned(path: &Path) -> Result<Option<MapInfo>, KernelError> {
         path: path.display().to_string(),
         what: format!("it is no map{why}"),
     };
-    match fs::symlink_metadata(path) {
-        Ok(there) if there.is_file() => {}
-        // bpf(2) says of it that it is forbidden.
-        Ok(_) => return Err(foreign(String::new())),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(KernelError::System {
-                call: format!("looking for {}", path.display()),
-                source,
-            });
-        }
+    if !is_there(path)? {
+        return Ok(None);
     }
     let unopened = |source| KernelError::System {
         call: format!("opening {}", path.display()),
@@ -438,11 +429,34 @@ fn pinned(path: &Path) -> Result<Option<MapInfo>, KernelError> {
     let map = MapData::from_pin(path).map_err(refused)?;
     // A program or a link answers for itself where a map is asked what it is; the kernel says so here alone.
     let fd = map.fd().as_fd().as_raw_fd();
-    let is = fs::read_link(format!("/proc/self/fd/{fd}")).map_err(unopened)?;
+    let is = fs::read_link(format!("/proc/self/fd/{fd}")).map_err(|source| KernelError::System {
+        call: format!("asking /proc/self/fd what is pinned at {}", path.display()),
+        source,
+    })?;
     if !is.to_string_lossy().ends_with(":bpf-map") {
         return Err(foreign(format!(" but {}", is.display())));
     }
     map.info().map(Some).map_err(refused)
+}
+
+/// Whether something may be pinned at `path`.
+///
+/// # Errors
+/// [`KernelError::ForeignPins`] where a directory or a link stands there, of which bpf(2) says that it is forbidden;
+/// [`KernelError::System`] where it cannot be looked.
+pub(super) fn is_there(path: &Path) -> Result<bool, KernelError> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_file() => Ok(true),
+        Ok(_) => Err(KernelError::ForeignPins {
+            path: path.display().to_string(),
+            what: "nothing is pinned there, and something else stands there".to_owned(),
+        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(KernelError::System {
+            call: format!("looking for {}", path.display()),
+            source,
+        }),
+    }
 }
 
 /// Whether opening was refused for want of something, and not for what is there.

@@ -176,12 +176,9 @@ impl Nft {
     /// # Errors
     /// [`EnforceError::Kernel`]; everything then stands as it did, unless `nft` did not end.
     pub fn set_enforcing(&mut self, on: bool) -> Result<(), EnforceError> {
-        if on == self.enforcing && !self.unsure {
-            return if self.led().map_err(failed)? {
-                Ok(())
-            } else {
-                self.commit("", std::iter::empty()).map_err(failed)
-            };
+        let led = self.led().map_err(failed)?;
+        if on == self.enforcing && led && !self.unsure {
+            return Ok(());
         }
         let mut bases = HashMap::new();
         for (target, entry) in self.list_blocks()? {
@@ -196,13 +193,17 @@ impl Nft {
                 },
             );
         }
-        let script = if self.unsure {
+        let before = self.sets.clone();
+        let script = if !led {
+            let allowed = self.anew();
+            self.skeleton(on) + &allowed
+        } else if self.unsure {
             self.skeleton(on)
         } else {
             script::rules(&self.sets, on)
         };
         let ran = self.program.run(&script);
-        self.settle(ran, self.sets.clone(), true).map_err(failed)?;
+        self.settle(ran, before, led).map_err(failed)?;
         self.enforcing = on;
         self.bases = bases;
         self.remember_rules();

@@ -502,6 +502,15 @@ fn what_somebody_else_changed_is_seen_and_mended() {
     assert!(!ours.acting().unwrap());
     ours.set_acting(true).unwrap();
     assert!(ours.acting().unwrap());
+    // A stop is one all the same.
+    nft("delete table inet sentinel");
+    std::thread::sleep(Duration::from_millis(150));
+    ours.set_acting(false).unwrap();
+    ours.put_block(target, &order).unwrap();
+    assert!(!ours.acting().unwrap());
+    assert_eq!(pair.send(2), 2, "it only counts");
+    ours.set_acting(true).unwrap();
+    assert_eq!(pair.send(2), 0);
     assert!(ours.list_allows().unwrap().iter().any(|(net, _)| *net == allowed));
 }
 

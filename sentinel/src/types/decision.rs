@@ -272,7 +272,8 @@ pub enum Command {
 pub struct Deleted {
     /// The decisions, as they ended.
     pub decisions: Vec<Decision>,
-    /// Others that are carried out on what they were on, which is not free for all that; not told of everything at once.
+    /// Others in force around what they were on, which is not free for all that, the narrowest first; not told where
+    /// everything is taken back.
     pub covering: Vec<Decision>,
 }
 
@@ -287,14 +288,14 @@ pub enum CommandError {
     NotFound,
     /// None is on the target, and others are around it.
     #[error(
-        "no active decision is on {target} itself, and it is not free: {around} covers it; take that one back, or put \
-         {target} on the allowlist"
+        "no active decision is on {target} itself; in force around it: {around}; take that back, or put {target} on the \
+         allowlist, which ends what covers it"
     )]
     Covered {
         /// What was asked about.
         target: IpNet,
-        /// The widest of them.
-        around: IpNet,
+        /// Their targets, the narrowest first, and what holds them back where something does.
+        around: String,
     },
     /// The wish itself is wrong.
     #[error("{0}")]

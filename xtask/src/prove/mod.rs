@@ -1,7 +1,7 @@
 //! `cargo xtask prove`: what `cargo xtask test` shows in small, at length, with its result written down.
 //!
 //! In: the name of a proof, how many, which seed. Out: its figures on the terminal and, with `--record`, in
-//! `docs/proofs/NAME.json` beside date, commit, machine and seed. Invariant: a result is only recorded of a run that ended
+//! `docs/proofs/NAME.json` beside date, commit, machine and, where anything is drawn, seed. Invariant: a result is only recorded of a run that ended
 //! well, from a tree without changes. Deliberately elsewhere: what is shown, which is a test like any other, told by its
 //! environment how long to go on; it says `figure: NAME = VALUE UNIT` for each figure.
 
@@ -59,7 +59,12 @@ pub(crate) fn run(consent: Consent, wish: &Wish) -> Result<()> {
     );
     let count = wish.count.unwrap_or(proof.count);
     let seed = wish.seed.unwrap_or_else(record::any_seed);
-    shell::step(&format!("{}: {count} {}, seed {seed}", proof.name, proof.unit));
+    let drawn = if proof.draws() {
+        format!(", seed {seed}")
+    } else {
+        String::new()
+    };
+    shell::step(&format!("{}: {count} {}{drawn}", proof.name, proof.unit));
     let began = Instant::now();
     let figures = match &proof.way {
         Way::Test(test) => {

@@ -370,6 +370,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
                 deleted: vec![samples.decision.clone()],
                 total: 1,
                 covering: vec![samples.decision],
+                held_back: None,
             }),
         ),
         (

@@ -47,7 +47,7 @@ impl<E: Enforcer> Desk<E> {
                     |back| {
                         CommandError::Failed(format!(
                             "acting could not be resumed ({error}), and whether it is stopped cannot be told ({back}); \
-                             the switch is turned off as soon as that can be done"
+                             it is tried again within a minute"
                         ))
                     },
                     |()| failed(&error),

@@ -4,6 +4,7 @@ use super::{Desk, Enforcer};
 use crate::respond::{Cause, Order};
 use crate::types::{CommandError, Decision, Deleted, Selector, canonical};
 use ipnet::IpNet;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
@@ -36,17 +37,14 @@ impl<E: Enforcer> Desk<E> {
         };
         let covering = self.covering(&targets);
         if decisions.is_empty() {
-            return Some(match (which, covering.first()) {
+            return Some(match which {
                 _ if !forgotten.is_empty() => Ok(Deleted {
                     decisions: forgotten,
                     covering,
                 }),
                 // To take back everything where there is nothing is done already.
-                (Selector::All, _) => Ok(Deleted::default()),
-                (Selector::Target(target), Some(around)) => Err(CommandError::Covered {
-                    target,
-                    around: around.target,
-                }),
+                Selector::All => Ok(Deleted::default()),
+                Selector::Target(target) if !covering.is_empty() => Err(self.covered(target, &covering)),
                 _ => Err(CommandError::NotFound),
             });
         }
@@ -63,14 +61,26 @@ impl<E: Enforcer> Desk<E> {
         Some(taken.map(|decisions| Deleted { decisions, covering }))
     }
 
-    /// What is carried out on targets beside what is on exactly them, the widest first.
+    fn covered(&self, target: IpNet, covering: &[Decision]) -> CommandError {
+        let around: Vec<String> = covering.iter().map(|decision| decision.target.to_string()).collect();
+        let held = match self.stopped {
+            Some(_) => " (held back as long as acting is stopped)",
+            None => "",
+        };
+        CommandError::Covered {
+            target,
+            around: around.join(", ") + held,
+        }
+    }
+
+    /// What is in force around targets, the narrowest first.
     fn covering(&self, targets: &[IpNet]) -> Vec<Decision> {
         let around = targets.iter().flat_map(|target| {
             let around = self.judge.covering(*target);
             around.filter(move |decision| decision.target != *target && !decision.simulated)
         });
         let around: BTreeMap<_, _> = around
-            .map(|decision| ((decision.target.prefix_len(), decision.target), decision))
+            .map(|decision| ((Reverse(decision.target.prefix_len()), decision.target), decision))
             .collect();
         around.into_values().cloned().collect()
     }

@@ -70,6 +70,10 @@ impl<E: Enforcer> Desk<E> {
         match self.draw_up(import) {
             Ok(mut running) => {
                 running.reply = Some(reply);
+                // On its way to the disk from here on: what becomes of the same decisions later is stored after it.
+                if let Some(outcome) = running.stored.as_mut().and_then(FutureExt::now_or_never) {
+                    (running.stored, running.outcome) = (None, Some(outcome));
+                }
                 self.imports.running = Some(running);
             }
             Err(error) => {
@@ -170,12 +174,14 @@ impl<E: Enforcer> Desk<E> {
         let now = self.now();
         let mut part = Vec::with_capacity(PART);
         let mut stood = Vec::with_capacity(PART);
+        let mut before = Vec::with_capacity(PART);
         for (decision, drawn_on) in running.rest.by_ref().take(PART) {
             let there = self.judge.enlist(&decision);
             // What became of that one since was stored later, and over this one where they have one name.
             let as_drawn = there == drawn_on;
             stood.push((decision.clone(), there));
             part.push((decision, as_drawn));
+            before.push(drawn_on);
         }
         let (done, outcome) = self.responder.enlist(part, now).await;
         // The one that failed may have left what stood there ended: it is put back with the others.
@@ -186,7 +192,8 @@ impl<E: Enforcer> Desk<E> {
             self.judge.strike(decision, there.as_ref());
         }
         if let Err(error) = outcome {
-            let rest: Vec<_> = untouched.into_iter().map(|(decision, _)| (decision, None)).collect();
+            let untouched = untouched.into_iter().map(|(decision, _)| decision);
+            let rest: Vec<_> = untouched.zip(before.split_off(touched)).collect();
             running.rest = rest.into_iter().chain(running.rest).collect::<Vec<_>>().into_iter();
             return self.undo_import(running, error.to_string()).await;
         }
@@ -210,23 +217,27 @@ impl<E: Enforcer> Desk<E> {
         // What is to come back may have run out, or be protected by now; then it is over as if it had stayed. What was
         // taken back or changed since is somebody's later word, and holds.
         let mut done = std::mem::take(&mut running.done);
+        let carried_out = done.len();
         done.retain(|(decision, _)| self.judge.active_on(&decision.target) == Some(decision));
         for (decision, stood) in &mut done {
             *stood = stood.take().filter(|d| d.expires_at.is_none_or(|end| end > now));
             self.judge.strike(decision, stood.as_ref());
         }
-        let stored: Vec<_> = running.rest.by_ref().map(|(decision, _)| decision).collect();
-        // A decision that was only to take another's place must not end that one's record.
-        let (named, stored): (Vec<_>, Vec<_>) = stored
-            .into_iter()
-            .partition(|d| self.judge.active_on(&d.target).is_some_and(|there| there.id == d.id));
+        let left = carried_out - done.len();
+        // A decision that was only to take another's place must not end that one's record, nor stand in that of its end.
+        let (named, stored): (Vec<_>, Vec<_>) = running
+            .rest
+            .by_ref()
+            .partition(|(d, drawn_on)| drawn_on.as_ref().is_some_and(|there| there.id == d.id));
+        let stored: Vec<_> = stored.into_iter().map(|(decision, _)| decision).collect();
         for id in self.responder.unlist(done, stored, &running.actor, now).await {
             self.judge.fail(id);
         }
-        let back: Vec<_> = named
-            .iter()
-            .filter_map(|d| self.judge.active_on(&d.target).cloned())
-            .collect();
+        let standing = |decision: &Decision| {
+            let there = self.judge.active_on(&decision.target);
+            there.filter(|there| there.id == decision.id).cloned()
+        };
+        let back: Vec<_> = named.iter().filter_map(|(decision, _)| standing(decision)).collect();
         self.responder.restate(&back).await;
         let line = Line {
             at: now,
@@ -238,7 +249,11 @@ impl<E: Enforcer> Desk<E> {
         self.responder.note(line).await;
         self.count_active();
         self.note_respond();
-        let text = format!("{why}; all of it was taken back");
+        let but = match left {
+            0 => String::new(),
+            left => format!(" but {left}, which ended or were changed meanwhile and are as they are"),
+        };
+        let text = format!("{why}; all of it was taken back{but}");
         answer(running, Err(CommandError::Failed(text).into()));
     }
 }

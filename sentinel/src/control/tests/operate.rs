@@ -461,7 +461,10 @@ async fn what_a_prefix_still_covers_is_not_told_as_free() {
     let Err(error @ CommandError::Covered { .. }) = delete(&mut house, "203.0.113.7/32").await else {
         panic!("told as free");
     };
-    assert!(error.to_string().contains("203.0.113.0/24 covers it"), "{error}");
+    assert!(
+        error.to_string().contains("in force around it: 203.0.113.0/24;"),
+        "{error}"
+    );
     assert_eq!(delete(&mut house, "203.0.113.0/24").await.unwrap().covering, Vec::new());
     assert!(matches!(
         delete(&mut house, "203.0.113.7/32").await,
