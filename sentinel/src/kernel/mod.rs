@@ -27,6 +27,7 @@ mod nat;
 mod netlink;
 mod occupant;
 mod pin;
+mod pinned;
 pub mod probe;
 mod rawmap;
 mod reflex;

@@ -6,7 +6,7 @@
 //! call through them: the kernel empties one that nobody holds. Files that are not ours are never touched.
 
 use super::error::{KernelError, chain};
-use super::{interface, load, takeover};
+use super::{interface, load, pinned, takeover};
 use aya::maps::MapType;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -103,13 +103,13 @@ impl Pins {
     /// [`KernelError::System`] where it cannot be opened; [`KernelError::ForeignPins`] where it is no link.
     pub(super) fn find(&self, kind: Kind, ifindex: u32) -> Result<Option<FdLink>, KernelError> {
         let path = self.path(kind, ifindex);
-        if !takeover::is_there(&path)? {
+        if !pinned::is_there(&path)? {
             return Ok(None);
         }
         match PinnedLink::from_pin(&path) {
             Ok(link) => Ok(Some(FdLink::from(link))),
             Err(LinkError::SyscallError(error)) if error.io_error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(LinkError::SyscallError(error)) if takeover::is_want(&error.io_error) => Err(KernelError::System {
+            Err(LinkError::SyscallError(error)) if pinned::is_want(&error.io_error) => Err(KernelError::System {
                 call: format!("opening {}", path.display()),
                 source: error.io_error,
             }),
@@ -220,7 +220,7 @@ fn table_name(path: &Path) -> Option<&str> {
 /// # Errors
 /// [`KernelError::System`] where it may be one and cannot be opened.
 fn is_table(path: &Path) -> Result<bool, KernelError> {
-    let found = takeover::map(path)?;
+    let found = pinned::map(path)?;
     Ok(found.is_some_and(|info| info.map_type().is_ok_and(|kind| kind == MapType::ProgramArray)))
 }
 
