@@ -99,9 +99,20 @@ enum Came {
     Unstruck,
 }
 
+/// Ends the agent. It wakes itself for a signal by a socket: where it is that call which is refused, it takes a second one.
+fn end(scene: &mut Scene) -> Result<()> {
+    for _ in 0..2 {
+        scene.agent.signal("TERM")?;
+        if wait::until("an end", SOON, || Ok(scene.agent.ended()?.map(drop))).is_ok() {
+            return scene.agent.kill();
+        }
+    }
+    anyhow::bail!("it does not end: {}", scene.agent.log())
+}
+
 /// A start under a refusal.
 fn start(scene: &mut Scene, strike: &Strike) -> Result<Came> {
-    scene.agent.stop()?;
+    end(scene)?;
     let told = scene.agent.path("calls.log");
     let prefix = strike.prefix_telling(&told);
     let prefix: Vec<&str> = prefix.iter().map(String::as_str).collect();
@@ -159,7 +170,7 @@ fn whichever_question_about_the_network_is_refused_it_ends_with_a_word_or_goes_o
         }
     }
     // At work: every new socket is refused for a while, which is said, and what is in force stays.
-    scene.agent.stop().expect("it ends");
+    end(&mut scene).unwrap_or_else(|error| panic!("{error:#}"));
     scene.agent.launch().expect("it starts");
     block(&scene).unwrap_or_else(|error| panic!("{error:#}"));
     let strike = Strike {
