@@ -6,8 +6,45 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 use testbed::wait;
 
-/// From a stop to the first packet that passes, at most: ten times what is promised, for machines at ten times their load.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// From a stop to the first packet that passes.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// Stops until one is as quick as that, at most, since processors are shared.
+const STOPS: usize = 20;
+
+/// Datagrams that the protected host's stack was handed for a closed port.
+fn got(scene: &Scene) -> u64 {
+    scene.protected.stack("Udp", "NoPorts").expect("counters")
+}
+
+/// From a stop to the first packet of a flood that passes: the quickest of as many as it takes to be at once.
+fn quickest_stop(scene: &Scene) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..STOPS {
+        let before = wait::until("the block to hold", SOON, || {
+            let first = got(scene);
+            std::thread::sleep(Duration::from_millis(50));
+            Ok((got(scene) == first).then_some(first))
+        });
+        let before = before.expect("blocked");
+        let began = Instant::now();
+        let wish = json!({ "acting": false, "reason": "a drill" });
+        let told = scene.agent.request("POST", "/acting", Some(&wish)).expect("answered");
+        let answered = began.elapsed();
+        assert_eq!(told.status, 200, "{}", told.text);
+        wait::until("the first packet to pass", SOON, || {
+            Ok((got(scene) > before).then_some(()))
+        })
+        .expect("passes");
+        let took = began.elapsed();
+        eprintln!("stop: answered after {answered:?}, a packet was seen to pass after {took:?}");
+        best = best.min(took);
+        must(scene, &["resume-acting"]);
+        if best <= AT_ONCE {
+            break;
+        }
+    }
+    best
+}
 
 fn cli(scene: &Scene, args: &[&str]) -> (i32, String) {
     let told = scene.agent.cli(args).expect("the command line runs");
@@ -32,29 +69,7 @@ fn a_stop_lets_the_next_packet_through_holds_over_a_restart_and_is_taken_back() 
     // Datagrams to a closed port, all the time: the stack counts those it gets.
     let line = format!("hping3 -q --udp -p 9999 -c 60000 -i u1000 {}", scene.protected.v4);
     let mut flood = scene.other.spawn(&line).expect("hping3");
-    let got = |scene: &Scene| scene.protected.stack("Udp", "NoPorts").expect("counters");
-    let mut best = Duration::MAX;
-    for _ in 0..4 {
-        let before = wait::until("the block to hold", SOON, || {
-            let first = got(&scene);
-            std::thread::sleep(Duration::from_millis(50));
-            Ok((got(&scene) == first).then_some(first))
-        });
-        let before = before.expect("blocked");
-        let began = Instant::now();
-        let wish = json!({ "acting": false, "reason": "a drill" });
-        let told = scene.agent.request("POST", "/acting", Some(&wish)).expect("answered");
-        let answered = began.elapsed();
-        assert_eq!(told.status, 200, "{}", told.text);
-        wait::until("the first packet to pass", SOON, || {
-            Ok((got(&scene) > before).then_some(()))
-        })
-        .expect("passes");
-        let took = began.elapsed();
-        eprintln!("stop: answered after {answered:?}, a packet was seen to pass after {took:?}");
-        best = best.min(took);
-        must(&scene, &["resume-acting"]);
-    }
+    let best = quickest_stop(&scene);
     assert!(best <= AT_ONCE, "{best:?}");
 
     let told = must(&scene, &["stop-acting", "--reason", "too much"]);
@@ -274,26 +289,7 @@ fn ten_thousand_blocks_are_off_at_once_and_nothing_of_them_is_left() {
     until(f64::from(MANY));
     let flood = format!("hping3 -q --udp -p 9999 -c 60000 -i u1000 {}", scene.protected.v4);
     let _flood = scene.other.spawn(&flood).expect("hping3");
-    let got = |scene: &Scene| scene.protected.stack("Udp", "NoPorts").expect("counters");
-    let mut best = Duration::MAX;
-    for _ in 0..4 {
-        let before = wait::until("the block to hold", SOON, || {
-            let first = got(&scene);
-            std::thread::sleep(Duration::from_millis(50));
-            Ok((got(&scene) == first).then_some(first))
-        });
-        let before = before.expect("blocked");
-        let began = Instant::now();
-        let wish = json!({ "acting": false, "reason": "a drill" });
-        let told = scene.agent.request("POST", "/acting", Some(&wish)).expect("answered");
-        assert_eq!(told.status, 200, "{}", told.text);
-        wait::until("the first packet to pass", SOON, || {
-            Ok((got(&scene) > before).then_some(()))
-        })
-        .expect("passes");
-        best = best.min(began.elapsed());
-        must(&scene, &["resume-acting"]);
-    }
+    let best = quickest_stop(&scene);
     eprintln!("figure: entries = {MANY} ");
     eprintln!(
         "figure: stop to the first packet that passes = {:.1} ms",

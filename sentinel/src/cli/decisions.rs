@@ -384,14 +384,10 @@ fn deleted(output: &Output, gone: &Value) {
         output.json(gone);
         return;
     }
-    // One by name answers with the decision itself or like the others with a list.
-    let items = match &gone["deleted"] {
-        Value::Array(items) => items.as_slice(),
-        _ => std::slice::from_ref(gone),
-    };
+    let items = gone["deleted"].as_array().map(Vec::as_slice).unwrap_or_default();
     for item in items {
         let what = item["target"].as_str().unwrap_or("the target");
-        let id = item["id"].as_str().or(item.as_str()).unwrap_or_default();
+        let id = item["id"].as_str().unwrap_or_default();
         let probation = match item["watch_until"].as_str() {
             Some(until) => format!(", on probation until {until}"),
             None => String::new(),

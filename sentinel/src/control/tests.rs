@@ -17,18 +17,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use tokio::sync::oneshot;
 
-/// The database of a desk. A process that another test starts at that moment holds the lock of the desk before until it
-/// is on its own.
-fn opened(path: &Path) -> (Store, crate::store::Writer) {
-    for _ in 0..250 {
-        match Store::open(path) {
-            Err(crate::store::StoreError::InUse { .. }) => std::thread::sleep(Duration::from_millis(20)),
-            opened => return opened.unwrap(),
-        }
-    }
-    panic!("{} stays in use", path.display());
-}
-
 /// The first case of an alert, as where nobody outside is asked.
 fn case(alert: Arc<Alert>) -> Case {
     Case {
@@ -71,7 +59,7 @@ impl House {
 
     /// In a folder that is somebody else's.
     async fn on(directory: &Path, mode: Mode, facts: HostFacts, clock: Clock, rig: Rig) -> Self {
-        let (store, writer) = opened(&directory.join("s.db"));
+        let (store, writer) = crate::store::testing::opened(&directory.join("s.db"));
         let writer = std::thread::spawn(move || writer.run());
         let remembered = crate::app::remembered(&store).await.unwrap();
         let loose = crate::app::loose(&store, &remembered).await.unwrap();

@@ -28,6 +28,8 @@ mod retention;
 mod schema;
 mod sightings;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod writer;
 

@@ -1,6 +1,7 @@
 //! Real clients that believe they talk to services of the host, and talk to a decoy; and what goes out to nobody.
 
 use super::frames::Rng;
+use super::loss::tools;
 use super::pair::{Pair, block, ip};
 use super::redirect::redirect;
 use super::*;
@@ -206,14 +207,7 @@ impl Drop for Running {
 
 #[test]
 fn a_decoy_sshd_greets_whoever_tries_port_22() {
-    let there = |program: &str| {
-        Command::new("sh")
-            .args(["-c", &format!("command -v {program}")])
-            .output()
-    };
-    let tools = ["ssh-keygen", "/usr/sbin/sshd", "bash"];
-    if let Some(missing) = tools.iter().find(|tool| !there(tool).unwrap().status.success()) {
-        println!("skipped: no {missing}");
+    if !tools(&["ssh-keygen", "/usr/sbin/sshd", "bash"]) {
         return;
     }
     let pair = Pair::new();

@@ -59,11 +59,7 @@ pub(crate) fn run(consent: Consent, wish: &Wish) -> Result<()> {
     );
     let count = wish.count.unwrap_or(proof.count);
     let seed = wish.seed.unwrap_or_else(record::any_seed);
-    let drawn = if proof.draws() {
-        format!(", seed {seed}")
-    } else {
-        String::new()
-    };
+    let drawn = record::told(proof.draws().then_some(seed));
     shell::step(&format!("{}: {count} {}{drawn}", proof.name, proof.unit));
     let began = Instant::now();
     let figures = match &proof.way {

@@ -22,7 +22,7 @@ pub(crate) struct Figure {
 }
 
 /// The seed, in a row of other things.
-fn told(seed: Option<u64>) -> String {
+pub(super) fn told(seed: Option<u64>) -> String {
     seed.map_or_else(String::new, |seed| format!(", seed {seed}"))
 }
 

@@ -158,9 +158,7 @@ async fn unblock(client: &Client, id: String, target: String) -> String {
         Err(_) => format!("no answer about {target} within {} s: look at the list", DEED.as_secs()),
         Ok(Err(failure)) => words::line(&format!("{target}: {}", failure.message())),
         Ok(Ok(gone)) => {
-            let probation = gone["watch_until"]
-                .as_str()
-                .or(gone["deleted"][0]["watch_until"].as_str());
+            let probation = gone["deleted"][0]["watch_until"].as_str();
             let probation = probation.map_or_else(String::new, |until| format!(", on probation until {until}"));
             let still = still_covered(&gone).map_or_else(String::new, |still| format!(". {still}"));
             escape_line(&format!("{target} is taken back{probation}{still}"))

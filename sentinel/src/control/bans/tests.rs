@@ -7,6 +7,7 @@ use crate::bettercap::tests::config;
 use crate::bettercap::tests::scripted::{Mood, SUBNET, Scripted};
 use crate::bus::Bus;
 use crate::metrics::Metrics;
+use crate::store::testing::opened;
 use crate::store::{ActionFilter, Store};
 use crate::time;
 use crate::types::{Action, ActionKind, Ban, Component, Health, Timestamp};
@@ -38,7 +39,7 @@ impl Rig {
     }
 
     fn on(dir: TempDir, server: Scripted) -> Self {
-        let (store, writer) = Store::open(&dir.path().join("sentinel.db")).unwrap();
+        let (store, writer) = opened(&dir.path().join("sentinel.db"));
         std::thread::spawn(move || writer.run());
         let (health_tx, health) = watch::channel(Arc::default());
         let (wanted, wanted_rx) = watch::channel(Arc::default());
@@ -77,12 +78,6 @@ impl Rig {
         self.store.close();
         let Self { dir, store, server, .. } = self;
         drop(store);
-        for _ in 0..200 {
-            if Store::open(&dir.path().join("sentinel.db")).is_ok() {
-                break;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
         let mut rig = Self::on(dir, server);
         rig.room.as_mut().unwrap().recall().await.unwrap();
         rig

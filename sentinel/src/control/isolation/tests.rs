@@ -4,6 +4,7 @@ use super::*;
 use crate::bus::Bus;
 use crate::containers::OwnIds;
 use crate::metrics::Metrics;
+use crate::store::testing::opened;
 use crate::store::{ActionFilter, Store};
 use crate::time;
 use crate::types::{Action, ActionKind, Component, Health, Timestamp};
@@ -22,7 +23,7 @@ struct Rig {
 
 impl Rig {
     fn new(dir: TempDir) -> Self {
-        let (store, writer) = Store::open(&dir.path().join("sentinel.db")).unwrap();
+        let (store, writer) = opened(&dir.path().join("sentinel.db"));
         std::thread::spawn(move || writer.run());
         let (health_tx, health) = watch::channel(Arc::default());
         let (wanted, wanted_rx) = watch::channel(Arc::default());
@@ -71,18 +72,11 @@ impl Rig {
     }
 
     /// The room of the next start, on the same database.
-    async fn again(mut self) -> Self {
+    fn again(mut self) -> Self {
         self.room = None;
         self.store.close();
         let Self { dir, store, .. } = self;
         drop(store);
-        // The lock goes with the writer's thread.
-        for _ in 0..200 {
-            if Store::open(&dir.path().join("sentinel.db")).is_ok() {
-                break;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
         Self::new(dir)
     }
 
@@ -115,7 +109,7 @@ async fn an_engine_that_is_away_leaves_an_intent_that_the_next_start_takes_up_an
     );
     assert!(rig.cause().contains("not isolated yet"), "{}", rig.cause());
 
-    let mut rig = rig.again().await;
+    let mut rig = rig.again();
     rig.room.as_mut().unwrap().recall().await.unwrap();
     rig.pass().await;
     let ended = rig.actions().await;

@@ -16,8 +16,7 @@ async fn half_an_import(
     let mut targets: Vec<&str> = first.to_vec();
     targets.extend(fill.iter().map(String::as_str));
     targets.push(last);
-    let (reply, answer) = oneshot::channel();
-    house.desk.command(Command::Import(list(&targets), reply)).await;
+    let answer = house.begin(list(&targets)).await;
     house.desk.imports.ready().await;
     house.desk.import_part().await;
     assert!(house.rig.blocks().len() >= 2048);
@@ -101,11 +100,7 @@ async fn what_stood_that_cannot_be_put_back_is_not_in_the_books_either() {
 async fn what_changed_while_an_import_was_stored_is_stored_anew() {
     let mut house = House::open(Mode::Production).await;
     house.add("203.0.113.1/32", 600).await.unwrap();
-    let (reply, answer) = oneshot::channel();
-    house
-        .desk
-        .command(Command::Import(list(&["203.0.113.1/32"]), reply))
-        .await;
+    let answer = house.begin(list(&["203.0.113.1/32"])).await;
     house.desk.imports.ready().await;
     house.add("203.0.113.1/32", 900).await.unwrap();
     house.desk.import_part().await;

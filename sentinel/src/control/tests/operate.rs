@@ -48,9 +48,15 @@ impl House {
         answer.await.unwrap()
     }
 
-    async fn import(&mut self, import: Import) -> Result<Imported, ImportError> {
-        let (reply, mut answer) = oneshot::channel();
+    /// Begins an import, of which no part is carried out yet.
+    pub(super) async fn begin(&mut self, import: Import) -> oneshot::Receiver<Result<Imported, ImportError>> {
+        let (reply, answer) = oneshot::channel();
         self.desk.command(Command::Import(import, reply)).await;
+        answer
+    }
+
+    async fn import(&mut self, import: Import) -> Result<Imported, ImportError> {
+        let mut answer = self.begin(import).await;
         loop {
             if let Ok(told) = answer.try_recv() {
                 return told;
@@ -425,9 +431,7 @@ async fn killed_in_the_middle_of_an_import_all_of_it_is_in_force_after_the_resta
 async fn everything_taken_back_ends_an_import_under_way() {
     let mut house = House::open(Mode::Production).await;
     house.add("203.0.113.9/32", 600).await.unwrap();
-    let (reply, answer) = oneshot::channel();
-    let import = list(&["203.0.113.1/32", "203.0.113.9/32"]);
-    house.desk.command(Command::Import(import, reply)).await;
+    let answer = house.begin(list(&["203.0.113.1/32", "203.0.113.9/32"])).await;
     house.take_back(Selector::All, true).await.unwrap();
     house.desk.imports.ready().await;
     house.desk.import_part().await;
