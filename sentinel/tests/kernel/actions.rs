@@ -449,7 +449,7 @@ async fn a_return_names_the_source_the_decision_and_what_is_in_force_again() {
         kernel.test_run(PROG_XDP, syn, 1).unwrap();
         let mut told = Vec::new();
         while told.is_empty() {
-            let batch = tokio::time::timeout(std::time::Duration::from_secs(10), batches.recv()).await;
+            let batch = tokio::time::timeout(Duration::from_secs(10), batches.recv()).await;
             let batch = batch.expect("nothing was told").expect("the reader goes on");
             told.extend(decode(&batch).filter_map(|record| match record.unwrap() {
                 Record::Return(told) => Some(told),
@@ -514,7 +514,7 @@ async fn a_return_that_a_full_ring_swallowed_is_told_by_the_next_packet() {
     let (out, mut batches) = tokio::sync::mpsc::channel(64);
     let cancel = tokio_util::sync::CancellationToken::new();
     let task = tokio::spawn(reader.run(out, cancel.clone()));
-    let batch = tokio::time::timeout(std::time::Duration::from_secs(10), batches.recv()).await;
+    let batch = tokio::time::timeout(Duration::from_secs(10), batches.recv()).await;
     assert!(batch.unwrap().is_some(), "the ring is read");
     kernel.test_run(PROG_XDP, syn, 1).unwrap();
     kernel.test_run(PROG_XDP, syn, 1).unwrap();

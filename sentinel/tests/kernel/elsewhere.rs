@@ -55,7 +55,7 @@ fn who_answers(pair: &Pair, listeners: [&TcpListener; 2]) -> usize {
     for listener in listeners {
         listener.set_nonblocking(true).unwrap();
     }
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     loop {
         for (which, listener) in listeners.iter().enumerate() {
             if let Ok((mut served, _)) = listener.accept() {

@@ -1,7 +1,6 @@
 //! Feature records of the kernel's counts against those of the same packets in a file: handed to the programs one by one,
 //! and replayed over a veth pair that they watch.
 
-use super::live::eventually;
 use super::pair::{Ending, Pair, ip};
 use super::*;
 use sentinel::detect::Notice;
@@ -328,7 +327,9 @@ fn over_a_wire(name: &str, share: f64) {
         packets.len()
     );
     let mut listening = wire.command(&listen).spawn().unwrap();
-    eventually(|| std::fs::metadata(&heard).is_ok_and(|m| m.len() >= 24).then_some(()));
+    eventually("the capture to begin", || {
+        std::fs::metadata(&heard).is_ok_and(|m| m.len() >= 24)
+    });
     let (mut told, builder, clock) = watch(kernel.ring(), kernel.sweep(), || {
         wire.run(&format!(
             "tcpreplay --intf1=wire --intf2=veth0 --cachefile={sides} {file}"

@@ -1,6 +1,5 @@
 //! What outlives an agent: pinned programs and maps, taken over by the next one or refused by it.
 
-use super::live::eventually;
 use super::loss::received;
 use super::pair::{Ending, Pair, block, far};
 use super::*;
@@ -271,9 +270,9 @@ fn an_upgrade_may_change_the_hook_without_a_gap() {
             assert_eq!(agent.attached()[0].xdp_mode, mode);
             // The kernel ends a link whose pin went when it comes to it (`bpf_link_put`): until then both judge.
             let due = if hook == Hook::Tc { (0, 1) } else { (1, 0) };
-            eventually(|| {
+            eventually("the hook before to be free", || {
                 let there = Pair::inside(&pair.near, || (on_xdp("veth0").len(), on_tc("veth0").len()));
-                (there == due).then_some(())
+                there == due
             });
         }
         Stream::wait(&stream.sent, 20);

@@ -9,7 +9,6 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn traffic_is_seen_from_both_sides_and_a_listed_source_is_dropped() {
@@ -87,20 +86,8 @@ fn programs(ns: &str) -> String {
         .join("\n")
 }
 
-/// Waits for something that is true soon. (A test beside this one that forks holds our descriptors until it executes.)
-pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "not within twenty seconds");
-        std::thread::yield_now();
-    }
-}
-
 fn nothing_left(ns: &str) {
-    eventually(|| programs(ns).is_empty().then_some(()));
+    eventually("the programs to go", || programs(ns).is_empty());
 }
 
 fn qdiscs(ns: &str) -> String {
@@ -201,8 +188,10 @@ fn what_a_killed_agent_left_is_found_and_removed() {
     assert!(programs(&pair.near).contains("prog/xdp"));
     child.kill().unwrap();
     child.wait().unwrap();
-    let left = eventually(|| Some(programs(&pair.near)).filter(|left| !left.contains("prog/xdp")));
-    assert!(!left.contains("prog/xdp"), "the link ended with its process: {left}");
+    eventually("the link to end with its process", || {
+        !programs(&pair.near).contains("prog/xdp")
+    });
+    let left = programs(&pair.near);
     assert!(left.contains("sentinel_egress"), "a filter does not: {left}");
     let cleaned = Pair::inside(&pair.near, sentinel::kernel::detach_leftovers).unwrap();
     assert_eq!(cleaned, vec!["veth0".to_owned()]);

@@ -43,6 +43,7 @@ use sentinel_common::packet::{PacketMeta, parse_ethernet};
 use sentinel_common::slot::WAYS;
 use sentinel_common::stat::{COUNTERS, Counter};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// A small configuration: tests make many kernels. What the kernel does by itself is quiet but for the tests of it: a
 /// handful of sources that send a million frames would not go unnoticed.
@@ -89,6 +90,16 @@ fn kernel(config: &KernelConfig, mode: Mode) -> Option<Kernel> {
             None
         }
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// Waits for what is true soon: a test beside this one that forks holds our descriptors until it executes, and what they
+/// keep in the kernel stays until then.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::yield_now();
     }
 }
 

@@ -254,14 +254,6 @@ fn what_only_counts_hides_no_limit() {
     }
 }
 
-/// Waits for something that is true soon.
-fn eventually(mut ask: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !ask() {
-        assert!(start.elapsed() < Duration::from_secs(20), "not within twenty seconds");
-    }
-}
-
 #[tokio::test]
 async fn a_limit_ends_by_itself_and_a_new_window_speaks_again() {
     const HOLD: Duration = Duration::from_millis(600);
@@ -306,7 +298,7 @@ async fn a_limit_ends_by_itself_and_a_new_window_speaks_again() {
     };
     let start = Instant::now();
     for spoken in 1..=5 {
-        eventually(|| {
+        eventually("it to speak", || {
             send(&mut kernel, 1, |n| syn("198.51.100.7", n));
             counter(&kernel, Counter::ReflexRaised) >= spoken
         });
@@ -350,7 +342,9 @@ fn a_limit_outlives_an_upgrade_to_shorter_ones() {
     drop(before);
     let mut after = start(Duration::from_millis(100));
     crosses(&mut after, "198.51.100.8");
-    eventually(|| after.test_run(PROG_XDP, &syn("198.51.100.8", 500), 1).unwrap().code == PASS);
+    eventually("the limit to end", || {
+        after.test_run(PROG_XDP, &syn("198.51.100.8", 500), 1).unwrap().code == PASS
+    });
     // One a second may pass.
     let passed = send(&mut after, 20, |n| syn("198.51.100.7", n));
     assert!(passed < 5, "cut short by another's limit: {passed} passed");

@@ -54,7 +54,9 @@ fn a_start_that_fails_leaves_the_agent_before_in_charge() {
         let watched = ["veth0".to_owned()];
         let more = ["veth0".to_owned(), "absent0".to_owned()];
         assert!(start(before, &more).is_err());
-        assert_eq!(state(&pair, &bpffs), (vec![], vec![]), "a first start left something");
+        eventually("a first start to leave nothing", || {
+            state(&pair, &bpffs) == (vec![], vec![])
+        });
         let agent = start(before, &watched).unwrap();
         agent.blocks().put_block(far(), &block()).unwrap();
         assert!(!pair.ping("10.99.0.1"));
@@ -65,7 +67,7 @@ fn a_start_that_fails_leaves_the_agent_before_in_charge() {
         assert!(dropped >= 2 && left.0.len() == 1, "{left:?}");
 
         assert!(matches!(start(after, &more), Err(KernelError::NoInterface { .. })));
-        assert_eq!(state(&pair, &bpffs), left, "{before:?} {after:?}");
+        eventually("the hooks to be as before", || state(&pair, &bpffs) == left);
         assert!(!pair.ping("10.99.0.1"), "the block of the agent before is gone");
         assert!(counters.of_slot(0).unwrap()[Counter::DropExact as usize] >= dropped + 2);
         let agent = start(after, &watched).unwrap();
@@ -101,7 +103,7 @@ fn an_egress_that_cannot_be_had_puts_the_old_ingress_back() {
     if probe::tcx() {
         let error = start(true, true).err().unwrap();
         assert!(matches!(error, KernelError::ForeignPins { .. }), "{error}");
-        assert_eq!(state(&pair, &bpffs), before);
+        eventually("the hooks to be as before", || state(&pair, &bpffs) == before);
         assert!(!pair.ping("10.99.0.1"), "the block of the agent before is gone");
     }
     std::fs::remove_dir(&place).unwrap();
