@@ -32,7 +32,7 @@ def hold(peer, port):
 def take(listener, port):
     while True:
         peer, _ = listener.accept()
-        print("taken", port, flush=True)
+        print(f"taken {port}\n", end="", flush=True)
         threading.Thread(target=hold, args=(peer, port), daemon=True).start()
 for port in (6379, 2525, 8088):
     listener = socket.socket()

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -126,18 +126,23 @@ impl Child {
 
     /// What it has printed so far.
     pub fn output(&mut self) -> String {
-        let mut bytes = Vec::new();
-        // The child appends through its own copy of the descriptor, so the place is put back where it was.
-        let read = self.output.try_clone().and_then(|mut file| {
-            let end = file.stream_position()?;
-            file.rewind()?;
-            file.read_to_end(&mut bytes)?;
-            file.seek(std::io::SeekFrom::Start(end.max(bytes.len() as u64)))
-        });
-        match read {
-            Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
+        match printed(&self.output) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => format!("(output unreadable: {error})"),
         }
+    }
+}
+
+/// A file from its beginning. Its position is the one that the child writes at, and stays where it is.
+fn printed(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut part = [0; 65536];
+    loop {
+        let read = file.read_at(&mut part, bytes.len() as u64)?;
+        if read == 0 {
+            return Ok(bytes);
+        }
+        bytes.extend_from_slice(&part[..read]);
     }
 }
 
@@ -166,4 +171,23 @@ pub fn must(command: Command, deadline: Duration) -> Result<String> {
         bail!("{shown} ended with {}:\n{}", finished.code, finished.output.trim());
     }
     Ok(finished.output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read while it writes is all of it, in order.
+    #[test]
+    fn a_child_that_is_read_while_it_prints_loses_nothing() {
+        let mut python = Command::new("python3");
+        python.args(["-c", "for n in range(20000): print(n, flush=True)"]);
+        let mut child = Child::spawn(python).expect("python3");
+        while child.ended().expect("the kernel says").is_none() {
+            child.output();
+        }
+        let printed: Vec<String> = child.output().lines().map(str::to_owned).collect();
+        let due: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+        assert_eq!(printed, due);
+    }
 }
