@@ -445,12 +445,14 @@ async fn decide(
                         deleted.push(decision);
                     }
                 }
+                let mut covering = store.active_decisions().await.unwrap();
+                covering.retain(|d| !d.simulated && deleted.iter().any(|gone| d.target.contains(&gone.target)));
                 let found = if deleted.is_empty() {
                     Err(CommandError::NotFound)
                 } else {
                     Ok(Deleted {
                         decisions: deleted,
-                        covering: Vec::new(),
+                        covering,
                     })
                 };
                 let _ = reply.send(found);

@@ -40,6 +40,59 @@ async fn one_click_stops_everything_and_the_banner_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_prefix_around_still_blocks_is_not_told_as_free() {
+    let Some(mut browser) = Browser::start().await else {
+        return no_browser();
+    };
+    let house = in_production();
+    house.attach(&[]);
+    let (url, server) = serve(&house).await;
+    for target in ["203.0.113.0/24", "203.0.113.7"] {
+        let wish = json!({ "target": target, "duration": "1h", "reason": "a test" });
+        let (status, told) = ask(&house.router(Door::Unix), send("POST", "/decisions", &wish)).await;
+        assert_eq!(status, 201);
+        let id = told["id"].as_str().unwrap().parse().unwrap();
+        let decision = house.state.store.decision(id).await.unwrap().unwrap();
+        let enforced = Decision {
+            simulated: false,
+            ..decision
+        };
+        let kept = vec![Record::Decision(Arc::new(enforced))];
+        house.state.store.commit(kept).await.unwrap();
+    }
+    browser.open(&url).await;
+    browser.until("document.querySelector('#page')").await;
+    browser.go("#/decisions").await;
+    let undo = "document.querySelector('[aria-label=\"Unblock 203.0.113.7\"]')";
+    let yes = "[...document.querySelectorAll('button')].find((b) => b.innerText === 'Yes, unblock')";
+    let notice = "document.querySelector('#covered')";
+    for step in [undo, yes] {
+        browser.until(step).await;
+        browser.eval(&format!("{step}.click()")).await;
+    }
+    browser.until(notice).await;
+    browser.picture("covered").await;
+    assert_eq!(browser.barriers().await, Vec::<Value>::new());
+    let said = browser.eval(&format!("{notice}.innerText")).await;
+    let said = said.as_str().unwrap();
+    assert!(
+        said.starts_with("203.0.113.7 is not free, but covered by 203.0.113.0/24."),
+        "{said}"
+    );
+    // Whoever takes the prefix back: it is free then, and that is over.
+    let (status, _) = ask(
+        &house.router(Door::Unix),
+        send("DELETE", "/decisions?target=203.0.113.0/24", &json!({})),
+    )
+    .await;
+    assert_eq!(status, 200);
+    browser.until(&format!("!{notice}")).await;
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    house.cancel.cancel();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_puts_somebody_on_the_allowlist_and_takes_them_off() {
     let Some(mut browser) = Browser::start().await else {
         return no_browser();

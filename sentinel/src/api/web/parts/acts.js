@@ -1,23 +1,47 @@
 // What an operator commands: undo, confirm, block, allow. One place for each, wherever the button stands.
 
-import { Sure, html, useEffect, useRef, useState } from "../lib/ui.js";
+import { Sure, html, signal, useEffect, useRef, useState } from "../lib/ui.js";
 import { call, mayAct, query } from "../lib/agent.js";
 import { target, words } from "../lib/format.js";
-import { guarded, mode, onlyCounts, stopped } from "../lib/live.js";
+import { guarded, mode, on, onlyCounts, stopped } from "../lib/live.js";
 import { deed, standing, stands } from "./deeds.js";
 
+/** What was taken back last and is not free for all that: [its target, decisions around it, the stop that holds those back]. */
+const covered = signal(null);
+
+/** Takes back, and remembers what stays in force around it. */
+async function takeBack(whom, path, how) {
+  const { covering, held_back } = await call(path, how);
+  covered.value = covering.length ? [whom, covering, held_back] : null;
+}
+
+/** Says of what was taken back last that others are on a prefix around it. */
+export function Covered() {
+  useEffect(() => on("decision", (decision) => {
+    if (!covered.value || decision.status === "active") return;
+    const [whom, around, stop] = covered.value;
+    const left = around.filter((d) => d.id !== decision.id);
+    covered.value = left.length ? [whom, left, stop] : null;
+  }), []);
+  if (!covered.value) return null;
+  const [whom, around, stop] = covered.value;
+  const says = stop ? "passes as long as acting is stopped; then it is covered again by" : "is not free, but covered by";
+  return html`<p id="covered" class="notice warn"><strong>${target(whom)} ${says} ${around.map((d) => target(d.target)).join(" and ")}.</strong> To free it, take back what covers it under <a href="#/decisions">Decisions & allowlist</a>, or put it on the allowlist there. ${" "}
+    <button type="button" class="small" onClick=${() => (covered.value = null)}>Understood</button></p>`;
+}
+
 /** Takes a decision back, in two clicks. */
-export function Undo({ decision, done = () => {} }) {
+export function Undo({ decision }) {
   if (!mayAct.value || decision.status !== "active" || decision.action === "log_only") return null;
   const { undo } = deed(decision.action);
-  const act = async () => done((await call(`/decisions/${encodeURIComponent(decision.id)}`, { method: "DELETE" })).deleted);
+  const act = () => takeBack(decision.target, `/decisions/${encodeURIComponent(decision.id)}`, { method: "DELETE" });
   return html`<${Sure} label=${undo} question="Let it in again?" yes=${`Yes, ${undo.toLowerCase()}`} name=${`${undo} ${target(decision.target)}`} act=${act} />`;
 }
 
 /** Takes what a whole action did back, in two clicks. */
 export function Revert({ action }) {
   if (!mayAct.value || !stands(action)) return null;
-  const act = () => call(`/actions/${encodeURIComponent(action.id)}/revert`, { method: "POST", body: {} });
+  const act = () => takeBack(action.target, `/actions/${encodeURIComponent(action.id)}/revert`, { method: "POST", body: {} });
   return html`<${Sure} label="Undo" question="Undo it?" yes="Yes, undo" name=${`Undo ${deed(action.kind).noun.toLowerCase()} of ${target(action.target)}`} act=${act} />`;
 }
 
