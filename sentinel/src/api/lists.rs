@@ -166,7 +166,7 @@ pub(super) async fn action(State(api): State<Shared>, Path(text): Path<String>) 
 }
 
 /// An action that is in force, with what the kernel has counted by now; one that a stop holds back is told so, though its
-/// record may be on its way still.
+/// record may be on its way still. What is done beside the kernel is held back once its own room has undone and read it.
 fn counting(mut action: Action, hits: &HashMap<DecisionId, Hits>, acting: &Acting) -> Action {
     let in_kernel = action.kind == action.kind.in_kernel();
     let in_force = in_kernel && matches!(action.status, ActionStatus::Enforced | ActionStatus::Simulated);
@@ -177,7 +177,7 @@ fn counting(mut action: Action, hits: &HashMap<DecisionId, Hits>, acting: &Actin
     if let Some(stop) = acting
         .stopped
         .as_ref()
-        .filter(|_| action.status == ActionStatus::Enforced)
+        .filter(|_| in_kernel && action.status == ActionStatus::Enforced)
     {
         action.status = ActionStatus::Simulated;
         action.outcome = format!("held back since {}: {stop}", stop.at);

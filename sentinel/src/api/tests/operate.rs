@@ -26,10 +26,16 @@ async fn a_stop_is_told_everywhere_and_taken_back() {
     let mut mint = Mint::Counted(0);
     let alert = alert(&mut mint, T0);
     let decision = decision(&mut mint, &alert, T0);
+    let beside = Action {
+        kind: ActionKind::IsolateContainer,
+        outcome: "container web was disconnected from bridge, read back".to_owned(),
+        ..action(&mut mint, &decision)
+    };
     let action = action(&mut mint, &decision);
     house
         .keep(vec![
             Record::Decision(Arc::new(decision)),
+            Record::Action(Arc::new(beside.clone())),
             Record::Action(Arc::new(action)),
         ])
         .await;
@@ -65,6 +71,14 @@ async fn a_stop_is_told_everywhere_and_taken_back() {
         outcome.starts_with("held back since ") && outcome.contains("stopped by ann"),
         "{outcome}"
     );
+    // A container is cut off until it is put back, whatever the kernel's entries do.
+    let whole = ask(&router, get(&format!("/actions/{}", beside.id))).await.1;
+    for told in [&body["items"][1], &whole] {
+        assert_eq!(
+            (&told["status"], &told["outcome"]),
+            (&json!("enforced"), &json!(beside.outcome))
+        );
+    }
 
     let (_, told) = ask(&router, send("POST", "/acting", &json!({ "acting": true }))).await;
     assert_eq!(told, acts);
