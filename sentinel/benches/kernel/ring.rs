@@ -1,14 +1,11 @@
 //! The ring: records a second through the real programs and the real reader, what is lost, and what the reader costs.
-//!
-//! Twice: with flows that stand and are reported at every tick of the packet clock, so that the ring is what is under load
-//! (the goals are judged by it); and with a new flow on every packet, which is what an attacker can bring about.
 
 use crate::Plan;
 use crate::figures::Book;
 use crate::frames::{Kind, frame, listed_v4};
 use crate::path::{config, draw, product};
 use crate::run;
-use crate::yard::{Draw, Yard};
+use crate::yard::Yard;
 use anyhow::{Context, Result};
 use sentinel::config::KernelConfig;
 use sentinel::kernel::{RingReader, decode};
@@ -23,8 +20,6 @@ use tokio_util::sync::CancellationToken;
 const STRETCH: u32 = 500_000;
 /// Batches between reader and consumer, as the agent has it.
 const BATCHES: usize = 128;
-/// Flows that stand.
-const FLOWS: u32 = 40_000;
 
 pub(crate) fn run(plan: &Plan, book: &mut Book) -> Result<()> {
     let last = aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))? - 1;
@@ -32,42 +27,13 @@ pub(crate) fn run(plan: &Plan, book: &mut Book) -> Result<()> {
         book.note("the ring takes two CPUs: left out");
         return Ok(());
     }
-    let standing = KernelConfig {
-        report_interval: Duration::from_millis(1),
-        ..config(1, 0)
-    };
-    let seconds = plan.ring_secs;
     book.heading(&format!(
-        "records through the ring, {seconds} s, {FLOWS} flows reported at every tick"
+        "records through the ring, {} s, every packet a new flow",
+        plan.ring_secs
     ));
-    let full = load(plan, book, &standing, draw(1, FLOWS), last)?;
-    let sent = full.rate / 1e6;
-    book.at_least(8, "records a second through the ring", sent, "M/s", 5.0);
-    let lost = full.lost as f64;
-    book.at_most(8, "records lost or withheld meanwhile", lost, "records", 0.0);
-    book.at_most(8, "processor time of the reader, a record", full.each, "ns", 50.0);
-    book.heading(&format!(
-        "records through the ring, {seconds} s, every packet a new flow"
-    ));
-    load(plan, book, &config(1, 0), draw(1 << 20, 0x3f00_0000), last)?;
-    Ok(())
-}
-
-/// What came of a load.
-struct Load {
-    /// Records a second.
-    rate: f64,
-    /// Records lost or withheld.
-    lost: u64,
-    /// Processor time of the reader, a record, ns.
-    each: f64,
-}
-
-/// Sends packets of some sources for a while from this CPU, and reads on the `last` one.
-fn load(plan: &Plan, book: &mut Book, config: &KernelConfig, sources: Draw, last: usize) -> Result<Load> {
     let all = KernelConfig {
         event_budget: u32::MAX,
-        ..config.clone()
+        ..config(1, 0)
     };
     let mut kernel = product(&all, 1, 0)?;
     let ours = kernel.test_program(PROG_XDP)?;
@@ -87,7 +53,7 @@ fn load(plan: &Plan, book: &mut Book, config: &KernelConfig, sources: Draw, last
         }
         got
     });
-    yard.draw(sources)?;
+    yard.draw(draw(1 << 20, 0x3f00_0000))?;
     yard.next(ours.as_fd())?;
     let packet = frame(listed_v4(0), Kind::Udp);
     let before = kernel.test_counters()?;
@@ -111,14 +77,30 @@ fn load(plan: &Plan, book: &mut Book, config: &KernelConfig, sources: Draw, last
          budget, {} thinned",
         withheld[0], withheld[1], withheld[2]
     ));
-    let load = Load {
-        rate: sent as f64 / took,
-        lost: withheld.iter().sum::<u64>() + behind,
-        each: spent / sent as f64,
-    };
-    book.rate("records a second", load.rate, "records/s", 5e6);
-    book.cost("processor time of the reader, a record", load.each, "ns", None);
-    Ok(load)
+    book.rate("records a second", sent as f64 / took, "records/s", 5e6);
+    book.cost(
+        "processor time of the reader, a record",
+        spent / sent as f64,
+        "ns",
+        None,
+    );
+    book.at_least(
+        8,
+        "records a second through the ring",
+        sent as f64 / took / 1e6,
+        "M/s",
+        5.0,
+    );
+    let lost: u64 = withheld.iter().sum::<u64>() + behind;
+    book.at_most(8, "records lost or withheld meanwhile", lost as f64, "records", 0.0);
+    book.at_most(
+        8,
+        "processor time of the reader, a record",
+        spent / sent as f64,
+        "ns",
+        50.0,
+    );
+    Ok(())
 }
 
 const fn moved(before: &[u64; COUNTERS], after: &[u64; COUNTERS], counter: Counter) -> u64 {
