@@ -15,7 +15,7 @@ const SET: [&str; 5] = ["+3600", "-3600", "+31536000", "-31536000", "+0"];
 /// The kernel looks at its clock once a jiffy, and `ping` sends every 20 ms.
 const EARLY_MS: f64 = 15.0;
 /// On busy processors `ping` itself may wait its turn, so that the best of them has to be within the promise, and each in this.
-const LATE_MS: f64 = 300.0;
+const LATE_MS: f64 = 1500.0;
 const PROMISE_MS: f64 = 50.0;
 
 fn now_ms() -> f64 {
@@ -58,19 +58,19 @@ fn a_clock_set_by_an_hour_or_a_year_moves_no_end_and_no_order() {
     let mut made = vec![lasting["id"].clone()];
     let own = other.v4.to_string();
     let ping = |count: &str, every: &str| {
-        let line = format!("ping -n -D -c {count} -i {every} -W 0.3 {}", protected.v4);
+        let line = format!("ping -n -D -c {count} -i {every} -W 1 {}", protected.v4);
         other.run(&line, SOON).expect("ping")
     };
     let mut errors = Vec::new();
     for text in SET {
-        assert_eq!(ping("1", "0.1").code, 0, "free before {text}");
+        assert_eq!(ping("3", "0.1").code, 0, "free before {text}");
         let before = now_ms();
         let decision = add(&own, "2s");
         let after = now_ms();
         made.push(decision["id"].clone());
         // In the middle of it.
         set(text);
-        let printed = ping("140", "0.02").output;
+        let printed = ping("200", "0.02").output;
         let first = printed
             .lines()
             .find_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());

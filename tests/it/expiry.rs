@@ -7,21 +7,21 @@ use testbed::wait;
 /// The kernel looks at its clock once a jiffy (at most 10 ms), and `ping` sends every 20 ms.
 const EARLY_MS: f64 = 15.0;
 /// On busy processors `ping` itself may wait its turn.
-const LATE_MS: f64 = 300.0;
+const LATE_MS: f64 = 1500.0;
 
 #[test]
 fn a_block_expires_on_time_with_the_agent_running() {
     let Some(scene) = Scene::new(&json!({})) else { return };
     for v6 in [false, true] {
-        let decision = scene.block_other(v6, "2s");
+        let decision = scene.block_other(v6, "6s");
         assert!(!scene.reaches(v6), "a blocked host is answered");
         let ends = milliseconds(decision["expires_at"].as_str().expect("an end"));
         // From before the end to after it; -D prints the time of each answer, -O nothing of the unanswered.
         let ping = scene
             .other
             .run(
-                &format!("ping -n -D -i 0.02 -w 3 {}", scene.protected.address_of(v6)),
-                SOON,
+                &format!("ping -n -D -i 0.02 -w 8 {}", scene.protected.address_of(v6)),
+                SOON * 2,
             )
             .expect("ping");
         check_first_answer(&ping.output, ends);
@@ -64,7 +64,7 @@ fn a_block_expires_on_time_with_the_agent_dead() {
     };
     assert!(scene.reaches(false) && scene.reaches(true));
     let ends = [false, true].map(|v6| {
-        let decision = scene.block_other(v6, "4s");
+        let decision = scene.block_other(v6, "8s");
         milliseconds(decision["expires_at"].as_str().expect("an end"))
     });
     scene.agent.kill().expect("killed");
@@ -73,20 +73,20 @@ fn a_block_expires_on_time_with_the_agent_dead() {
         "a pinned block died with its agent"
     );
     let pings = [false, true].map(|v6| {
-        let line = format!("ping -n -D -i 0.02 -w 5 {}", scene.protected.address_of(v6));
+        let line = format!("ping -n -D -i 0.02 -w 10 {}", scene.protected.address_of(v6));
         scene.other.spawn(&line).expect("ping")
     });
     for (mut ping, ends) in pings.into_iter().zip(ends) {
-        check_first_answer(&ping.wait(SOON).expect("ping ends").output, ends);
+        check_first_answer(&ping.wait(SOON * 2).expect("ping ends").output, ends);
     }
     let told = scene.agent.cli(&["detach"]).expect("detach");
     assert_eq!(told.code, 0, "{}", told.output);
-    let link = scene
-        .protected
-        .run("ip -d link show dev eth0", SOON)
-        .expect("ip")
-        .output;
-    assert!(!link.contains("xdp"), "detach left a program behind: {link}");
+    // The kernel ends a link whose pin went when it comes to it.
+    wait::until("the program to be gone", SOON, || {
+        let link = scene.protected.run("ip -d link show dev eth0", SOON)?.output;
+        Ok((!link.contains("xdp")).then_some(()))
+    })
+    .expect("detach left a program behind");
 }
 
 /// The first answer in what `ping -D` printed came when the block ended.

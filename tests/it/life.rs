@@ -24,7 +24,7 @@ fn restarts_of_a_pinned_agent_let_nothing_of_a_blocked_source_through() {
     };
     // Positive control: the same traffic passes before the block.
     let line = format!("ping -n -i 0.01 -c 20 {}", scene.protected.v4);
-    assert_eq!(answers(&scene.other.run(&line, SOON).expect("ping").output), 20);
+    assert!(answers(&scene.other.run(&line, SOON).expect("ping").output) > 10);
     let decision = scene.block_other(false, "1h");
     let mut ping = scene
         .other

@@ -76,10 +76,10 @@ impl Scene {
         knock(&self.other, from, &self.protected);
     }
 
-    /// Whether the other host gets an answer from the protected one, on the first try.
+    /// Whether the other host gets any answer from the protected one: a busy machine loses a packet now and then.
     pub(crate) fn reaches(&self, v6: bool) -> bool {
         let address = self.protected.address_of(v6);
-        let ping = self.other.run(&format!("ping -c 1 -W 1 {address}"), SOON);
+        let ping = self.other.run(&format!("ping -c 3 -i 0.2 -W 1 {address}"), SOON);
         ping.expect("ping runs").code == 0
     }
 

@@ -190,11 +190,14 @@ fn nobody_is_cut_off_by_what_was_sent_in_his_name_and_everybody_by_what_he_did()
     let seen = brute_force.run(&lab, &lab.client);
     assert!(seen.ok, "{seen:?}");
     let exact = format!("{}/32", lab.client.v4);
-    let actions = lab.agent.actions().expect("actions");
-    let block = actions
-        .iter()
-        .find(|action| action["kind"] == "block_ip" && action["target"] == exact && action["status"] == "enforced")
-        .unwrap_or_else(|| panic!("{actions:?}"));
+    // The first packet was dropped; that it was told is written down after that.
+    let block = wait::until("the block to be told", SOON, || {
+        let ours = |action: &Value| {
+            action["kind"] == "block_ip" && action["target"] == exact && action["status"] == "enforced"
+        };
+        Ok(lab.agent.actions()?.into_iter().find(ours))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {:?}", lab.agent.actions()));
     let at = |time: &Value| -> jiff::Timestamp { time.as_str().expect("a time").parse().expect("a time") };
     let took = at(&block["outcome_at"])
         .duration_since(at(&seen.alert["at"]))

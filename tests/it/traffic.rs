@@ -84,8 +84,8 @@ fn connections_are_rows_that_are_shown_kept_over_a_kill_and_written_at_the_end()
     assert_eq!(health["components"]["traffic_log"]["state"], "ok", "{health}");
 
     // What goes on at the end is told of then; after three seconds it would be anyway.
-    let line = format!("hping3 -q -2 -c 1 -p 4242 {}", scene.protected.v4);
-    scene.other.run(&line, SOON).expect("a datagram");
+    let line = format!("hping3 -q -2 -i u10000 -c 3 -p 4242 {}", scene.protected.v4);
+    scene.other.run(&line, SOON).expect("datagrams");
     let taken = wait::until("the datagram to be seen", SOON, || {
         let busy = scene.agent.get(&format!("/flows/top?ip={source}&limit=256"))?;
         let items = busy["items"].as_array().cloned().unwrap_or_default();

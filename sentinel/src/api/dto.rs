@@ -1,5 +1,6 @@
 //! The only shapes on the wire. Nouns go out as their serde form; what is added stands here.
 
+use super::lists::counting;
 use crate::config::{Config, Mode};
 use crate::report::kept::Kept;
 use crate::store::Page;
@@ -433,7 +434,10 @@ pub(super) fn event(
     match &live.event {
         Event::Alert(data) => serde_json::to_string(&EventDto { id, seq, kind, data }),
         Event::Investigation(data) => serde_json::to_string(&EventDto { id, seq, kind, data }),
-        Event::Action(data) => serde_json::to_string(&EventDto { id, seq, kind, data }),
+        Event::Action(action) => {
+            let data = &counting((**action).clone(), hits, acting);
+            serde_json::to_string(&EventDto { id, seq, kind, data })
+        }
         Event::Decision(decision) => {
             let counted = hits.get(&decision.id).copied().unwrap_or_default();
             let data = &DecisionDto::new((**decision).clone(), counted, acting);

@@ -167,7 +167,7 @@ pub(super) async fn action(State(api): State<Shared>, Path(text): Path<String>) 
 
 /// An action that is in force, with what the kernel has counted by now; one that a stop holds back is told so, though its
 /// record may be on its way still. What is done beside the kernel is held back once its own room has undone and read it.
-fn counting(mut action: Action, hits: &HashMap<DecisionId, Hits>, acting: &Acting) -> Action {
+pub(super) fn counting(mut action: Action, hits: &HashMap<DecisionId, Hits>, acting: &Acting) -> Action {
     let in_kernel = action.kind == action.kind.in_kernel();
     let in_force = in_kernel && matches!(action.status, ActionStatus::Enforced | ActionStatus::Simulated);
     if let Some(live) = hits.get(&action.decision).filter(|_| in_force) {

@@ -348,8 +348,7 @@ impl Bans {
             (ActionStatus::Enforced, outcome, None)
         } else {
             let outcome = format!(
-                "{address} is not banned yet: Bettercap knows no MAC of it, so it is away or silent; tried again, and the \
-                 kernel's block stands"
+                "{address} is not banned yet: Bettercap knows no MAC of it, so it is away or silent; tried again"
             );
             (ActionStatus::Intent, outcome.clone(), Some(outcome))
         };
@@ -378,7 +377,7 @@ impl Bans {
             return;
         };
         (case.undo, case.seen) = (None, false);
-        let outcome = format!("not banned: {}; the kernel's block stands", why.words);
+        let outcome = format!("not banned: {}", why.words);
         if case.action.outcome != outcome {
             self.deps.metrics.bettercap.bans.refuse(why.reason);
         }
@@ -470,7 +469,7 @@ impl Bans {
                 } else {
                     "not banned yet"
                 };
-                let outcome = format!("{how}: {error}; tried again, and the kernel's block stands");
+                let outcome = format!("{how}: {error}; tried again");
                 self.tell(&mut case, ActionStatus::Intent, outcome, Vec::new()).await;
             }
             self.cases.insert(*id, case);

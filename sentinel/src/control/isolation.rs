@@ -214,7 +214,7 @@ impl Isolations {
                 self.deps.metrics.isolation_failed("isolate");
                 case.stage = Stage::Begun;
                 let part = if case.undo.is_some() { " completely" } else { "" };
-                let outcome = format!("not isolated{part} yet: {error}; tried again, and the kernel's block stands");
+                let outcome = format!("not isolated{part} yet: {error}; tried again");
                 case.fault = Some(outcome.clone());
                 self.tell(case, ActionStatus::Intent, outcome, Vec::new()).await;
             }
@@ -359,7 +359,7 @@ impl Isolations {
             });
         }
         case.settle(Stage::Refused(seen));
-        let outcome = format!("not isolated: {why}; the kernel's block stands");
+        let outcome = format!("not isolated: {why}");
         self.tell(case, ActionStatus::Failed, outcome, Vec::new()).await;
     }
 
@@ -372,7 +372,7 @@ impl Isolations {
         let had = case.undo.take();
         case.settle(Stage::Refused(Vec::new()));
         let name = had.map_or(String::new(), |undo| format!(" {}", undo.name));
-        let outcome = format!("not isolated: the container{name} is gone; the kernel's block stands");
+        let outcome = format!("not isolated: the container{name} is gone");
         self.tell(case, ActionStatus::Failed, outcome, Vec::new()).await;
     }
 }

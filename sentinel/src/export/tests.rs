@@ -5,7 +5,7 @@ mod loss;
 mod server;
 mod servers;
 
-use super::room::{Deps, open};
+use super::room::{Deps, open, readers};
 use crate::bus::Bus;
 use crate::config::ExportConfig;
 use crate::metrics::Metrics;
@@ -49,6 +49,17 @@ impl Books {
             .await
             .unwrap();
         names
+    }
+
+    /// Waits until each sink knows where it begins: what is stored from then on is no history to it.
+    async fn begun(&self, config: &ExportConfig) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for sink in readers(config) {
+            while self.store.cursor(sink).await.unwrap().is_none() {
+                assert!(Instant::now() < deadline, "{sink}: no beginning within 20 s");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
     }
 }
 

@@ -66,8 +66,9 @@ pub(super) enum Spending {
 }
 
 /// A connection that is kept by [`Link::run`]. Who asks never waits for one to be made, and never longer than
-/// [`COMMAND`] for an answer.
+/// `within` for an answer: [`COMMAND`], but for tests.
 pub(super) struct Link {
+    within: Duration,
     client: Result<Client, &'static str>,
     script: Script,
     back: Script,
@@ -97,6 +98,10 @@ impl Link {
         let client = Client::open(url.expose())
             .map_err(|_| "`intel.cache` is no URL of a Redis; write such as `redis://127.0.0.1:6379/0`");
         Self {
+            #[cfg(not(test))]
+            within: COMMAND,
+            #[cfg(test)]
+            within: WITHIN.get(),
             client,
             script: Script::new(include_str!("redis.lua")),
             back: Script::new(include_str!("redis_back.lua")),
@@ -239,7 +244,7 @@ impl Link {
     pub(super) async fn get(&self, profile: &Profile, ip: IpAddr, now: Timestamp) -> Option<KeptAnswer> {
         let key = answer_key(profile.name, ip);
         let bytes: Vec<u8> = self
-            .say(COMMAND, |mut c| async move {
+            .say(self.within, |mut c| async move {
                 redis::cmd("GETRANGE")
                     .arg(key)
                     .arg(0)
@@ -339,7 +344,7 @@ impl Link {
         }
         let call = &call;
         let told: Vec<u64> = self
-            .say(COMMAND, |mut c| async move {
+            .say(self.within, |mut c| async move {
                 let value: redis::Value = call.invoke_async(&mut c).await?;
                 Ok(Vec::from_redis_value(value)?)
             })
@@ -368,7 +373,7 @@ impl Link {
         }
         let call = &call;
         let _: Option<()> = self
-            .say(COMMAND, |mut c| async move { call.invoke_async(&mut c).await })
+            .say(self.within, |mut c| async move { call.invoke_async(&mut c).await })
             .await;
     }
 
@@ -442,6 +447,20 @@ fn believed(kept: KeptAnswer, profile: &Profile, now: Timestamp) -> Option<KeptA
     told.raw.iter().for_each(|(name, value)| indicator.fact(name, value));
     let expires_at = kept.expires_at;
     Some(KeptAnswer { indicator, expires_at })
+}
+
+#[cfg(test)]
+thread_local! {
+    static WITHIN: std::cell::Cell<Duration> = const { std::cell::Cell::new(COMMAND) };
+}
+
+/// Runs `make`; who asks a [`Link`] that it makes on this thread waits for so long at most.
+#[cfg(test)]
+pub(super) fn waiting<T>(within: Duration, make: impl FnOnce() -> T) -> T {
+    WITHIN.set(within);
+    let made = make();
+    WITHIN.set(COMMAND);
+    made
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct Attachment {
 pub(super) struct Watched {
     pub(super) attached: Vec<Attachment>,
     pub(super) missing: BTreeMap<String, Trouble>,
+    /// Wanted interfaces that are there and on which our program cannot be: their packets pass.
+    pub(super) bare: BTreeSet<String>,
     pub(super) carried: Carried,
 }
 
@@ -83,6 +85,12 @@ impl Links {
         }
     }
 
+    /// What is not wanted any more is not bare either.
+    pub(super) fn forget_unwanted(&self, wanted: &[String]) {
+        let mut watched = self.watched.write().unwrap_or_else(PoisonError::into_inner);
+        watched.bare.retain(|name| wanted.contains(name));
+    }
+
     fn clear(&mut self) {
         for ifindex in self.held.keys().copied().collect::<Vec<_>>() {
             self.let_go(ifindex);
@@ -90,6 +98,7 @@ impl Links {
         let mut watched = self.watched.write().unwrap_or_else(PoisonError::into_inner);
         watched.attached.clear();
         watched.missing.clear();
+        watched.bare.clear();
     }
 }
 
@@ -110,6 +119,13 @@ pub(super) fn unseen(watched: &AttachedList) -> String {
     let watched = watched.read().unwrap_or_else(PoisonError::into_inner);
     let unseen = watched.attached.iter().filter(|one| !one.egress);
     let names: Vec<&str> = unseen.map(|one| one.interface.as_str()).collect();
+    names.join(", ")
+}
+
+/// The wanted interfaces that are there and whose packets nobody judges.
+pub(super) fn bare(watched: &AttachedList) -> String {
+    let watched = watched.read().unwrap_or_else(PoisonError::into_inner);
+    let names: Vec<&str> = watched.bare.iter().map(String::as_str).collect();
     names.join(", ")
 }
 

@@ -48,6 +48,7 @@ impl Kernel {
                 lost = true;
             }
         }
+        self.links.forget_unwanted(wanted);
         let looks: Vec<Tended> = wanted
             .iter()
             .map(|name| self.tend_one(name, indexes.get(name.as_str()).copied(), &there, &mended))
@@ -136,6 +137,14 @@ impl Kernel {
             }
         };
         self.tell(name, trouble);
+        let judged = state != State::Refused || self.attached().iter().any(|one| one.interface == name);
+        let mut watched = self.links.watched.write().unwrap_or_else(PoisonError::into_inner);
+        if judged {
+            watched.bare.remove(name);
+        } else {
+            watched.bare.insert(name.to_owned());
+        }
+        drop(watched);
         tended(state)
     }
 

@@ -5,7 +5,7 @@ use super::responder::{AGAIN, tell_outcome};
 use super::tidings::Tidings;
 use super::{Enforcer, Responder};
 use crate::store::Record;
-use crate::types::{Action, ActionKind, Decision, DecisionId, Timestamp};
+use crate::types::{Action, Decision, DecisionId, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -39,8 +39,9 @@ impl<E: Enforcer> Responder<E> {
     }
 
     /// Tells of what was put back at the start, and corrects what was told of actions that the hook carries out otherwise
-    /// by now: a redirection where only tc is left, what goes out of an interface that is not seen. Call when the programs
-    /// are attached, and now and then. Some thousands at a time; returns whether there is more to tell.
+    /// by now: a redirection where only tc is left, what goes out of an interface that is not seen, each where one is not
+    /// judged at all. Call when the programs are attached, and now and then. Some thousands at a time; returns whether there
+    /// is more to tell.
     pub async fn reword(&mut self, now: Timestamp) -> bool {
         let mut tidings = Tidings::default();
         // Whoever asks for the same of the same family meets the same.
@@ -51,10 +52,6 @@ impl<E: Enforcer> Responder<E> {
                 break;
             }
             let decision = &held.decision;
-            let redirects = decision.action == ActionKind::RedirectToHoneypot;
-            if held.told && !redirects && !decision.terms.egress {
-                continue;
-            }
             let v4 = decision.target.addr().is_ipv4();
             let class = (v4, decision.action, decision.terms.egress, decision.simulated);
             let instead = known.entry(class).or_insert_with(|| {

@@ -2,6 +2,7 @@
 
 use super::flood::pass_on;
 use super::frames::{SYN, TCP, frame, tcp};
+use super::live::retransmitted;
 use super::pair::{Pair, records};
 use super::reflex::drain;
 use super::*;
@@ -285,6 +286,8 @@ async fn the_record_of_a_client_that_came_by_a_cookie_carries_the_proof() {
         }
     })
     .await;
+    // On a busy machine segments are sent again.
+    let again = retransmitted(&pair.far) + retransmitted(&pair.near);
     for remote in ["10.99.0.2", "fd99::2"] {
         let remote: IpAddr = remote.parse().unwrap();
         let of_client: Vec<_> = flows
@@ -294,8 +297,10 @@ async fn the_record_of_a_client_that_came_by_a_cookie_carries_the_proof() {
         let [(_, flow)] = of_client[..] else {
             panic!("{remote}: {flows:?}");
         };
-        assert_eq!((flow.ingress.syn, flow.egress.synack), (0, 0), "by a cookie: {flow:?}");
-        assert_eq!(flow.ingress.payload_bytes, 5, "{flow:?}");
+        let (syn, synack) = (u64::from(flow.ingress.syn), u64::from(flow.egress.synack));
+        assert!(syn.max(synack) <= again, "by a cookie: {again} {flow:?}");
+        let sent = 5..=5 + again * 5;
+        assert!(sent.contains(&flow.ingress.payload_bytes), "{again} {flow:?}");
         let both = STATE_HANDSHAKE | STATE_OPENED_BY_EGRESS;
         assert_eq!(flow.state & both, STATE_HANDSHAKE, "{flow:?}");
     }

@@ -104,7 +104,7 @@ fn maps_of_another_layout_and_foreign_pins_are_refused_and_left_alone() {
         leftovers(&bpffs.pins()).unwrap()
     );
     std::fs::remove_dir(&allow6).unwrap();
-    assert!(pair.ping("10.99.0.1"), "detached");
+    eventually("the programs to be detached", || pair.ping("10.99.0.1"));
 
     // Nor is a program one, which the kernel lets answer where it was asked for a map.
     drop(start().unwrap());

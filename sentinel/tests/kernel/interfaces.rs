@@ -195,9 +195,11 @@ fn a_foreign_xdp_program_is_named_and_lived_with() {
         let on_tc = Pair::inside(&pair.near, || on_tc("veth0"));
         assert!(on_tc.iter().any(sentinel::kernel::Occupant::is_sentinel), "{on_tc:?}");
         Pair::inside(&pair.near, || drop(kernel));
-        assert!(pair.ping("10.99.0.1"), "gone with its agent");
-        let left = Pair::inside(&pair.near, || (on_xdp("veth0"), sentinel::kernel::on_tc("veth0")));
-        assert_eq!((left.0.len(), left.1.len()), (1, 0), "{left:?}");
+        eventually("the program to go with its agent", || {
+            let left = Pair::inside(&pair.near, || (on_xdp("veth0"), sentinel::kernel::on_tc("veth0")));
+            (left.0.len(), left.1.len()) == (1, 0)
+        });
+        eventually("nothing to be dropped without it", || pair.ping("10.99.0.1"));
     }
     // Freed, the hook is taken again.
     drop(foreign);
@@ -238,8 +240,10 @@ fn a_foreign_filter_on_tc_stays_where_it_is() {
         let there = Pair::inside(&pair.near, || on_tc("veth0"));
         assert!(there.iter().any(|one| one.name == "a bpf filter"), "{there:?}");
         Pair::inside(&pair.near, || kernel.detach());
-        let there = Pair::inside(&pair.near, || on_tc("veth0"));
-        assert_eq!(there.len(), 1, "{there:?}");
+        eventually("all but the foreign filter to go", || {
+            let there = Pair::inside(&pair.near, || on_tc("veth0"));
+            there.len() == 1 && there[0].name == "a bpf filter"
+        });
     }
 }
 
@@ -284,6 +288,8 @@ fn an_interface_that_comes_back_occupied_is_said_and_taken_when_it_is_free() {
     let pair = Pair::new();
     let wanted = ["veth0".to_owned()];
     Pair::inside(&pair.near, || kernel.attach(&wanted)).unwrap();
+    let blocks = kernel.blocks();
+    assert_eq!(blocks.shortfall(far(), &block()), None);
     ip(&format!("-n {} link del veth0", pair.near));
     pair.wire();
     let foreign = foreign_xdp(&pair.near);
@@ -295,6 +301,9 @@ fn an_interface_that_comes_back_occupied_is_said_and_taken_when_it_is_free() {
             trouble.cause.contains("unprotected") && trouble.cause.contains("floor_pass"),
             "{trouble:?}"
         );
+        // An entry there blocks nothing, and is not said to.
+        let told = blocks.shortfall(far(), &block()).unwrap();
+        assert_eq!(told, "its packets pass on veth0, where our program cannot be attached");
     }
     drop(foreign);
     let free = Instant::now();
@@ -305,5 +314,6 @@ fn an_interface_that_comes_back_occupied_is_said_and_taken_when_it_is_free() {
         }
         assert!(free.elapsed() < Duration::from_secs(5), "{looks:?}");
     }
+    assert_eq!(blocks.shortfall(far(), &block()), None);
     assert_eq!(kernel.counters().read().unwrap().0[0].trouble, None);
 }

@@ -31,10 +31,12 @@ async fn traffic_is_seen_from_both_sides_and_a_listed_source_is_dropped() {
         let mut buffer = [0; 5];
         served.read_exact(&mut buffer).unwrap();
         served.write_all(&[7; 3000]).unwrap();
-        drop(served);
+        served.shutdown(Shutdown::Write).unwrap();
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).unwrap();
         assert_eq!(rest.len(), 3000);
+        drop(client);
+        assert_eq!(served.read(&mut buffer).unwrap(), 0);
     })
     .await;
     let remote = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 2));
@@ -46,13 +48,20 @@ async fn traffic_is_seen_from_both_sides_and_a_listed_source_is_dropped() {
     let value = tcp[0].1;
     assert_ne!(value.state & STATE_HANDSHAKE, 0, "{value:?}");
     assert_ne!(value.state & STATE_CLOSED, 0, "{value:?}");
-    assert_eq!((value.ingress.syn, value.egress.synack), (1, 1), "{value:?}");
-    assert_eq!(
-        (value.ingress.payload_bytes, value.egress.payload_bytes),
-        (5, 3000),
-        "{value:?}"
-    );
-    assert_eq!((value.ingress.fin, value.egress.fin), (1, 1), "{value:?}");
+    // On a busy machine segments are sent again; those cross the device too, and nothing else may.
+    let (far, near) = (retransmitted(&pair.far), retransmitted(&pair.near));
+    let (ingress, egress) = (value.ingress, value.egress);
+    for (count, again) in [
+        (ingress.syn, far),
+        (ingress.fin, far),
+        (egress.synack, near),
+        (egress.fin, near),
+    ] {
+        assert!((1..=1 + again).contains(&u64::from(count)), "{again} {value:?}");
+    }
+    assert!((5..=5 + far * 5).contains(&ingress.payload_bytes), "{far} {value:?}");
+    let sent = 3000..=3000 + near * 1448;
+    assert!(sent.contains(&egress.payload_bytes), "{near} {value:?}");
 
     assert!(pair.ping("10.99.0.1"));
     assert!(pair.ping("fd99::1"));
@@ -62,7 +71,9 @@ async fn traffic_is_seen_from_both_sides_and_a_listed_source_is_dropped() {
     assert!(!pair.ping("10.99.0.1"));
     assert!(pair.ping("fd99::1"));
     let entry = blocks.get_block("10.99.0.2/32".parse().unwrap()).unwrap().unwrap();
-    assert_eq!(entry.hits, 2);
+    // Two requests, and what TCP may have sent again meanwhile or answered to that.
+    let again = retransmitted(&pair.far) + retransmitted(&pair.near);
+    assert!((2..=2 + again).contains(&entry.hits), "{again} {entry:?}");
     blocks.delete_block("10.99.0.2/32".parse().unwrap()).unwrap().unwrap();
     assert!(pair.ping("10.99.0.1"));
 }
@@ -520,7 +531,7 @@ async fn both_directions_are_counted_to_the_packet() {
 }
 
 /// Segments that TCP sent again inside a namespace (`RetransSegs` of snmp(5)).
-fn retransmitted(namespace: &str) -> u64 {
+pub(crate) fn retransmitted(namespace: &str) -> u64 {
     let text = Pair::inside(namespace, || {
         std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap()
     });

@@ -146,16 +146,18 @@ pub(crate) fn count(kernel: &Kernel, counter: Counter) -> u64 {
     kernel.counters().read().unwrap().0[0].get(counter)
 }
 
-/// Waits until what the far side sent has come in.
+/// Waits until what the far side sent has come in, or no more comes: a veth whose receiver is not given time loses
+/// some.
 fn settled(pair: &Pair, at_least: u64) -> u64 {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
+    let (mut came, mut since) = (received(pair), Instant::now());
+    while came < at_least && since.elapsed() < Duration::from_secs(2) {
+        std::thread::sleep(Duration::from_millis(20));
         let now = received(pair);
-        if now >= at_least || Instant::now() > deadline {
-            return now;
+        if now != came {
+            (came, since) = (now, Instant::now());
         }
-        std::thread::yield_now();
     }
+    came
 }
 
 #[test]
@@ -173,15 +175,20 @@ fn what_came_in_is_what_was_judged_and_nothing_listed_gets_behind() {
     let begun = received(&pair);
     Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
     flood(&pair, "192.0.2.7", "7", PACKETS);
+    let listed = settled(&pair, begun + PACKETS) - begun;
     flood(&pair, "198.51.100.7", "7", PACKETS / 2);
-    let came = settled(&pair, begun + PACKETS + PACKETS / 2) - begun;
-    assert_eq!(verdicts(&kernel), came, "every packet is in one verdict");
+    let other = settled(&pair, begun + listed + PACKETS / 2) - begun - listed;
+    assert!(
+        listed > PACKETS / 4 && other > PACKETS / 2 / 4,
+        "{listed} and {other} came in"
+    );
+    assert_eq!(verdicts(&kernel), listed + other, "every packet is in one verdict");
     assert_eq!(witness.count("listed"), 0, "nothing listed got behind the gate");
-    assert_eq!(witness.count("other"), PACKETS / 2, "and nothing else was kept");
+    assert_eq!(witness.count("other"), other, "and nothing else was kept");
     assert_eq!(count(&kernel, Counter::DropV4), count(&kernel, Counter::DropPrefix));
     let hits = kernel.blocks().get_block(net).unwrap().unwrap().hits;
     assert_eq!(count(&kernel, Counter::DropPrefix), hits);
-    assert!(hits >= PACKETS, "{hits}");
+    assert_eq!(hits, listed);
 }
 
 /// What a reader that first slept was given.
@@ -191,6 +198,8 @@ struct Delivered {
     /// Packets the records are of.
     packets: u64,
     channel_lost: u64,
+    /// What the interface received of the flood.
+    came: u64,
 }
 
 /// Floods with a new flow per packet while the reader sleeps for `sleep`, then lets it catch up.
@@ -199,15 +208,17 @@ async fn with_a_sleeping_reader(kernel: &mut Kernel, pair: &Pair, sleep: Duratio
     let lost = reader.lost();
     let (out, mut batches) = mpsc::channel(4096);
     let cancel = CancellationToken::new();
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), received(pair));
     flood(pair, "100.64.0.1", EACH_ANOTHER, PACKETS);
     tokio::time::sleep(sleep.saturating_sub(begun.elapsed())).await;
     let task = tokio::spawn(reader.run(out, cancel.clone()));
     flood(pair, "100.64.0.2", EACH_ANOTHER, PACKETS / 4);
+    let came = settled(pair, before + PACKETS + PACKETS / 4) - before;
     cancel.cancel();
     task.await.unwrap();
     let mut delivered = Delivered {
         channel_lost: lost.load(Ordering::Relaxed),
+        came,
         ..Delivered::default()
     };
     while let Some(batch) = batches.recv().await {
@@ -235,10 +246,10 @@ async fn a_reader_that_slept_through_a_flood_misses_nothing_uncounted() {
         return;
     };
     let pair = quiet_pair();
-    let begun = received(&pair);
     Pair::inside(&pair.near, || kernel.attach(&["veth0".into()])).unwrap();
     let delivered = with_a_sleeping_reader(&mut kernel, &pair, Duration::from_secs(2)).await;
-    let came = settled(&pair, begun + PACKETS + PACKETS / 4) - begun;
+    let came = delivered.came;
+    assert!(came > (PACKETS + PACKETS / 4) / 4, "{came} came in");
     assert_eq!(verdicts(&kernel), came);
     let of = |counter| count(&kernel, counter);
     let (sent, new) = (of(Counter::EventSent), of(Counter::FlowNew));
@@ -248,7 +259,7 @@ async fn a_reader_that_slept_through_a_flood_misses_nothing_uncounted() {
         "what was put on the ring came off it"
     );
     assert_eq!(delivered.channel_lost, 0, "the channel has room for all of it");
-    assert_eq!(new + of(Counter::FlowRefused), PACKETS + PACKETS / 4);
+    assert_eq!(new + of(Counter::FlowRefused), came);
     let withheld = of(Counter::EventLost) + of(Counter::EventDeferred) + of(Counter::EventThinned);
     // A flow here is one packet: told in a record, waiting in its slot, refused a slot, or evicted untold and counted.
     let waiting: u64 = kernel
@@ -265,7 +276,7 @@ async fn a_reader_that_slept_through_a_flood_misses_nothing_uncounted() {
     assert!(withheld > 0 && lost > 0, "ring and table were to run full");
     assert_eq!(
         delivered.packets + waiting + refused + lost,
-        PACKETS + PACKETS / 4,
+        came,
         "every packet of the flood"
     );
 }

@@ -236,7 +236,13 @@ fn agents_killed_at_any_moment_under_a_flood_leave_neither_a_gap_nor_a_remnant()
     let witness = Witness::new(&pair.near);
     // Positive control: before the block they pass.
     loss::flood(&pair, LISTED, "7", 100);
-    eventually("unlisted packets to pass", || witness.count("listed") == 100);
+    // A veth whose receiver is not given time loses some before they come in.
+    let mut control = 0;
+    eventually("unlisted packets to pass", || {
+        let now = witness.count("listed");
+        std::thread::sleep(Duration::from_millis(200));
+        std::mem::replace(&mut control, now) == now && now > 50
+    });
 
     let mut current = Agent::spawn(&pair, &bpffs.pins());
     assert!(current.takes_over(None).starts_with("false"));
@@ -278,7 +284,7 @@ fn agents_killed_at_any_moment_under_a_flood_leave_neither_a_gap_nor_a_remnant()
             loss::flood(&pair, OTHER, "7", 50);
             eventually("somebody else to pass", || witness.count("other") > before);
         }
-        assert_eq!(witness.count("listed"), 100, "round {round}: it got through");
+        assert_eq!(witness.count("listed"), control, "round {round}: it got through");
         if round % 50 == 49 {
             println!("{} upgrades, nothing got through", round + 1);
         }
@@ -294,7 +300,7 @@ fn agents_killed_at_any_moment_under_a_flood_leave_neither_a_gap_nor_a_remnant()
     });
     let came = came - begun - witness.count("other");
     let hits = current.hits();
-    assert_eq!(witness.count("listed"), 100, "it got through");
+    assert_eq!(witness.count("listed"), control, "it got through");
     assert_eq!(hits, came, "every packet of it is one hit, whoever counted");
 
     let (held, last) = (current.held(), current.memory());
@@ -335,6 +341,6 @@ fn agents_killed_at_any_moment_under_a_flood_leave_neither_a_gap_nor_a_remnant()
     // And after it, they pass again.
     eventually("the programs to go", || {
         loss::flood(&pair, LISTED, "7", 10);
-        witness.count("listed") > 100
+        witness.count("listed") > control
     });
 }

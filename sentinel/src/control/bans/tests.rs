@@ -236,10 +236,7 @@ async fn an_arp_spoof_of_somebody_else_is_left_alone() {
     rig.pass().await;
     let (status, outcome) = rig.only().await;
     assert_eq!(status, ActionStatus::Failed);
-    assert!(
-        outcome.contains("for somebody else") && outcome.contains("the kernel's block stands"),
-        "{outcome}"
-    );
+    assert!(outcome.contains("for somebody else"), "{outcome}");
     assert_eq!(rig.server.told(), Vec::<String>::new());
     rig.server.with(|stage| stage.running = false);
     assert!(rig.due(), "it is looked at again");

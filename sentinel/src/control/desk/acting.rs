@@ -22,6 +22,12 @@ impl<E: Enforcer> Desk<E> {
     pub(super) async fn act(&mut self, on: bool, actor: String, reason: String) -> Result<Acting, CommandError> {
         let at = self.now();
         if on == self.stopped.is_none() {
+            // Asked again, perhaps because it failed: as the kernel has it, and not as it was thought to be.
+            let acts = on && self.judge.mode() == Mode::Production;
+            self.responder.check_switch(acts).map_err(|error| {
+                let word = if on { "resumed" } else { "stopped" };
+                CommandError::Failed(format!("whether acting is {word} cannot be told; try again: {error}"))
+            })?;
             return Ok(self.acting());
         }
         let line = Line {

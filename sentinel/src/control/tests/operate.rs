@@ -246,6 +246,15 @@ async fn a_switch_that_somebody_turned_is_turned_back_and_nothing_is_told_blocke
     house.rig.set_acting(true).unwrap();
     house.desk.self_check();
     assert!(!house.rig.acting().unwrap());
+    // Whoever says it again is told as the kernel has it.
+    house.rig.set_acting(true).unwrap();
+    assert!(house.act(false).await.unwrap().stopped.is_some());
+    assert!(!house.rig.acting().unwrap());
+    house.rig.set_acting(true).unwrap();
+    house.rig.breaks(&["switch"]);
+    assert!(matches!(house.act(false).await, Err(CommandError::Failed(_))));
+    house.rig.breaks(&[]);
+    house.desk.self_check();
     house.all_agree().await;
 }
 

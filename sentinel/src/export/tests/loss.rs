@@ -29,7 +29,7 @@ async fn a_first_start_begins_with_what_comes_and_a_restart_where_the_run_before
     books.alerts(&mut mint, 0..3).await;
     let (config, path) = file_only(dir.path());
     let running = Running::start(&config, &books.store);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    books.begun(&config).await;
     let mut names = books.alerts(&mut mint, 10..20).await;
     eventually("ten lines", || alerts_in(&path) == names).await;
     running.stop().await;
@@ -51,7 +51,11 @@ async fn kills_lose_no_alert() {
     let mut names = Vec::new();
     for round in 0..12 {
         let running = Running::start(&config, &books.store);
-        tokio::time::sleep(Duration::from_millis(if round == 0 { 200 } else { 20 * (round % 8) })).await;
+        if round == 0 {
+            books.begun(&config).await;
+        } else {
+            tokio::time::sleep(Duration::from_millis(20 * (round % 8))).await;
+        }
         names.extend(
             books
                 .alerts(&mut mint, round as i64 * 100..round as i64 * 100 + 50)
@@ -76,7 +80,7 @@ async fn a_path_that_cannot_be_written_is_told_and_loses_no_alert() {
     let (config, path) = file_only(dir.path());
     std::fs::create_dir(&path).unwrap();
     let running = Running::start(&config, &books.store);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    books.begun(&config).await;
     let names = books.alerts(&mut Mint::Counted(0), 0..5).await;
     eventually("it to be told", || {
         running.wrong().is_some_and(|wrong| wrong.contains("eve.json"))
@@ -296,7 +300,7 @@ async fn what_there_is_no_room_for_is_dropped_and_counted_and_holds_up_nobody() 
     config.splunk.server.url = server.url();
     config.splunk.server.timeout = Duration::from_mins(1);
     let running = Running::start(&config, &books.store);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    books.begun(&config).await;
     let Some((_, Happening::Flow(flow, _))) = each().into_iter().find(|(name, _)| *name == "flow") else {
         panic!("a flow")
     };

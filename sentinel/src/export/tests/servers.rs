@@ -118,12 +118,9 @@ async fn elasticsearch_gets_each_alert_whatever_it_answers_first() {
         statuses(&answer)
     })
     .await;
-    let running = Running::start(&config(&server.url(), false), &books.store);
-    eventually("the cursor to be set", || {
-        running.wrong().is_none() && running.health.borrow().components.len() == 1
-    })
-    .await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let config = config(&server.url(), false);
+    let running = Running::start(&config, &books.store);
+    books.begun(&config).await;
     let names = books.alerts(&mut Mint::Counted(0), 0..40).await;
     eventually("39 alerts", || got.lock().unwrap().len() == 39).await;
     eventually("one refused", || running.counted("elasticsearch", "refused") == 1).await;
@@ -185,8 +182,9 @@ async fn splunk_gets_each_alert_whatever_it_answers_first() {
         Say::Answer(200, "", r#"{"text":"Success","code":0}"#.into())
     })
     .await;
-    let running = Running::start(&config(&server.url(), true), &books.store);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let config = config(&server.url(), true);
+    let running = Running::start(&config, &books.store);
+    books.begun(&config).await;
     books.alerts(&mut Mint::Counted(0), 0..30).await;
     eventually("29 alerts", || got.lock().unwrap().len() == 29).await;
     eventually("one refused", || running.counted("splunk", "refused") == 1).await;
@@ -213,8 +211,9 @@ async fn a_server_that_does_not_let_us_in_loses_nothing_and_says_what_to_do_with
         })
         .await;
         let sink = if splunk { "splunk" } else { "elasticsearch" };
-        let running = Running::start(&config(&server.url(), splunk), &books.store);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let config = config(&server.url(), splunk);
+        let running = Running::start(&config, &books.store);
+        books.begun(&config).await;
         books.alerts(&mut Mint::Counted(0), 0..5).await;
         eventually("it to be told", || running.wrong().is_some()).await;
         let told = running.wrong().unwrap();
@@ -247,7 +246,7 @@ async fn nobody_there_and_a_wrong_ca_file_are_troubles_of_that_sink_alone() {
     config.splunk.server.ca_file = Some(dir.path().join("none.pem"));
     config.splunk.server.flush = Duration::from_millis(20);
     let running = Running::start(&config, &books.store);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    books.begun(&config).await;
     let names = books.alerts(&mut Mint::Counted(0), 0..5).await;
     eventually("the file", || super::alerts_in(&dir.path().join("eve.json")) == names).await;
     eventually("both told", || {

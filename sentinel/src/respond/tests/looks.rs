@@ -122,6 +122,25 @@ async fn what_is_said_of_a_redirect_follows_the_hook() {
         bench.responder.reword(at(second)).await;
         assert!(bench.events().is_empty(), "what did not change is not told again");
     }
+    // Where nobody judges, a block blocks nothing either.
+    bench.rig.inside().shortfall = None;
+    for (second, bare, said) in [
+        (
+            9,
+            Some("its packets pass on lan"),
+            "enforced again after a restart by model, read back; but its packets pass on lan",
+        ),
+        (10, None, "enforced again after a restart by model, read back"),
+    ] {
+        bench.rig.inside().bare = bare;
+        bench.responder.reword(at(second)).await;
+        for id in [block.id, redirect.id] {
+            let actions = bench.actions().await;
+            let action = actions.iter().find(|action| action.decision == id).unwrap();
+            assert_eq!(action.outcome_at, Some(at(second)), "{}", action.outcome);
+            assert!(id != block.id || action.outcome == said, "{}", action.outcome);
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::respond::{Deps, EnforceError, Enforcer, Order, Responder};
 use crate::store::{ActionFilter, Store, Writer};
 use crate::types::*;
 use ipnet::IpNet;
-use sentinel_common::entry::{AllowEntry, BlockEntry};
+use sentinel_common::entry::{ACTION_REDIRECT, AllowEntry, BlockEntry};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -23,7 +23,10 @@ pub(crate) struct Inside {
     pub(crate) lie: Option<fn(&mut BlockEntry) -> bool>,
     pub(crate) calls: Vec<String>,
     /// What it says it cannot do.
+    /// What is done instead of redirecting.
     pub(crate) shortfall: Option<&'static str>,
+    /// What is done instead of anything.
+    pub(crate) bare: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -38,6 +41,7 @@ impl Default for Rig {
             lie: None,
             calls: Vec::new(),
             shortfall: None,
+            bare: None,
         })))
     }
 }
@@ -136,8 +140,11 @@ impl Enforcer for Rig {
         self.inside().gate.room(target)
     }
 
-    fn shortfall(&self, _: IpNet, _: &BlockEntry) -> Option<String> {
-        self.inside().shortfall.map(str::to_owned)
+    fn shortfall(&self, _: IpNet, entry: &BlockEntry) -> Option<String> {
+        let inside = self.inside();
+        let redirects = entry.action == ACTION_REDIRECT;
+        let shortfall = inside.bare.or(inside.shortfall.filter(|_| redirects));
+        shortfall.map(str::to_owned)
     }
 
     fn name(&self) -> String {

@@ -207,7 +207,7 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
     };
     browser
         .until(&format!(
-            "({}).includes('Limited to 50 packets/s, 64 KiB/s, each address by itself')",
+            "({}).includes('Limit to 50 packets/s, 64 KiB/s, each address by itself')",
             row("203.0.113.0/24")
         ))
         .await;
@@ -239,7 +239,7 @@ async fn an_operator_limits_and_redirects_and_sees_what_the_kernel_did() {
         .await;
     browser.eval(submit).await;
     browser
-        .until(&format!("({}).includes('Redirected')", row("203.0.113.66")))
+        .until(&format!("({}).includes('Redirection')", row("203.0.113.66")))
         .await;
     browser
         .until("document.querySelector('#form-said').textContent === '203.0.113.66 is redirected in simulation: its packets are counted, and pass.'")

@@ -8,6 +8,9 @@ import { on } from "./live.js";
 /** Rows beyond this make the list begin anew, so that an open page does not grow for ever. */
 const MOST = 500;
 
+/** What is done beside the kernel, which counts nothing of it. */
+const BESIDE = ["isolate_container", "arp_ban"];
+
 /** How soon the agent is asked again where only it can tell, ms. */
 const PATIENCE = 500;
 
@@ -204,7 +207,7 @@ export class Rows {
       const told = of(item);
       if (!told) return item;
       const { packets, bytes, would_packets, would_bytes, last_hit } = told;
-      if (this.kind === "action") return this.stands(item) ? { ...item, hits: packets, would_hits: would_packets } : item;
+      if (this.kind === "action") return this.stands(item) && !BESIDE.includes(item.kind) ? { ...item, hits: packets, would_hits: would_packets } : item;
       return { ...item, hits: packets, hit_bytes: bytes, would_hits: would_packets, would_hit_bytes: would_bytes, last_hit };
     });
   }

@@ -7,7 +7,7 @@ const DEEDS = {
   block_ip: { noun: "Block", done: "Blocked", undo: "Unblock", counted: "dropped", would: "would have been dropped" },
   rate_limit: { noun: "Limit", done: "Limited", undo: "Lift", counted: "over the limit dropped", would: "over the limit would have been dropped" },
   redirect_to_honeypot: { noun: "Redirection", done: "Redirected", undo: "Release", counted: "sent to the honeypot", would: "would have gone to the honeypot" },
-  isolate_container: { noun: "Block and isolation", done: "Blocked, its container to be isolated", undo: "Release", counted: "dropped", would: "would have been dropped" },
+  isolate_container: { noun: "Block and isolation", done: "Blocked", undo: "Release", counted: "dropped", would: "would have been dropped" },
   arp_ban: { noun: "Ban by ARP", done: "Kept from the gateway", undo: "Lift", counted: "met", would: "would have been met" },
 };
 
@@ -41,6 +41,9 @@ export function standing(decision) {
     default: return ["Released", "over"];
   }
 }
+
+/** Whether a decision does what it is for, as far as the kernel goes. */
+export const acts = (decision) => decision.status === "active" && !decision.simulated && !onlyCounts.value;
 
 /** Whether an active decision acts, only counts, or waits for its confirmation: [word, kind of chip]. */
 export function force(decision) {

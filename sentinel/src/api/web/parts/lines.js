@@ -4,7 +4,7 @@ import { Address, Ago, Chip, Left, Severity, html } from "../lib/ui.js";
 import { words } from "../lib/format.js";
 import { href } from "../lib/route.js";
 import { Confirm, Undo } from "./acts.js";
-import { counted, deed, force, standing, taker, terms } from "./deeds.js";
+import { acts, counted, deed, force, standing, taker, terms } from "./deeds.js";
 import { outcomes } from "./outcomes.js";
 
 /** An alert in two lines; the whole of it leads to the rest. */
@@ -24,7 +24,7 @@ export function DecisionLine({ decision }) {
   const [word, kind] = active ? force(decision) : standing(decision);
   const live = decision.last_hit && Date.now() - Date.parse(decision.last_hit) < 5_000;
   return html`<div class="block">
-    <div class="line"><${Address} of=${decision.target} /><span class="what">${`${deed(decision.action).done} ${terms(decision)}`.trim()}</span><${Chip} kind=${kind}>${word}</${Chip}>
+    <div class="line"><${Address} of=${decision.target} /><span class="what">${`${acts(decision) ? deed(decision.action).done : deed(decision.action).noun} ${terms(decision)}`.trim()}</span><${Chip} kind=${kind}>${word}</${Chip}>
       <span class="end"><${Confirm} decision=${decision} /><${Undo} decision=${decision} /></span></div>
     <p class="why">${decision.reason}</p>
     <p class="line small">${decision.action !== "log_only" && html`<span class="hits" data-live=${live ? "yes" : "no"}>${counted(decision)}</span>`}
