@@ -47,8 +47,9 @@ const SIZE: u64 = 48 << 20;
 const CUTS: u64 = 20;
 /// Cuts with lies, for the rig's own sake.
 const LIES: u64 = 3;
-/// A decision takes several flushes: so many of the last are lies.
-const LIED: usize = 6;
+/// So many of the last flushes are lies: a decision takes several, and on a busy machine its word comes after those of
+/// later ones. The first number that loses something is enough.
+const LIED: [usize; 3] = [6, 24, 96];
 /// Machines after which the disk is a new one.
 const CHAIN: u64 = 5;
 /// Until the agent in the machine answers.
@@ -253,11 +254,14 @@ impl Rig {
         for _ in 0..LIES.min(cuts) {
             let position = at(&mut self.draw);
             let asked_for = books.at(&words, position, &reason);
-            let missing = self
-                .inspector
-                .missing(&disk.after(position, Cut::Lied(LIED)), &asked_for)?;
             tally.lies += 1;
-            tally.lies_found += u64::from(!missing.is_empty());
+            for lied in LIED {
+                let disk = disk.after(position, Cut::Lied(lied));
+                if !self.inspector.missing(&disk, &asked_for)?.is_empty() {
+                    tally.lies_found += 1;
+                    break;
+                }
+            }
         }
         let left = disk.after(end, Cut::Part(next(&mut self.draw)));
         Ok((left, books.at(&words, end, &reason)))
