@@ -1,6 +1,6 @@
 //! A wall clock that is set under a running agent: what it blocked ends when it said, in the order of what was done.
 
-use crate::expiry::milliseconds;
+use crate::expiry::{first_answer, milliseconds};
 use crate::scene::{SOON, agent_or_skip};
 use serde_json::{Value, json};
 use testbed::agent::Agent;
@@ -71,9 +71,7 @@ fn a_clock_set_by_an_hour_or_a_year_moves_no_end_and_no_order() {
         // In the middle of it.
         set(text);
         let printed = ping("200", "0.02").output;
-        let first = printed
-            .lines()
-            .find_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
+        let first = first_answer(&printed);
         let first = first.unwrap_or_else(|| panic!("{text}: never free again:\n{printed}")) * 1e3;
         let (early, late) = (before + 2000.0 - first, first - after - 2000.0);
         eprintln!("{text}: {:.0} ms after its end", late.max(-early));

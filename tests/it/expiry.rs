@@ -89,15 +89,15 @@ fn a_block_expires_on_time_with_the_agent_dead() {
     .expect("detach left a program behind");
 }
 
+/// When the first answer in what `ping -D` printed came, s since 1970.
+pub(crate) fn first_answer(printed: &str) -> Option<f64> {
+    let mut lines = printed.lines();
+    lines.find_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse().ok())
+}
+
 /// The first answer in what `ping -D` printed came when the block ended.
 pub(crate) fn check_first_answer(printed: &str, ends: f64) {
-    let answers = printed
-        .lines()
-        .filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
-    let first = answers
-        .map(|seconds| seconds * 1e3)
-        .next()
-        .unwrap_or_else(|| panic!("never free again:\n{printed}"));
+    let first = first_answer(printed).unwrap_or_else(|| panic!("never free again:\n{printed}")) * 1e3;
     assert!(first >= ends - EARLY_MS, "free {:.0} ms early", ends - first);
     assert!(first <= ends + LATE_MS, "free {:.0} ms late", first - ends);
 }

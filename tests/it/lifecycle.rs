@@ -1,5 +1,6 @@
 //! Start, orderly end, sudden end, and what each leaves in the kernel: nothing.
 
+use crate::expiry::first_answer;
 use crate::scene::{SOON, Scene};
 use serde_json::json;
 use testbed::wait;
@@ -67,13 +68,7 @@ fn outlived(scene: &mut Scene) -> f64 {
     .expect("dropped");
     scene.agent.kill().expect("killed");
     let killed = jiff::Timestamp::now().as_nanosecond() as f64 / 1e9;
-    let first = wait::until("an answer after SIGKILL", SOON, || {
-        let said = ping.output();
-        let mut times = said
-            .lines()
-            .filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse::<f64>().ok());
-        Ok(times.next())
-    });
+    let first = wait::until("an answer after SIGKILL", SOON, || Ok(first_answer(&ping.output())));
     first.unwrap_or_else(|error| panic!("{error:#}")) - killed
 }
 

@@ -10,6 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 /// Decisions worked in by one transaction; a commit that comes meanwhile waits for it.
 pub(super) const FOLD: usize = 512;
 
+/// Actions that are done beside the kernel, by rooms of their own ([`crate::types::ActionKind::beside`]).
+pub(super) const BESIDE: &str = "kind IN ('isolate_container', 'arp_ban')";
+
 /// A row's JSON, and the end that is told apart from it of the decision that the column names.
 macro_rules! with_end_of {
     ($decision:literal) => {
@@ -83,16 +86,15 @@ pub(super) fn action_is(status: ActionStatus, told_apart: bool) -> String {
         return "status = ?".to_owned();
     }
     let end = "SELECT 1 FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = actions.decision";
-    let other = "kind IN ('isolate_container', 'arp_ban')";
     let ended = |word| {
         format!(
-            "(status = ? OR (status IN ('intent', 'enforced', 'simulated') AND NOT {other} AND EXISTS ({end} AND g.status {word} 'expired')))"
+            "(status = ? OR (status IN ('intent', 'enforced', 'simulated') AND NOT {BESIDE} AND EXISTS ({end} AND g.status {word} 'expired')))"
         )
     };
     match status {
         ActionStatus::Expired => ended("="),
         ActionStatus::Reverted => ended("<>"),
-        status if status.stands() => format!("status = ? AND ({other} OR NOT EXISTS ({end}))"),
+        status if status.stands() => format!("status = ? AND ({BESIDE} OR NOT EXISTS ({end}))"),
         _ => "status = ?".to_owned(),
     }
 }

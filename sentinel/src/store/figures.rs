@@ -10,6 +10,7 @@ pub use shapes::{
 };
 
 use super::alerts::HOUR;
+use super::ends::BESIDE;
 use super::insert::ordered;
 use super::{AuditVerdict, StoreError, audit, ends};
 use crate::types::{Answer, Family, Service, Timestamp};
@@ -386,7 +387,7 @@ impl Period<'_> {
             &format!(
                 "SELECT (SELECT at FROM alerts WHERE id = d.alert),
                         (SELECT {} FROM actions WHERE decision = d.id AND status IN ('enforced', 'simulated')
-                            AND kind NOT IN ('isolate_container', 'arp_ban') ORDER BY seq LIMIT 1),
+                            AND NOT {BESIDE} ORDER BY seq LIMIT 1),
                         (SELECT {} FROM tallies WHERE decision = d.id)
                  FROM decisions AS d NOT INDEXED WHERE at >= ?1 AND at < ?2 AND origin = 'detector' AND alert IS NOT NULL
                      AND status NOT IN ('vetoed', 'logged') ORDER BY seq DESC LIMIT {READ_DECISIONS}",
@@ -434,7 +435,7 @@ impl Period<'_> {
                         {}),
                     {}, action, {state} AS state, {SIMULATED}, {},
                     coalesce((SELECT g.cause FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = d.id),
-                        (SELECT {} FROM actions WHERE decision = d.id AND kind NOT IN ('isolate_container', 'arp_ban')
+                        (SELECT {} FROM actions WHERE decision = d.id AND NOT {BESIDE}
                             ORDER BY seq DESC LIMIT 1))
              FROM decisions AS d NOT INDEXED
              WHERE at >= ?1 AND at < ?2 AND {state} IN ('deleted', 'lifted', 'rolled_back', 'failed')

@@ -21,10 +21,11 @@ export function AlertLine({ alert, chosen }) {
 /** A decision in force: on whom, why, until when, and what the kernel counted. */
 export function DecisionLine({ decision }) {
   const active = decision.status === "active";
+  const { noun, done } = deed(decision.action);
   const [word, kind] = active ? force(decision) : standing(decision);
   const live = decision.last_hit && Date.now() - Date.parse(decision.last_hit) < 5_000;
   return html`<div class="block">
-    <div class="line"><${Address} of=${decision.target} /><span class="what">${`${acts(decision) ? deed(decision.action).done : deed(decision.action).noun} ${terms(decision)}`.trim()}</span><${Chip} kind=${kind}>${word}</${Chip}>
+    <div class="line"><${Address} of=${decision.target} /><span class="what">${`${acts(decision) ? done : noun} ${terms(decision)}`.trim()}</span><${Chip} kind=${kind}>${word}</${Chip}>
       <span class="end"><${Confirm} decision=${decision} /><${Undo} decision=${decision} /></span></div>
     <p class="why">${decision.reason}</p>
     <p class="line small">${decision.action !== "log_only" && html`<span class="hits" data-live=${live ? "yes" : "no"}>${counted(decision)}</span>`}
