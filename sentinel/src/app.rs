@@ -249,6 +249,7 @@ pub async fn run(config: Config, origins: Origins, read: Reread, sandbox: Sandbo
         metrics: &metrics,
         health: &health_tx,
         hits: &hits,
+        acting: &acting,
     };
     let fleet = others.room(&config, fleet_tx, clock).await?;
     let state = AppState {

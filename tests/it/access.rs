@@ -12,12 +12,12 @@ const PORT: &str = "http://127.0.0.1:8000";
 fn status(scene: &Scene, more: &[&str], path: &str) -> String {
     let url = format!("{PORT}{path}");
     let args = [
-        &["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"],
+        &["-s", "-m", "60", "-o", "/dev/null", "-w", "%{http_code}"],
         more,
         &[url.as_str()],
     ];
     let curl = scene.protected.program("curl", &args.concat());
-    let told = child::run(curl, Duration::from_secs(10)).expect("curl runs");
+    let told = child::run(curl, Duration::from_secs(90)).expect("curl runs");
     told.output.trim().to_owned()
 }
 

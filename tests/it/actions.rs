@@ -2,7 +2,7 @@
 
 use crate::scene::{SOON, Scene};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use testbed::net::Host;
 use testbed::wait;
 
@@ -261,7 +261,7 @@ fn told_as_returned(scene: &Scene, v6: bool) -> Value {
 
 fn expired(scene: &Scene, decision: &Value) {
     let id = decision["id"].as_str().expect("id");
-    wait::until("the decision to be told as expired", SOON, || {
+    wait::until("the decision to be told as expired", SOON * 2, || {
         let found = scene.agent.get(&format!("/decisions/{id}"))?;
         Ok((found["status"] == "expired").then_some(()))
     })
@@ -275,7 +275,7 @@ fn who_returns_on_probation_is_told_and_blocked_again_where_that_is_wished() {
         let Some(scene) = Scene::new(&settings) else { return };
         for v6 in [false, true] {
             // Long enough for what follows: it is renewed for as long again.
-            let first = scene.block_other(v6, "4s");
+            let first = scene.block_other(v6, if reapply == "0s" { "4s" } else { "20s" });
             expired(&scene, &first);
             let watched = must(&scene, &["decisions", "list", "--watched"]);
             assert!(
@@ -365,7 +365,7 @@ fn what_makes_no_sense_is_refused_with_the_mend() {
 fn the_kernel_limits_by_itself_before_the_agent_decides_anything() {
     // Whatever the agent thinks of it leads to a line in the log: what is dropped, the kernel dropped by itself.
     let settings = json!({
-        "kernel": { "reflex": { "syns": 50, "ports": 0, "half_open": 0, "limit_packets": 20, "hold": "5s" } },
+        "kernel": { "reflex": { "syns": 50, "ports": 0, "half_open": 0, "limit_packets": 20, "hold": "1m" } },
         "decision_matrix": {
             "high": { "risk": { "high": "log_only", "medium": "log_only", "low": "log_only" } },
             "medium": { "risk": { "high": "log_only", "medium": "log_only", "low": "log_only" } },
@@ -397,7 +397,7 @@ fn the_kernel_limits_by_itself_before_the_agent_decides_anything() {
     assert!(summary.contains("the kernel limits it by itself until"), "{summary}");
     assert_eq!(alert["evidence"][0]["threshold"], 50.0, "{alert}");
     assert_eq!(scene.agent.active().expect("decisions").len(), 0);
-    wait::until("what was dropped to be counted", Duration::from_secs(5), || {
+    wait::until("what was dropped to be counted", SOON, || {
         let totals = scene.agent.get("/stats")?["totals"].take();
         Ok((totals["drop_reflex"].as_u64() > Some(500)).then_some(()))
     })
@@ -406,7 +406,7 @@ fn the_kernel_limits_by_itself_before_the_agent_decides_anything() {
 
 #[test]
 fn a_flood_of_forged_syns_is_told_by_the_kernel_and_so_is_its_end() {
-    let settings = json!({ "kernel": { "syn_cookies": { "half_open": 200 } } });
+    let settings = json!({ "kernel": { "syn_cookies": { "half_open": 50 } } });
     let Some(scene) = Scene::new(&settings) else { return };
     scene.reaches(false);
     let line = format!(
@@ -434,7 +434,7 @@ fn a_flood_of_forged_syns_is_told_by_the_kernel_and_so_is_its_end() {
         "{summary}"
     );
     assert!(
-        summary.contains("(limit 200 half-open)") && summary.contains("cookie"),
+        summary.contains("(limit 50 half-open)") && summary.contains("cookie"),
         "{summary}"
     );
     assert_eq!(begins["source"], Value::Null, "{begins}");

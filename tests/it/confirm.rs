@@ -4,7 +4,7 @@ use crate::expiry::{check_first_answer, milliseconds};
 use crate::scene::{SOON, agent_or_skip};
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use testbed::agent::Agent;
 use testbed::child::Child;
 use testbed::net::{Host, Network};
@@ -13,7 +13,7 @@ use testbed::wait;
 /// Where whoever must answer is, and the prefix it is of.
 const SERVER: &str = "203.0.113.5";
 const RANGE: &str = "203.0.113.0/24";
-const WINDOW: Duration = Duration::from_secs(8);
+const WINDOW: Duration = Duration::from_secs(20);
 
 /// A protected host with an agent, and one that serves at an address of another prefix.
 struct House {
@@ -25,7 +25,7 @@ struct House {
 }
 
 impl House {
-    fn open(pin: bool) -> Option<Self> {
+    fn open(pin: bool, probed: bool) -> Option<Self> {
         let binary = agent_or_skip()?;
         let built = || -> Result<Self> {
             let mut network = Network::new()?;
@@ -40,7 +40,8 @@ impl House {
                 let line = format!("curl -s -o /dev/null -m 1 {http}");
                 Ok((protected.run(&line, SOON)?.code == 0).then_some(()))
             })?;
-            let confirm = json!({ "window": format!("{}s", WINDOW.as_secs()), "probes": [tcp, http] });
+            let probes = if probed { vec![tcp, http] } else { Vec::new() };
+            let confirm = json!({ "window": format!("{}s", WINDOW.as_secs()), "probes": probes });
             let settings = json!({ "response": { "confirm": confirm } });
             let mut agent = Agent::prepare(&binary, &protected, &settings)?;
             if pin {
@@ -54,7 +55,9 @@ impl House {
                 _other: other,
                 _network: network,
             };
-            house.until_probed()?;
+            if probed {
+                house.until_probed()?;
+            }
             Ok(house)
         };
         Some(built().unwrap_or_else(|error| panic!("{error:#}")))
@@ -125,14 +128,14 @@ fn text<'a>(decision: &'a Value, field: &str) -> &'a str {
 
 #[test]
 fn a_prefix_with_whoever_must_answer_is_let_go_within_the_window_and_another_is_confirmed() {
-    let Some(house) = House::open(false) else { return };
+    let Some(house) = House::open(false, true) else { return };
     assert!(house.reaches());
-    let begun = Instant::now();
     let harmful = house.add(RANGE);
     assert!(!house.reaches(), "not blocked");
     assert!(house.explain(&harmful).contains("unless confirmed; then until"));
     let over = house.until_status(&harmful, |told| told["status"] == "rolled_back");
-    assert!(begun.elapsed() < WINDOW, "after {:?}", begun.elapsed());
+    let ends = milliseconds(text(&harmful, "expires_at"));
+    assert!(milliseconds(text(&over, "ended_at")) < ends, "{over}");
     assert!(house.reaches(), "still blocked");
     let why = text(&over["veto"], "reason");
     assert!(
@@ -144,19 +147,19 @@ fn a_prefix_with_whoever_must_answer_is_let_go_within_the_window_and_another_is_
 
     // Its answer comes back, and somebody else's prefix does not touch it.
     let other = "198.51.100.0/24";
-    let begun = Instant::now();
     let harmless = house.add(other);
     let full = text(&harmless, "until_if_confirmed").to_owned();
+    let ends = milliseconds(text(&harmless, "expires_at"));
     let told = house.until_status(&harmless, |told| told["expires_at"] == full.as_str());
-    assert!(begun.elapsed() < WINDOW, "after {:?}", begun.elapsed());
     assert_eq!(
         (&told["status"], &told["until_if_confirmed"]),
         (&json!("active"), &Value::Null)
     );
     let line = house.audit("confirmed", other);
     assert!(text(&line, "detail").contains("2 probes answer"), "{line}");
+    assert!(milliseconds(text(&line, "at")) < ends, "{line}");
     // And it is in force beyond the window.
-    std::thread::sleep(WINDOW.saturating_sub(begun.elapsed()) + Duration::from_secs(1));
+    std::thread::sleep(WINDOW);
     assert_eq!(house.told(&harmless).expect("told")["status"], "active");
     let metrics = house.agent.metrics().expect("metrics");
     for result in ["confirmed", "rolled_back"] {
@@ -172,7 +175,7 @@ fn a_prefix_with_whoever_must_answer_is_let_go_within_the_window_and_another_is_
 
 #[test]
 fn a_person_confirms_and_the_harm_is_theirs() {
-    let Some(house) = House::open(false) else { return };
+    let Some(house) = House::open(false, true) else { return };
     let decision = house.add(RANGE);
     let said = house
         .agent
@@ -199,13 +202,16 @@ fn a_person_confirms_and_the_harm_is_theirs() {
 
 #[test]
 fn with_the_agent_dead_the_kernel_lets_go_by_the_end_of_the_window() {
-    let Some(mut house) = House::open(true) else { return };
+    // Whoever was asked would be silent, and have it rolled back before a busy machine has killed the agent.
+    let Some(mut house) = House::open(true, false) else {
+        return;
+    };
     assert!(house.reaches());
     let decision = house.add(RANGE);
     let ends = milliseconds(text(&decision, "expires_at"));
     house.agent.kill().expect("killed");
     assert!(!house.reaches(), "a pinned block died with its agent");
-    let line = format!("ping -n -D -i 0.02 -w 9 {SERVER}");
+    let line = format!("ping -n -D -i 0.02 -w 25 {SERVER}");
     let ping = house.protected.run(&line, WINDOW + SOON).expect("ping");
     check_first_answer(&ping.output, ends);
     house.agent.launch().expect("launched");

@@ -98,7 +98,7 @@ fn a_scanning_container_is_isolated_and_comes_back() {
         .engine
         .docker(&["exec", "-d", &id, "sh", "-c", &scan])
         .expect("a scan");
-    let decision = wait::until("the scan to be answered", Duration::from_secs(30), || {
+    let decision = wait::until("the scan to be answered", Duration::from_secs(90), || {
         let active = stage.agent.active()?;
         Ok(active
             .into_iter()

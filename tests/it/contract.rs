@@ -13,7 +13,7 @@ use testbed::{child, pypi};
 const PACKAGE: &str = "schemathesis==4.32.*";
 
 /// For all that is asked; some 40 s on two processors.
-const RUN: Duration = Duration::from_mins(4);
+const RUN: Duration = Duration::from_mins(15);
 
 /// Cases that are asked at least.
 const CASES: u64 = 2000;
@@ -63,7 +63,7 @@ fn no_request_that_the_document_allows_or_forbids_is_answered_otherwise_than_it_
          response_schema_conformance,unsupported_method,allow_header_conformance,missing_required_header",
         "--continue-on-failure",
         "--no-color",
-        "--request-timeout=20",
+        "--request-timeout=60",
         "--suppress-health-check=all",
     ];
     let mut run = scene.protected.program(program.to_str().expect("UTF-8"), &args);

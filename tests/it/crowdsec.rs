@@ -56,7 +56,7 @@ fn has(scene: &Scene, address: &str) -> bool {
 
 /// Waits until an element stands there, or does so no more.
 fn until(scene: &Scene, bouncer: &mut Child, address: &str, stands: bool) {
-    let waited = wait::until("the bouncer's set", SOON, || {
+    let waited = wait::until("the bouncer's set", SOON * 2, || {
         Ok((has(scene, address) == stands).then_some(()))
     });
     waited.unwrap_or_else(|error| panic!("{address} {stands}: {error:#}\n{}\n{}", sets(scene), bouncer.output()));
@@ -96,17 +96,17 @@ fn what_the_firewall_bouncer_blocks_is_what_is_in_force_also_over_a_killed_agent
     until(&scene, &mut bouncer, "203.0.113.5", true);
     add(&scene, "2001:db8:bad::1", "1h");
     until(&scene, &mut bouncer, "2001:db8:bad::1", true);
-    add(&scene, "203.0.113.6", "6s");
+    add(&scene, "203.0.113.6", "20s");
     until(&scene, &mut bouncer, "203.0.113.6", true);
     said(&scene, &["decisions", "delete", "--ip", "203.0.113.5"]);
     until(&scene, &mut bouncer, "203.0.113.5", false);
     until(&scene, &mut bouncer, "203.0.113.6", false);
 
     // A later end takes the place of the earlier one, though the bouncer leaves what stands in its set.
-    add(&scene, "203.0.113.7", "8s");
+    add(&scene, "203.0.113.7", "30s");
     until(&scene, &mut bouncer, "203.0.113.7", true);
     add(&scene, "203.0.113.7", "1h");
-    let longer = wait::until("the later end", SOON, || {
+    let longer = wait::until("the later end", SOON * 2, || {
         let sets = sets(&scene);
         Ok(sets.contains("203.0.113.7 timeout 59m").then_some(()))
     });

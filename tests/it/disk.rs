@@ -3,13 +3,10 @@
 use crate::scene::{SOON, agent_or_skip};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use testbed::agent::Agent;
 use testbed::net::Network;
 use testbed::wait;
-
-/// From the first answer that is no plain yes to the state that says why.
-const AT_ONCE: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_full_disk_is_said_and_enforcement_goes_on() {
@@ -48,7 +45,7 @@ fn a_full_disk_is_said_and_enforcement_goes_on() {
         }
         if told.status == 503 && unkept == 0 {
             let began = Instant::now();
-            wait::until("the full disk to be said", AT_ONCE, || {
+            wait::until("the full disk to be said", SOON, || {
                 let health = agent.get("/health")?;
                 let said = agent.metrics()?.sum("sentinel_degraded", &["component=\"store\""]) > 0.5;
                 Ok((said && health["components"]["store"]["state"] == "degraded").then_some(()))

@@ -77,7 +77,10 @@ impl House {
             std::fs::write(&key, CANARY)?;
             let url = format!("http://127.0.0.1:{PORT}");
             for source in ["abuseipdb", "greynoise", "virustotal"] {
-                agent.set(&["intel", "sources", source], json!({ "url": url, "key_file": key }))?;
+                agent.set(
+                    &["intel", "sources", source],
+                    json!({ "url": url, "key_file": key, "timeout": "20s" }),
+                )?;
             }
             agent.launch()?;
             Ok(Self {

@@ -25,7 +25,7 @@ const KILLS: u32 = 24;
 /// Wishes of one attempt; a kill that has not come by then does not count.
 const WISHES: usize = 14;
 /// From a SIGTERM to its end.
-const CLOSING: Duration = Duration::from_secs(10);
+const CLOSING: Duration = Duration::from_mins(1);
 
 fn number(name: &str, otherwise: u32) -> u32 {
     let text = std::env::var(name).ok();
@@ -133,7 +133,7 @@ fn strike(scene: &mut Scene, book: &mut Book, point: &Point, turn: u32) -> Resul
             let attached = point.strike().attach(pid(scene)?)?;
             work(scene, book, turn, WISHES)?;
             // The answer may have come before the call that kills.
-            let over = wait::until("the kill", Duration::from_millis(200), || scene.agent.ended());
+            let over = wait::until("the kill", Duration::from_secs(2), || scene.agent.ended());
             drop(attached);
             over.is_ok_and(killed)
         }

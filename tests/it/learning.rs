@@ -8,7 +8,7 @@ use testbed::{child, wait};
 /// Benign connections: a level that one flow in a thousand may reach needs ten thousand.
 const CONNECTIONS: u32 = 10_600;
 /// For so many, on shared processors.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 fn learn(scene: &Scene, what: &str) -> child::Finished {
     scene.agent.cli(&["learn", what]).expect("the command line runs")
@@ -124,9 +124,15 @@ fn what_is_learnt_here_lets_the_model_speak_and_outlives_a_restart() {
     );
     interrupt(&mut scene);
     browse(&scene, CONNECTIONS);
-    let enough = wait::until("enough flows", SOON * 2, || {
-        let status = status(&scene);
-        Ok((status["levels"][1]["missing"] == 0).then_some(status))
+    // A busy machine loses some on the way: what is missing after a while has to come yet.
+    let enough = wait::until("enough flows", Duration::from_mins(5), || {
+        let there = wait::until("what came to be kept", SOON, || {
+            Ok((status(&scene)["levels"][1]["missing"] == 0).then_some(()))
+        });
+        if there.is_err() {
+            browse(&scene, 1_000);
+        }
+        Ok(there.ok())
     });
     enough.unwrap_or_else(|error| panic!("{error:#}, {}", status(&scene)));
 

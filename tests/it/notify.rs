@@ -123,7 +123,7 @@ impl House {
                 &["alerting", "email"],
                 json!({
                     "host": here, "port": 2525, "user": "sentinel", "from": "Sentinel <sentinel@example.org>", "to": ["soc@example.org"],
-                    "password_file": agent.path("secrets/password"), "ca_file": agent.path("secrets/cert.pem"), "timeout": "5s",
+                    "password_file": agent.path("secrets/password"), "ca_file": agent.path("secrets/cert.pem"), "timeout": "30s",
                 }),
             )?;
             agent.set(
@@ -199,9 +199,17 @@ impl House {
         .unwrap_or_else(|error| panic!("{error:#}: {:?} {:?}", self.mail(), self.agent.get("/notifications")))
     }
 
+    fn until_received(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait::until(what, SOON * 3, || Ok(self.received().into_iter().find(&wanted)))
+            .unwrap_or_else(|error| panic!("{error:#}: {:?}", self.received()))
+    }
+
     fn received(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.agent.path("received")).unwrap_or_default();
-        text.lines()
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
             .map(|line| serde_json::from_str(line).expect("JSON"))
             .collect()
     }
@@ -282,30 +290,21 @@ fn people_are_told_what_was_done_and_nothing_is_lost_while_the_mail_server_is_aw
     );
     let block = house.agent.block(FIRST.into()).expect("answers");
     assert!(block.is_some(), "and so it is in the kernel");
-    let hooks: Vec<_> = house
-        .received()
-        .into_iter()
-        .filter(|it| it["path"] == "/hook")
-        .collect();
-    let alert = hooks
-        .iter()
-        .find(|it| it["body"]["kind"] == "alert")
-        .expect("a webhook");
-    assert!(hooks.iter().all(|it| it["signed"] == true), "{hooks:?}");
+    // Each channel in its own time.
+    let alert = house.until_received("a webhook", |it| it["path"] == "/hook" && it["body"]["kind"] == "alert");
     assert_eq!(alert["body"]["actions"][0]["status"], "enforced", "{alert}");
-    let slack: Vec<_> = house
-        .received()
-        .into_iter()
-        .filter(|it| string(&it["path"]).starts_with("/slack"))
-        .collect();
-    assert!(
-        slack
-            .iter()
-            .any(|it| string(&it["body"]["text"]).contains("45.33.32.10")),
-        "{slack:?}"
-    );
-    let lines = std::fs::read_to_string(house.agent.path("alerts.jsonl")).expect("lines");
-    assert!(lines.lines().any(|line| line.contains("\"45.33.32.10\"")), "{lines}");
+    house.until_received("Slack", |it| {
+        string(&it["path"]).starts_with("/slack") && string(&it["body"]["text"]).contains("45.33.32.10")
+    });
+    let received = house.received();
+    let mut hooks = received.iter().filter(|it| it["path"] == "/hook");
+    assert!(hooks.all(|it| it["signed"] == true), "{received:?}");
+    let lines = || std::fs::read_to_string(house.agent.path("alerts.jsonl")).unwrap_or_default();
+    wait::until("a line", SOON * 3, || {
+        let told = lines().lines().any(|line| line.contains("\"45.33.32.10\""));
+        Ok(told.then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {}", lines()));
 
     // Whoever people are told by is never blocked.
     let other = house.other.v4.to_string();
@@ -319,7 +318,7 @@ fn people_are_told_what_was_done_and_nothing_is_lost_while_the_mail_server_is_aw
     // The mail server goes; the agent is killed; both come back: told once.
     house.mailbox = None;
     house.scan(SECOND);
-    let waits = wait::until("a message that waits", SOON, || {
+    let waits = wait::until("a message that waits", SOON * 3, || {
         let told = house.agent.get("/notifications")?;
         let email = told["channels"]
             .as_array()

@@ -205,10 +205,10 @@ impl House {
 
     /// By a person's word it starts, says what it does, and is confined.
     fn started(&self) {
-        // A short watchdog, so that nobody waits long; and a key that only the agent's environment has.
+        // A key that only the agent's environment has.
         self.must(
             "mkdir -p /etc/systemd/system/sentinel.service.d; \
-             printf '[Service]\\nWatchdogSec=10s\\nEnvironment=VT_API_KEY=0123456789abcdef\\n' > /etc/systemd/system/sentinel.service.d/quick.conf; systemctl daemon-reload",
+             printf '[Service]\\nEnvironment=VT_API_KEY=0123456789abcdef\\n' > /etc/systemd/system/sentinel.service.d/key.conf; systemctl daemon-reload",
         );
         self.must("systemctl enable --now sentinel 2>&1");
         assert_eq!(
@@ -283,7 +283,7 @@ impl House {
     fn logged_in(&self) {
         let peer = self.other.add(77).expect("another address");
         let held = format!(
-            "import socket, time; s = socket.create_connection(('{}', 22), source_address=('{peer}', 0)); time.sleep(60)",
+            "import socket, time; s = socket.create_connection(('{}', 22), source_address=('{peer}', 0)); time.sleep(600)",
             self.protected.v4
         );
         let mut connection = child::Child::spawn(self.other.program("python3", &["-c", &held])).expect("python3");

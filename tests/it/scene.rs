@@ -11,7 +11,7 @@ use testbed::net::{Host, Network};
 use testbed::wait;
 
 /// For everything that happens at once; generous, because processors are shared.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// The agent's binary, or why the test cannot run ([`testbed::skip`]).
 pub(crate) fn agent_or_skip() -> Option<PathBuf> {
@@ -35,8 +35,8 @@ pub(crate) struct Scene {
 
 /// Has a host complete a handshake from one of its addresses, which shows that it receives there.
 pub(crate) fn knock(from: &Host, address: IpAddr, to: &Host) {
-    let line = format!("curl -s -o /dev/null -m 5 --interface {address} http://{}/file", to.v4);
-    from.run(&line, SOON).expect("curl");
+    let line = format!("curl -s -o /dev/null -m 60 --interface {address} http://{}/file", to.v4);
+    from.run(&line, SOON * 3).expect("curl");
 }
 
 impl Scene {

@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, lambda *_: going.clear())
 s = socket.socket()
 s.bind(('', int(sys.argv[3])))
 s.connect((sys.argv[1], int(sys.argv[2])))
-s.settimeout(10)
+s.settimeout(60)
 n = 0
 while going:
     time.sleep(0.02)

@@ -102,13 +102,18 @@ impl Manager {
         }
     }
 
+    /// For so long, and until nothing waits to be heard.
     fn listen(&mut self, time: Duration) {
         let end = Instant::now() + time;
         let mut room = [0; 4096];
-        while Instant::now() < end {
-            if let Ok(size) = self.socket.recv(&mut room) {
-                let text = String::from_utf8_lossy(&room[..size]).into_owned();
-                self.heard.push((Instant::now(), text));
+        loop {
+            match self.socket.recv(&mut room) {
+                Ok(size) => {
+                    let text = String::from_utf8_lossy(&room[..size]).into_owned();
+                    self.heard.push((Instant::now(), text));
+                }
+                Err(_) if Instant::now() >= end => return,
+                Err(_) => {}
             }
         }
     }
@@ -159,7 +164,7 @@ fn the_manager_is_told_when_it_is_ready_how_it_is_and_that_it_lives() {
         "WATCHDOG_USEC=4000000".to_owned(),
     ];
     agent.begin(&["env", &names[0], &names[1]]).expect("started");
-    assert!(manager.hears("READY=1", Duration::from_mins(1)), "{:?}", manager.heard);
+    assert!(manager.hears("READY=1", SOON * 6), "{:?}", manager.heard);
     // Whoever waited for that finds everything there.
     assert!(agent.ready(), "ready was said too early");
     let status = manager.status();
@@ -176,15 +181,19 @@ fn the_manager_is_told_when_it_is_ready_how_it_is_and_that_it_lives() {
         "{}",
         manager.status()
     );
+    for _ in 0..2 {
+        assert!(manager.hears("WATCHDOG=1", SOON), "{:?}", manager.heard.last());
+    }
     let since = Instant::now();
     manager.listen(Duration::from_secs(4));
     let fed = manager.signs_of_life(since);
-    assert!((2..=8).contains(&fed), "fed {fed} times in 4 s");
+    eprintln!("figure: signs of life in 4 s = {fed} ");
+    assert!(fed <= 8, "fed {fed} times in 4 s");
 
     // A reload is told from its beginning to its end.
     agent.set(&["allowlist"], json!(["198.51.100.1"])).expect("set");
     assert_eq!(agent.cli(&["reload"]).expect("reload").code, 0);
-    manager.listen(Duration::from_millis(300));
+    assert!(manager.hears("READY=1", SOON), "{:?}", manager.heard.last());
     let words: Vec<_> = manager.heard.iter().flat_map(|(_, text)| text.lines()).collect();
     let begins = words.iter().position(|word| *word == "RELOADING=1").expect("told");
     assert!(words[begins + 1].starts_with("MONOTONIC_USEC="), "{words:?}");
@@ -236,7 +245,7 @@ pub(crate) fn as_the_unit(scene: &mut Scene) -> u32 {
         &bounding,
     ];
     scene.agent.begin(&prefix).expect("started");
-    wait::until("the agent to be ready", Duration::from_mins(1), || {
+    wait::until("the agent to be ready", SOON * 6, || {
         Ok(scene.agent.ready().then_some(()))
     })
     .unwrap_or_else(|error| panic!("{error:#}\n{}", scene.agent.log()));

@@ -15,10 +15,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// From start to ready, with a debug build on busy processors.
-const START: Duration = Duration::from_mins(1);
+const START: Duration = Duration::from_mins(3);
 /// From SIGTERM to gone.
-const STOP: Duration = Duration::from_secs(15);
-const COMMAND: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_mins(1);
+const COMMAND: Duration = Duration::from_mins(2);
 
 /// An agent and its folder of settings, database and socket.
 pub struct Agent {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Until it answers.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
 /// Who may listen, and with which password.
 pub const LOGIN: (&str, &str) = ("sentinel", "canary-bettercap-4f1b");
 
@@ -63,7 +63,15 @@ impl Bettercap {
     /// When it does not answer.
     pub fn session(&self) -> Result<Value> {
         let login = format!("{}:{}", LOGIN.0, LOGIN.1);
-        let args = ["-s", "-f", "-m", "5", "-u", &login, "http://127.0.0.1:8081/api/session"];
+        let args = [
+            "-s",
+            "-f",
+            "-m",
+            "30",
+            "-u",
+            &login,
+            "http://127.0.0.1:8081/api/session",
+        ];
         let answer = crate::child::must(self.host.program("curl", &args), START)?;
         serde_json::from_str(&answer).context("its session is no JSON")
     }

@@ -21,7 +21,7 @@ const PATHS: [&str; 5] = [
     "/flows/top?limit=10",
 ];
 /// For one answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// A key as RFC 6455 wants one; the answer to it is not looked at.
 const UPGRADE: &str = "GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

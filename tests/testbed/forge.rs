@@ -11,7 +11,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// `ip` and `nft` answer at once.
-const QUICK: Duration = Duration::from_secs(20);
+const QUICK: Duration = Duration::from_mins(1);
 /// What trafgen makes at least, unpaced, packets a second.
 const SLOWEST: u64 = 20_000;
 

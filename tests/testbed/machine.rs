@@ -21,7 +21,7 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,logrotate,nfta
 /// How long the packages may take to come and to be laid out.
 const LAID_OUT: Duration = Duration::from_mins(5);
 const BOOT: Duration = Duration::from_mins(1);
-const QUICK: Duration = Duration::from_mins(1);
+const QUICK: Duration = Duration::from_mins(5);
 /// The first program in its namespaces.
 const SCRIPT: &str = include_str!("machine.sh");
 
@@ -91,7 +91,7 @@ impl Machine {
         }
         let group = format!("sentinel-machine-{}", std::process::id());
         // Bounded, should we be killed.
-        let bound = ["--foreground", "--signal=KILL", "900"];
+        let bound = ["--foreground", "--signal=KILL", "3600"];
         let apart = ["unshare", "--mount", "sh", "-ec", SCRIPT, "machine"];
         let mut script = host.program("timeout", &[&bound[..], &apart[..]].concat());
         script.arg(root.path()).arg(&group);

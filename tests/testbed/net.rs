@@ -12,7 +12,7 @@ use std::time::Duration;
 /// What the names of our namespaces begin with; the process id follows.
 const PREFIX: &str = "stb";
 /// `ip` answers at once.
-const QUICK: Duration = Duration::from_secs(20);
+const QUICK: Duration = Duration::from_mins(1);
 /// Networks alive at once in one process; attacks share the processors with what they attack.
 const AT_ONCE: u32 = 2;
 

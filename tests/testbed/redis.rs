@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// From start to ready.
-const READY: Duration = Duration::from_secs(20);
+const READY: Duration = Duration::from_mins(1);
 /// Where it listens.
 pub const PORT: u16 = 6379;
 
@@ -84,7 +84,7 @@ impl Redis {
             "redis-cli -h {} -p {PORT} --no-auth-warning -a {} {command}",
             self.host.v4, self.password
         );
-        Ok(self.host.run(&line, Duration::from_secs(10))?.output)
+        Ok(self.host.run(&line, Duration::from_mins(1))?.output)
     }
 
     /// Its URL, without the password.

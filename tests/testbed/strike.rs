@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Until strace holds every thread.
-const ATTACH: Duration = Duration::from_secs(10);
+const ATTACH: Duration = Duration::from_mins(1);
 
 /// What befalls a process.
 #[derive(Clone, Debug)]

@@ -251,6 +251,7 @@ fn action(rng: &mut Rng, mint: &mut Mint, of: &Decision) -> Option<Action> {
         _ => ActionStatus::Reverted,
     };
     let hits = rng.below(90_000);
+    let entered_at = Some(of.at.after(Duration::from_micros(1500 + rng.below(9000))));
     Some(Action {
         id: mint.action(of.at),
         decision: of.id,
@@ -258,7 +259,8 @@ fn action(rng: &mut Rng, mint: &mut Mint, of: &Decision) -> Option<Action> {
         target: of.target,
         status,
         intent_at: of.at.after(Duration::from_millis(1)),
-        outcome_at: Some(of.at.after(Duration::from_micros(1500 + rng.below(9000)))),
+        entered_at,
+        outcome_at: entered_at,
         expires_at: of.expires_at,
         outcome: "blocks, read back from xdp (native)".to_owned(),
         hits: if of.simulated { 0 } else { hits },

@@ -43,7 +43,7 @@ impl ActingDto {
     fn new(api: &Api, acting: &Acting) -> Self {
         let production = api.config.mode == Mode::Production;
         let says = match (&acting.stopped, production) {
-            (Some(stop), true) => format!("nothing is carried out: {stop}"),
+            (Some(stop), true) => format!("entries only count: {stop}"),
             (Some(stop), false) => format!("nothing acts anyway in `mode: simulation`; and {stop}"),
             (None, true) => "decisions are carried out".to_owned(),
             (None, false) => "nothing acts anyway in `mode: simulation`".to_owned(),

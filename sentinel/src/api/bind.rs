@@ -279,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_keeps_a_place_by_dawdling() {
-        let silence = Duration::from_secs(1);
+        let silence = Duration::from_secs(5);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(|| async { "here" }));
@@ -300,8 +300,8 @@ mod tests {
             let mut answer = vec![0; 15];
             honest.read_exact(&mut answer).await.unwrap();
             // Who talks keeps its place for longer than that.
-            for _ in 0..4 {
-                sleep(silence / 2).await;
+            for _ in 0..15 {
+                sleep(silence / 10).await;
                 honest.write_all(format!("{HEAD}\r\n").as_bytes()).await.unwrap();
                 let mut more = [0; 512];
                 assert!(honest.read(&mut more).await.unwrap() > 0);

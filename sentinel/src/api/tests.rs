@@ -609,6 +609,7 @@ fn action(mint: &mut Mint, of: &Decision) -> Action {
         target: of.target,
         status: ActionStatus::Enforced,
         intent_at: of.at,
+        entered_at: Some(of.at.after(Duration::from_millis(3))),
         outcome_at: Some(of.at.after(Duration::from_millis(3))),
         expires_at: of.expires_at,
         outcome: "read back from xdp (native)".into(),

@@ -6,7 +6,7 @@ use crate::metrics::Metrics;
 use crate::respond::HitTable;
 use crate::store::Store;
 use crate::time;
-use crate::types::{Clock, Command, FleetStatus, Health};
+use crate::types::{Acting, Clock, Command, FleetStatus, Health};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -17,6 +17,7 @@ pub(super) struct Others<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) health: &'a watch::Sender<Arc<Health>>,
     pub(super) hits: &'a watch::Receiver<Arc<HitTable>>,
+    pub(super) acting: &'a watch::Receiver<Arc<Acting>>,
 }
 
 impl Others<'_> {
@@ -34,6 +35,7 @@ impl Others<'_> {
             metrics: Arc::clone(self.metrics),
             health: self.health.clone(),
             status,
+            acting: self.acting.clone(),
             in_force: Box::new(move || hits.borrow().len() as u64),
             now: time::wall_now,
             desk: Box::new(move || clock.wall(time::boot_now())),

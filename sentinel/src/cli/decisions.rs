@@ -312,7 +312,7 @@ fn list(source: &Source, args: &List, output: &Output) -> Result<(), Failure> {
     }
     if let Some(stop) = stopped.filter(|_| output.format() == Format::Human) {
         output.line(&escape_line(&format!(
-            "Nothing is carried out: {stop}. `sentinel resume-acting` goes on."
+            "Entries only count: {stop}. `sentinel resume-acting` goes on."
         )));
     }
     Ok(())

@@ -6,8 +6,7 @@ use super::output;
 use super::progress::Progress;
 use super::source::Source;
 use super::{Global, duration};
-use crate::config::Mode;
-use crate::report::{Format, Report, begins};
+use crate::report::{Format, OFFLINE, Report, begins};
 use crate::time::wall_now as now;
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
@@ -46,11 +45,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
         Source::Live(client) => live(&client, &since.to_string(), format)?,
         Source::Stored(stored) => {
             let (figures, stopped) = stored.figures(since, now)?;
-            let mode = match config.mode {
-                Mode::Simulation => "simulation",
-                Mode::Production => "production",
-            };
-            Report::new(figures, mode, stopped).write(format)?
+            Report::new(figures, OFFLINE, stopped).write(format)?
         }
     };
     drop(progress);

@@ -23,6 +23,8 @@ const BEFORE: f64 = 1.0;
 const AFTER: f64 = 60.0;
 /// An address that sent fewer packets is no host that an alert could be counted against.
 const HOST: u64 = 10;
+/// Wrong alerts that are told one by one.
+const TOLD: usize = 100;
 
 /// Attacks of one family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -43,6 +45,30 @@ pub struct FamilyFigures {
     pub detectors: BTreeSet<&'static str>,
 }
 
+/// An attack that nobody told of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Missed {
+    /// As the truth calls it.
+    pub family: String,
+    /// Who did it.
+    pub ip: IpAddr,
+    /// When it began.
+    pub began: Timestamp,
+    /// How long it lasted, s.
+    pub lasted_s: f64,
+}
+
+/// An alert about no attack.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Wrong {
+    /// When.
+    pub at: Timestamp,
+    /// Whose.
+    pub detector: &'static str,
+    /// What it says.
+    pub summary: String,
+}
+
 /// What a capture came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EventFigures {
@@ -54,7 +80,11 @@ pub struct EventFigures {
     pub families: Vec<FamilyFigures>,
     /// All of them.
     pub all: FamilyFigures,
-    /// Alerts that are about no attack, by detector.
+    /// Attacks that nobody told of.
+    pub missed: Vec<Missed>,
+    /// Alerts that are about no attack; the first [`TOLD`].
+    pub wrong: Vec<Wrong>,
+    /// How many there are of these, by detector.
     pub false_alerts: BTreeMap<&'static str, usize>,
     /// Whom they accuse.
     pub falsely_accused: BTreeSet<IpAddr>,
@@ -112,6 +142,17 @@ pub fn watch(
     Ok(figures(pipeline.alerts(), truth, hosts, hours))
 }
 
+impl From<&Event> for Missed {
+    fn from(event: &Event) -> Self {
+        Self {
+            family: event.family.clone(),
+            ip: event.ip,
+            began: Timestamp((event.t0 * 1e9) as i64),
+            lasted_s: event.t1 - event.t0,
+        }
+    }
+}
+
 /// Holds alerts against the truth.
 fn figures(alerts: &[Alert], truth: &Truth, hosts: usize, hours: f64) -> EventFigures {
     let mut families: BTreeMap<&str, Vec<(&Event, Vec<&Alert>)>> = BTreeMap::new();
@@ -128,6 +169,11 @@ fn figures(alerts: &[Alert], truth: &Truth, hosts: usize, hours: f64) -> EventFi
             .map(|(family, events)| family_of(family, events))
             .collect(),
         all: family_of("all", &everything),
+        missed: everything
+            .iter()
+            .filter(|(_, about)| about.is_empty())
+            .map(|(event, _)| Missed::from(*event))
+            .collect(),
         ..EventFigures::default()
     };
     let mut blocked = BTreeSet::new();
@@ -136,6 +182,13 @@ fn figures(alerts: &[Alert], truth: &Truth, hosts: usize, hours: f64) -> EventFi
             continue;
         }
         *out.false_alerts.entry(alert.detector.as_str()).or_default() += 1;
+        if out.wrong.len() < TOLD {
+            out.wrong.push(Wrong {
+                at: alert.at,
+                detector: alert.detector.as_str(),
+                summary: alert.summary.clone(),
+            });
+        }
         out.falsely_accused.extend(alert.source);
         if alert.class == EvidenceClass::Behaviour {
             blocked.extend(alert.source);
@@ -247,6 +300,10 @@ mod tests {
         );
         let told = watch(&attack(at - 1000.0, at - 900.0));
         assert_eq!((told.all.found, told.falsely_blocked), (0, 1), "{told:?}");
+        assert_eq!((told.missed.len(), told.missed[0].ip), (1, ip));
+        let wrong: usize = told.false_alerts.values().sum();
+        assert_eq!(told.wrong.len(), wrong);
+        assert!(told.wrong[0].summary.contains("tried"), "{told:?}");
         assert!(told.falsely_accused.contains(&ip) && told.per_100_host_hours >= 0.0);
         let missing = watch_missing();
         assert!(missing.contains("nowhere"), "{missing}");

@@ -220,7 +220,7 @@ impl Detector for Beacon {
         }
         let pair = self.pairs.peek_mut(&key)?;
         let ratio = self.max_variation / rhythm.variation;
-        if !voice.may_wonder(o.source, Name::Beacon, Family::C2, ratio, o.at) {
+        if !voice.may_wonder_about([o.source, o.target.ip], Name::Beacon, Family::C2, ratio, o.at) {
             return None;
         }
         pair.said = Some(o.at);

@@ -519,7 +519,7 @@ impl Speaker {
     fn utter(&mut self, detector: Name, mut finding: Finding) -> Option<Alert> {
         let score = score(finding.ratio);
         let severity = graded(detector, finding.class, score, &self.voice.thresholds())?;
-        self.voice.said(voice::topic(detector, &finding), finding.at, severity);
+        self.voice.said(detector, &finding, severity);
         finding.targets.truncate(MAX_TARGETS);
         let at = self.clock.wall(finding.at);
         let standing = finding.source.map(|ip| self.history.standing(ip, finding.at));

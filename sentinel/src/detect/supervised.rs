@@ -363,7 +363,15 @@ impl Supervised {
         }
         let (name, _) = scorer.family(&record.vector);
         let family = Family::from_name(name);
-        if !voice.may_wonder(record.source, Name::Model, family, ratio, record.at) {
+        // Of what two do with each other, both are news; of all else whoever did it.
+        let between = matches!(family, Family::C2 | Family::Tunnel | Family::Exfiltration);
+        let new = if between && (certain || counted.here.records >= counted.limit) {
+            let pair = [record.source, record.target.ip];
+            voice.may_wonder_about(pair, Name::Model, family, ratio, record.at)
+        } else {
+            voice.may_wonder(record.source, Name::Model, family, ratio, record.at)
+        };
+        if !new {
             return None;
         }
         let exact = self.spare_exact(record.at);

@@ -151,7 +151,8 @@ impl Detector for Upload {
         if peer.said || sent < limit || sent < self.ratio * peer.got as f64 {
             return None;
         }
-        if !voice.may_wonder(o.source, Name::Upload, Family::Exfiltration, sent / limit, o.at) {
+        let pair = [o.source, o.target.ip];
+        if !voice.may_wonder_about(pair, Name::Upload, Family::Exfiltration, sent / limit, o.at) {
             return None;
         }
         peer.said = true;

@@ -7,22 +7,28 @@ use crate::types::{Detector, EvidenceClass, Family, Ktime, Severity};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What an alert is about: the source (or, where sources are forged, the service's address), detector and family.
-pub(super) type Topic = (Option<IpAddr>, Option<IpAddr>, Detector, Family);
+/// Peers of a source that are told of each by itself within a pause: whoever is infected may have several masters, and one
+/// that talks with hundreds is told of that often.
+const PEERS: u8 = 4;
 
-/// The topic of a finding.
-pub(super) fn topic(detector: Detector, finding: &Finding) -> Topic {
-    let target = match finding.source {
-        None => finding.targets.first().map(|t| t.ip),
-        Some(_) => None,
-    };
-    (finding.source, target, detector, finding.family)
+/// What an alert is about: the source (or, where sources are forged, the service's address; or both, a source and its
+/// peer), detector and family.
+type Topic = (Option<IpAddr>, Option<IpAddr>, Detector, Family);
+
+/// What was said of a topic.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    at: Ktime,
+    severity: Severity,
+    /// How often since when, within a pause.
+    times: u8,
+    since: Ktime,
 }
 
 /// Remembers what was said and how gravely. Bounded; what makes room may be said again.
 #[derive(Debug)]
 pub struct Voice {
-    said: Bounded<Topic, (Ktime, Severity)>,
+    said: Bounded<Topic, Said>,
     after: Duration,
     thresholds: SeverityThresholds,
 }
@@ -44,7 +50,7 @@ impl Voice {
     }
 
     pub(super) const fn memory_bound(sources: usize) -> usize {
-        Bounded::<Topic, (Ktime, Severity)>::memory_bound(capacity(sources))
+        Bounded::<Topic, Said>::memory_bound(capacity(sources))
     }
 
     pub(super) fn thresholds(&self) -> SeverityThresholds {
@@ -81,6 +87,25 @@ impl Voice {
         )
     }
 
+    /// The same of a source and one of its peers, of which [`PEERS`] are told of within a pause.
+    pub fn may_wonder_about(
+        &self,
+        [source, peer]: [IpAddr; 2],
+        detector: Detector,
+        family: Family,
+        ratio: f64,
+        at: Ktime,
+    ) -> bool {
+        let own = (Some(source), None, detector, family);
+        let many = |said: &Said| at.since(said.since) < self.after && said.times >= PEERS;
+        self.fresh(
+            &(Some(source), Some(peer), detector, family),
+            EvidenceClass::Statistical,
+            ratio,
+            at,
+        ) && !self.said.peek(&own).is_some_and(many)
+    }
+
     fn fresh(&self, topic: &Topic, class: EvidenceClass, ratio: f64, at: Ktime) -> bool {
         let Some(mut now) = severity(score(ratio), &self.thresholds) else {
             return false;
@@ -90,21 +115,92 @@ impl Voice {
         }
         match self.said.peek(topic) {
             None => true,
-            Some((then, before)) => at.since(*then) >= self.after || now > *before,
+            Some(said) => at.since(said.at) >= self.after || now > said.severity,
         }
     }
 
-    pub(super) fn said(&mut self, topic: Topic, at: Ktime, severity: Severity) {
-        self.said.insert(topic, (at, severity));
+    /// Takes down that a finding is told of.
+    pub(super) fn said(&mut self, detector: Detector, finding: &Finding, severity: Severity) {
+        let (source, family) = (finding.source, finding.family);
+        let target = finding.targets.first().map(|t| t.ip);
+        if source.is_none() {
+            self.note((None, target, detector, family), finding.at, severity);
+            return;
+        }
+        self.note((source, None, detector, family), finding.at, severity);
+        if finding.class == EvidenceClass::Statistical && target.is_some() {
+            self.note((source, target, detector, family), finding.at, severity);
+        }
+    }
+
+    fn note(&mut self, topic: Topic, at: Ktime, severity: Severity) {
+        let before = self.said.peek(&topic).filter(|said| at.since(said.since) < self.after);
+        let (since, times) = before.map_or((at, 0), |said| (said.since, said.times));
+        let times = times.saturating_add(1);
+        self.said.insert(
+            topic,
+            Said {
+                at,
+                severity,
+                times,
+                since,
+            },
+        );
     }
 
     pub(super) fn forget(&mut self, now: Ktime) {
         while self
             .said
             .oldest()
-            .is_some_and(|(_, (at, _))| now.since(*at) >= self.after)
+            .is_some_and(|(_, said)| now.since(said.at) >= self.after)
         {
             self.said.pop_oldest();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Service;
+    use std::borrow::Cow;
+
+    fn finding(peer: u8, second: u64) -> Finding {
+        Finding {
+            at: Ktime(second * 1_000_000_000),
+            source: Some(IpAddr::from([10, 0, 0, 1])),
+            targets: vec![Service {
+                ip: IpAddr::from([192, 0, 2, peer]),
+                port: 443,
+                proto: 6,
+            }],
+            family: Family::C2,
+            technique: Cow::Borrowed("beacon"),
+            ratio: 1.5,
+            class: EvidenceClass::Statistical,
+            evidence: Vec::new(),
+            summary: String::new(),
+        }
+    }
+
+    #[test]
+    fn several_peers_of_a_source_are_news_each_once_and_not_all_of_hundreds() {
+        let thresholds = crate::config::Config::default().severity_thresholds;
+        let mut voice = Voice::new(Duration::from_mins(1), thresholds, 1024);
+        let mut told = |peer: u8, second: u64| {
+            let finding = finding(peer, second);
+            let pair = [finding.source.unwrap(), finding.targets[0].ip];
+            let may = voice.may_wonder_about(pair, Detector::Beacon, Family::C2, 1.5, finding.at);
+            if may {
+                voice.said(Detector::Beacon, &finding, Severity::Medium);
+            }
+            may
+        };
+        assert!(told(1, 0) && told(2, 1) && told(3, 2), "each is another");
+        assert!(!told(1, 30) && !told(2, 31), "none is told twice");
+        assert!(told(4, 32));
+        assert!(!told(5, 33) && !told(6, 59), "of a fifth enough was said");
+        assert!(told(5, 60), "a minute later it is told of");
+        assert!(told(1, 61) && told(6, 62) && told(7, 63) && !told(8, 64));
     }
 }

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::files;
 use crate::metrics::Metrics;
 use crate::store::{Record, Store};
-use crate::types::{Command, Component, Condition, FleetStatus, Health, Timestamp};
+use crate::types::{Acting, Command, Component, Condition, FleetStatus, Health, Timestamp};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -26,7 +26,9 @@ pub struct Deps {
     pub health: watch::Sender<Arc<Health>>,
     /// Published: how the fleet is.
     pub status: watch::Sender<Arc<FleetStatus>>,
-    /// Decisions in force here.
+    /// Whether a person stopped all acting here.
+    pub acting: watch::Receiver<Arc<Acting>>,
+    /// Decisions that have an entry here.
     pub in_force: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The wall clock.
     pub now: fn() -> Timestamp,

@@ -269,9 +269,11 @@ impl Fleet {
 
     async fn show_up(&mut self, link: &mut Link, roll_call: bool) -> Result<(), Away> {
         let now = (self.deps.now)();
-        let mode = match self.mode {
-            Mode::Simulation => "simulation",
-            Mode::Production => "production",
+        let stopped = self.deps.acting.borrow().stopped.is_some();
+        let (mode, in_force) = match self.mode {
+            Mode::Simulation => ("simulation", 0),
+            Mode::Production if stopped => ("stopped", 0),
+            Mode::Production => ("production", (self.deps.in_force)()),
         };
         let presence = Presence {
             node: FleetNode {
@@ -279,7 +281,7 @@ impl Fleet {
                 at: now,
                 release: env!("CARGO_PKG_VERSION").to_owned(),
                 mode: mode.to_owned(),
-                in_force: (self.deps.in_force)(),
+                in_force,
             },
             instance: self.instance.clone(),
         };

@@ -321,7 +321,7 @@ mod tests {
         let (tell, told) = mpsc::channel();
         let folder = dir.path().to_owned();
         std::thread::spawn(move || tell.send(noted(&folder).unwrap()));
-        let peers = told.recv_timeout(Duration::from_secs(5)).expect("nobody waits");
+        let peers = told.recv_timeout(Duration::from_mins(1)).expect("nobody waits");
         assert_eq!(peers, [IpAddr::from([192, 0, 2, 7])].into());
     }
 
@@ -332,7 +332,7 @@ mod tests {
         let (server, peer) = listener.accept().unwrap();
         let own = server.local_addr().unwrap();
         let mut shell = Command::new("sleep")
-            .arg("60")
+            .arg("120")
             .env(
                 "SSH_CONNECTION",
                 format!("{} {} {} {}", peer.ip(), peer.port(), own.ip(), own.port()),
@@ -341,7 +341,7 @@ mod tests {
             .spawn()
             .expect("a process");
         let named: IpAddr = peer.ip();
-        let until = std::time::Instant::now() + Duration::from_secs(5);
+        let until = std::time::Instant::now() + Duration::from_mins(1);
         while !current().unwrap().contains(&named) {
             assert!(std::time::Instant::now() < until, "a session that stands is seen");
             std::thread::sleep(Duration::from_millis(20));

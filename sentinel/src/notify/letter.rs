@@ -209,9 +209,9 @@ impl Known {
         let mut short = None;
         let mut told = Vec::new();
         for decision in &self.decisions {
-            let (deed, sentence) = self.deed(decision);
+            let (deed, sentences) = self.deed(decision);
             short.get_or_insert(deed);
-            told.push(sentence);
+            told.extend(sentences);
         }
         if told.is_empty() {
             told.push("Nothing so far: no decision has followed from it.".to_owned());
@@ -219,7 +219,8 @@ impl Known {
         (short.unwrap_or_else(|| "nothing done so far".to_owned()), told)
     }
 
-    fn deed(&self, decision: &Decision) -> (String, String) {
+    /// What was done for one decision, and a sentence for each action of it.
+    fn deed(&self, decision: &Decision) -> (String, Vec<String>) {
         let target = if decision.is_wide() {
             decision.target.to_string()
         } else {
@@ -236,39 +237,52 @@ impl Known {
                 let (guard, why) = veto.map_or(("a guard", ""), |veto| (veto.guard.as_str(), veto.reason.as_str()));
                 return (
                     "not acted on".to_owned(),
-                    clean(&format!("Nothing was done to {target}: {guard} forbids it ({why}).")),
+                    vec![clean(&format!(
+                        "Nothing was done to {target}: {guard} forbids it ({why})."
+                    ))],
                 );
             }
             DecisionStatus::Logged => {
                 return (
                     "logged".to_owned(),
-                    clean(&format!("{target} is only logged: {}", decision.reason)),
+                    vec![clean(&format!("{target} is only logged: {}", decision.reason))],
                 );
             }
             _ => {}
         }
-        let action = self.actions.iter().find(|action| action.decision == decision.id);
-        let [does, would] = decision.action.profile().told;
+        let mut actions: Vec<_> = self.actions.iter().filter(|a| a.decision == decision.id).collect();
+        // What the kernel does first, and what is done beside it.
+        actions.sort_by_key(|action| action.kind.beside());
         let until = decision
             .expires_at
             .map_or(String::new(), |at| format!(" until {}", minute(at)));
-        let (deed, sentence) = match action.map(|action| action.status) {
-            Some(ActionStatus::Enforced) => (does, format!("{target} {does}{until}{since}.")),
-            Some(ActionStatus::Simulated) => (
-                would,
-                format!("{target} {would}{until}{since}: simulation, nothing is dropped."),
-            ),
-            Some(ActionStatus::Failed) => ("could not be acted on", format!("{target} could not be acted on.")),
-            Some(ActionStatus::Reverted | ActionStatus::Expired) => {
-                ("is over", format!("What was done about {target} is over."))
-            }
-            Some(ActionStatus::Intent) | None => (
-                "is being acted on",
-                format!("{target} is being acted on; it is not done yet."),
-            ),
-        };
-        let outcome = action.map_or(String::new(), |action| format!(" {}", action.outcome));
-        (deed.to_owned(), clean(&format!("{sentence}{outcome}")))
+        let told = actions.into_iter().map(|action| {
+            let [does, would] = action.kind.profile().told;
+            let (deed, sentence) = match action.status {
+                ActionStatus::Enforced => (does, format!("{target} {does}{until}{since}.")),
+                ActionStatus::Simulated => (
+                    would,
+                    format!("{target} {would}{until}{since}: simulation, nothing is done."),
+                ),
+                _ if action.kind.beside() => ("", format!("Beside that ({}):", words(action.kind.as_str()))),
+                ActionStatus::Failed => ("could not be acted on", format!("{target} could not be acted on.")),
+                ActionStatus::Reverted | ActionStatus::Expired => {
+                    ("is over", format!("What was done about {target} is over."))
+                }
+                ActionStatus::Intent => (
+                    "is being acted on",
+                    format!("{target} is being acted on; it is not done yet."),
+                ),
+            };
+            (deed, clean(&format!("{sentence} {}", action.outcome)))
+        });
+        let (deeds, mut sentences): (Vec<&str>, Vec<String>) = told.unzip();
+        let mut deeds: Vec<_> = deeds.into_iter().filter(|deed| !deed.is_empty()).collect();
+        if deeds.is_empty() {
+            deeds.push("is being acted on");
+            sentences.insert(0, format!("{target} is being acted on; it is not done yet."));
+        }
+        (deeds.join(" and "), sentences)
     }
 }
 

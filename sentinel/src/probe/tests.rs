@@ -366,9 +366,10 @@ async fn real_servers_are_told_from_broken_silent_and_missing_ones() {
         url(mute),
         url(gone),
     ];
+    let patience = Duration::from_secs(5);
     let begun = tokio::time::Instant::now();
-    let answers = Asker::new(&probes, Duration::from_secs(1)).round().await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "all at once");
+    let answers = Asker::new(&probes, patience).round().await;
+    assert!(begun.elapsed() < 2 * patience, "all at once");
     let good: Vec<bool> = answers.iter().map(Result::is_ok).collect();
     assert_eq!(
         good,
@@ -381,6 +382,6 @@ async fn real_servers_are_told_from_broken_silent_and_missing_ones() {
     };
     assert!(why(1).contains("refused"), "{}", why(1));
     assert_eq!(why(4), "it answers 503");
-    assert_eq!(why(6), "no answer within 1000 ms");
+    assert_eq!(why(6), "no answer within 5000 ms");
     assert_eq!(why(7), "no connection");
 }

@@ -37,7 +37,7 @@ pub struct Report {
     pub sentinel: String,
     /// When it was made.
     pub made_at: Timestamp,
-    /// `simulation` or `production`, when it was made.
+    /// `simulation` or `production` of the agent, when it was made; [`OFFLINE`] where none ran.
     pub mode: String,
     /// Who had stopped all acting by then.
     pub stopped: Option<Stop>,
@@ -45,6 +45,9 @@ pub struct Report {
     #[serde(flatten)]
     pub figures: Figures,
 }
+
+/// [`Report::mode`] where no agent ran, so that nobody was asked what is in force.
+pub const OFFLINE: &str = "offline";
 
 impl Report {
     /// Out of the figures of a period, which ends when it is made.

@@ -123,6 +123,10 @@ fn nothing(figures: &Figures) -> bool {
 fn mode(report: &Report) -> Mode {
     let production = report.mode == "production";
     let text = match (&report.stopped, production) {
+        _ if report.mode == super::OFFLINE => {
+            "No agent ran when this was made: it tells what the database has, and nobody was asked what is in force."
+                .to_owned()
+        }
         (Some(stop), _) => format!(
             "Acting was stopped since {} when this was made: entries only counted.",
             minute(stop.at)

@@ -414,6 +414,8 @@ fn simulation_is_never_told_as_done() {
     let stopped = Report::new(busy(0).figures, "production", Some(stop));
     assert!(html(&stopped).contains("Acting was stopped since 2026-11-01 00:00 UTC"));
     assert!(html(&empty()).contains("Production mode"));
+    let offline = html(&Report::new(busy(0).figures, OFFLINE, None));
+    assert!(offline.contains("No agent ran when this was made") && !offline.contains("mode acts"));
 }
 
 #[test]

@@ -258,11 +258,12 @@ impl<E: Enforcer> Responder<E> {
             .held
             .get(&decision.target)
             .filter(|held| held.decision.id == decision.id)
-            .map(|held| (held.action.id, held.action.intent_at));
-        let (id, intent_at) = held.unwrap_or_else(|| {
-            *minted
+            .map(|held| (held.action.id, held.action.intent_at, held.action.entered_at));
+        let (id, intent_at, entered_at) = held.unwrap_or_else(|| {
+            let (id, at) = *minted
                 .entry(decision.id)
-                .or_insert_with(|| (self.mint.action(now), now))
+                .or_insert_with(|| (self.mint.action(now), now));
+            (id, at, None)
         });
         Action {
             id,
@@ -271,6 +272,7 @@ impl<E: Enforcer> Responder<E> {
             target: decision.target,
             status: ActionStatus::Intent,
             intent_at,
+            entered_at,
             outcome_at: None,
             expires_at: decision.expires_at,
             outcome: String::new(),
@@ -566,7 +568,9 @@ pub(super) fn tell_outcome(
 pub(super) fn describe(held: &mut Held, enforcer: &str, stopped: Option<&Stop>, now: Timestamp) {
     let by = format!("{} {enforcer}", held.how);
     let action = &mut held.action;
-    action.outcome_at = Some(now);
+    if action.outcome_at.replace(now).is_none() {
+        action.entered_at.get_or_insert(now);
+    }
     (action.status, action.outcome) = match stopped.filter(|_| !held.decision.simulated) {
         Some(stop) => (ActionStatus::Simulated, held_back(stop)),
         None => (

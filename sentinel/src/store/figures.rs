@@ -327,7 +327,7 @@ impl Period<'_> {
     fn actions(&self) -> rusqlite::Result<(Vec<ActionCount>, Vec<ActionStep>)> {
         let (step, steps) = self.steps();
         let sql = format!(
-            "SELECT a.kind, CASE WHEN a.status IN ('intent', 'enforced', 'simulated') AND a.kind NOT IN ('isolate_container', 'arp_ban')
+            "SELECT a.kind, CASE WHEN a.status IN ('intent', 'enforced', 'simulated') AND NOT a.{BESIDE}
                         THEN coalesce((SELECT CASE g.status WHEN 'expired' THEN 'expired' ELSE 'reverted' END
                             FROM ends e JOIN endings g ON g.batch = e.batch WHERE e.decision = a.decision), a.status)
                         ELSE a.status END AS state,
@@ -391,7 +391,7 @@ impl Period<'_> {
                         (SELECT {} FROM tallies WHERE decision = d.id)
                  FROM decisions AS d NOT INDEXED WHERE at >= ?1 AND at < ?2 AND origin = 'detector' AND alert IS NOT NULL
                      AND status NOT IN ('vetoed', 'logged') ORDER BY seq DESC LIMIT {READ_DECISIONS}",
-                field("outcome_at"),
+                field("entered_at"),
                 field("hits.first_hit")
             ),
             |row| {

@@ -1,7 +1,7 @@
 //! What a fleet shares: what changed here and is to be told, and the latest word on each subject.
 
 use super::operate::{keep as keep_text, kept};
-use super::{DecisionFilter, Store, StoreError, ends, filter::Query, insert::range};
+use super::{DecisionFilter, Store, StoreError, ends, ends::BESIDE, filter::Query, insert::range};
 use crate::types::{
     Allowed, Decision, DecisionStatus, FleetBooks, FleetChange, FleetLocal, FleetStanding, FleetWord, Timestamp,
 };
@@ -202,7 +202,9 @@ fn local(connection: &Connection, subject: &str) -> rusqlite::Result<FleetLocal>
         None => None,
     };
     let enforced = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM actions WHERE decision = ?1 AND +status = 'enforced')")?
+        .prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM actions WHERE decision = ?1 AND +status = 'enforced' AND NOT {BESIDE})"
+        ))?
         .query_row([decision.id.0.as_bytes()], |row| row.get(0))?;
     Ok(FleetLocal::Decision(Some(FleetStanding {
         decision: Box::new(decision),

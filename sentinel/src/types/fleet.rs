@@ -154,9 +154,9 @@ pub struct FleetNode {
     pub at: Timestamp,
     /// Its release.
     pub release: String,
-    /// `simulation` or `production`.
+    /// `simulation`, `production`, or `stopped` where a person stopped all acting in production.
     pub mode: String,
-    /// Decisions in force there.
+    /// Decisions in force there; none where entries only count.
     pub in_force: u64,
 }
 

@@ -91,7 +91,7 @@ fn connect(ns: &str, from: SocketAddr, to: SocketAddr) -> TcpStream {
             .unwrap();
             socket.set_reuseaddr(true).unwrap();
             socket.bind(from).unwrap();
-            tokio::time::timeout(Duration::from_secs(10), socket.connect(to))
+            tokio::time::timeout(Duration::from_secs(30), socket.connect(to))
                 .await
                 .unwrap_or_else(|_| panic!("nobody answers at {to}"))
                 .unwrap()
@@ -99,7 +99,7 @@ fn connect(ns: &str, from: SocketAddr, to: SocketAddr) -> TcpStream {
                 .unwrap()
         });
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         stream
     })
 }
@@ -109,7 +109,7 @@ fn there_and_back(mut near: TcpStream, mut far: TcpStream) {
     let sent = noise(STREAM);
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            near.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            near.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
             let mut got = Vec::new();
             near.read_to_end(&mut got).unwrap();
             near.write_all(&got).unwrap();
@@ -178,7 +178,7 @@ fn clients_reach_the_decoy_under_any_port_and_believe_it_is_the_host() {
             let decoy = Pair::inside(&pair.near, || UdpSocket::bind((at, DECOY)).unwrap());
             let client = Pair::inside(&pair.far, || UdpSocket::bind((far, 40_001)).unwrap());
             for socket in [&decoy, &client] {
-                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             }
             for port in [53, 123] {
                 for text in [&b"even"[..], b"odd", b""] {
@@ -251,10 +251,10 @@ fn a_decoy_sshd_greets_whoever_tries_port_22() {
     let _sshd = Running(sshd);
     for near in NEAR {
         let ask = format!("exec 3<>/dev/tcp/{near}/22 && head -n 1 <&3");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let greeting = loop {
             // It takes a moment until it listens.
-            let args = ["netns", "exec", &pair.far, "timeout", "3", "bash", "-c", &ask];
+            let args = ["netns", "exec", &pair.far, "timeout", "20", "bash", "-c", &ask];
             let out = Command::new("ip").args(args).stderr(Stdio::null()).output().unwrap();
             if out.status.success() && !out.stdout.is_empty() || Instant::now() > deadline {
                 break String::from_utf8_lossy(&out.stdout).into_owned();
@@ -284,7 +284,7 @@ fn what_goes_out_to_a_blocked_address_does_not_arrive() {
     ] {
         let far = Pair::inside(&pair.far, || UdpSocket::bind((FAR[family], 7300)).unwrap());
         let near = Pair::inside(&pair.near, || UdpSocket::bind((NEAR[family], 7301)).unwrap());
-        far.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        far.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         near.send_to(b"before", (FAR[family], 7300)).unwrap();
         assert_eq!(far.recv(&mut [0; 16]).unwrap(), 6);
         let read = |kernel: &Kernel, counter| kernel.counters().read().unwrap().0[0].get(counter);

@@ -102,7 +102,14 @@ fn no_cookie_speaks_for_a_connection_that_nat_takes_elsewhere() {
     assert_eq!(answer(&mut kernel), TX);
     let valid = counter(&kernel, Counter::CookieValid);
     let of_veth = |kernel: &Kernel| kernel.counters().read().unwrap().0[0].get(Counter::CookieValid);
-    assert_eq!((who_answers(&pair, [&proxy, &served]), valid), (0, 0));
+    for _ in 0..10 {
+        assert_eq!((who_answers(&pair, [&proxy, &served]), valid), (0, 0));
+        if of_veth(&kernel) > 0 {
+            break;
+        }
+        // On a busy machine the flood may be over before the client comes.
+        assert_eq!(answer(&mut kernel), TX);
+    }
     assert_eq!(of_veth(&kernel), 1);
 
     let publish = "add table ip nat; add chain ip nat PREROUTING { type nat hook prerouting priority -100; };";

@@ -72,7 +72,7 @@ async fn run(
     let (room, feeds) = FeedRoom::mirrored(config, deps, url).unwrap();
     let cancel = CancellationToken::new();
     let running = tokio::spawn(room.spread_over(Duration::ZERO).run(cancel.clone()));
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+    let waited = tokio::time::timeout(Duration::from_mins(1), async {
         while !feeds.status().first().is_some_and(&done) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -55,11 +55,13 @@ fn an_interface_that_comes_back_is_protected_again_and_inherits_nothing() {
                 dropped = now;
                 break;
             }
-            assert!(begin.elapsed() < Duration::from_secs(5), "not dropped: {back:?}");
+            assert!(begin.elapsed() < Duration::from_mins(2), "not dropped: {back:?}");
         }
     }
-    println!("{TIMES} times re-created, re-attached in {worst:?} at most");
-    assert!(worst < Duration::from_secs(5));
+    eprintln!(
+        "figure: re-attached, of {TIMES} times, at most = {:.3} s",
+        worst.as_secs_f64()
+    );
     assert_eq!(kernel.attached().len(), 2);
     // A slot that was freed counts for its next owner from zero.
     ip(&format!("-n {} link add veth9 type veth peer name veth8", pair.near));
@@ -312,7 +314,7 @@ fn an_interface_that_comes_back_occupied_is_said_and_taken_when_it_is_free() {
         if looks[0].state == State::Came {
             break;
         }
-        assert!(free.elapsed() < Duration::from_secs(5), "{looks:?}");
+        assert!(free.elapsed() < Duration::from_mins(2), "{looks:?}");
     }
     assert_eq!(blocks.shortfall(far(), &block()), None);
     assert_eq!(kernel.counters().read().unwrap().0[0].trouble, None);

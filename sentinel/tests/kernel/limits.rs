@@ -48,7 +48,8 @@ fn a_flood_of_a_second_gets_its_rate_and_its_burst() {
         ("2001:db8::/32", &v6, Counter::PassV6, true),
     ] {
         let net = net.parse().unwrap();
-        for rate in [500u64, 2_000, 10_000] {
+        let (mut rates, mut idle) = (vec![10_000u64, 2_000, 500], 0);
+        while let Some(rate) = rates.pop() {
             let mut entry = limit((1_000_000_000 / rate) as u32, BURST_MS as u32);
             if by_bytes {
                 entry.packet_ns = 0;
@@ -78,10 +79,12 @@ fn a_flood_of_a_second_gets_its_rate_and_its_burst() {
             let burst = rate as f64 * BURST_MS as f64 / 1000.0 + 1.0;
             let due = rate as f64 * seconds;
             println!("{net}: {rate}/s, {offered} offered in {seconds:.3} s, {least:.0} of them due: {got} passed");
-            assert!(
-                rate > 500 || offered as f64 > 1.2 * due,
-                "{offered} in a second are no flood"
-            );
+            if rate == 500 && offered as f64 <= 1.2 * due {
+                // The machine was somebody else's for that second.
+                idle += 1;
+                assert!(idle < 20, "{offered} in a second are no flood");
+                rates.push(rate);
+            }
             assert!(got <= due * 1.05 + burst, "{got} of {due}");
             assert!(got >= least * 0.95, "{got} of {least}");
             let entry = blocks.delete_block(net).unwrap().unwrap();

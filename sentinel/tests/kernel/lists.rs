@@ -183,17 +183,21 @@ fn a_list_ends_in_the_kernel_on_time() {
         let before = boot_now().0;
         let code = kernel.test_run(PROG_XDP, &frame, 1).unwrap().code;
         let after = boot_now().0;
-        if after + 20_000_000 < expires_ns {
-            assert_eq!(code, DROP, "{} ms early", (expires_ns - after) / 1_000_000);
-        }
+        // The kernel's own reading lies between the two, however long this waits for a processor.
         if code == PASS {
             assert!(
-                before < expires_ns + 50_000_000,
-                "{} ms late",
-                (before - expires_ns) / 1_000_000
+                after + 20_000_000 >= expires_ns,
+                "{} ms early",
+                (expires_ns - after) / 1_000_000
             );
             break;
         }
+        assert_eq!(code, DROP);
+        assert!(
+            before < expires_ns + 50_000_000,
+            "{} ms late",
+            (before - expires_ns) / 1_000_000
+        );
     }
 }
 

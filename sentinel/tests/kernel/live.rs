@@ -1,5 +1,6 @@
 //! Real traffic between two namespaces of the test's own.
 
+use super::loss::received;
 use super::pair::{Pair, block, ip, records};
 use super::*;
 use sentinel::kernel::{Record, decode};
@@ -359,13 +360,24 @@ async fn a_flood_of_random_sources_is_accounted_to_the_unit() {
         Command::new("ip").args(args.split_whitespace()).output().unwrap()
     };
     tokio::task::spawn_blocking(flood).await.unwrap();
+    // Until no more comes in.
+    let mut came = 0;
+    while came != received(&pair) {
+        came = received(&pair);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
     cancel.cancel();
     task.await.unwrap();
     let (got, packets): (u64, u64) = counting.await.unwrap();
     let (interfaces, _) = kernel.counters().read().unwrap();
     let count = |counter| interfaces[0].get(counter);
     let (new, sent) = (count(Counter::FlowNew), count(Counter::EventSent));
-    assert!(new >= PACKETS, "{new} flows");
+    // A veth whose receiver is not given time loses some before they come in.
+    assert!(new > PACKETS / 4, "{new} flows");
+    // Each of the flood is a flow of its own, or has no place for one. What IPv6 says by itself is none of it.
+    let (of_v4, passed) = (count(Counter::PassV4), count(Counter::PassV4) + count(Counter::PassV6));
+    let begun = new + count(Counter::FlowRefused);
+    assert!((of_v4..=passed).contains(&begun), "{begun} of {of_v4} to {passed}");
     assert_eq!(sent, got + lost.load(Ordering::Relaxed));
     // Every packet is in a record, in a slot that waits for one, or in a counter of its own.
     let held: u64 = kernel
@@ -375,7 +387,6 @@ async fn a_flood_of_random_sources_is_accounted_to_the_unit() {
         .map(|(head, _)| u64::from(head.packets))
         .sum();
     let given_up = count(Counter::FlowRefused) + count(Counter::FlowLost);
-    let passed = count(Counter::PassV4) + count(Counter::PassV6);
     assert_eq!(packets + held + given_up, passed, "{interfaces:?}");
 }
 

@@ -175,7 +175,7 @@ fn interfaces_of_two_agents_do_not_share_their_counters() {
         }
         let begin = Instant::now();
         while hits() < before + 5 {
-            assert!(begin.elapsed() < Duration::from_secs(5), "not dropped");
+            assert!(begin.elapsed() < Duration::from_mins(1), "not dropped");
         }
     };
     let agent = start(&names('a')).unwrap();
@@ -315,7 +315,7 @@ fn programs_whose_maps_are_forgotten_still_redirect() {
     let decoy = Pair::inside(&pair.near, || UdpSocket::bind("10.99.0.1:7301").unwrap());
     let client = Pair::inside(&pair.far, || UdpSocket::bind("10.99.0.2:7302").unwrap());
     for socket in [&decoy, &client] {
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     }
     let redirected = |when: &str| {
         client.send_to(b"question", "10.99.0.1:53").unwrap();

@@ -131,12 +131,12 @@ fn what_ends_while_the_agent_is_dead_is_put_back_by_the_next() {
         done: true,
     });
     // Cut off in part, and then nobody is there when its time is over.
-    let decision = stage.isolate(address, "3s");
+    let decision = stage.isolate(address, "20s");
     wait::until("the door to freeze", SOON, || Ok(stage.proxy.frozen().then_some(()))).expect("frozen");
     stage.agent.kill().expect("killed");
     stage.proxy.thaw();
     assert_ne!(bare(&stage.engine.inspect(&id).expect("inspect")), before);
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(21));
     stage.agent.launch().expect("started again");
     stage.awaits(&decision, "expired");
     assert_eq!(bare(&stage.engine.inspect(&id).expect("inspect")), before);

@@ -13,7 +13,7 @@ use testbed::proxy::Proxy;
 use testbed::wait;
 
 /// Until the engine has done what takes several requests, on busy processors.
-const DONE: Duration = Duration::from_secs(30);
+const DONE: Duration = Duration::from_secs(90);
 
 /// Dropped from top to bottom.
 pub(crate) struct Stage {

@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// From the start of the tool to the block.
-const DETECTION: Duration = Duration::from_secs(30);
+const DETECTION: Duration = Duration::from_secs(90);
 /// From the block to the first drop; the tool goes on attacking meanwhile.
-const FIRST_DROP: Duration = Duration::from_secs(20);
+const FIRST_DROP: Duration = Duration::from_mins(1);
 
 /// What must become of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +250,7 @@ impl Attack {
         } else {
             target.to_string()
         };
-        attacker.run(&format!("curl -g -s -o /dev/null -m 5 http://{url}/file"), DETECTION)?;
+        attacker.run(&format!("curl -g -s -o /dev/null -m 60 http://{url}/file"), DETECTION)?;
         Ok(())
     }
 
@@ -333,7 +333,7 @@ pub(super) struct Tool<'a> {
 
 impl<'a> Tool<'a> {
     /// Rounds after which a tool that ends at once is broken.
-    const MAX_ROUNDS: u32 = 40;
+    const MAX_ROUNDS: u32 = 120;
 
     pub(super) fn start(host: &'a Host, line: &'a str) -> Result<Self> {
         Ok(Self {

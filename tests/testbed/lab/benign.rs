@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Each transfer must come through within this time.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a benign client did.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -103,7 +103,7 @@ pub(super) fn transfer(tool: &str, client: &Host, server: &Host, v6: bool) -> Re
             };
             let into = tempfile::NamedTempFile::new()?;
             let line = format!(
-                "curl -sS --noproxy * --max-time 10 -o {} http://{host}/file",
+                "curl -sS --noproxy * --max-time 60 -o {} http://{host}/file",
                 into.path().display()
             );
             child::must(client.command(&line), PATIENCE)?;
@@ -124,7 +124,7 @@ pub(super) fn transfer(tool: &str, client: &Host, server: &Host, v6: bool) -> Re
         "dig" => {
             let kind = if v6 { "AAAA" } else { "A" };
             // As resolvers do: one packet may be lost on a machine that is starved; to whom is blocked, all are.
-            let line = format!("dig +short +tries=3 +time=3 @{address} www.lab.test {kind}");
+            let line = format!("dig +short +tries=3 +time=15 @{address} www.lab.test {kind}");
             let said = child::must(client.command(&line), PATIENCE)?;
             anyhow::ensure!(said.trim() == address.to_string(), "wrong answer: {said}");
             std::thread::sleep(Duration::from_millis(100));
@@ -132,7 +132,7 @@ pub(super) fn transfer(tool: &str, client: &Host, server: &Host, v6: bool) -> Re
         }
         _ => {
             // Rate-limited, so that the throughput test does not take the processors from what it accompanies.
-            let line = format!("iperf3 {family} -c {address} -t 3 -b 50M -J --connect-timeout 3000");
+            let line = format!("iperf3 {family} -c {address} -t 3 -b 50M -J --connect-timeout 30000");
             let said = child::must(client.command(&line), PATIENCE)?;
             let result: serde_json::Value = serde_json::from_str(&said).with_context(|| said.clone())?;
             let bytes = result["end"]["sum_received"]["bytes"]

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The kernel frees what was detached a moment later.
-const GONE: Duration = Duration::from_secs(10);
+const GONE: Duration = Duration::from_mins(1);
 
 /// What a pass saw.
 #[derive(Debug, Serialize)]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// Size of the file the web server offers, bytes.
 pub const FILE_BYTES: usize = 512 * 1024;
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 
 /// Running services; they end when this is dropped.
 pub struct Services {

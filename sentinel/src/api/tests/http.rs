@@ -57,7 +57,8 @@ async fn shapes_are_golden() {
     });
     let action = json!({
         "id": xid, "decision": did, "kind": "block_ip", "target": "203.0.113.7/32", "status": "enforced",
-        "intent_at": "2026-01-01T00:00:00.000000Z", "outcome_at": "2026-01-01T00:00:00.003000Z",
+        "intent_at": "2026-01-01T00:00:00.000000Z", "entered_at": "2026-01-01T00:00:00.003000Z",
+        "outcome_at": "2026-01-01T00:00:00.003000Z",
         "expires_at": "2026-01-01T04:00:00.000000Z", "outcome": "read back from xdp (native)", "hits": 11, "would_hits": 2
     });
     for (path, item) in [("alerts", &alert), ("decisions", &decision), ("actions", &action)] {

@@ -56,7 +56,7 @@ function Mode() {
   if (!mode.value) return html`<p id="mode" class="mode" data-mode="unknown"><strong>Connecting</strong><span></span></p>`;
   const [name, meaning] = MODES[mode.value];
   return halted
-    ? html`<p id="mode" class="mode" data-mode="stopped"><strong>Stopped</strong><span>Nothing is carried out, only counted: ${halted.actor} stopped it (${halted.reason}).</span></p>`
+    ? html`<p id="mode" class="mode" data-mode="stopped"><strong>Stopped</strong><span>Entries in the kernel only count: ${halted.actor} stopped it (${halted.reason}).</span></p>`
     : html`<p id="mode" class="mode" data-mode=${mode.value}><strong>${name}</strong><span>${meaning}</span></p>`;
 }
 

@@ -76,6 +76,18 @@ fn show(figures: &EventFigures, output: &Output) {
         ]);
     }
     output.table(&shown);
+    for missed in &figures.missed {
+        output.line(&escape_line(&format!(
+            "Not found: {} by {}, from {} on for {:.1} s.",
+            missed.family, missed.ip, missed.began, missed.lasted_s
+        )));
+    }
+    for wrong in &figures.wrong {
+        output.line(&escape_line(&format!(
+            "False, of {} at {}: {}",
+            wrong.detector, wrong.at, wrong.summary
+        )));
+    }
     let wrong: Vec<_> = figures
         .false_alerts
         .iter()

@@ -68,7 +68,7 @@ pub(super) fn text(state: &State, now: Timestamp) -> String {
         "SIMULATION"
     };
     let mut lines = vec![match &snapshot.stopped {
-        Some(stop) => format!("STOPPED ({mode}): nothing is carried out: {stop}"),
+        Some(stop) => format!("STOPPED ({mode}): entries only count: {stop}"),
         None if snapshot.production => format!("{mode}: decisions are carried out"),
         None => format!("{mode}: no decision is carried out; what would be dropped is counted"),
     }];

@@ -235,7 +235,7 @@ fn the_mode_cannot_be_missed_and_no_colour_alone_tells_it() {
         stopped: Some("acting was stopped by root".to_owned()),
         ..snapshot()
     };
-    assert!(banner(&mut known(stopped)).starts_with(" STOPPED (production)  nothing is carried out: acting was"));
+    assert!(banner(&mut known(stopped)).starts_with(" STOPPED (production)  entries only count: acting was"));
     assert!(banner(&mut State::new()).starts_with(" ASKING "));
 
     state.take(Err("nobody listens".to_owned()), at(60));

@@ -53,6 +53,7 @@ impl Case {
             target: IpNet::from(IpAddr::V4(wish.address)),
             status: ActionStatus::Intent,
             intent_at: now,
+            entered_at: None,
             outcome_at: None,
             expires_at: wish.expires_at,
             outcome: String::new(),

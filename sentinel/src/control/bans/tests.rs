@@ -3,8 +3,8 @@
 mod over;
 
 use super::*;
-use crate::bettercap::tests::config;
 use crate::bettercap::tests::scripted::{Mood, SUBNET, Scripted};
+use crate::bettercap::tests::{config, patient};
 use crate::bus::Bus;
 use crate::metrics::Metrics;
 use crate::store::testing::opened;
@@ -57,7 +57,7 @@ impl Rig {
             health: health_tx,
             clock: time::clock(),
         };
-        let session = Session::new(&config(format!("ws://{}", server.at), "hunter2")).unwrap();
+        let session = Session::new(&patient(format!("ws://{}", server.at), "hunter2")).unwrap();
         let mut room = Bans::new(session, wanted_rx, protected_rx, deps);
         room.sysctl = dir.path().to_owned();
         Self {
@@ -307,7 +307,10 @@ async fn a_bettercap_that_hangs_or_is_away_is_said_and_tried_again() {
     rig.want(&[(id, "192.0.2.7", false)]);
     rig.server
         .with(|stage| stage.mood = Mood::Slow(Duration::from_secs(30)));
+    let hasty = Session::new(&config(format!("ws://{}", rig.server.at), "hunter2")).unwrap();
+    let patient = std::mem::replace(&mut rig.room.as_mut().unwrap().session, hasty);
     rig.pass().await;
+    rig.room.as_mut().unwrap().session = patient;
     let (status, outcome) = rig.only().await;
     assert_eq!(status, ActionStatus::Intent);
     assert!(

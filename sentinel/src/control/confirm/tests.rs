@@ -5,7 +5,7 @@ use crate::config::ProbeKind;
 use crate::types::{DecisionId, Timestamp};
 use tokio::net::TcpListener;
 
-const WINDOW: Duration = Duration::from_secs(3);
+const WINDOW: Duration = Duration::from_secs(12);
 
 fn provisional(name: u128) -> Provisional {
     Provisional {

@@ -10,7 +10,7 @@ impl<E: Enforcer> Desk<E> {
     /// Takes up the stop of an earlier run. Call before anything is decided; the programs were loaded with it.
     pub fn stopped_before(&mut self, stop: Option<Stop>) {
         if let Some(stop) = stop {
-            tracing::warn!(%stop, "nothing is carried out until `sentinel resume-acting`");
+            tracing::warn!(%stop, "entries only count until `sentinel resume-acting`");
             self.judge.set_stopped(true);
             self.responder.hold_back(stop.clone());
             self.stopped = Some(stop);
@@ -80,7 +80,7 @@ impl<E: Enforcer> Desk<E> {
         self.retelling = true;
         self.tallies.stale = true;
         if let Some(stop) = &self.stopped {
-            tracing::warn!(%stop, "nothing is carried out until `sentinel resume-acting`");
+            tracing::warn!(%stop, "entries only count until `sentinel resume-acting`");
         } else {
             tracing::info!("acting was resumed");
         }
@@ -98,7 +98,7 @@ impl<E: Enforcer> Desk<E> {
         self.deps.metrics.acting_stopped.set(self.stopped.is_some().into());
         let condition = match (&self.stopped, self.judge.mode()) {
             (Some(stop), _) => Condition::Degraded {
-                cause: format!("nothing is carried out: {stop}"),
+                cause: format!("entries only count: {stop}"),
                 mend: "`sentinel resume-acting` puts everything in force again".to_owned(),
             },
             (None, Mode::Production) => Condition::Ok {

@@ -31,7 +31,7 @@ impl<E: Enforcer> Desk<E> {
             .as_ref()
             .filter(|_| self.judge.provisional().any(|d| d.id == id))
         {
-            let text = format!("nothing is carried out, so it drops nothing that could be judged: {stop}");
+            let text = format!("entries only count, so it drops nothing that could be judged: {stop}");
             let _ = reply.send(Err(CommandError::Invalid(text)));
             return;
         }

@@ -51,6 +51,7 @@ impl Case {
             target: IpNet::from(wish.address),
             status: ActionStatus::Intent,
             intent_at: now,
+            entered_at: None,
             outcome_at: None,
             expires_at: wish.expires_at,
             outcome: String::new(),

@@ -296,9 +296,9 @@ async fn who_is_put_on_the_allowlist_is_free_at_once_and_its_end_is_kept() {
     let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
     assert!(house.rig.allows().contains(&net("198.51.100.7/32")));
     assert!(house.allow("198.51.100.7/32", None).await.unwrap().changed);
-    assert!(!house.allow("198.51.100.9/32", Some(1)).await.unwrap().changed);
-    let end = house.desk.now().after(Duration::from_secs(1));
-    house.desk.expire_allowed(Timestamp(end.0 - 900_000_000)).await;
+    assert!(!house.allow("198.51.100.9/32", Some(60)).await.unwrap().changed);
+    let end = house.desk.now().after(Duration::from_mins(1));
+    house.desk.expire_allowed(Timestamp(end.0 - 59_000_000_000)).await;
     assert!(house.rig.allows().contains(&net("198.51.100.9/32")));
     house.desk.expire_allowed(end).await;
     assert!(!house.rig.allows().contains(&net("198.51.100.9/32")));

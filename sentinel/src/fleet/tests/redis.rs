@@ -278,7 +278,7 @@ async fn a_redis_that_is_not_there_or_something_else_is_told_apart() {
     let began = Instant::now();
     let away = connect(&silent).await.unwrap_err();
     assert!(
-        began.elapsed() < Duration::from_secs(8),
+        began.elapsed() < Duration::from_mins(1),
         "it is not waited for for ever"
     );
     assert!(away.cause.contains("does not answer in time"), "{away:?}");

@@ -178,6 +178,8 @@ pub(super) struct Setup<'a> {
     pub(super) custom: Vec<(&'a str, String)>,
     /// A local API of CrowdSec.
     pub(super) lapi: Option<String>,
+    /// Who says nothing, or too little, is given up after seconds: for tests that wait for that.
+    pub(super) hasty: bool,
 }
 
 /// 2026-01-01T00:00:00Z.
@@ -203,7 +205,7 @@ pub(super) fn settings(directory: &Path, setup: &Setup<'_>) -> IntelConfig {
     config
 }
 
-/// A room with short patience, its lists, and what hangs on it.
+/// A room, its lists, and what hangs on it.
 pub(super) type Built = (
     FeedRoom,
     Feeds,
@@ -225,11 +227,17 @@ pub(super) fn build(config: &IntelConfig, setup: &Setup<'_>, mirror: Option<&str
         health: health_tx,
         metrics: Arc::clone(&metrics),
     };
-    // Long enough for an answer on a busy machine; tests of a server that hangs or drips wait for all of it.
+    // Long enough for an answer on a busy machine.
+    let long = Duration::from_mins(1);
+    let (idle, whole) = if setup.hasty {
+        (Duration::from_secs(3), Duration::from_secs(5))
+    } else {
+        (long, long)
+    };
     let patience = Patience {
-        connect: Duration::from_secs(20),
-        idle: Duration::from_secs(3),
-        whole: Duration::from_secs(5),
+        connect: long,
+        idle,
+        whole,
     };
     let (room, feeds) = FeedRoom::build(config, deps, mirror, patience)?;
     Ok((room, feeds, health, metrics, guards))

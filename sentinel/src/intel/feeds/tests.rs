@@ -33,6 +33,7 @@ const CINS: Setup<'static> = Setup {
     max_bytes: None,
     custom: Vec::new(),
     lapi: None,
+    hasty: false,
 };
 
 #[tokio::test]
@@ -156,7 +157,15 @@ async fn who_crashes_while_asking_does_not_ask_again_before_the_time() {
     let (dir, url) = cins(&server.url());
     let mut bench = Bench::new(dir.path(), &url, CINS, START).await;
     // Dropped in the midst of it, as by a shutdown.
-    let _ = tokio::time::timeout(Duration::from_millis(100), bench.room.tend()).await;
+    let asked = async {
+        while server.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        _ = bench.room.tend() => panic!("nobody was to answer"),
+        () = asked => {}
+    }
     assert_eq!(server.count(), 1);
     let mut again = Bench::new(dir.path(), &url, CINS, START.after(HOUR / 2)).await;
     again.room.tend().await;
@@ -174,7 +183,10 @@ fn names(dir: &std::path::Path) -> Vec<String> {
 }
 
 /// Answers well first, then with `then`; what comes of that, for a list that was there.
-async fn afterwards(then: impl Fn(&str) -> (Vec<u8>, After) + Send + Sync + 'static) -> (String, Duration, Bench) {
+async fn afterwards(
+    hasty: bool,
+    then: impl Fn(&str) -> (Vec<u8>, After) + Send + Sync + 'static,
+) -> (String, Duration, Bench) {
     let first = AtomicUsize::new(0);
     let server = Server::start(move |head| {
         if first.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -187,6 +199,7 @@ async fn afterwards(then: impl Fn(&str) -> (Vec<u8>, After) + Send + Sync + 'sta
     let (dir, url) = cins(&server.url());
     let setup = Setup {
         max_bytes: Some(200_000),
+        hasty,
         ..CINS
     };
     let mut bench = Bench::new(dir.path(), &url, setup, START).await;
@@ -336,7 +349,7 @@ async fn whatever_a_server_answers_the_old_list_stays_and_the_reason_is_told() {
         ),
     ];
     for (want, case) in cases {
-        let (error, wait, bench) = afterwards(case).await;
+        let (error, wait, bench) = afterwards(want == "no answer in time", case).await;
         assert!(error.contains(want), "{want}: {error}");
         assert!(!error.contains("http://"), "{error}");
         let least = if want.contains("429") {
@@ -363,7 +376,7 @@ async fn whatever_a_server_answers_the_old_list_stays_and_the_reason_is_told() {
 async fn a_redirect_that_is_not_followed_makes_no_connection() {
     let inner = Server::start(|_| answer(200, "", list(400).as_bytes())).await;
     let to = inner.url();
-    let (error, ..) = afterwards(move |_| answer(302, &format!("Location: {to}/x\r\n"), b"")).await;
+    let (error, ..) = afterwards(false, move |_| answer(302, &format!("Location: {to}/x\r\n"), b"")).await;
     assert!(error.contains("is not HTTPS"), "{error}");
     assert_eq!(inner.count(), 0);
 }

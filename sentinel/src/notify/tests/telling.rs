@@ -1,6 +1,7 @@
 //! The whole room.
 
 use super::*;
+use crate::types::{Action, ActionKind, ActionStatus, Decision, DecisionStatus, Origin, Terms};
 
 fn away(_: &Letter, _: usize) -> Result<(), ChannelError> {
     Err(ChannelError::away("nobody listens there", "start it"))
@@ -15,15 +16,21 @@ fn clock() -> Timestamp {
 /// 10,000 alerts at once: the file gets every one, mail ten messages and one digest that says how many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_alerts_are_ten_messages_and_a_digest() {
+    static CLOCK: AtomicI64 = AtomicI64::new(NOON.0);
+    fn now() -> Timestamp {
+        Timestamp(CLOCK.load(Ordering::Relaxed))
+    }
     let directory = tempfile::tempdir().unwrap();
     let mut config = settings();
     config.digest = Duration::from_secs(4);
     let (mail, got) = channel(ChannelKind::Email, FINE);
     let (file, lines) = channel(ChannelKind::File, FINE);
-    let house = House::open(directory.path(), &config, vec![mail, file], clock);
+    let house = House::open(directory.path(), &config, vec![mail, file], now);
     house.ready().await;
     house.raise(&storm(100, 100)).await;
     house.routed().await;
+    // However long that took, the digest is due from here on.
+    CLOCK.fetch_add(5_000_000_000, Ordering::Relaxed);
     let digests = |got: &Mutex<Vec<Letter>>| {
         got.lock()
             .unwrap()
@@ -46,11 +53,16 @@ async fn ten_thousand_alerts_are_ten_messages_and_a_digest() {
         .map(|letter| letter.data["alert"]["id"].to_string())
         .collect();
     assert_eq!(ids.len(), 10_000, "each once");
+    // What was sent is counted once the database has it.
+    let sent = "sentinel_notifications_total{channel=\"email\",result=\"sent\"} 11";
+    for _ in 0..3_000 {
+        if house.metrics.encode().unwrap().contains(sent) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let text = house.metrics.encode().unwrap();
-    assert!(
-        text.contains("sentinel_notifications_total{channel=\"email\",result=\"sent\"} 11"),
-        "{text}"
-    );
+    assert!(text.contains(sent), "{text}");
     assert!(
         text.contains("sentinel_notifications_folded_total{channel=\"email\",reason=\"duplicate\"}"),
         "{text}"
@@ -218,7 +230,15 @@ async fn a_channel_that_is_down_delays_no_other() {
     while got.lock().unwrap().len() < 20 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(house.status.borrow()[&ChannelKind::Email].waiting, 10);
+    // What waits is told a little after it was put down.
+    let waiting = || house.status.borrow()[&ChannelKind::Email].waiting;
+    for _ in 0..3_000 {
+        if waiting() == 10 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(waiting(), 10);
     house.close().await;
 }
 
@@ -281,4 +301,82 @@ async fn history_is_no_news() {
     assert_eq!(told[0].data["alert"]["id"], serde_json::json!(fresh.id));
     assert_eq!(told[0].title, "medium: port scan by 203.0.113.7, nothing done so far");
     house.close().await;
+}
+
+/// A container that could not be cut off is not told to have been.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_of_a_container_is_what_became_of_it() {
+    let told = async |beside: ActionStatus, outcome: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, got) = channel(ChannelKind::File, FINE);
+        let house = House::open(directory.path(), &settings(), vec![file], clock);
+        house.ready().await;
+        let alert = alert(&mut Mint::Random, NOON);
+        let decision = Decision {
+            id: Mint::Random.decision(NOON),
+            at: NOON,
+            target: alert.source.unwrap().into(),
+            action: ActionKind::IsolateContainer,
+            terms: Terms::default(),
+            expires_at: None,
+            until_if_confirmed: None,
+            simulated: false,
+            origin: Origin::Detector,
+            actor: "port_scan".into(),
+            reason: "because".into(),
+            alert: Some(alert.id),
+            severity: None,
+            risk: None,
+            basis: None,
+            checks: Vec::new(),
+            collateral: None,
+            investigation: None,
+            status: DecisionStatus::Active,
+            veto: None,
+            ended_at: None,
+        };
+        let action = |kind, status, outcome: &str| {
+            Record::Action(Arc::new(Action {
+                id: Mint::Random.action(NOON),
+                decision: decision.id,
+                kind,
+                target: decision.target,
+                status,
+                intent_at: NOON,
+                entered_at: None,
+                outcome_at: Some(NOON),
+                expires_at: None,
+                outcome: outcome.to_owned(),
+                hits: 0,
+                would_hits: 0,
+            }))
+        };
+        let records = vec![
+            // As it may come: what is done beside the kernel first.
+            action(ActionKind::IsolateContainer, beside, outcome),
+            action(ActionKind::BlockIp, ActionStatus::Enforced, "blocked, read back"),
+            Record::Decision(Arc::new(decision.clone())),
+        ];
+        house.store.commit(records).await.unwrap();
+        house.raise(std::slice::from_ref(&alert)).await;
+        while got.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let letter = got.lock().unwrap()[0].clone();
+        house.close().await;
+        let said: Vec<String> = letter.sections.into_iter().flat_map(|(_, lines)| lines).collect();
+        (letter.title, said.join("\n"))
+    };
+    let (title, said) = told(ActionStatus::Failed, "not isolated: it is guarded").await;
+    assert_eq!(title, "medium: port scan by 203.0.113.7, is blocked");
+    let sentences =
+        "203.0.113.7 is blocked. blocked, read back\nBeside that (isolate container): not isolated: it is guarded";
+    assert!(said.contains(sentences), "{said}");
+    let (title, said) = told(ActionStatus::Enforced, "off `lan`").await;
+    let both = "medium: port scan by 203.0.113.7, is blocked and has its container isolated";
+    assert_eq!(title, both);
+    assert!(
+        said.contains("203.0.113.7 has its container isolated. off `lan`"),
+        "{said}"
+    );
 }

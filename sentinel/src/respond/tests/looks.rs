@@ -110,8 +110,9 @@ async fn what_is_said_of_a_redirect_follows_the_hook() {
         let action = actions.iter().find(|action| action.decision == redirect.id).unwrap();
         assert!(action.outcome.starts_with(said), "{}", action.outcome);
         assert_eq!(
-            (action.status, action.outcome_at),
-            (ActionStatus::Enforced, Some(at(second)))
+            (action.status, action.entered_at, action.outcome_at),
+            (ActionStatus::Enforced, Some(at(6)), Some(at(second))),
+            "when it came into force stays, however often it is told"
         );
         let other = actions.iter().find(|action| action.decision == block.id).unwrap();
         assert_eq!(

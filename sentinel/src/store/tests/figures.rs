@@ -70,7 +70,9 @@ fn they_are_those_of_the_period_and_of_nothing_else() {
     let before = decide(99, DecisionStatus::Active, false, Some(&early));
     let mut mint = Mint::Counted(2000);
     let mut done = Action::clone(&action(&mut mint, &real));
-    done.outcome_at = Some(first.at.after(Duration::from_millis(1500)));
+    done.entered_at = Some(first.at.after(Duration::from_millis(1500)));
+    // Told anew since, as after a restart.
+    done.outcome_at = Some(first.at.after(Duration::from_mins(9)));
     let over = action(&mut mint, &ended);
     let mut records: Vec<Record> = [&real, &simulated, &refused, &ended, &before]
         .map(|d| Record::Decision(Arc::new(d.clone())))

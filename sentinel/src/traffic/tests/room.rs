@@ -108,7 +108,7 @@ async fn a_hundred_rows_do_not_wait_for_the_clock() {
     house.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn rows_beyond_those_of_a_second_are_left_out_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let mut house = House::open(TrafficLogConfig {

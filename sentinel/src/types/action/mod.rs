@@ -54,6 +54,10 @@ pub struct Action {
     pub status: ActionStatus,
     /// When the intent was written.
     pub intent_at: Timestamp,
+    /// When its entry was first read back from where it is carried out; nothing of what is done beside the kernel, and
+    /// of what an agent before this field had carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entered_at: Option<Timestamp>,
     /// When the latest outcome was known.
     pub outcome_at: Option<Timestamp>,
     /// When it ends by itself.

@@ -29,7 +29,7 @@ const LOST: u64 = 50;
 const SEGMENTS: &[u64] = &[1460, 1460, 1452, 1400, 1360];
 /// Passwords in a list to be tried.
 const GUESSES: usize = 2000;
-const QUICK: Duration = Duration::from_secs(20);
+const QUICK: Duration = Duration::from_mins(1);
 /// For an attacker's server to listen.
 const LISTENING: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(20);

@@ -52,9 +52,9 @@ const LIES: u64 = 3;
 const LIED: [usize; 3] = [6, 24, 96];
 /// Machines after which the disk is a new one.
 const CHAIN: u64 = 5;
-/// Until the agent in the machine answers.
+/// Until the agent in the machine answers, and from then until it acknowledges something.
 const START: Duration = Duration::from_mins(3);
-/// The least time a machine decides, and what a draw adds to it at most.
+/// The least time a machine decides after its first acknowledgement, and what a draw adds to it at most.
 const WORK: (Duration, u64) = (Duration::from_secs(3), 6000);
 /// Begins a line that is for us.
 const MARK: &str = "power: ";
@@ -295,7 +295,7 @@ impl Rig {
             }
         });
         let more = Duration::from_millis(next(&mut self.draw) % WORK.1);
-        let begun = listen(&heard, WORK.0 + more);
+        let begun = listen(&heard, &format!("machine {number}"), WORK.0 + more);
         let killed = child.kill();
         child.wait()?;
         let mut words = begun?;
@@ -312,11 +312,11 @@ impl Rig {
     }
 }
 
-/// Listens until the machine has decided for so long.
-fn listen(heard: &mpsc::Receiver<Word>, long: Duration) -> Result<Vec<Word>> {
+/// Listens until the machine has decided for so long since it first acknowledged something.
+fn listen(heard: &mpsc::Receiver<Word>, reason: &str, long: Duration) -> Result<Vec<Word>> {
     let (mut words, mut tail) = (Vec::new(), Vec::new());
     let mut end = Instant::now() + START;
-    let mut started = false;
+    let mut decides = false;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         match heard.recv_timeout(left) {
@@ -326,13 +326,16 @@ fn listen(heard: &mpsc::Receiver<Word>, long: Duration) -> Result<Vec<Word>> {
                 if let Some(found) = word.text.strip_prefix("started ") {
                     // No drift, and an audit without a break.
                     ensure!(found == "0 null", "it started with {found}");
-                    started = true;
-                    end = Instant::now() + long;
+                    end = Instant::now() + START;
                 } else {
+                    if !decides && Books::default().hear(&word.text, reason) {
+                        decides = true;
+                        end = Instant::now() + long;
+                    }
                     words.push(word);
                 }
             }
-            Err(mpsc::RecvTimeoutError::Timeout) if started => return Ok(words),
+            Err(mpsc::RecvTimeoutError::Timeout) if decides => return Ok(words),
             Err(error) => bail!("{error}; it said:\n{}", tail.join("\n")),
         }
     }

@@ -103,8 +103,8 @@ impl Browser {
             .await
             .unwrap();
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(30), self.socket.next()).await;
-            let Message::Text(text) = message.expect("no answer within 30 s").unwrap().unwrap() else {
+            let message = tokio::time::timeout(Duration::from_mins(1), self.socket.next()).await;
+            let Message::Text(text) = message.expect("no answer within 60 s").unwrap().unwrap() else {
                 continue;
             };
             let message: Value = serde_json::from_str(&text).unwrap();
@@ -185,9 +185,9 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    /// Polls until the expression is true; fails the test after 15 s.
+    /// Polls until the expression is true; fails the test after a minute.
     pub(super) async fn until(&mut self, expression: &str) {
-        let deadline = Instant::now() + Duration::from_secs(15);
+        let deadline = Instant::now() + Duration::from_mins(1);
         // The page may not be there yet.
         let asked = format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()");
         let params = json!({ "expression": asked, "returnByValue": true });
@@ -199,7 +199,7 @@ impl Browser {
             }
             if Instant::now() > deadline {
                 let text = self.eval("document.body.innerText").await;
-                panic!("not within 15 s: {expression}\n{text}\n{:?}", self.complaints);
+                panic!("not within 60 s: {expression}\n{text}\n{:?}", self.complaints);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -74,6 +74,7 @@ async fn full() -> House {
             target: decision.target,
             status: ActionStatus::Enforced,
             intent_at: decision.at,
+            entered_at: Some(decision.at),
             outcome_at: Some(decision.at),
             expires_at: decision.expires_at,
             outcome: "in the kernel on eth0, read back".into(),

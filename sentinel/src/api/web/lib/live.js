@@ -22,7 +22,7 @@ export const guarded = signal([]);
 /** The person's stop, where there is one. */
 export const stopped = computed(() => (stats.value ?? health.value)?.acting?.stopped ?? null);
 export const mode = computed(() => health.value?.mode ?? stats.value?.mode ?? null);
-/** Nothing is carried out, only counted. */
+/** Entries only count. */
 export const onlyCounts = computed(() => mode.value === "simulation" || stopped.value !== null);
 
 const listeners = new Map();

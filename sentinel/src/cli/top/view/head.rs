@@ -68,10 +68,7 @@ pub(super) fn banner(state: &State, paint: Paint, now: Timestamp, width: u16) ->
             (text, Color::Magenta)
         }
         (None, Some(_)) => match &snapshot.stopped {
-            Some(stop) => (
-                format!("STOPPED ({mode})  nothing is carried out: {stop}"),
-                Color::Yellow,
-            ),
+            Some(stop) => (format!("STOPPED ({mode})  entries only count: {stop}"), Color::Yellow),
             None if snapshot.production => ("PRODUCTION  decisions are carried out".to_owned(), Color::Green),
             None => (
                 "SIMULATION  no decision is carried out; what would be dropped is counted".to_owned(),

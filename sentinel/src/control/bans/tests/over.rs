@@ -244,7 +244,7 @@ async fn a_room_with_nothing_left_to_lift_waits_to_be_ended() {
     rig.wanted = watch::channel(Arc::default()).0;
     let cancel = CancellationToken::new();
     let mut running = tokio::spawn(rig.room.take().unwrap().run(cancel.clone()));
-    for _ in 0..200 {
+    for _ in 0..6_000 {
         if rig.only().await.0 == ActionStatus::Reverted {
             break;
         }

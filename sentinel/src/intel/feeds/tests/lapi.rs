@@ -128,6 +128,7 @@ async fn whatever_goes_wrong_the_old_bans_stay_and_everything_is_asked_for_next(
         let directory = tempfile::tempdir().unwrap();
         let setup = Setup {
             max_bytes: Some(4_096),
+            hasty: words == "no answer in time",
             ..setup(server.url())
         };
         let mut bench = Bench::new(directory.path(), "", setup, START).await;

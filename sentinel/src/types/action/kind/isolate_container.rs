@@ -9,8 +9,8 @@ pub(super) const PROFILE: Profile = Profile {
     in_kernel: Some(ActionKind::BlockIp),
     needs: Needs::Container,
     told: [
-        "is blocked and its container being isolated",
-        "would be blocked and its container isolated",
+        "has its container isolated",
+        "would have its container isolated",
     ],
     ..block_ip::PROFILE
 };
