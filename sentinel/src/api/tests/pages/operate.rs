@@ -29,6 +29,9 @@ async fn one_click_stops_everything_and_the_banner_says_so() {
         "[...document.querySelectorAll('#block-list .chip')].filter(c => c.innerText === 'Held back').length === 4";
     browser.until(held).await;
     assert!(house.state.acting.borrow().stopped.is_some());
+    let said = browser.eval("document.querySelector('#mode').innerText").await;
+    assert!(said.to_string().contains("Entries in the kernel only count"), "{said}");
+    browser.picture("stopped").await;
     browser.eval("document.querySelector('#acting').click()").await;
     browser
         .until("document.querySelector('#mode').innerText.toUpperCase().startsWith('PRODUCTION')")
