@@ -226,6 +226,8 @@ fn a_blocked_source_stays_out_to_the_packet_while_everybody_asks() {
         later.first()
     );
     assert_eq!(served.readers, length.crowd.readers);
+    // Whoever is given no time for ten seconds is let go.
+    assert!(served.cut * 20 <= served.readers as u64, "{} cut off", served.cut);
     println!(
         "figure: packets of the blocked source = {} packets",
         alone.dropped + beside.dropped

@@ -81,6 +81,7 @@ fn sigkill_leaves_nothing_and_a_new_start_takes_up_what_was_in_force() {
     assert!(!scene.reaches(false));
     let after = outlived(&mut scene) * 1e3;
     eprintln!("figure: traffic flows after SIGKILL within = {after:.0} ms");
+    assert!(after < 5000.0, "{after:.0} ms");
     assert_clean(&scene);
 
     scene.agent.launch().unwrap_or_else(|error| panic!("{error:#}"));

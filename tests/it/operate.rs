@@ -48,6 +48,7 @@ fn quickest_stop(scene: &Scene) {
         best.as_secs_f64() * 1e3,
         AT_ONCE.as_millis()
     );
+    assert!(best < 50 * AT_ONCE, "{best:?}");
 }
 
 fn cli(scene: &Scene, args: &[&str]) -> (i32, String) {

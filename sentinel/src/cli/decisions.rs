@@ -335,7 +335,7 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
         return Ok(());
     }
     let otherwise = shown.outcome.filter(|outcome| outcome.contains(OTHERWISE));
-    let [is, would_be] = decision.action.profile().told;
+    let [is, would_be] = decision.action.in_kernel().profile().told;
     let verb = match decision.simulated {
         false if decision.terms.egress => format!("{is} in both directions"),
         false => is.to_owned(),
@@ -361,6 +361,9 @@ fn added(output: &Output, made: Value) -> Result<(), Failure> {
     ));
     if let Some(outcome) = otherwise {
         output.line(&escape_line(&format!("What came of it: {outcome}.")));
+    }
+    if decision.action.beside() && !decision.simulated {
+        output.line("Its container is being isolated; `sentinel actions list` has what came of that.");
     }
     if let Some(full) = provisional(&decision) {
         output.line(&format!(

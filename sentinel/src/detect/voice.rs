@@ -20,8 +20,8 @@ type Topic = (Option<IpAddr>, Option<IpAddr>, Detector, Family);
 struct Said {
     at: Ktime,
     severity: Severity,
-    /// How often since when, within a pause.
-    times: u8,
+    /// Of a source: with how many peers, since when, within a pause.
+    peers: u8,
     since: Ktime,
 }
 
@@ -96,14 +96,17 @@ impl Voice {
         ratio: f64,
         at: Ktime,
     ) -> bool {
-        let own = (Some(source), None, detector, family);
-        let many = |said: &Said| at.since(said.since) < self.after && said.times >= PEERS;
-        self.fresh(
-            &(Some(source), Some(peer), detector, family),
-            EvidenceClass::Statistical,
-            ratio,
-            at,
-        ) && !self.said.peek(&own).is_some_and(many)
+        let (own, pair) = (
+            (Some(source), None, detector, family),
+            (Some(source), Some(peer), detector, family),
+        );
+        let lately = |since: Ktime| at.since(since) < self.after;
+        let many = self
+            .said
+            .peek(&own)
+            .is_some_and(|said| lately(said.since) && said.peers >= PEERS);
+        let another = !self.said.peek(&pair).is_some_and(|said| lately(said.at));
+        self.fresh(&pair, EvidenceClass::Statistical, ratio, at) && !(many && another)
     }
 
     fn fresh(&self, topic: &Topic, class: EvidenceClass, ratio: f64, at: Ktime) -> bool {
@@ -121,31 +124,32 @@ impl Voice {
 
     /// Takes down that a finding is told of.
     pub(super) fn said(&mut self, detector: Detector, finding: &Finding, severity: Severity) {
-        let (source, family) = (finding.source, finding.family);
+        let (source, family, at) = (finding.source, finding.family, finding.at);
         let target = finding.targets.first().map(|t| t.ip);
         if source.is_none() {
-            self.note((None, target, detector, family), finding.at, severity);
+            self.note((None, target, detector, family), at, severity, false);
             return;
         }
-        self.note((source, None, detector, family), finding.at, severity);
-        if finding.class == EvidenceClass::Statistical && target.is_some() {
-            self.note((source, target, detector, family), finding.at, severity);
+        let pair = (source, target, detector, family);
+        let of_two = finding.class == EvidenceClass::Statistical && target.is_some();
+        let lately = |said: &Said| at.since(said.at) < self.after;
+        let another = of_two && !self.said.peek(&pair).is_some_and(lately);
+        self.note((source, None, detector, family), at, severity, another);
+        if of_two {
+            self.note(pair, at, severity, false);
         }
     }
 
-    fn note(&mut self, topic: Topic, at: Ktime, severity: Severity) {
+    fn note(&mut self, topic: Topic, at: Ktime, severity: Severity, another: bool) {
         let before = self.said.peek(&topic).filter(|said| at.since(said.since) < self.after);
-        let (since, times) = before.map_or((at, 0), |said| (said.since, said.times));
-        let times = times.saturating_add(1);
-        self.said.insert(
-            topic,
-            Said {
-                at,
-                severity,
-                times,
-                since,
-            },
-        );
+        let (since, peers) = before.map_or((at, 0), |said| (said.since, said.peers));
+        let said = Said {
+            at,
+            severity,
+            peers: peers.saturating_add(u8::from(another)),
+            since,
+        };
+        self.said.insert(topic, said);
     }
 
     pub(super) fn forget(&mut self, now: Ktime) {
@@ -202,5 +206,10 @@ mod tests {
         assert!(!told(5, 33) && !told(6, 59), "of a fifth enough was said");
         assert!(told(5, 60), "a minute later it is told of");
         assert!(told(1, 61) && told(6, 62) && told(7, 63) && !told(8, 64));
+        let pair = |peer: u8| [IpAddr::from([10, 0, 0, 1]), IpAddr::from([192, 0, 2, peer])];
+        let may = |peer, ratio| {
+            voice.may_wonder_about(pair(peer), Detector::Beacon, Family::C2, ratio, Ktime(65_000_000_000))
+        };
+        assert!(!may(7, 1.5) && !may(8, 9.0));
     }
 }

@@ -260,10 +260,14 @@ impl Known {
             let [does, would] = action.kind.profile().told;
             let (deed, sentence) = match action.status {
                 ActionStatus::Enforced => (does, format!("{target} {does}{until}{since}.")),
-                ActionStatus::Simulated => (
-                    would,
-                    format!("{target} {would}{until}{since}: simulation, nothing is done."),
-                ),
+                ActionStatus::Simulated => (would, format!("{target} {would}{until}{since}; nothing is done.")),
+                ActionStatus::Intent if action.kind.beside() => {
+                    let kind = words(action.kind.as_str());
+                    (
+                        "",
+                        format!("Beside that ({kind}) it is being acted on, and not done yet."),
+                    )
+                }
                 _ if action.kind.beside() => ("", format!("Beside that ({}):", words(action.kind.as_str()))),
                 ActionStatus::Failed => ("could not be acted on", format!("{target} could not be acted on.")),
                 ActionStatus::Reverted | ActionStatus::Expired => {

@@ -123,9 +123,14 @@ fn nothing(figures: &Figures) -> bool {
 fn mode(report: &Report) -> Mode {
     let production = report.mode == "production";
     let text = match (&report.stopped, production) {
-        _ if report.mode == super::OFFLINE => {
-            "No agent ran when this was made: it tells what the database has, and nobody was asked what is in force."
-                .to_owned()
+        (stop, _) if report.mode == super::OFFLINE => {
+            let stopped = stop.as_ref().map_or(String::new(), |stop| {
+                format!(" Acting was stopped since {}, and was not resumed.", minute(stop.at))
+            });
+            format!(
+                "No agent ran when this was made: it tells what the database has, and nobody was asked what is in \
+                 force.{stopped}"
+            )
         }
         (Some(stop), _) => format!(
             "Acting was stopped since {} when this was made: entries only counted.",

@@ -411,6 +411,8 @@ fn simulation_is_never_told_as_done() {
         actor: "alice".into(),
         reason: HOSTILE.into(),
     };
+    let offline = html(&Report::new(busy(0).figures, OFFLINE, Some(stop.clone())));
+    assert!(offline.contains("in force. Acting was stopped since 2026-11-01 00:00 UTC, and was not resumed."));
     let stopped = Report::new(busy(0).figures, "production", Some(stop));
     assert!(html(&stopped).contains("Acting was stopped since 2026-11-01 00:00 UTC"));
     assert!(html(&empty()).contains("Production mode"));

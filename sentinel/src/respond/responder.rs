@@ -258,13 +258,12 @@ impl<E: Enforcer> Responder<E> {
             .held
             .get(&decision.target)
             .filter(|held| held.decision.id == decision.id)
-            .map(|held| (held.action.id, held.action.intent_at, held.action.entered_at));
-        let (id, intent_at, entered_at) = held.unwrap_or_else(|| {
-            let (id, at) = *minted
-                .entry(decision.id)
-                .or_insert_with(|| (self.mint.action(now), now));
-            (id, at, None)
-        });
+            .map(|held| &held.action);
+        let (id, intent_at) = match held {
+            Some(action) => (action.id, action.intent_at),
+            None => *(minted.entry(decision.id)).or_insert_with(|| (self.mint.action(now), now)),
+        };
+        let (entered_at, outcome_at) = held.map(|a| (a.entered_at, a.outcome_at)).unwrap_or_default();
         Action {
             id,
             decision: decision.id,
@@ -273,7 +272,7 @@ impl<E: Enforcer> Responder<E> {
             status: ActionStatus::Intent,
             intent_at,
             entered_at,
-            outcome_at: None,
+            outcome_at,
             expires_at: decision.expires_at,
             outcome: String::new(),
             hits: 0,

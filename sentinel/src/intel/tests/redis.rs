@@ -290,6 +290,7 @@ async fn a_redis_that_is_killed_and_comes_back_loses_and_blocks_nothing() {
     let longest = times.iter().max().copied().unwrap();
     let (median, _) = percentiles(times);
     eprintln!("figure: question while Redis was killed, median = {median:.3} ms");
+    assert!(median < PATIENT.as_secs_f64() * 500.0, "each waits for it");
     eprintln!(
         "figure: question while Redis was killed, longest = {:.3} s",
         longest.as_secs_f64()
@@ -338,6 +339,7 @@ async fn what_both_spent_while_redis_hung_is_added_up() {
     let longest = times.iter().max().copied().unwrap();
     let (median, _) = percentiles(times);
     eprintln!("figure: two questions while Redis hung, median = {median:.3} ms");
+    assert!(median < PATIENT.as_secs_f64() * 500.0, "each waits for it");
     eprintln!(
         "figure: two questions while Redis hung, longest = {:.3} s",
         longest.as_secs_f64()
@@ -455,6 +457,7 @@ async fn a_server_that_accepts_and_never_answers_holds_up_nobody() {
     let longest = times.iter().max().copied().unwrap();
     let (median, _) = percentiles(times);
     eprintln!("figure: question before a Redis that never answers, median = {median:.3} ms");
+    assert!(median < PATIENT.as_secs_f64() * 500.0, "each waits for it");
     eprintln!(
         "figure: question before a Redis that never answers, longest = {:.3} s",
         longest.as_secs_f64()

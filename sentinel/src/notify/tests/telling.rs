@@ -359,9 +359,12 @@ async fn what_is_told_of_a_container_is_what_became_of_it() {
         ];
         house.store.commit(records).await.unwrap();
         house.raise(std::slice::from_ref(&alert)).await;
-        while got.lock().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let comes = async {
+            while got.lock().unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(2), comes).await.unwrap();
         let letter = got.lock().unwrap()[0].clone();
         house.close().await;
         let said: Vec<String> = letter.sections.into_iter().flat_map(|(_, lines)| lines).collect();
@@ -372,6 +375,11 @@ async fn what_is_told_of_a_container_is_what_became_of_it() {
     let sentences =
         "203.0.113.7 is blocked. blocked, read back\nBeside that (isolate container): not isolated: it is guarded";
     assert!(said.contains(sentences), "{said}");
+    let (_, said) = told(ActionStatus::Intent, "").await;
+    assert!(
+        said.contains("Beside that (isolate container) it is being acted on"),
+        "{said}"
+    );
     let (title, said) = told(ActionStatus::Enforced, "off `lan`").await;
     let both = "medium: port scan by 203.0.113.7, is blocked and has its container isolated";
     assert_eq!(title, both);

@@ -108,6 +108,18 @@ async fn an_extension_keeps_decision_and_action() {
     assert_eq!(actions[0].expires_at, Some(at(2000)));
     assert_eq!(bench.stored(&first).await.expires_at, Some(at(2000)));
     assert_eq!(bench.responder.self_check(), Ok(0));
+    // Of one that an agent before carried out it is not known when it came into force.
+    assert!(actions[0].entered_at.is_some());
+    let unknown = Action {
+        entered_at: None,
+        ..actions[0].clone()
+    };
+    bench.responder.recall([(first.id, unknown)].into());
+    bench.responder.restore(vec![longer.clone()], at(100)).await;
+    bench.responder.reword(at(100)).await;
+    bench.apply(&longer).await;
+    let actions = bench.actions().await;
+    assert_eq!((actions.len(), actions[0].entered_at), (1, None));
 }
 
 #[tokio::test]
