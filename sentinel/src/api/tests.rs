@@ -3,7 +3,7 @@
 use super::*;
 use crate::auth::Secrets;
 use crate::store::{Record, Writer};
-use crate::types::testing::alert;
+use crate::types::testing::{action, alert, decision};
 use crate::types::{
     Action, ActionKind, ActionStatus, Alert, AlertId, AllowDone, BadLine, Busiest, Busy, BusyFlow, BusyPer, BusySource,
     ChannelKind, Channels, Checked, CommandError, Component, Decision, DecisionStatus, Deleted, Detector, Enquiry,
@@ -572,49 +572,6 @@ fn taken(mint: &mut Mint, wish: &NewDecision) -> Decision {
         status: DecisionStatus::Active,
         veto: None,
         ended_at: None,
-    }
-}
-
-fn decision(mint: &mut Mint, of: &Alert, at: Timestamp) -> Decision {
-    Decision {
-        id: mint.decision(at),
-        at,
-        target: of.source.unwrap().into(),
-        action: ActionKind::BlockIp,
-        terms: Terms::default(),
-        expires_at: Some(at.after(Duration::from_hours(4))),
-        until_if_confirmed: None,
-        simulated: false,
-        origin: Origin::Detector,
-        actor: of.detector.as_str().into(),
-        reason: of.summary.clone(),
-        alert: Some(of.id),
-        severity: Some(of.severity),
-        risk: None,
-        basis: None,
-        checks: Vec::new(),
-        collateral: None,
-        investigation: None,
-        status: DecisionStatus::Active,
-        veto: None,
-        ended_at: None,
-    }
-}
-
-fn action(mint: &mut Mint, of: &Decision) -> Action {
-    Action {
-        id: mint.action(of.at),
-        decision: of.id,
-        kind: of.action,
-        target: of.target,
-        status: ActionStatus::Enforced,
-        intent_at: of.at,
-        entered_at: Some(of.at.after(Duration::from_millis(3))),
-        outcome_at: Some(of.at.after(Duration::from_millis(3))),
-        expires_at: of.expires_at,
-        outcome: "read back from xdp (native)".into(),
-        hits: 11,
-        would_hits: 2,
     }
 }
 

@@ -100,13 +100,14 @@ impl Voice {
             (Some(source), None, detector, family),
             (Some(source), Some(peer), detector, family),
         );
-        let lately = |since: Ktime| at.since(since) < self.after;
-        let many = self
-            .said
-            .peek(&own)
-            .is_some_and(|said| lately(said.since) && said.peers >= PEERS);
-        let another = !self.said.peek(&pair).is_some_and(|said| lately(said.at));
-        self.fresh(&pair, EvidenceClass::Statistical, ratio, at) && !(many && another)
+        let many = |said: &Said| at.since(said.since) < self.after && said.peers >= PEERS;
+        let another = !self.lately(&pair, at);
+        self.fresh(&pair, EvidenceClass::Statistical, ratio, at) && !(another && self.said.peek(&own).is_some_and(many))
+    }
+
+    /// Whether it was spoken of within a pause.
+    fn lately(&self, topic: &Topic, at: Ktime) -> bool {
+        self.said.peek(topic).is_some_and(|said| at.since(said.at) < self.after)
     }
 
     fn fresh(&self, topic: &Topic, class: EvidenceClass, ratio: f64, at: Ktime) -> bool {
@@ -132,8 +133,7 @@ impl Voice {
         }
         let pair = (source, target, detector, family);
         let of_two = finding.class == EvidenceClass::Statistical && target.is_some();
-        let lately = |said: &Said| at.since(said.at) < self.after;
-        let another = of_two && !self.said.peek(&pair).is_some_and(lately);
+        let another = of_two && !self.lately(&pair, at);
         self.note((source, None, detector, family), at, severity, another);
         if of_two {
             self.note(pair, at, severity, false);

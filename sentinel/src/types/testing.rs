@@ -1,9 +1,11 @@
 //! Nouns for tests.
 
 use super::{
-    Alert, Detector, Evidence, EvidenceClass, Family, Investigation, InvestigationId, InvestigationState, Ktime, Mint,
-    Risk, RiskPart, Service, Severity, Timestamp,
+    Action, ActionKind, ActionStatus, Alert, Decision, DecisionStatus, Detector, Evidence, EvidenceClass, Family,
+    Investigation, InvestigationId, InvestigationState, Ktime, Mint, Origin, Risk, RiskPart, Service, Severity, Terms,
+    Timestamp,
 };
+use std::time::Duration;
 
 /// A risk of that level with one part.
 pub(crate) fn risk(level: Severity, corroborated_by: u32) -> Risk {
@@ -73,5 +75,50 @@ pub(crate) fn alert(mint: &mut Mint, at: Timestamp) -> Alert {
         standing: None,
         former: None,
         explanation: None,
+    }
+}
+
+/// A block of an alert's source, in force for four hours.
+pub(crate) fn decision(mint: &mut Mint, of: &Alert, at: Timestamp) -> Decision {
+    Decision {
+        id: mint.decision(at),
+        at,
+        target: of.source.unwrap().into(),
+        action: ActionKind::BlockIp,
+        terms: Terms::default(),
+        expires_at: Some(at.after(Duration::from_hours(4))),
+        until_if_confirmed: None,
+        simulated: false,
+        origin: Origin::Detector,
+        actor: of.detector.as_str().into(),
+        reason: of.summary.clone(),
+        alert: Some(of.id),
+        severity: Some(of.severity),
+        risk: None,
+        basis: None,
+        checks: Vec::new(),
+        collateral: None,
+        investigation: None,
+        status: DecisionStatus::Active,
+        veto: None,
+        ended_at: None,
+    }
+}
+
+/// What carries a decision out, read back.
+pub(crate) fn action(mint: &mut Mint, of: &Decision) -> Action {
+    Action {
+        id: mint.action(of.at),
+        decision: of.id,
+        kind: of.action,
+        target: of.target,
+        status: ActionStatus::Enforced,
+        intent_at: of.at,
+        entered_at: Some(of.at.after(Duration::from_millis(3))),
+        outcome_at: Some(of.at.after(Duration::from_millis(3))),
+        expires_at: of.expires_at,
+        outcome: "read back from xdp (native)".into(),
+        hits: 11,
+        would_hits: 2,
     }
 }

@@ -130,6 +130,15 @@ fn listening(mut child: Child) -> Option<Child> {
     None
 }
 
+/// Tells how long questions took, most of which wait for no Redis.
+fn few_wait(what: &str, times: Vec<Duration>) {
+    let longest = times.iter().max().copied().unwrap();
+    let (median, _) = percentiles(times);
+    eprintln!("figure: {what}, median = {median:.3} ms");
+    eprintln!("figure: {what}, longest = {:.3} s", longest.as_secs_f64());
+    assert!(median < PATIENT.as_secs_f64() * 500.0, "each waits for it");
+}
+
 /// The key of an answer.
 fn key(n: u32) -> String {
     format!("sentinel:intel:answer:virustotal:{}", address(n))
@@ -287,14 +296,7 @@ async fn a_redis_that_is_killed_and_comes_back_loses_and_blocks_nothing() {
         assert_eq!(one.ask(n).await, "fresh");
         times.push(began.elapsed());
     }
-    let longest = times.iter().max().copied().unwrap();
-    let (median, _) = percentiles(times);
-    eprintln!("figure: question while Redis was killed, median = {median:.3} ms");
-    assert!(median < PATIENT.as_secs_f64() * 500.0, "each waits for it");
-    eprintln!(
-        "figure: question while Redis was killed, longest = {:.3} s",
-        longest.as_secs_f64()
-    );
+    few_wait("question while Redis was killed", times);
     let status = one.redis();
     assert!(!status.up && !status.cause.is_empty(), "{status:?}");
     assert_eq!(one.spent("day"), 30);
@@ -336,14 +338,7 @@ async fn what_both_spent_while_redis_hung_is_added_up() {
         times.push(began.elapsed());
     }
     server.signal(Signal::SIGCONT);
-    let longest = times.iter().max().copied().unwrap();
-    let (median, _) = percentiles(times);
-    eprintln!("figure: two questions while Redis hung, median = {median:.3} ms");
-    assert!(median < PATIENT.as_secs_f64() * 500.0, "each waits for it");
-    eprintln!(
-        "figure: two questions while Redis hung, longest = {:.3} s",
-        longest.as_secs_f64()
-    );
+    few_wait("two questions while Redis hung", times);
     for sentinel in [&one, &other] {
         eventually("Redis is back", async || sentinel.redis().up).await;
     }
@@ -454,14 +449,7 @@ async fn a_server_that_accepts_and_never_answers_holds_up_nobody() {
         assert_eq!(one.ask(n).await, "fresh");
         times.push(began.elapsed());
     }
-    let longest = times.iter().max().copied().unwrap();
-    let (median, _) = percentiles(times);
-    eprintln!("figure: question before a Redis that never answers, median = {median:.3} ms");
-    assert!(median < PATIENT.as_secs_f64() * 500.0, "each waits for it");
-    eprintln!(
-        "figure: question before a Redis that never answers, longest = {:.3} s",
-        longest.as_secs_f64()
-    );
+    few_wait("question before a Redis that never answers", times);
     eventually("the cause", async || one.redis().cause.contains("in time")).await;
     assert!(!one.redis().up);
     eventually("answers wait for its return", async || one.redis().owed == 20).await;

@@ -1,7 +1,8 @@
 //! The whole room.
 
 use super::*;
-use crate::types::{Action, ActionKind, ActionStatus, Decision, DecisionStatus, Origin, Terms};
+use crate::types::testing::{action, decision};
+use crate::types::{Action, ActionKind, ActionStatus, Decision};
 
 fn away(_: &Letter, _: usize) -> Result<(), ChannelError> {
     Err(ChannelError::away("nobody listens there", "start it"))
@@ -313,42 +314,16 @@ async fn what_is_told_of_a_container_is_what_became_of_it() {
         house.ready().await;
         let alert = alert(&mut Mint::Random, NOON);
         let decision = Decision {
-            id: Mint::Random.decision(NOON),
-            at: NOON,
-            target: alert.source.unwrap().into(),
             action: ActionKind::IsolateContainer,
-            terms: Terms::default(),
             expires_at: None,
-            until_if_confirmed: None,
-            simulated: false,
-            origin: Origin::Detector,
-            actor: "port_scan".into(),
-            reason: "because".into(),
-            alert: Some(alert.id),
-            severity: None,
-            risk: None,
-            basis: None,
-            checks: Vec::new(),
-            collateral: None,
-            investigation: None,
-            status: DecisionStatus::Active,
-            veto: None,
-            ended_at: None,
+            ..decision(&mut Mint::Random, &alert, NOON)
         };
         let action = |kind, status, outcome: &str| {
             Record::Action(Arc::new(Action {
-                id: Mint::Random.action(NOON),
-                decision: decision.id,
                 kind,
-                target: decision.target,
                 status,
-                intent_at: NOON,
-                entered_at: None,
-                outcome_at: Some(NOON),
-                expires_at: None,
                 outcome: outcome.to_owned(),
-                hits: 0,
-                would_hits: 0,
+                ..action(&mut Mint::Random, &decision)
             }))
         };
         let records = vec![
