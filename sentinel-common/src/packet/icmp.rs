@@ -8,7 +8,7 @@ use crate::flow::PROTO_ICMP;
 
 /// The place of ports: (source, destination) for a message of this protocol, type and code.
 #[inline(always)]
-pub(super) const fn ports(proto: u8, kind: u8, code: u8) -> (u16, u16) {
+pub const fn ports(proto: u8, kind: u8, code: u8) -> (u16, u16) {
     let other = if proto == PROTO_ICMP {
         counterpart4(kind)
     } else {

@@ -5,7 +5,7 @@
 
 mod icmp;
 mod parse;
-pub use icmp::two_way as icmp_two_way;
+pub use icmp::{ports as icmp_ports, two_way as icmp_two_way};
 pub use parse::{parse_ethernet, parse_ethernet_into};
 
 use crate::addr::Addr;

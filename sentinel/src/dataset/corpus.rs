@@ -222,13 +222,7 @@ fn walk(
     summary.packets += packets;
     summary.unread += not_ip + unread;
     summary.out_of_order += out_of_order + clock_steps;
-    summary.evictions += flow.flows
-        + features.flows
-        + features.sources
-        + features.destinations
-        + features.pairs
-        + features.services
-        + features.sketches;
+    summary.evictions += flow.flows + features.total();
     match fault {
         None => summary.captures += 1,
         Some(error) => summary.broken.push((name_of(file), chain(&error))),

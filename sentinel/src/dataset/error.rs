@@ -1,5 +1,6 @@
 //! What is wrong with files of labels, captures and tables.
 
+use crate::sensor::flowlog::FlowLogError;
 use crate::sensor::pcap::CaptureError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,20 @@ pub enum DatasetError {
         path: PathBuf,
         /// What is wrong with it.
         source: CaptureError,
+    },
+    /// A log of flows cannot be read.
+    #[error(transparent)]
+    Log(#[from] FlowLogError),
+    /// A log calls flows an attack, and not which.
+    #[error(
+        "{} has attacks of no kind that we know (`{label}`); say what they are with --attack-family, such as scan or c2",
+        path.display()
+    )]
+    Kind {
+        /// Which file.
+        path: PathBuf,
+        /// Its words.
+        label: String,
     },
     /// A capture breaks off, and half of it is not what was meant.
     #[error("{} breaks off: {fault}. Nothing of it is used", path.display())]

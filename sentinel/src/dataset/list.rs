@@ -103,16 +103,14 @@ pub(super) fn ends(a: (Addr, u16), b: (Addr, u16)) -> Ends {
     if a <= b { [a, b] } else { [b, a] }
 }
 
-/// A capture's name without its folder and endings.
+/// The name of a capture or log without its folder and endings.
 pub(super) fn name_of(file: &Path) -> String {
     let name = file
         .file_name()
         .map(|n| n.to_string_lossy().into_owned())
         .unwrap_or_default();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    let name = name
-        .strip_suffix(".pcapng")
-        .or(name.strip_suffix(".pcap"))
-        .unwrap_or(name);
+    let known = [".pcapng", ".pcap", ".log", ".log.labeled", ".binetflow"];
+    let name = known.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
     name.to_owned()
 }

@@ -8,7 +8,7 @@
 use super::capacity;
 use crate::features::{Cut, FeatureRecord};
 use crate::flow::{Bounded, Ring};
-use crate::types::Ktime;
+use crate::types::{Ktime, Service};
 use sentinel_common::addr::Addr;
 use std::time::Duration;
 
@@ -22,8 +22,13 @@ const SPREAD: u32 = 2;
 
 /// A flow, as flags are counted.
 type FlowId = (Addr, u16, Addr, u16, u8);
+/// Address, port and protocol.
+type ServiceKey = (Addr, u16, u8);
 /// A source and a service.
 type Pair = (Addr, Addr, u16, u8);
+
+/// Services that are named of those at which a source's flags are.
+pub(super) const NAMED: usize = 4;
 
 /// Flagged records within the window, and how many flows they are of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub(super) struct Counted {
     pub(super) limit: u32,
     /// Flagged records at all services that suffice.
     pub(super) limit_everywhere: u32,
+    /// Where the source's latest flags within the window are, the latest first.
+    services: [Option<(Ktime, ServiceKey)>; NAMED],
 }
 
 impl Counted {
@@ -54,6 +61,15 @@ impl Counted {
     pub(super) fn ratio(&self) -> f64 {
         let here = f64::from(self.here.records) / f64::from(self.limit);
         here.max(f64::from(self.everywhere.records) / f64::from(self.limit_everywhere))
+    }
+
+    /// Where the source's latest flags within the window are, the latest first.
+    pub(super) fn services(&self) -> impl Iterator<Item = Service> {
+        self.services.iter().flatten().map(|(_, (ip, port, proto))| Service {
+            ip: (*ip).into(),
+            port: *port,
+            proto: *proto,
+        })
     }
 }
 
@@ -85,6 +101,31 @@ impl Gathered {
     }
 }
 
+/// What was counted of a source, and where.
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    gathered: Gathered,
+    services: [Option<(Ktime, ServiceKey)>; NAMED],
+}
+
+impl Source {
+    /// Remembers where its latest flag is; of more than can be named the oldest is forgotten.
+    fn at(&mut self, service: ServiceKey, at: Ktime) {
+        let known = |slot: &Option<(Ktime, ServiceKey)>| slot.is_some_and(|(_, known)| known == service);
+        let place = self.services.iter().position(known).unwrap_or(NAMED - 1);
+        self.services[..=place].rotate_right(1);
+        self.services[0] = Some((at, service));
+    }
+
+    fn lately(&self, at: Ktime, window_ns: u64) -> [Option<(Ktime, ServiceKey)>; NAMED] {
+        let mut services = self.services;
+        for slot in &mut services {
+            *slot = slot.filter(|(then, _)| at.0.saturating_sub(then.0) <= window_ns);
+        }
+        services
+    }
+}
+
 /// A flow's latest flag that counted.
 #[derive(Clone, Copy, Debug)]
 struct Latest {
@@ -99,7 +140,7 @@ pub(super) struct Flags {
     slot_ns: u64,
     least: u32,
     flows: Bounded<FlowId, Latest>,
-    sources: Bounded<Addr, Gathered>,
+    sources: Bounded<Addr, Source>,
     pairs: Bounded<Pair, Gathered>,
 }
 
@@ -119,7 +160,7 @@ impl Flags {
     pub(super) const fn memory_bound(sources: usize) -> usize {
         let held = capacity(sources);
         Bounded::<FlowId, Latest>::memory_bound(held)
-            + Bounded::<Addr, Gathered>::memory_bound(held)
+            + Bounded::<Addr, Source>::memory_bound(held)
             + Bounded::<Pair, Gathered>::memory_bound(held)
     }
 
@@ -141,7 +182,12 @@ impl Flags {
         let before = self.flows.peek(&flow).copied().filter(|_| record.continued);
         let minute = record.cut == Cut::Active;
         let counts = flagged && before.is_none_or(|then| minute || at.since(then.at) >= AGAIN);
-        let all = self.sources.touch_or(source, Gathered::default);
+        let of = self.sources.touch_or(source, Source::default);
+        if flagged {
+            of.at(service, at);
+        }
+        let services = of.lately(at, slot_ns * SLOTS as u64);
+        let all = &mut of.gathered;
         let occasion = u32::from(!record.continued || minute);
         let occasions = all.occasions.add(at, slot_ns, occasion);
         let place = |n: usize| before.map(|then| then.places[n]);
@@ -151,6 +197,7 @@ impl Flags {
             limit: self
                 .least
                 .saturating_add((CHANCE * alpha * f64::from(occasions)) as u32),
+            services,
             ..Counted::default()
         };
         counted.limit_everywhere = counted.limit.saturating_mul(SPREAD);
@@ -176,7 +223,6 @@ impl Flags {
 mod tests {
     use super::*;
     use crate::features::{Vector, WIDTH};
-    use crate::types::Service;
     use std::net::IpAddr;
 
     const ALPHA: f64 = 0.001;
@@ -277,6 +323,25 @@ mod tests {
             );
             assert_eq!(counted.occasions, 3001 + u32::from(port));
         }
+    }
+
+    #[test]
+    fn the_latest_services_with_flags_are_named_while_the_window_lasts() {
+        let mut flags = flags();
+        let mut ports = |at, service, flagged| {
+            let counted = flags.add(&record(at, 7, service, Cut::Closed, false), flagged, ALPHA);
+            counted.services().map(|service| service.port).collect::<Vec<_>>()
+        };
+        assert_eq!(ports(1, 80, true), [80]);
+        assert_eq!(ports(2, 443, false), [80], "what was not flagged is not named");
+        assert_eq!(ports(2, 22, true), [22, 80]);
+        assert_eq!(ports(3, 80, true), [80, 22], "each once");
+        for service in [1, 2, 3] {
+            ports(4, service, true);
+        }
+        assert_eq!(ports(5, 4, true), [4, 3, 2, 1], "the oldest had to go");
+        assert_eq!(ports(124, 5, true), [5, 4, 3, 2], "120 s ago is within the window");
+        assert_eq!(ports(126, 5, true), [5]);
     }
 
     #[test]

@@ -401,9 +401,11 @@ impl Supervised {
         let window = span(self.window);
         let threshold = scorer.levels()[1].score.unwrap_or(1.0);
         let service = record.target;
+        let mut targets = vec![service];
         let how = if counted.here.records >= counted.limit {
             format!("{} to {} within {window}", records(counted.here), place(&service))
         } else if counted.everywhere.records >= counted.limit_everywhere {
+            targets.extend(counted.services().filter(|other| *other != service));
             format!("{} to several services within {window}", records(counted.everywhere))
         } else {
             format!("one flow to {}, all but certainly,", place(&service))
@@ -411,7 +413,7 @@ impl Supervised {
         Finding {
             at: record.at,
             source: Some(record.source),
-            targets: vec![service],
+            targets,
             family,
             technique: format!("model: {}", family.as_str()).into(),
             ratio,

@@ -34,6 +34,13 @@ pub struct FeatureLosses {
     pub echoes: u64,
 }
 
+impl FeatureLosses {
+    /// Everything that had to make room.
+    pub const fn total(&self) -> u64 {
+        self.flows + self.sources + self.destinations + self.pairs + self.services + self.sketches
+    }
+}
+
 /// Makes feature records from flow records. Synchronous; takes the time, reads no clock.
 ///
 /// A flow ends after 15 quiet seconds, or a second after its TCP connection; one that goes on is told of every 60 s,

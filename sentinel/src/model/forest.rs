@@ -37,26 +37,59 @@ pub struct ForestRecord {
     pub trees: Vec<Vec<NodeRecord>>,
 }
 
-/// A leaf leads to itself: its threshold is infinite and its left child its own number.
+/// A leaf leads to itself: its threshold is infinite and its left child its own number. Eight bytes, since a verdict is
+/// hardly more than waiting for a thousand of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
     pub(super) threshold: f32,
-    /// The left child; the right one is next to it.
-    pub(super) left: u32,
-    pub(super) feature: u16,
+    /// Left child and feature.
+    place: u32,
 }
 
+/// Bits of [`Node::place`] that are the feature's.
+const FEATURE_BITS: u32 = 6;
+/// As many features as these bits tell apart: of an array this long none is out of reach.
+const REACH: usize = 1 << FEATURE_BITS;
+const _: () = assert!(WIDTH <= REACH);
+
 impl Node {
-    fn next(self, x: &Scaled) -> u32 {
-        self.left + u32::from(x[usize::from(self.feature)] > self.threshold)
+    /// None where there are more nodes than its bits tell apart.
+    fn new(threshold: f32, left: usize, feature: u16) -> Option<Self> {
+        let left = u32::try_from(left)
+            .ok()
+            .filter(|left| *left < u32::MAX >> FEATURE_BITS)?;
+        Some(Self {
+            threshold,
+            place: left << FEATURE_BITS | u32::from(feature),
+        })
     }
+
+    /// The left child; the right one is next to it.
+    pub(super) const fn left(self) -> usize {
+        (self.place >> FEATURE_BITS) as usize
+    }
+
+    pub(super) const fn feature(self) -> usize {
+        self.place as usize % REACH
+    }
+
+    fn next(self, x: &[f32; REACH]) -> usize {
+        self.left() + usize::from(x[self.feature()] > self.threshold)
+    }
+}
+
+/// Values for [`Node::next`].
+fn within_reach(x: &Scaled) -> [f32; REACH] {
+    let mut out = [0.0; REACH];
+    out[..WIDTH].copy_from_slice(x);
+    out
 }
 
 /// A forest that answers: the mean over its trees of the share of the class asked for in the leaf, with Laplace's
 /// correction (n₊ + 1)/(n + 2) (Provost and Domingos, "Tree induction for probability-based ranking", 2003).
 #[derive(Clone, Debug)]
 pub struct Forest {
-    pub(super) roots: Vec<u32>,
+    pub(super) roots: Vec<usize>,
     pub(super) nodes: Vec<Node>,
     /// Expected answer below each node, weighted by training rows.
     pub(super) values: Vec<f64>,
@@ -87,7 +120,7 @@ impl Forest {
         for tree in &record.trees {
             forest.add(tree, allowed)?;
         }
-        let sum: f64 = forest.roots.iter().map(|&root| forest.values[root as usize]).sum();
+        let sum: f64 = forest.roots.iter().map(|&root| forest.values[root]).sum();
         forest.base = sum / forest.roots.len() as f64;
         Ok(forest)
     }
@@ -95,13 +128,16 @@ impl Forest {
     fn add(&mut self, tree: &[NodeRecord], allowed: &[bool; WIDTH]) -> Result<(), Flaw> {
         let start = self.nodes.len();
         let splits = tree.iter().filter(|n| matches!(n, NodeRecord::Split { .. })).count();
-        if tree.len() != 2 * splits + 1 || start + tree.len() > u32::MAX as usize {
+        if tree.len() != 2 * splits + 1 {
             return Err(Flaw::Forest("has a tree whose nodes do not fit together"));
         }
+        let node = |threshold, left, feature| {
+            Node::new(threshold, left, feature).ok_or(Flaw::Forest("has more nodes than can be told apart"))
+        };
         let mut depths = vec![0usize; tree.len()];
         let mut next = 1;
-        for (at, node) in tree.iter().enumerate() {
-            match *node {
+        for (at, &record) in tree.iter().enumerate() {
+            match record {
                 NodeRecord::Split { feature, threshold } => {
                     if next <= at {
                         return Err(Flaw::Forest("has a tree whose nodes do not fit together"));
@@ -112,11 +148,7 @@ impl Forest {
                     if !threshold.is_finite() {
                         return Err(Flaw::NotFinite("a threshold of a tree"));
                     }
-                    self.nodes.push(Node {
-                        threshold,
-                        left: (start + next) as u32,
-                        feature,
-                    });
+                    self.nodes.push(node(threshold, start + next, feature)?);
                     self.values.push(0.0);
                     self.covers.push(0.0);
                     for child in [next, next + 1] {
@@ -130,11 +162,7 @@ impl Forest {
                     if positive + negative == 0.0 {
                         return Err(Flaw::Forest("has an empty leaf"));
                     }
-                    self.nodes.push(Node {
-                        threshold: f32::INFINITY,
-                        left: (start + at) as u32,
-                        feature: 0,
-                    });
+                    self.nodes.push(node(f32::INFINITY, start + at, 0)?);
                     self.values.push((positive + 1.0) / (positive + negative + 2.0));
                     self.covers.push(positive + negative);
                 }
@@ -149,14 +177,14 @@ impl Forest {
         // Children stand behind their parents: backwards, both are known before their parent is asked.
         for at in (start..self.nodes.len()).rev() {
             if !self.is_leaf(at) {
-                let left = self.nodes[at].left as usize;
+                let left = self.nodes[at].left();
                 let cover = self.covers[left] + self.covers[left + 1];
                 let sum = self.covers[left] * self.values[left] + self.covers[left + 1] * self.values[left + 1];
                 self.covers[at] = cover;
                 self.values[at] = sum / cover;
             }
         }
-        self.roots.push(start as u32);
+        self.roots.push(start);
         Ok(())
     }
 
@@ -171,15 +199,15 @@ impl Forest {
     }
 
     pub(super) fn is_leaf(&self, at: usize) -> bool {
-        self.nodes[at].left as usize == at
+        self.nodes[at].left() == at
     }
 
-    fn leaf(&self, root: u32, x: &Scaled) -> usize {
+    fn leaf(&self, root: usize, x: &[f32; REACH]) -> usize {
         let mut at = root;
         loop {
-            let next = self.nodes[at as usize].next(x);
+            let next = self.nodes[at].next(x);
             if next == at {
-                return at as usize;
+                return at;
             }
             at = next;
         }
@@ -187,6 +215,7 @@ impl Forest {
 
     /// The forest's answer, in (0, 1).
     pub fn score(&self, x: &Scaled) -> f64 {
+        let x = &within_reach(x);
         let (sides, rest) = self.roots.as_chunks::<LANES>();
         let mut sum = 0.0;
         for roots in sides {
@@ -195,12 +224,12 @@ impl Forest {
             while moved {
                 moved = false;
                 for lane in &mut at {
-                    let next = self.nodes[*lane as usize].next(x);
+                    let next = self.nodes[*lane].next(x);
                     moved |= next != *lane;
                     *lane = next;
                 }
             }
-            sum += at.iter().map(|&leaf| self.values[leaf as usize]).sum::<f64>();
+            sum += at.iter().map(|&leaf| self.values[leaf]).sum::<f64>();
         }
         sum += rest.iter().map(|&root| self.values[self.leaf(root, x)]).sum::<f64>();
         sum / self.roots.len() as f64
@@ -208,22 +237,23 @@ impl Forest {
 
     /// The answer of one tree, in (0, 1).
     pub fn score_of_tree(&self, tree: usize, x: &Scaled) -> f64 {
-        self.values[self.leaf(self.roots[tree], x)]
+        self.values[self.leaf(self.roots[tree], &within_reach(x))]
     }
 
     /// What each feature adds on the way from the root to the leaf, averaged over the trees (Saabas, "Interpreting
     /// random forests", 2014). [`Forest::base`] and these sum to [`Forest::score`].
     pub fn path_contributions(&self, x: &Scaled) -> [f64; WIDTH] {
+        let x = &within_reach(x);
         let mut out = [0.0; WIDTH];
         for &root in &self.roots {
-            let mut at = root as usize;
+            let mut at = root;
             loop {
                 let node = self.nodes[at];
-                let next = node.next(x) as usize;
+                let next = node.next(x);
                 if next == at {
                     break;
                 }
-                out[usize::from(node.feature)] += self.values[next] - self.values[at];
+                out[node.feature()] += self.values[next] - self.values[at];
                 at = next;
             }
         }

@@ -92,7 +92,7 @@ impl Forest {
         let longest = self.depth + 2;
         let mut paths = vec![Step::default(); longest * (longest + 1) / 2];
         for &root in &self.roots {
-            self.descend(root as usize, x, &mut paths, 0, (1.0, 1.0, WIDTH), &mut out);
+            self.descend(root, x, &mut paths, 0, (1.0, 1.0, WIDTH), &mut out);
         }
         let trees = self.roots.len() as f64;
         for share in &mut out {
@@ -124,8 +124,8 @@ impl Forest {
             return;
         }
         let node = self.nodes[at];
-        let feature = usize::from(node.feature);
-        let left = node.left as usize;
+        let feature = node.feature();
+        let left = node.left();
         let (hot, cold) = if x[feature] > node.threshold {
             (left + 1, left)
         } else {
@@ -155,8 +155,8 @@ mod tests {
         if forest.is_leaf(at) {
             return forest.values[at];
         }
-        let feature = usize::from(node.feature);
-        let left = node.left as usize;
+        let feature = node.feature();
+        let left = node.left();
         if known.contains(&feature) {
             let next = left + usize::from(x[feature] > node.threshold);
             return expectation(forest, next, x, known);
@@ -168,11 +168,7 @@ mod tests {
     }
 
     fn whole(forest: &Forest, x: &Scaled, known: &[usize]) -> f64 {
-        let sum: f64 = forest
-            .roots
-            .iter()
-            .map(|&r| expectation(forest, r as usize, x, known))
-            .sum();
+        let sum: f64 = forest.roots.iter().map(|&r| expectation(forest, r, x, known)).sum();
         sum / forest.roots.len() as f64
     }
 

@@ -8,6 +8,19 @@ pub type Scaled = [f32; WIDTH];
 /// No feature is larger; beyond it a float in µs loses its meaning.
 pub const MAX_VALUE: f64 = 1e15;
 
+/// What a feature's values are multiplied with before anything else.
+const FACTORS: [f64; WIDTH] = {
+    let mut factors = [1.0; WIDTH];
+    let mut at = 0;
+    while at < WIDTH {
+        if matches!(FEATURES[at].unit.as_bytes(), b"s") {
+            factors[at] = 1e6;
+        }
+        at += 1;
+    }
+    factors
+};
+
 /// One value of the feature at `at`, transformed; what is no number counts as 0, what is beyond [`MAX_VALUE`] as that. Times are taken in µs, since trees of `linfa` tell values apart only
 /// from 1e-5 on.
 pub fn scale_one(at: usize, value: f64) -> f32 {
@@ -16,8 +29,11 @@ pub fn scale_one(at: usize, value: f64) -> f32 {
     } else {
         value.clamp(-MAX_VALUE, MAX_VALUE)
     };
-    let value = if FEATURES[at].unit == "s" { value * 1e6 } else { value };
-    (value.signum() * value.abs().ln_1p()) as f32
+    // Most of them are 0, whose logarithm need not be worked out.
+    if value == 0.0 {
+        return 0.0;
+    }
+    (value.signum() * (value * FACTORS[at]).abs().ln_1p()) as f32
 }
 
 /// A whole vector.
@@ -29,7 +45,7 @@ pub fn scale(vector: &Vector) -> Scaled {
 pub fn unscale_one(at: usize, scaled: f32) -> f64 {
     let scaled = f64::from(scaled);
     let value = scaled.signum() * scaled.abs().exp_m1();
-    if FEATURES[at].unit == "s" { value / 1e6 } else { value }
+    value / FACTORS[at]
 }
 
 #[cfg(test)]

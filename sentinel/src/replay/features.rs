@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::features::{Builder, FeatureLosses, FeatureRecord, Limits};
 use crate::flow::{FlowLosses, FlowTable, ModelFlows};
 use crate::types::Ktime;
-use sentinel_common::packet::{ParseError, parse_ethernet};
+use sentinel_common::packet::{PacketMeta, ParseError, parse_ethernet};
 use std::time::Duration;
 
 /// What a capture came to.
@@ -58,6 +58,22 @@ impl FeatureReplay {
 
     /// Takes in an Ethernet frame stamped `at_ns` (ns since 1970).
     pub fn frame(&mut self, at_ns: u64, bytes: &[u8]) {
+        let now = self.arrive(at_ns);
+        match parse_ethernet(&bytes) {
+            Ok(packet) => self.account(&packet, now),
+            Err(ParseError::NotIp) => self.summary.not_ip += 1,
+            Err(_) => self.summary.unread += 1,
+        }
+    }
+
+    /// The same with what was read of a packet.
+    pub(super) fn packet(&mut self, at_ns: u64, packet: &PacketMeta) {
+        let now = self.arrive(at_ns);
+        self.account(packet, now);
+    }
+
+    /// Lets time pass until a packet stamped so; gives when that is.
+    fn arrive(&mut self, at_ns: u64) -> Ktime {
         let (now, stamp) = self.pace.stamp(Ktime(at_ns));
         self.summary.packets += 1;
         self.summary.out_of_order += u64::from(stamp == Stamp::Reordered);
@@ -66,19 +82,12 @@ impl FeatureReplay {
         while let Some(at) = self.pace.step(now, &mut taken) {
             self.step(at);
         }
-        let packet = match parse_ethernet(&bytes) {
-            Ok(packet) => packet,
-            Err(ParseError::NotIp) => {
-                self.summary.not_ip += 1;
-                return;
-            }
-            Err(_) => {
-                self.summary.unread += 1;
-                return;
-            }
-        };
-        let direction = self.kernel.direction(&packet);
-        let told = self.kernel.packet(&packet, direction, None, now);
+        now
+    }
+
+    fn account(&mut self, packet: &PacketMeta, now: Ktime) {
+        let direction = self.kernel.direction(packet);
+        let told = self.kernel.packet(packet, direction, None, now);
         for record in &told.records {
             if let Some(seen) = self.table.apply(record) {
                 self.builder.record(record, &seen, &mut self.records);

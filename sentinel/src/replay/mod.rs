@@ -14,11 +14,13 @@ mod gate;
 mod hostile;
 mod pace;
 mod pipeline;
+mod reenact;
 mod summary;
 
 pub use features::{FeatureReplay, FeatureSummary};
 pub use gate::ModelGate;
 pub use pipeline::Pipeline;
+pub use reenact::reenact;
 pub use summary::Summary;
 
 use crate::config::Config;

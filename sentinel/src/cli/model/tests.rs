@@ -1,5 +1,6 @@
 //! Models from captures, as the command line takes them.
 
+mod flow_log;
 mod traffic_log;
 
 use crate::cli::{Cli, dispatch};

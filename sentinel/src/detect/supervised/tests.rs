@@ -170,6 +170,8 @@ fn twice_as_much_at_several_services_speaks_too() {
         "{}",
         finding.summary
     );
+    let ports: Vec<u16> = finding.targets.iter().map(|target| target.port).collect();
+    assert_eq!(ports, [443, 80, 22], "the one that completed it, then the others");
 }
 
 #[test]
