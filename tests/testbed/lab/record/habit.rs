@@ -48,6 +48,35 @@ pub(super) const HABITS: &[Habit] = &[
         ],
     ),
     habit(
+        "polling, anew each time",
+        &[
+            "curl -s --interface {from} -H Connection:close --rate 15/m -o /dev/null http://{to}/page[1-5]",
+            "curl -s --interface {from} -H Connection:close --rate 30/m -o /dev/null http://{to}/file[1-9]",
+            "curl -s -I --interface {from} -H Connection:close --rate 1/s -o /dev/null http://{to}/page[1-15]",
+        ],
+    ),
+    Habit {
+        name: "browsing, TLS",
+        needs: "socat",
+        lines: &[
+            "curl -s -k --interface {from} -o /dev/null https://{to}/file https://{to}/page",
+            "curl -s -k --interface {from} -o /dev/null https://{to}/file",
+            "curl -s -k -Z --parallel-max 6 --interface {from} -o /dev/null https://{to}/page[1-10] https://{to}/file",
+            "curl -s -k --interface {from} -H Connection:close -o /dev/null https://{to}/page[1-6]",
+            "curl -s -k --interface {from} --tls-max 1.2 -o /dev/null https://{to}/page[1-3]",
+            "curl -g -s -k --interface {from6} -o /dev/null https://[{to6}]/file https://[{to6}]/page",
+        ],
+    },
+    Habit {
+        name: "polling, TLS",
+        needs: "socat",
+        lines: &[
+            "curl -s -k --interface {from} -H Connection:close --rate 20/m -o /dev/null https://{to}/page[1-6]",
+            "curl -s -k -I --interface {from} --rate 30/m -o /dev/null https://{to}/page[1-9]",
+            "curl -s -k --interface {from} -m 15 --limit-rate 40k -o /dev/null https://{to}/file",
+        ],
+    },
+    habit(
         "probe of services",
         &[
             "nmap -n -Pn -sT -p22,53,80,443 {to}",

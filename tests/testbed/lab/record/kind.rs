@@ -97,9 +97,15 @@ const LOUD: &[Kind] = &[
     kind("udp scan", "scan", &["nmap"], 1, |rng, to| {
         scan("-sU", 50..=300, rng, to)
     }),
-    kind("fin, null or xmas scan", "scan", &["nmap"], 1, |rng, to| {
-        let how = rng.one(&["-sF", "-sN", "-sX"]);
+    kind("scan with odd flags", "scan", &["nmap"], 1, |rng, to| {
+        let how = rng.one(&["-sF", "-sN", "-sX", "-sA", "-sW", "-sM"]);
         scan(how, 200..=800, rng, to)
+    }),
+    kind("scan, hping3", "scan", &["hping3"], 1, |rng, to| {
+        let how = rng.one(&["-S", "-F", "-A", "-F -P -U", "-S -F", "", "--udp"]);
+        // From port to port.
+        let from = rng.within(1..=40_000);
+        flood(&format!("{how} -p ++{from}"), 1000, rng, to)
     }),
     kind("service scan", "scan_svc", &["nmap"], 2, |rng, to| {
         let how = rng.one(&["-sV", "-sV --version-light", "-sV --version-all", "-sV -sC", "-sV -O"]);
@@ -139,8 +145,11 @@ const LOUD: &[Kind] = &[
         flood("-A -p 80", 500, rng, to)
     }),
     kind("udp flood", "flood_udp", &["hping3"], 1, |rng, to| {
-        let length = rng.within(16..=1200);
-        flood(&format!("--udp -p 9999 -d {length}"), 500, rng, to)
+        let (length, port) = (
+            rng.within(16..=1200),
+            rng.one(&["53", "80", "123", "443", "9999", "++20000"]),
+        );
+        flood(&format!("--udp -p {port} -d {length}"), 300, rng, to)
     }),
     kind("icmp flood", "flood_icmp", &["hping3"], 1, |rng, to| {
         flood("--icmp", 500, rng, to)

@@ -1,4 +1,4 @@
-//! What hosts offer in a recording besides the lab's services: files over FTP, names, copies, and room for what is
+//! What hosts offer in a recording besides the lab's services: files over FTP, the web over TLS, names, copies, and room for what is
 //! carried away.
 
 use super::habit::{BACKUP, UPDATES};
@@ -126,14 +126,54 @@ pub(super) fn ftp(host: &Host, place: &Path, rng: &mut Rng) -> Result<Option<Chi
     );
     fs::write(&config, settings)?;
     let mut ftp = host.spawn(&format!("{} {}", vsftpd.display(), config.display()))?;
-    wait::until("vsftpd to listen", START, || {
-        if let Some(status) = ftp.ended()? {
-            bail!("vsftpd ended with {status}: {}", ftp.output());
-        }
-        let sockets = host.run("ss -Hltn sport = :21", START)?;
-        Ok((!sockets.output.trim().is_empty()).then_some(()))
-    })?;
+    listening(host, &mut ftp, "vsftpd", 21)?;
     Ok(Some(ftp))
+}
+
+/// The protected host's web over TLS, where there are socat and openssl.
+pub(super) fn tls(host: &Host, place: &Path, rng: &mut Rng) -> Result<Option<Child>> {
+    let (Some(socat), Some(openssl)) = (tools::find("socat"), tools::find("openssl")) else {
+        return Ok(None);
+    };
+    let (key, cert) = (place.join("tls.key"), place.join("tls.crt"));
+    let kind = rng.one(&["ec -pkeyopt ec_paramgen_curve:prime256v1", "rsa:2048", "rsa:3072"]);
+    let mut make = Command::new(openssl);
+    make.args([
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=www.lab.test",
+        "-newkey",
+    ])
+    .args(kind.split_whitespace())
+    .arg("-keyout")
+    .arg(&key)
+    .arg("-out")
+    .arg(&cert);
+    child::must(make, START)?;
+    let mut tls = host.spawn(&format!(
+        "{} OPENSSL-LISTEN:443,pf=ip6,ipv6-v6only=0,reuseaddr,fork,backlog=128,verify=0,cert={},key={} TCP4:{}:80",
+        socat.display(),
+        cert.display(),
+        key.display(),
+        host.v4
+    ))?;
+    listening(host, &mut tls, "socat", 443)?;
+    Ok(Some(tls))
+}
+
+/// Waits until a server listens.
+fn listening(host: &Host, server: &mut Child, name: &str, port: u16) -> Result<()> {
+    wait::until(&format!("{name} to listen"), START, || {
+        if let Some(status) = server.ended()? {
+            bail!("{name} ended with {status}: {}", server.output());
+        }
+        let sockets = host.run(&format!("ss -Hltn sport = :{port}"), START)?;
+        Ok((!sockets.output.trim().is_empty()).then_some(()))
+    })
 }
 
 fn user(name: &str) -> Command {

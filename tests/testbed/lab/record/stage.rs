@@ -89,6 +89,7 @@ impl Stage {
         let services = Services::start(&protected)?;
         let mut serving = Vec::new();
         serving.extend(offer::ftp(&protected, place.path(), &mut rng)?);
+        serving.extend(offer::tls(&protected, place.path(), &mut rng)?);
         for (host, _) in &clients {
             serving.extend(offer::of_client(host, www.path())?);
         }
