@@ -92,6 +92,8 @@ pub(crate) fn build(consent: Consent, debug: bool) -> Result<PathBuf> {
         format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
+        // The second generation of instructions, of Linux 4.14: the first lacks half of all comparisons.
+        "-Ctarget-cpu=v2".to_owned(),
         "-Cdebuginfo=2".to_owned(),
     ];
     // The verifier's messages name lines of sources; and what names none is the same bytes everywhere.
