@@ -32,17 +32,22 @@ impl Addr {
         Self(whole.to_ne_bytes())
     }
 
-    /// A copy made by two words. A plain one becomes a call of `memmove` in kernel programs, byte by byte.
+    /// From two halves as they stand in memory.
     #[inline(always)]
-    #[must_use]
-    pub const fn by_halves(&self) -> Self {
-        let [high, low] = self.halves();
+    pub const fn from_halves([high, low]: [u64; 2]) -> Self {
         let whole = if cfg!(target_endian = "little") {
             high as u128 | (low as u128) << 64
         } else {
             low as u128 | (high as u128) << 64
         };
         Self(whole.to_ne_bytes())
+    }
+
+    /// A copy made by two words. A plain one becomes a call of `memmove` in kernel programs, byte by byte.
+    #[inline(always)]
+    #[must_use]
+    pub const fn by_halves(&self) -> Self {
+        Self::from_halves(self.halves())
     }
 
     /// The two halves as they stand in memory.
@@ -89,6 +94,16 @@ impl Addr {
     pub const fn tail(&self) -> u32 {
         let [.., a, b, c, d] = self.0;
         u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+/// The second half of an IPv4-mapped address, of its last four bytes; all as they stand in memory.
+#[inline(always)]
+pub(crate) const fn mapped(tail: u32) -> u64 {
+    if cfg!(target_endian = "little") {
+        0xffff_u32.to_be() as u64 | (tail as u64) << 32
+    } else {
+        0xffff << 32 | tail as u64
     }
 }
 

@@ -98,8 +98,9 @@ impl Slot {
     pub fn tell(&self, head: &Head, now_ns: u64, to: &mut FlowRecord) {
         let lately = self.lately();
         to.now_ns = now_ns;
-        to.key.remote = self.remote.by_halves();
-        to.key.local = self.local.by_halves();
+        let [remote, local] = self.addresses();
+        to.key.remote = Addr::from_halves(remote);
+        to.key.local = Addr::from_halves(local);
         let FlowKey {
             remote_port,
             local_port,

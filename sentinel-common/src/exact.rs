@@ -90,7 +90,13 @@ impl Place {
     /// That of an IPv4 address as it stands in memory. The tag is the address itself.
     #[inline(always)]
     pub const fn v4(keys: &Keys, address: u32) -> Self {
-        Self::new(keys, (address as u64).wrapping_add(keys.words[2]), address)
+        Self::v4_wide(keys, address as u64)
+    }
+
+    /// The same, where it stands in a register as wide as they are.
+    #[inline(always)]
+    pub const fn v4_wide(keys: &Keys, address: u64) -> Self {
+        Self::new(keys, address.wrapping_add(keys.words[2]), address as u32)
     }
 
     /// That of an IPv6 address by halves as they stand in memory. Addresses may share a tag: the cell says whose it is.

@@ -66,31 +66,31 @@ pub fn hash(keys: &Keys, packet: &PacketMeta, direction: Direction) -> u64 {
     let key = |n: usize| keys.words[n];
     if packet.ip_version == 4 {
         let (remote, local) = (u64::from(ends.remote.tail()), u64::from(ends.local.tail()));
-        hash4(key, || remote, || local, || ports, || kind)
+        times_mix(folded4(key, || remote, || local, || ports, || kind))
     } else {
         let (remote, local) = (ends.remote.words(), ends.local.words());
         let word = |n| u64::from(if n < 4 { remote[n] } else { local[n & 3] });
-        hash6(key, word, || ports, || kind)
+        times_mix(folded6(key, word, || ports, || kind))
     }
 }
 
-/// As [`hash`], of [`Keys::words`] by number, IPv4 addresses and ports as they stand in memory, and protocol and `KEY_*`
+/// The [`hash`] but for its last step, a product with [`MIX`]: of [`Keys::words`] by number, IPv4 addresses and ports as they stand in memory, and protocol and `KEY_*`
 /// as [`kind`] has them; all but the keys of 32 bits. Each is asked for when it is needed, so that no register has to keep
 /// it.
 #[inline(always)]
-pub fn hash4(
+pub fn folded4(
     key: impl Fn(usize) -> u64,
     remote: impl Fn() -> u64,
     local: impl Fn() -> u64,
     ports: impl Fn() -> u64,
     kind: impl Fn() -> u64,
 ) -> u64 {
-    mixed(pair(&key, 0, remote, local).wrapping_add(pair(&key, 2, ports, kind)))
+    folded(pair(&key, 0, remote, local).wrapping_add(pair(&key, 2, ports, kind)))
 }
 
-/// As [`hash4`], of the words of the remote and the local IPv6 address as they stand in memory, by number.
+/// As [`folded4`], of the words of the remote and the local IPv6 address as they stand in memory, by number.
 #[inline(always)]
-pub fn hash6(
+pub fn folded6(
     key: impl Fn(usize) -> u64,
     word: impl Fn(usize) -> u64,
     ports: impl Fn() -> u64,
@@ -100,7 +100,7 @@ pub fn hash6(
     sum = sum.wrapping_add(pair(&key, 2, ports, kind));
     sum = sum.wrapping_add(pair(&key, 4, || word(2), || word(3)));
     sum = sum.wrapping_add(pair(&key, 6, || word(4), || word(5)));
-    mixed(sum.wrapping_add(pair(&key, 8, || word(6), || word(7))))
+    folded(sum.wrapping_add(pair(&key, 8, || word(6), || word(7))))
 }
 
 /// What is hashed of a [`kind`]: what both directions have, and neither family by itself.
@@ -109,8 +109,16 @@ const HASHED: u64 = !((SLOT_EGRESS as u64 | SLOT_V4 as u64) << FLAGS_SHIFT);
 /// The upper bits brought into all others, one to one. Of sums alone, flows whose ports go up in even steps would go
 /// through the buckets in even steps, which may meet few of them.
 #[inline(always)]
-const fn mixed(sum: u64) -> u64 {
-    (sum ^ sum >> 32).wrapping_mul(0x5851_f42d)
+const fn folded(sum: u64) -> u64 {
+    sum ^ sum >> 32
+}
+
+/// What they are multiplied by then.
+pub const MIX: i32 = 0x5851_f42d;
+
+#[inline(always)]
+const fn times_mix(folded: u64) -> u64 {
+    folded.wrapping_mul(MIX as u64)
 }
 
 #[inline(always)]
@@ -121,6 +129,7 @@ fn pair(key: impl Fn(usize) -> u64, at: usize, one: impl Fn() -> u64, other: imp
 
 /// A packet's flow in its direction.
 pub(crate) struct Ends<'a> {
+    pub(crate) v4: bool,
     pub(crate) remote: &'a Addr,
     pub(crate) local: &'a Addr,
     /// As they stand in a packet that comes in.
@@ -139,11 +148,45 @@ impl<'a> Ends<'a> {
         let fragment = if packet.later_fragment { KEY_FRAGMENT } else { 0 };
         let v4 = if packet.ip_version == 4 { SLOT_V4 } else { 0 };
         Self {
+            v4: packet.ip_version == 4,
             remote,
             local,
             ports: ((first as u32) << 16 | second as u32).to_be(),
             kind: kind(packet.proto, fragment | v4 | egress),
         }
+    }
+}
+
+impl Ends<'_> {
+    /// Both addresses as they stand in memory: of IPv6 by halves; of IPv4 in the first word, as they stand beside each other
+    /// in the header of a packet that comes in.
+    #[inline(always)]
+    pub(crate) const fn words(&self) -> [u64; 4] {
+        if self.v4 {
+            return [together(self.remote.tail(), self.local.tail()), 0, 0, 0];
+        }
+        let ([a, b], [c, d]) = (self.remote.halves(), self.local.halves());
+        [a, b, c, d]
+    }
+}
+
+/// Two words that stand in memory one behind the other.
+#[inline(always)]
+const fn together(first: u32, second: u32) -> u64 {
+    if cfg!(target_endian = "little") {
+        first as u64 | (second as u64) << 32
+    } else {
+        (first as u64) << 32 | second as u64
+    }
+}
+
+/// The two words that stand there.
+#[inline(always)]
+pub(crate) const fn apart(both: u64) -> [u32; 2] {
+    if cfg!(target_endian = "little") {
+        [both as u32, (both >> 32) as u32]
+    } else {
+        [(both >> 32) as u32, both as u32]
     }
 }
 

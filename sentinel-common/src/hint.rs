@@ -25,6 +25,8 @@ pub const HINT_ALL: u32 = 15;
 /// A number that no change has. The agent counts them from 1 on: everything that is written may concern a source for
 /// which nothing was found before, what is taken away may not.
 pub const NO_EPOCH: u32 = 0;
+/// A number that they will not reach.
+pub const NEVER_EPOCH: u32 = u32::MAX;
 
 /// Cells in a word, as a shift.
 const CELLS_SHIFT: u32 = 4;

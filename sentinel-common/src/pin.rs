@@ -119,11 +119,11 @@ layout! {
     Cell { key, entry, pad }
     AllowEntry { expires_ns, prefix_len, pad }
     CpuBlock {
-        counters, clock_jiffies, clock_ns, budget_ns, budget, ring_ns, ring_tight, ring_asked, cpu, beside, clear,
-        opaque,
+        opaque, clock_jiffies, clock_ns, clock_units, cpu, beside, clear, counters, budget_ns, budget, ring_ns, ring_tight,
+        ring_asked, pad,
     }
     Settings {
-        flags, flow_mask, seed, keys, factors6, hinted6, report_interval_ns, event_budget, list_versions, list4_mask,
+        flags, flow_mask, plain_buckets, pad, seed, keys, factors6, hinted6, report_interval_ns, event_budget, list_versions, list4_mask,
         list6_mask, source_mask, syn_flood_half_open, talk_mask, ring_high, block4_mask, block6_mask, reflex,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, least }

@@ -9,7 +9,7 @@
 //! that one adds them to the totals ([`Slot::fold`]).
 
 use crate::flow::STATE_ALLOWED;
-use crate::slot::{HEAD_BUSY, HEAD_SETTLED, Head, Slot, UNIT_SHIFT, none, units};
+use crate::slot::{HEAD_BUSY, HEAD_SETTLED, Head, Slot, WAITS};
 use crate::table::TELL;
 
 /// A TCP segment with ACK and at most PSH beside it, or a UDP datagram, in one piece, that came in from an address
@@ -20,10 +20,10 @@ pub struct Plain {
     pub len: u64,
     /// L4 payload, bytes.
     pub payload_len: u64,
-    /// 1 for a segment with PSH.
+    /// 1 << [`PSH_SHIFT`] for a segment with PSH, else 0.
     pub psh: u64,
-    /// `CLOCK_BOOTTIME`, ns.
-    pub now_ns: u64,
+    /// `CLOCK_BOOTTIME` in units ([`crate::slot::units`]).
+    pub now: u64,
 }
 
 /// Bits of [`Head::state`] that must be as [`RUNNING`].
@@ -31,42 +31,62 @@ const ASKED: u16 = HEAD_SETTLED | HEAD_BUSY | STATE_ALLOWED as u16;
 /// A conversation that has no more to tell, with a source nobody allowlisted.
 const RUNNING: u16 = HEAD_SETTLED | HEAD_BUSY;
 
-impl Plain {
-    /// Whether the packet does nothing to its flow's slot but what [`Plain::count`] does: no record is due by time, none
-    /// by count, and no bound moves. A slot that was just reported has no bounds yet, so that its first packet does not
-    /// fit; and while no record is due, no flow is forgotten ([`crate::table::wait`]).
+impl Slot {
+    /// Notes whether plain packets may be counted here: in what they are compared with anyway. After every packet that goes
+    /// the whole way; no other changes what it hangs on.
     #[inline(always)]
-    pub const fn fits(&self, head: &Head, slot: &Slot) -> bool {
-        head.state & ASKED == RUNNING
-            && ((self.now_ns >> UNIT_SHIFT).wrapping_sub(slot.due as u64) << 32).cast_signed() < 0
-            && self.len >= slot.len_min as u64
-            && self.len <= slot.len_max as u64
-            && !(head.packets + 1).is_multiple_of(TELL)
+    pub(crate) const fn note_plain(&mut self, head: &Head) {
+        let waits = ((head.state & ASKED ^ RUNNING) as u64).wrapping_neg() >> 63;
+        self.kind = self.kind & !WAITS | (waits as u16) << WAITS.trailing_zeros();
     }
 
-    /// Counts it.
-    #[inline(always)]
-    pub const fn count(&self, head: &mut Head, slot: &mut Slot) {
-        head.last = units(self.now_ns);
-        head.packets += 1;
-        let payload = self.payload_len << PAYLOAD_SHIFT | none(self.payload_len) << NONE_SHIFT;
-        slot.lately += self.len * self.len + payload;
-        slot.lately_bytes += (self.len | self.psh << PSH_SHIFT) as u32;
+    /// Whether they may.
+    pub const fn runs(&self) -> bool {
+        self.kind & WAITS == 0
     }
 }
 
+impl Plain {
+    /// Whether the packet does nothing to its flow's slot but what [`Plain::count`] does, unless it is one of those that tell
+    /// ([`TELL`]), and the slot's flow runs ([`Slot::runs`]): no record is due by time, none by count, and no bound moves. A slot that was just reported has no bounds yet, so that its first packet does not
+    /// fit; and while no record is due, no flow is forgotten ([`crate::table::wait`]).
+    #[inline(always)]
+    pub const fn fits(&self, slot: &Slot) -> bool {
+        self.now.wrapping_sub(slot.due as u64) >= NOT_YET
+            && self.len >= slot.len_min as u64
+            && self.len <= slot.len_max as u64
+    }
+
+    /// Counts it, as the latest of so many packets.
+    #[inline(always)]
+    pub const fn count(&self, head: &mut Head, slot: &mut Slot, packets: u64) {
+        head.last = self.now as u32;
+        head.packets = packets as u32;
+        slot.lately += self.len * self.len + (self.payload_len << PAYLOAD_SHIFT);
+        // Less one, no payload is all ones, and any other has none of its 16 bits as far up as that.
+        let none = self.payload_len.wrapping_sub(1) & 1 << NONE_SHIFT;
+        slot.lately_bytes += (self.len | self.psh | none) as u32;
+    }
+}
+
+/// Of two times in units, both of 32 bits, the earlier less the later, as 64 bits: no less than this. Across the wrap of
+/// the units it is less, and the packet goes the whole way.
+const NOT_YET: u64 = (-1_i64 << 31).cast_unsigned();
+
 /// Bits for the squares of [`Slot::lately`].
 const PAYLOAD_SHIFT: u32 = 37;
-/// Bits for them and the payload.
-const NONE_SHIFT: u32 = 58;
 /// Bits for the bytes of [`Slot::lately_bytes`].
-const PSH_SHIFT: u32 = 21;
+pub const PSH_SHIFT: u32 = 21;
+/// Bits for them and the pushes.
+const NONE_SHIFT: u32 = 26;
 
 const _: () = {
     let (most, longest) = (TELL as u64 - 1, u16::MAX as u64);
     assert!(most * longest * longest < 1 << PAYLOAD_SHIFT);
-    assert!(most * longest < 1 << (NONE_SHIFT - PAYLOAD_SHIFT) && most < 1 << (64 - NONE_SHIFT));
-    assert!(most * longest < 1 << PSH_SHIFT && most < 1 << (32 - PSH_SHIFT));
+    assert!(most * longest < 1 << (64 - PAYLOAD_SHIFT));
+    assert!(most * longest < 1 << PSH_SHIFT && longest < 1 << NONE_SHIFT);
+    assert!(most < 1 << (NONE_SHIFT - PSH_SHIFT));
+    assert!(most < 1 << (32 - NONE_SHIFT));
 };
 
 /// What plain packets counted since the latest other one.
@@ -85,9 +105,9 @@ impl Slot {
         Lately {
             bytes: (bytes & ((1 << PSH_SHIFT) - 1)) as u64,
             squares: sums & ((1 << PAYLOAD_SHIFT) - 1),
-            payload_bytes: sums >> PAYLOAD_SHIFT & ((1 << (NONE_SHIFT - PAYLOAD_SHIFT)) - 1),
-            zero_payload: (sums >> NONE_SHIFT) as u32,
-            psh: bytes >> PSH_SHIFT,
+            payload_bytes: sums >> PAYLOAD_SHIFT,
+            zero_payload: bytes >> NONE_SHIFT,
+            psh: bytes >> PSH_SHIFT & ((1 << (NONE_SHIFT - PSH_SHIFT)) - 1),
         }
     }
 

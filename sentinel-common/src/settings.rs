@@ -24,7 +24,10 @@ pub const SETTING_REFLEX_LIMIT: u32 = 16;
 /// Bit of [`Settings::flags`]: plain packets take the short way ([`crate::plain`]). What comes of them is the same.
 pub const SETTING_SHORT: u32 = 32;
 
-/// Run-time settings of the kernel programs, those that every packet asks for first. 240 bytes.
+/// With these bits of [`Settings::flags`] plain packets take the short way.
+pub const SETTINGS_PLAIN: u32 = SETTING_FLOWS | SETTING_SHORT;
+
+/// Run-time settings of the kernel programs, those that every packet asks for first. 248 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -32,6 +35,10 @@ pub struct Settings {
     pub flags: u32,
     /// Buckets of one CPU's part of the flow table, less one.
     pub flow_mask: u32,
+    /// `flow_mask` and one, or 0 where plain packets go the whole way as all others do ([`Settings::derive`]).
+    pub plain_buckets: u32,
+    /// Zero.
+    pub pad: u32,
     /// Secret of every hash an outsider must not be able to steer.
     pub seed: u64,
     /// Made of `seed`.
@@ -73,6 +80,8 @@ impl Settings {
     pub const EMPTY: Self = Self {
         flags: 0,
         flow_mask: 0,
+        plain_buckets: 0,
+        pad: 0,
         seed: 0,
         keys: Keys::EMPTY,
         factors6: [0; 2],
@@ -90,6 +99,19 @@ impl Settings {
         block6_mask: 0,
         reflex: Reflex::NONE,
     };
+
+    /// These settings, with what follows from others of them.
+    #[must_use]
+    pub const fn derive(self) -> Self {
+        Self {
+            plain_buckets: if self.flags & SETTINGS_PLAIN == SETTINGS_PLAIN {
+                self.flow_mask + 1
+            } else {
+                0
+            },
+            ..self
+        }
+    }
 }
 
 /// Thresholds per source and window, and what crossing one brings. 0 is never crossed. 56 bytes.
@@ -152,7 +174,7 @@ impl Reflex {
 
 const _: () = {
     assert!(size_of::<Reflex>() == 56);
-    assert!(size_of::<Settings>() == 240);
+    assert!(size_of::<Settings>() == 248);
 };
 
 crate::pod!(Settings, Reflex);

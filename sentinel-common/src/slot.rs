@@ -4,9 +4,9 @@
 //! the agent's search for flows gone quiet each read one line of a bucket; a plain packet touches one more, others two.
 //! A CPU writes only buckets of its own, so nothing here is atomic.
 
-use crate::addr::Addr;
+use crate::addr::{Addr, mapped};
 use crate::flow::{Direction, FlowKey, Half, KEY_FRAGMENT, PROTO_TCP};
-use crate::hash::{Ends, FLAGS_SHIFT};
+use crate::hash::{Ends, FLAGS_SHIFT, apart, kind};
 use crate::hint::NO_EPOCH;
 use crate::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG};
 
@@ -26,6 +26,10 @@ pub(crate) const SKEW_UNITS: u32 = 256;
 pub const SLOT_EGRESS: u8 = 2;
 /// Bit of them: both addresses are IPv4 ones, so that their last four bytes tell them apart.
 pub const SLOT_V4: u8 = 4;
+
+/// Bit of them: its packets go the whole way, whatever they are like ([`crate::plain`]). Whether two slots are the same flow's
+/// does not hang on it.
+pub const SLOT_WAITS: u8 = 8;
 
 /// Bit of [`Head::state`] beside the low `STATE_*`: more than one packet was seen.
 pub const HEAD_BUSY: u16 = 1 << 8;
@@ -67,17 +71,15 @@ pub struct Head {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
-    /// The far side.
-    pub remote: Addr,
-    /// The near side.
-    pub local: Addr,
-    /// Of the plain packets since the latest other one ([`crate::plain`]): squares, payload, those without payload.
+    /// The far side and the near one ([`Ends::words`]).
+    pub ends: [u64; 4],
+    /// Of the plain packets since the latest other one ([`crate::plain`]): squares and payload.
     pub lately: u64,
     /// Ports as they stand in a packet that comes in.
     pub ports: u32,
     /// When the next record is due, in the units of [`Head::last`].
     pub due: u32,
-    /// Bytes and pushes of the packets of [`Slot::lately`].
+    /// Bytes and pushes of the packets of [`Slot::lately`], and those without payload.
     pub lately_bytes: u32,
     /// Protocol and flags ([`crate::hash::kind`]).
     pub kind: u16,
@@ -139,6 +141,9 @@ pub struct Bucket {
     /// What is counted.
     pub slots: [Slot; WAYS],
 }
+
+/// [`SLOT_WAITS`] in [`Slot::kind`].
+pub(crate) const WAITS: u16 = kind(0, SLOT_WAITS) as u16;
 
 /// A boot-clock time in units.
 #[inline(always)]
@@ -212,22 +217,19 @@ impl Slot {
     #[inline(always)]
     pub fn holds(&self, packet: &PacketMeta, direction: Direction) -> bool {
         let ends = Ends::of(packet, direction);
-        let differ = |one: &Addr, other: &Addr| {
-            let ([high, low], [other_high, other_low]) = (one.halves(), other.halves());
-            high ^ other_high | low ^ other_low
-        };
-        let addresses = differ(&self.remote, ends.remote) | differ(&self.local, ends.local);
-        addresses | u64::from(self.ports ^ ends.ports | u32::from(self.kind) ^ ends.kind) == 0
+        let (ours, theirs) = (self.ends, ends.words());
+        let addresses = ours[0] ^ theirs[0] | ours[1] ^ theirs[1] | ours[2] ^ theirs[2] | ours[3] ^ theirs[3];
+        let kind = u32::from(self.kind & !WAITS);
+        addresses | u64::from(self.ports ^ ends.ports | kind ^ ends.kind) == 0
     }
 
     /// A slot of this packet's flow and direction, yet to be cleared.
     #[inline(always)]
     pub fn begin(&mut self, packet: &PacketMeta, direction: Direction, ifindex: u32) {
         let ends = Ends::of(packet, direction);
-        self.remote = ends.remote.by_halves();
-        self.local = ends.local.by_halves();
+        self.ends = ends.words();
         self.ports = ends.ports;
-        self.kind = ends.kind as u16;
+        self.kind = ends.kind as u16 | WAITS;
         self.number = 0;
         self.clear = NO_EPOCH;
         self.ifindex = ifindex;
@@ -366,15 +368,27 @@ impl Slot {
     #[inline(always)]
     pub const fn key(&self) -> FlowKey {
         let ports = u32::from_be(self.ports);
+        let [remote, local] = self.addresses();
         FlowKey {
-            remote: self.remote,
-            local: self.local,
+            remote: Addr::from_halves(remote),
+            local: Addr::from_halves(local),
             remote_port: (ports >> 16) as u16,
             local_port: ports as u16,
             proto: self.proto(),
-            flags: self.flags() & !(SLOT_EGRESS | SLOT_V4),
+            flags: self.flags() & !(SLOT_EGRESS | SLOT_V4 | SLOT_WAITS),
             pad: [0; 2],
         }
+    }
+
+    /// The far side and the near one, by halves as [`Addr::halves`] has them.
+    #[inline(always)]
+    pub(crate) const fn addresses(&self) -> [[u64; 2]; 2] {
+        let [a, b, c, d] = self.ends;
+        let v4 = self.flags() & SLOT_V4 != 0;
+        let [remote, local] = apart(a);
+        let high = if v4 { 0 } else { a };
+        let low = if v4 { mapped(remote) } else { b };
+        [[high, low], [c, if v4 { mapped(local) } else { d }]]
     }
 
     /// [`crate::flow::INGRESS`] or [`crate::flow::EGRESS`].
@@ -389,7 +403,7 @@ impl Slot {
         self.kind as u8
     }
 
-    /// `KEY_*` bits, [`SLOT_EGRESS`], [`SLOT_V4`].
+    /// `KEY_*` bits, [`SLOT_EGRESS`], [`SLOT_V4`], [`SLOT_WAITS`].
     #[inline(always)]
     pub const fn flags(&self) -> u8 {
         (self.kind >> FLAGS_SHIFT) as u8

@@ -144,16 +144,29 @@ counters! {
 /// Number of counters.
 pub const COUNTERS: usize = 64;
 
-/// Per-CPU block of one interface: counters, the cached clock and the event budget. 576 bytes.
+/// Per-CPU block of one interface: the cached clock, counters and the event budget. 584 bytes. What every packet needs
+/// comes first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuBlock {
-    /// Indexed by [`Counter`].
-    pub counters: [u64; COUNTERS],
+    /// A value on its way through memory, so that the verifier takes it as unknown; and the key of a look-up, which is
+    /// handed over by address: that of the block itself costs nothing.
+    pub opaque: u64,
     /// `jiffies64` at which `clock_ns` was read.
     pub clock_jiffies: u64,
     /// `CLOCK_BOOTTIME` at that moment, ns: one clock read per jiffy, not per packet.
     pub clock_ns: u64,
+    /// The same in the units of flow slots ([`crate::slot::units`]).
+    pub clock_units: u32,
+    /// Number of this CPU, from 0 without gaps; the agent writes it when it makes the map.
+    pub cpu: u32,
+    /// Where something is listed near the source of the packet that is being judged the short way, the number of the lists'
+    /// latest change; else 0.
+    pub beside: u32,
+    /// The number of the lists under which nothing has been found so far for the source of the packet that is being judged.
+    pub clear: u32,
+    /// Indexed by [`Counter`].
+    pub counters: [u64; COUNTERS],
     /// When `budget` was last filled up: `CLOCK_BOOTTIME`, ns.
     pub budget_ns: u64,
     /// Records that may be emitted, in 2^-22 of a record: a window's nanoseconds fill in a window's records.
@@ -164,37 +177,33 @@ pub struct CpuBlock {
     pub ring_tight: u16,
     /// Records since it was asked.
     pub ring_asked: u16,
-    /// Number of this CPU, from 0 without gaps; the agent writes it when it makes the map.
-    pub cpu: u32,
-    /// Not 0 where something is listed near the source of the packet that is being judged the short way.
-    pub beside: u32,
-    /// The number of the lists under which nothing has been found so far for the source of the packet that is being judged.
-    pub clear: u32,
-    /// A value on its way through memory, so that the verifier takes it as unknown.
-    pub opaque: u64,
+    /// Zero.
+    pub pad: u32,
 }
 
 impl Default for CpuBlock {
     fn default() -> Self {
         Self {
-            counters: [0; COUNTERS],
+            opaque: 0,
             clock_jiffies: 0,
             clock_ns: 0,
+            clock_units: 0,
+            cpu: 0,
+            beside: 0,
+            clear: 0,
+            counters: [0; COUNTERS],
             budget_ns: 0,
             budget: 0,
             ring_ns: 0,
             ring_tight: 0,
             ring_asked: 0,
-            cpu: 0,
-            beside: 0,
-            clear: 0,
-            opaque: 0,
+            pad: 0,
         }
     }
 }
 
 const _: () = {
-    assert!(size_of::<CpuBlock>() == 576);
+    assert!(size_of::<CpuBlock>() == 584);
     assert!(Counter::ALL.len() <= COUNTERS);
 };
 

@@ -18,7 +18,7 @@ const MANY: u32 = 1 << 31;
 /// How long a record may be refused, in units: 19 hours, a quarter of what they have room for.
 const LONG_UNITS: u32 = 1 << 30;
 /// How often a flow's packets are counted per source.
-pub(crate) const TELL: u32 = 32;
+pub const TELL: u32 = 32;
 /// When a report that found no room is tried again, in units: about 17 ms.
 const AGAIN_UNITS: u32 = 256;
 
@@ -247,6 +247,7 @@ impl Pass<'_> {
         if cause != 0 {
             self.report(head, slot, way, cause, host);
         }
+        slot.note_plain(head);
         learned
     }
 

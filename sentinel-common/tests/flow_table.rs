@@ -290,7 +290,7 @@ fn where_all_are_in_use_a_flow_goes_beside() {
         let heads = buckets.iter().flat_map(|bucket| bucket.heads.iter().zip(&bucket.slots));
         let mut held: Vec<u8> = heads
             .filter(|(head, _)| head.state & HEAD_BUSY != 0)
-            .map(|(_, slot)| slot.remote.0[15])
+            .map(|(_, slot)| slot.key().remote.0[15])
             .collect();
         held.sort_unstable();
         held

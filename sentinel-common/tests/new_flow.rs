@@ -1,7 +1,6 @@
 //! What a new flow meets: who makes room for it, and what is told of a slot.
 
 use proptest::prelude::*;
-use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{STATE_CLOSED, STATE_HANDSHAKE};
 use sentinel_common::slot::{Bucket, HEAD_BUSY, HEAD_FIN, HEAD_TOLD, Head, KEEP_UNITS, Slot, age};
@@ -9,17 +8,15 @@ use sentinel_common::slot::{Bucket, HEAD_BUSY, HEAD_FIN, HEAD_TOLD, Head, KEEP_U
 /// Slots of any flow with any counts.
 fn slots() -> impl Strategy<Value = Slot> {
     (
-        any::<[[u8; 16]; 2]>(),
+        any::<[u64; 4]>(),
         any::<[u32; 12]>(),
         any::<[u16; 8]>(),
         any::<[u8; 3]>(),
     )
-        .prop_map(|(addresses, words, counts, probes)| {
-            let [remote, local] = addresses.map(Addr);
+        .prop_map(|(ends, words, counts, probes)| {
             let long = |at: usize| u64::from(words[at]) << 16 | u64::from(words[at + 1]);
             Slot {
-                remote,
-                local,
+                ends,
                 ports: words[0],
                 kind: words[1] as u16 & 0x7ff,
                 lately: long(2),

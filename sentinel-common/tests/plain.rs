@@ -5,9 +5,9 @@ use sentinel_common::addr::Addr;
 use sentinel_common::flow::{Direction, Half, PROTO_TCP, PROTO_UDP};
 use sentinel_common::hash::{Keys, hash, place};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN};
-use sentinel_common::plain::Plain;
-use sentinel_common::slot::{Bucket, Head, Slot, UNIT_SHIFT, WAYS};
-use sentinel_common::table::{Host, Learned, Pass};
+use sentinel_common::plain::{PSH_SHIFT, Plain};
+use sentinel_common::slot::{Bucket, Head, Slot, UNIT_SHIFT, WAYS, units};
+use sentinel_common::table::{Host, Learned, Pass, TELL};
 use sentinel_common::talk;
 use std::cell::Cell;
 
@@ -120,8 +120,8 @@ fn plain(step: &Step, packet: &PacketMeta, now_ns: u64) -> Option<Plain> {
     (data && !step.out && !step.fragment && !step.allowed).then_some(Plain {
         len: u64::from(packet.l3_len),
         payload_len: u64::from(packet.payload_len),
-        psh: u64::from(step.tcp && step.flags & TCP_PSH != 0),
-        now_ns,
+        psh: u64::from(step.tcp && step.flags & TCP_PSH != 0) << PSH_SHIFT,
+        now: u64::from(units(now_ns)),
     })
 }
 
@@ -180,9 +180,11 @@ impl Both {
         let way = (self.mixed.find(tag) & 3) as usize;
         let (head, slot) = (&mut self.mixed.heads[way], &mut self.mixed.slots[way]);
         let found = head.tag == tag && slot.holds(&packet, pass.direction);
-        let short = plain(step, &packet, now_ns).filter(|plain| found && plain.fits(head, slot));
+        let packets = u64::from(head.packets) + 1;
+        let runs = found && slot.runs() && packets & u64::from(TELL - 1) != 0;
+        let short = plain(step, &packet, now_ns).filter(|plain| runs && plain.fits(slot));
         if let Some(plain) = short {
-            plain.count(head, slot);
+            plain.count(head, slot, packets);
             self.short += 1;
             prop_assert_eq!(
                 learned,

@@ -12,7 +12,7 @@ use sentinel_common::settings::Settings;
 #[inline(always)]
 pub(crate) fn find(settings: &Settings, address: &Addr, ip_version: u8) -> Option<*mut BlockEntry> {
     if ip_version == 4 {
-        find4(settings, address.tail())
+        find4(settings, u64::from(address.tail()))
     } else {
         find6(settings, address.halves())
     }
@@ -20,19 +20,18 @@ pub(crate) fn find(settings: &Settings, address: &Addr, ip_version: u8) -> Optio
 
 /// That of an IPv4 address as it stands in memory.
 #[inline(always)]
-pub(crate) fn find4(settings: &Settings, address: u32) -> Option<*mut BlockEntry> {
-    let place = Place::v4(&settings.keys, address);
+pub(crate) fn find4(settings: &Settings, address: u64) -> Option<*mut BlockEntry> {
+    let place = Place::v4_wide(&settings.keys, address);
     let mask = settings.block4_mask;
-    let slot = match slot(&BLOCK4, place.one & mask, place.tag) {
-        0 => slot(&BLOCK4, place.two & mask, place.tag),
+    let slot = match slot(&BLOCK4, place.one & mask, address) {
+        0 => slot(&BLOCK4, place.two & mask, address),
         found => found,
     };
-    // Whichever it was, from here on it is one.
-    let number = cell(forget(slot, settings.seed));
-    if number == 0 {
+    if slot == 0 {
         return None;
     }
-    let cell = ENTRY4.get_ptr_mut(number)?;
+    // Whichever it was, from here on it is one.
+    let cell = ENTRY4.get_ptr_mut(cell(forget(slot, address)))?;
     // SAFETY: the pointer is fresh from the map.
     Some(unsafe { &raw mut (*cell).entry })
 }
@@ -43,9 +42,10 @@ pub(crate) fn find6(settings: &Settings, address: [u64; 2]) -> Option<*mut Block
     let place = Place::v6(&settings.keys, address);
     let mask = settings.block6_mask;
     let seed = settings.seed;
-    let first = forget(slot(&BLOCK6, place.one & mask, place.tag), seed);
+    let tag = u64::from(place.tag);
+    let first = forget(slot(&BLOCK6, place.one & mask, tag), seed);
     match own6(cell(first), address) {
-        None => own6(cell(forget(slot(&BLOCK6, place.two & mask, place.tag), seed)), address),
+        None => own6(cell(forget(slot(&BLOCK6, place.two & mask, tag), seed)), address),
         entry => entry,
     }
 }
@@ -66,7 +66,7 @@ fn own6(number: u32, address: [u64; 2]) -> Option<*mut BlockEntry> {
 
 /// The slot of a tag in a bucket; 0 for none.
 #[inline(always)]
-fn slot(map: &Array<Bucket>, index: u32, wanted: u32) -> u64 {
+fn slot(map: &Array<Bucket>, index: u32, wanted: u64) -> u64 {
     let Some(bucket) = map.get_ptr(index) else { return 0 };
     // SAFETY: the pointer is fresh from the map, and a bucket is four words; the agent writes each by one store.
     unsafe {
@@ -75,7 +75,7 @@ fn slot(map: &Array<Bucket>, index: u32, wanted: u32) -> u64 {
             ($($at:literal)*) => {
                 $(
                     let slot = first.add($at).read_volatile();
-                    if tag(slot) == wanted {
+                    if u64::from(tag(slot)) == wanted {
                         return slot;
                     }
                 )*

@@ -50,6 +50,12 @@ impl Frame {
         self.at(offset, SPAN).map(Window)
     }
 
+    /// `SPAN` bytes from the beginning of another window, if the frame has them.
+    #[inline(always)]
+    pub(crate) fn wider<const SPAN: usize>(self, window: Window) -> Option<Window> {
+        (window.0 + SPAN <= self.end).then_some(window)
+    }
+
     /// `SPAN` bytes that begin `skip` bytes behind another window's beginning, if the frame has them.
     #[inline(always)]
     pub(crate) fn behind<const SPAN: usize>(self, window: Window, skip: u64) -> Option<Window> {

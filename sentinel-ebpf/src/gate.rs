@@ -10,7 +10,7 @@ use crate::entry;
 use crate::exact;
 use crate::frame;
 use crate::hint;
-use crate::hook::Hook;
+use crate::hook::{Hook, leave};
 use crate::list;
 use crate::maps::{SETTINGS, scratch};
 use crate::redirect;
@@ -19,6 +19,7 @@ use crate::short;
 use crate::stat::Stat;
 use crate::verdict::forgotten;
 use crate::verifier::forget;
+use core::hint::cold_path;
 use sentinel_common::flow::Direction;
 use sentinel_common::hint::{HINT_ALLOW, HINT_ENTRY, HINT_LIST, HINT_LIST_NET, NO_EPOCH};
 use sentinel_common::names::STAGE_REDIRECT;
@@ -32,15 +33,21 @@ use sentinel_common::verdict::Verdict;
 pub(crate) fn ingress<H: Hook>(hook: &H) -> i32 {
     let settings = SETTINGS.get();
     let Some(mut stat) = Stat::of(hook.ifindex()) else {
+        leave(H::code(Verdict::Pass));
         return H::code(Verdict::Pass);
     };
     let frame = hook.frame();
     // Diagnostics are to tell of every packet.
-    if !cfg!(feature = "kernel-debug")
-        && let Some(code) = short::verdict(hook, &mut stat, settings, frame)
-    {
-        return code;
+    if !cfg!(feature = "kernel-debug") {
+        let None = short::verdict(hook, &mut stat, settings, frame);
     }
+    cold_path();
+    whole(&hook.anew(), stat.anew(), settings)
+}
+
+/// What becomes of packets that do not take the short way.
+#[inline(always)]
+fn whole<H: Hook>(hook: &H, mut stat: Stat, settings: &Settings) -> i32 {
     let Some(meta) = scratch(0) else {
         return H::code(Verdict::Pass);
     };

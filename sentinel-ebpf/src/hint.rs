@@ -1,11 +1,10 @@
 //! Reads the hints of an address: on the way of a packet nobody listed, the only question asked of the lists.
 
 use crate::maps::{EPOCH, HINT4, HINT6};
+use crate::verifier::any;
 use aya_ebpf::maps::Array;
 use sentinel_common::addr::Addr;
-use sentinel_common::hint::{
-    HINT_ALL, NO_EPOCH, cell4, cell6_short, high64, long, low32, middle, part, place, scattered,
-};
+use sentinel_common::hint::{HINT_ALL, cell4, cell6_short, high64, long, low32, middle, part, place, scattered};
 use sentinel_common::settings::Settings;
 
 /// The `HINT_*` bits of an address: what may be listed there.
@@ -53,12 +52,25 @@ pub(crate) fn of6(settings: &Settings, high: u64) -> u32 {
     hints
 }
 
+/// Whether there may be anything where one of them leads to; `high` as above.
+#[inline(always)]
+pub(crate) fn near6(settings: &Settings, high: u64) -> bool {
+    let [second, third] = scattered(high, settings.factors6);
+    any::<1>(parts6(settings, 0, high) | parts6(settings, 1, second) | parts6(settings, 2, third))
+}
+
 /// Whether there may be anything where an address or hash leads to.
 #[inline(always)]
 fn hinted6(settings: &Settings, region: usize, leads: u64) -> bool {
+    parts6(settings, region, leads) & 1 != 0
+}
+
+/// The same as the lowest bit.
+#[inline(always)]
+fn parts6(settings: &Settings, region: usize, leads: u64) -> u64 {
     // SAFETY: the agent stores whole words.
     let parts = unsafe { (&raw const settings.hinted6[region]).read_volatile() };
-    parts >> part(leads) & 1 != 0
+    parts >> part(leads)
 }
 
 /// The number of the lists' latest change: as long as it stays, a source that nothing was found for stays one.
@@ -66,12 +78,6 @@ fn hinted6(settings: &Settings, region: usize, leads: u64) -> bool {
 pub(crate) fn epoch() -> Option<u32> {
     // SAFETY: the pointer is fresh from the map; the agent stores the whole word, after what it tells of.
     EPOCH.get_ptr(0).map(|word| unsafe { word.read_volatile() })
-}
-
-/// Whether nothing that was found under a number has changed since.
-#[inline(always)]
-pub(crate) fn holds(number: u32) -> bool {
-    number != NO_EPOCH && epoch() == Some(number)
 }
 
 #[inline(always)]

@@ -51,14 +51,14 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 #[xdp]
 #[inline(always)]
 pub fn sentinel_xdp(ctx: XdpContext) -> u32 {
-    gate::ingress(&hook::Xdp::<false>(&ctx)) as u32
+    gate::ingress(&hook::Xdp::<false>(ctx)) as u32
 }
 
 /// Ingress for drivers that hand over multi-buffer frames (large MTU); needs Linux 5.18.
 #[xdp(frags)]
 #[inline(always)]
 pub fn sentinel_xdp_frags(ctx: XdpContext) -> u32 {
-    gate::ingress(&hook::Xdp::<true>(&ctx)) as u32
+    gate::ingress(&hook::Xdp::<true>(ctx)) as u32
 }
 
 /// SYN cookies for a port under flood; called by [`sentinel_xdp`].
@@ -77,7 +77,7 @@ pub fn sentinel_cookie_frags(ctx: XdpContext) -> u32 {
 #[classifier]
 #[inline(always)]
 pub fn sentinel_ingress(ctx: TcContext) -> i32 {
-    gate::ingress(&hook::Tc(&ctx))
+    gate::ingress(&hook::Tc(ctx))
 }
 
 /// Egress: accounts what goes out, and lets it go unless its destination is blocked.

@@ -175,6 +175,14 @@ pub(crate) fn parsed(element: u32) -> Option<&'static PacketMeta> {
     Some(unsafe { &*meta })
 }
 
+/// The element of an array whose number stands at `key`.
+#[inline(always)]
+pub(crate) fn at<T>(map: &Array<T>, key: *const u32) -> Option<*mut T> {
+    // SAFETY: the first argument is the map's definition, which the loader replaces by the map; the key is one.
+    let value = unsafe { bpf_map_lookup_elem(core::ptr::from_ref(map).cast_mut().cast(), key.cast()) };
+    if value.is_null() { None } else { Some(value.cast()) }
+}
+
 /// The longest prefix that covers `key`, as a pointer: aya's own look-up gives a shared reference, through which
 /// counters must not be written.
 #[inline(always)]

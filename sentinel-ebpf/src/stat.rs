@@ -3,12 +3,14 @@
 //! XDP runs in soft interrupts and tc egress with soft interrupts off, so nothing else touches this CPU's block meanwhile.
 
 use crate::maps::{EVENTS, SLOTS, STATS};
+use crate::verifier::moved;
 use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns};
+use core::hint::cold_path;
 use sentinel_common::names::SLOT_TABLE;
 use sentinel_common::settings::{BUDGET_CARRY, BUDGET_WINDOW_SHIFT, Settings};
-use sentinel_common::slot::UNIT_SHIFT;
+use sentinel_common::slot::{UNIT_SHIFT, units};
 use sentinel_common::stat::{Counter, CpuBlock};
 
 /// This CPU's block of an interface.
@@ -35,6 +37,14 @@ impl Stat {
         Some(Self(unsafe { &mut *block }))
     }
 
+    /// The same block, in whichever register.
+    #[inline(always)]
+    pub(crate) fn anew(self) -> Self {
+        let block = moved(core::ptr::from_mut(self.0) as u64) as *mut CpuBlock;
+        // SAFETY: the pointer is the one it was.
+        Self(unsafe { &mut *block })
+    }
+
     /// Adds one.
     #[inline(always)]
     pub(crate) fn count(&mut self, counter: Counter) {
@@ -51,20 +61,46 @@ impl Stat {
     /// of the flow table, so that it needs to keep no more of a time.
     #[inline(always)]
     pub(crate) fn now(&mut self) -> u64 {
+        self.tick();
+        self.clock()
+    }
+
+    /// Sees to it that [`Stat::clock`] is right.
+    #[inline(always)]
+    pub(crate) fn tick(&mut self) {
         // SAFETY: takes nothing, reads a kernel variable.
         let jiffies = unsafe { bpf_jiffies64() };
         if self.0.clock_jiffies != jiffies {
+            cold_path();
             self.0.clock_jiffies = jiffies;
             // SAFETY: takes nothing, reads the clock.
-            self.0.clock_ns = unsafe { bpf_ktime_get_boot_ns() } >> UNIT_SHIFT << UNIT_SHIFT;
+            let now = unsafe { bpf_ktime_get_boot_ns() } >> UNIT_SHIFT << UNIT_SHIFT;
+            self.0.clock_ns = now;
+            self.0.clock_units = units(now);
         }
-        self.0.clock_ns
     }
 
-    /// What [`Stat::now`] gave before, read anew.
+    /// What [`Stat::now`] gave before, read anew: a register that kept it would be missing elsewhere.
     #[inline(always)]
-    pub(crate) const fn clock(&self) -> u64 {
-        self.0.clock_ns
+    pub(crate) fn clock(&self) -> u64 {
+        // SAFETY: the field is this CPU's own, aligned and initialised.
+        unsafe { (&raw const self.0.clock_ns).read_volatile() }
+    }
+
+    /// The same in the units of flow slots.
+    #[inline(always)]
+    pub(crate) fn clock_units(&self) -> u64 {
+        // SAFETY: the field is this CPU's own, aligned and initialised.
+        u64::from(unsafe { (&raw const self.0.clock_units).read_volatile() })
+    }
+
+    /// Where the key of a look-up stands: in the map's memory, from where it need not be fetched by an address on the stack.
+    #[inline(always)]
+    pub(crate) fn key(&mut self, key: u32) -> *const u32 {
+        let at = (&raw mut self.0.opaque).cast::<u32>();
+        // SAFETY: the field is this CPU's own and aligned.
+        unsafe { at.write_volatile(key) };
+        at
     }
 
     /// The same word, by way of memory: the verifier takes it as unknown and walks what follows once.
@@ -92,28 +128,37 @@ impl Stat {
         unsafe { (&raw const self.0.clear).read_volatile() }
     }
 
-    /// Notes that something is listed near the source of this packet: in memory, lest the few packets it concerns cost all
-    /// others a register.
+    /// Notes that something is listed near the source of this packet, and the number of the lists' latest change: in memory,
+    /// lest the few packets it concerns cost all others a register.
     #[inline(always)]
-    pub(crate) fn note_beside(&mut self) {
-        self.0.beside = 1;
+    pub(crate) fn note_beside(&mut self, epoch: u32) {
+        self.0.beside = epoch;
     }
 
-    /// Whether that was noted, and forgets it; rarely, of an earlier packet.
+    /// Whether nothing is listed near the source of this packet, or `clear` is the number under which nothing was found for
+    /// itself. What is left of an earlier packet, rarely, has one packet more go the whole way.
     #[inline(always)]
-    pub(crate) fn take_beside(&mut self) -> bool {
+    pub(crate) fn is_clear(&mut self, clear: impl FnOnce() -> u32) -> bool {
         // SAFETY: the field is this CPU's own, aligned and initialised.
-        if unsafe { (&raw const self.0.beside).read_volatile() } == 0 {
-            return false;
+        let beside = unsafe { (&raw const self.0.beside).read_volatile() };
+        if beside == 0 {
+            return true;
         }
+        cold_path();
         self.0.beside = 0;
-        true
+        beside == clear()
     }
 
     /// The bucket of the flow table that a hash leads to on this CPU.
     #[inline(always)]
     pub(crate) const fn bucket(&self, settings: &Settings, bucket: u32) -> u32 {
         self.0.cpu * (settings.flow_mask + 1) + (bucket & settings.flow_mask)
+    }
+
+    /// The same, where there are so many buckets ([`Settings::plain_buckets`]).
+    #[inline(always)]
+    pub(crate) fn plain_bucket(&self, settings: &Settings, buckets: u64, bucket: u64) -> u32 {
+        (u64::from(self.0.cpu) * buckets + (bucket & u64::from(settings.flow_mask))) as u32
     }
 
     /// Takes one record out of the budget, which fills up by `budget` a window and holds [`BUDGET_CARRY`] windows;
@@ -156,16 +201,26 @@ impl Stat {
 /// `counter` points to an aligned `u64` in a map value.
 #[inline(always)]
 pub(crate) unsafe fn atomic_add(counter: *mut u64, n: u64) {
+    // SAFETY: the caller vouches for the pointer.
+    unsafe { atomic_add_at::<0, _>(counter, n) };
+}
+
+/// As [`atomic_add`], `AT` bytes behind `start`: what is known of the place stands in the instruction.
+///
+/// # Safety
+/// `start` points into a map value, in which an aligned `u64` is there.
+#[inline(always)]
+pub(crate) unsafe fn atomic_add_at<const AT: usize, T>(start: *mut T, n: u64) {
     #[cfg(target_arch = "bpf")]
     // SAFETY: the caller vouches for the pointer, and the instruction touches nothing else.
     unsafe {
-        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) n, options(nostack));
+        core::arch::asm!("lock *(u64 *)({0} + {2}) += {1}", in(reg) start, in(reg) n, const AT, options(nostack));
     }
     #[cfg(not(target_arch = "bpf"))]
     // SAFETY: the caller vouches for the pointer.
     unsafe {
         use core::sync::atomic::{AtomicU64, Ordering};
-        AtomicU64::from_ptr(counter).fetch_add(n, Ordering::Relaxed);
+        AtomicU64::from_ptr(start.byte_add(AT).cast()).fetch_add(n, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Maps as bytes: copying one into another, and zeroing an element, whatever their values are.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Commands of bpf(2), `linux/bpf.h`.
@@ -73,19 +74,19 @@ pub(super) fn copy(
     Ok(copied)
 }
 
-/// Zeroes the first `head` bytes of an element of a per-CPU array of `value_size` bytes a CPU, on every CPU that may
-/// come up. What follows stays; what the programs write there meanwhile may be lost.
+/// Zeroes those bytes of an element of a per-CPU array of `value_size` bytes a CPU, on every CPU that may
+/// come up. The others stay; what the programs write there meanwhile may be lost.
 ///
 /// # Errors
 /// The kernel's.
-pub(super) fn zero_per_cpu(map: BorrowedFd<'_>, index: u32, value_size: usize, head: usize) -> io::Result<()> {
+pub(super) fn zero_per_cpu(map: BorrowedFd<'_>, index: u32, value_size: usize, bytes: Range<usize>) -> io::Result<()> {
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
     let each = value_size.next_multiple_of(8);
     let mut value = vec![0u8; each * cpus];
     let key = index.to_ne_bytes();
     element(LOOKUP, map, Some(&key), &mut value)?;
     for cpu in value.chunks_exact_mut(each) {
-        cpu.iter_mut().take(head).for_each(|byte| *byte = 0);
+        cpu[bytes.clone()].fill(0);
     }
     element(UPDATE, map, Some(&key), &mut value)
 }

@@ -28,7 +28,7 @@ impl SettingsMap {
         let failed = |error| KernelError::map(MAP_SETTINGS, &error);
         let mut settings = map.get(&0, 0).map_err(failed)?;
         change(&mut settings);
-        map.set(0, settings, 0).map_err(failed)
+        map.set(0, settings.derive(), 0).map_err(failed)
     }
 }
 

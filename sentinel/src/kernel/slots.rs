@@ -138,8 +138,8 @@ impl Slots {
     }
 
     fn zero(&self, slot: u32) -> Result<(), KernelError> {
-        const { assert!(std::mem::offset_of!(CpuBlock, counters) == 0) };
-        let counters = size_of::<[u64; COUNTERS]>();
+        let begin = std::mem::offset_of!(CpuBlock, counters);
+        let counters = begin..begin + size_of::<[u64; COUNTERS]>();
         rawmap::zero_per_cpu(self.stats.as_fd(), slot, size_of::<CpuBlock>(), counters).map_err(|source| {
             KernelError::System {
                 call: format!("emptying {}", n::MAP_STATS),
