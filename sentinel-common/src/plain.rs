@@ -47,9 +47,10 @@ impl Slot {
 }
 
 impl Plain {
-    /// Whether the packet does nothing to its flow's slot but what [`Plain::count`] does, unless it is one of those that tell
-    /// ([`TELL`]), and the slot's flow runs ([`Slot::runs`]): no record is due by time, none by count, and no bound moves. A slot that was just reported has no bounds yet, so that its first packet does not
-    /// fit; and while no record is due, no flow is forgotten ([`crate::table::wait`]).
+    /// Whether the packet does nothing to its flow's slot but what [`Plain::count`] does, where the slot's flow runs
+    /// ([`Slot::runs`]) and it is none of the packets that tell ([`TELL`]): no record is due, and no bound moves. A slot that was
+    /// just reported has no bounds yet, so that its first packet does not fit; and while no record is due, no flow is forgotten
+    /// ([`crate::table::wait`]).
     #[inline(always)]
     pub const fn fits(&self, slot: &Slot) -> bool {
         self.now.wrapping_sub(slot.due as u64) >= NOT_YET

@@ -78,6 +78,7 @@ impl Habit {
 
     /// Works out, once a window, what it takes to be odd in it.
     fn limit(&mut self, shape: &[f32; N], z: f64) {
+        let z = asked(z, self.seen);
         for i in 0..N {
             let threshold = self.levels[i].threshold(z as f32, FLOOR[i] * z);
             self.limits[i] = f64::from(threshold + shape[i]).exp_m1();
@@ -92,7 +93,7 @@ impl Habit {
 
     /// The quantity furthest past its limit.
     fn oddest(&self, shape: &[f32; N], z: f64) -> Option<Odd> {
-        let values = self.values();
+        let (values, z) = (self.values(), asked(z, self.seen));
         let odd = |quantity: usize| {
             let level = &self.levels[quantity];
             let threshold = level.threshold(z as f32, FLOOR[quantity] * z);
@@ -100,6 +101,7 @@ impl Habit {
             Odd {
                 quantity,
                 z: z + f64::from(past.max(0.0)),
+                limit: z,
                 value: self.current[quantity],
                 usual: self.usual(quantity, shape),
             }
@@ -111,11 +113,19 @@ impl Habit {
     }
 }
 
+/// As many standard deviations as are exceeded as rarely as `z` of them would be if level and spread were known, and not
+/// estimated from `seen` windows: Student's t by Fisher's expansion, z (1 + (z² + 1)/4ν) (Abramowitz and Stegun, 26.7.5).
+fn asked(z: f64, seen: u32) -> f64 {
+    z * (1.0 + (z * z + 1.0) / (4.0 * f64::from(seen.max(1))))
+}
+
 /// What stands out.
 #[derive(Clone, Copy, Debug)]
 struct Odd {
     quantity: usize,
     z: f64,
+    /// As many it takes.
+    limit: f64,
     value: f64,
     usual: f64,
 }
@@ -238,14 +248,16 @@ impl Baseline {
         }
         let (odd, window) = found?;
         // From 0.25 at the limit to 0.5 far beyond: a medium at most with the default thresholds.
-        let ratio = 1.0 - 0.5 * self.config.z / odd.z;
+        let ratio = 1.0 - 0.5 * odd.limit / odd.z;
         Some(self.finding(o, odd, window, ratio))
     }
 
     fn finding(&self, o: &Observation, odd: Odd, window: Duration, ratio: f64) -> Finding {
         let (name, window) = (NAMES[odd.quantity], span(window));
         let words = name.replace('_', " ");
-        let Odd { z, value, usual, .. } = odd;
+        let Odd {
+            z, limit, value, usual, ..
+        } = odd;
         Finding {
             at: o.at,
             source: Some(o.source),
@@ -255,13 +267,13 @@ impl Baseline {
             ratio,
             class: EvidenceClass::Statistical,
             evidence: vec![
-                row("z_score", z, self.config.z, "standard deviations"),
+                row("z_score", z, limit, "standard deviations"),
                 row(name, value, usual, format!("{words}/{window}")),
             ],
             summary: format!(
                 "{} is at {value:.0} {words} in {window} against a habit of {usual:.0} at this hour: {z:.1} standard deviations \
-                 above (the limit is {})",
-                o.source, self.config.z
+                 above (the limit is {limit:.1})",
+                o.source
             ),
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! Looks for: command and control over an application protocol (MITRE ATT&CK T1071.001), scheduled transfer (T1029) and
 //! exfiltration over that channel (T1041). Statistical: it never blocks. Blind spots: an implant without jitter, which
-//! looks like any poller; jitter beyond half the interval; one that has done nothing but check in yet; one long
+//! looks like any poller; jitter beyond half the interval; one that has sent home once or never yet; one long
 //! connection; UDP, DNS and ICMP; fewer than nine check-ins. Known false positives: a client that polls by a jittered
-//! timer with requests of one length and sometimes uploads (telemetry with back-off, some mail and sync clients).
+//! timer with requests of one length and uploads now and then (telemetry with back-off, some mail and sync clients).
 
 use super::{Detector, Finding, Voice, place, row, share};
 use crate::config::BeaconConfig;
@@ -27,6 +27,8 @@ const ALIKE: (f64, f64) = (0.02, 16.0);
 const CHECK_INS: f64 = 0.5;
 /// An upload sends so many times what a check-in sends, and more than it gets.
 const UPLOAD: f64 = 2.0;
+/// Uploads among those remembered: one is what a backup or a report to the place polled looks like.
+const UPLOADS: usize = 2;
 /// After it spoke of a pair it is silent about it for so long.
 const SILENCE: Duration = Duration::from_hours(1);
 
@@ -118,7 +120,7 @@ fn median(values: &[f64]) -> Option<f64> {
 ///
 /// Only ended TCP connections in which both sides spoke count. The time between their beginnings must vary little
 /// (robustly: 1.4826 MAD / median), and yet more than a plain timer's; half of those remembered must send and get the same
-/// number of bytes, and one at least must be an upload. What is neither is left out.
+/// number of bytes, and two at least must be uploads. What is neither is left out.
 #[derive(Debug)]
 pub struct Beacon {
     pairs: Bounded<(Addr, Addr, u16), Pair>,
@@ -152,7 +154,7 @@ impl Beacon {
             && (LEAST_VARIATION..=self.max_variation).contains(&r.variation)
             && r.alike >= CHECK_INS
             && r.calls >= self.connections
-            && r.uploads > 0
+            && r.uploads >= UPLOADS
     }
 
     fn finding(&self, o: &Observation, r: &Rhythm, ratio: f64) -> Finding {
@@ -174,7 +176,12 @@ impl Beacon {
                 ),
                 row("interval", r.period, self.max_period, "s"),
                 row("check_ins_alike", r.alike, CHECK_INS, "share"),
-                row("uploads", r.uploads as f64, 1.0, format!("of {} connections", r.of)),
+                row(
+                    "uploads",
+                    r.uploads as f64,
+                    UPLOADS as f64,
+                    format!("of {} connections", r.of),
+                ),
             ],
             summary: format!(
                 "{} connected to {} every {:.1} s, varying by {} % (the limit is {} %): of {} connections {:.0} sent about {} \

@@ -18,7 +18,7 @@ fn noise(n: u16, below: u32) -> u32 {
 
 #[test]
 fn ordinary_slow_traffic_accuses_nobody() {
-    let cases: [(&str, Act); 24] = [
+    let cases: [(&str, Act); 25] = [
         (
             "browsers behind one address that keep idle connections alive by an octet",
             |w| {
@@ -134,6 +134,16 @@ fn ordinary_slow_traffic_accuses_nobody() {
                 w.skip(secs(50 + u64::from(noise(n, 20))));
             }
         }),
+        (
+            "a jittered poll of a server that a backup goes to each quarter of an hour",
+            |w| {
+                for n in 0..60_u16 {
+                    let sent = if n % 18 == 7 { 3_000_000 } else { 500 };
+                    w.session((INSIDE, 20_000 + n), (GOOD, 443), sent, 800);
+                    w.skip(secs(40 + u64::from(noise(n, 20))));
+                }
+            },
+        ),
         ("a package mirror asked now and then", |w| {
             for n in 0..40_u16 {
                 w.session(
