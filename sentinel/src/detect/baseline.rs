@@ -249,10 +249,10 @@ impl Baseline {
         let (odd, window) = found?;
         // From 0.25 at the limit to 0.5 far beyond: a medium at most with the default thresholds.
         let ratio = 1.0 - 0.5 * odd.limit / odd.z;
-        Some(self.finding(o, odd, window, ratio))
+        Some(Self::finding(o, odd, window, ratio))
     }
 
-    fn finding(&self, o: &Observation, odd: Odd, window: Duration, ratio: f64) -> Finding {
+    fn finding(o: &Observation, odd: Odd, window: Duration, ratio: f64) -> Finding {
         let (name, window) = (NAMES[odd.quantity], span(window));
         let words = name.replace('_', " ");
         let Odd {
