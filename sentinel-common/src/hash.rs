@@ -5,7 +5,7 @@ use crate::flow::{Direction, KEY_FRAGMENT};
 use crate::packet::PacketMeta;
 use crate::slot::{SLOT_EGRESS, SLOT_V4};
 
-/// Protocol and flags of a flow (`KEY_*`, [`SLOT_EGRESS`], [`SLOT_V4`]) in one word.
+/// Protocol and flags of a flow (`KEY_*`, [`SLOT_EGRESS`], [`SLOT_V4`]; in a slot [`crate::slot::SLOT_WAITS`] too) in one word.
 #[inline(always)]
 pub const fn kind(proto: u8, flags: u8) -> u32 {
     proto as u32 | (flags as u32) << FLAGS_SHIFT
@@ -74,9 +74,9 @@ pub fn hash(keys: &Keys, packet: &PacketMeta, direction: Direction) -> u64 {
     }
 }
 
-/// The [`hash`] but for its last step, a product with [`MIX`]: of [`Keys::words`] by number, IPv4 addresses and ports as they stand in memory, and protocol and `KEY_*`
-/// as [`kind`] has them; all but the keys of 32 bits. Each is asked for when it is needed, so that no register has to keep
-/// it.
+/// The [`hash`] but for its last step, a product with [`MIX`]: of [`Keys::words`] by number, IPv4 addresses and ports as they
+/// stand in memory, and protocol and `KEY_*` as [`kind`] has them; all but the keys of 32 bits. Each is asked for when it is
+/// needed, so that no register has to keep it.
 #[inline(always)]
 pub fn folded4(
     key: impl Fn(usize) -> u64,

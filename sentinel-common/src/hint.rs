@@ -25,8 +25,17 @@ pub const HINT_ALL: u32 = 15;
 /// A number that no change has. The agent counts them from 1 on: everything that is written may concern a source for
 /// which nothing was found before, what is taken away may not.
 pub const NO_EPOCH: u32 = 0;
-/// A number that they will not reach.
+/// A number that no change has either: before it the agent begins with 1 again.
 pub const NEVER_EPOCH: u32 = u32::MAX;
+
+/// The number of the change behind the one of this number.
+pub const fn next_epoch(epoch: u32) -> u32 {
+    if epoch >= NEVER_EPOCH - 1 {
+        NO_EPOCH + 1
+    } else {
+        epoch + 1
+    }
+}
 
 /// Cells in a word, as a shift.
 const CELLS_SHIFT: u32 = 4;
@@ -148,6 +157,19 @@ const _: () = assert!(HINT_ALLOW | HINT_ENTRY | HINT_LIST | HINT_LIST_NET == HIN
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_change_has_a_number_that_says_something_else() {
+        for (epoch, next) in [
+            (NO_EPOCH, 1),
+            (1, 2),
+            (NEVER_EPOCH - 2, NEVER_EPOCH - 1),
+            (NEVER_EPOCH - 1, 1),
+            (NEVER_EPOCH, 1),
+        ] {
+            assert_eq!(next_epoch(epoch), next);
+        }
+    }
 
     #[test]
     fn every_cell_has_its_own_four_bits() {

@@ -123,8 +123,8 @@ layout! {
         ring_asked, pad,
     }
     Settings {
-        flags, flow_mask, plain_buckets, pad, seed, keys, factors6, hinted6, report_interval_ns, event_budget, list_versions, list4_mask,
-        list6_mask, source_mask, syn_flood_half_open, talk_mask, ring_high, block4_mask, block6_mask, reflex,
+        flags, flow_mask, plain_buckets, pad, seed, keys, factors6, hinted6, report_interval_ns, event_budget, list_versions,
+        list4_mask, list6_mask, source_mask, syn_flood_half_open, talk_mask, ring_high, block4_mask, block6_mask, reflex,
     }
     Reflex { window_ns, bytes, hold_ns, packets, syns, ports, half_open, packet_ns, byte_ns_q8, burst_ms, least }
     Slot4 { address, even, odd, hits }

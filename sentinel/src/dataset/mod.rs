@@ -1,8 +1,8 @@
 //! Captures whose attacks are known: tables of labelled flows, and what the house makes of them.
 //!
 //! In: captures, and what is known of them: a list of captures with a rule for each (`labels.csv`), or a session with its
-//! attacks (`attacks.jsonl`); logs of flows with labels of their own. Out: CSV, a row per feature record, the columns of [`HEAD`] and then those of the schema; or
-//! the same rows, one by one.
+//! attacks (`attacks.jsonl`); logs of flows with labels of their own. Out: CSV, a row per feature record, the columns of
+//! [`HEAD`] and then those of the schema; or the same rows, one by one.
 //! Invariant: the vectors are those that are served live; the same files give the same bytes; a row whose label no rule
 //! gives is left out and counted, never guessed. Deliberately elsewhere: the features (`features`), how a capture is
 //! walked (`replay`), what is learnt from a table (`model`).

@@ -114,9 +114,13 @@ impl Habit {
 }
 
 /// As many standard deviations as are exceeded as rarely as `z` of them would be if level and spread were known, and not
-/// estimated from `seen` windows: Student's t by Fisher's expansion, z (1 + (z² + 1)/4ν) (Abramowitz and Stegun, 26.7.5).
+/// estimated from `seen` windows: Student's t, by the first terms of its expansion (Abramowitz and Stegun, 26.7.5).
 fn asked(z: f64, seen: u32) -> f64 {
-    z * (1.0 + (z * z + 1.0) / (4.0 * f64::from(seen.max(1))))
+    let (n, z2) = (f64::from(seen.max(1)), z * z);
+    let first = (z2 + 1.0) / 4.0;
+    let second = ((5.0 * z2 + 16.0) * z2 + 3.0) / 96.0;
+    let third = (((3.0 * z2 + 19.0) * z2 + 17.0) * z2 - 15.0) / 384.0;
+    z * (1.0 + (first + (second + third / n) / n) / n)
 }
 
 /// What stands out.

@@ -220,6 +220,24 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn no_count_that_a_log_may_tell_is_too_large(
+            packets in [0..=1_000_000_000u64, 0..=1_000_000_000u64], bytes in [0..=1_000_000_000_000_000u64, 0..=1_000_000_000_000_000u64],
+            flags in 0..64u8, lasted in 0..3_200_000_000_000_000_000u64, nth in any::<u64>(), tcp in any::<bool>(),
+        ) {
+            let side = |at: usize| Side { packets: packets[at], bytes: bytes[at], payload: bytes[at] / 2, flags };
+            let flow = flow(if tcp { PROTO_TCP } else { 17 }, lasted, [side(0), side(1)]);
+            for (number, sent) in packets.into_iter().enumerate() {
+                for nth in [0, 1, nth % sent.max(1), sent.saturating_sub(1)] {
+                    if when(&flow, number, nth).is_some() {
+                        packet(&flow, number, nth);
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_connection_is_opened_used_and_closed() {
         let sent = |packets, payload, flags| Side {

@@ -1,6 +1,7 @@
 //! Where packets and flows come from.
 //!
-//! In: a capture file, a log of flows, or the kernel's ring. Out: frames with their time of capture, logged flows, or flow records.
+//! In: a capture file, a log of flows, or the kernel's ring. Out: frames with their time of capture, logged flows, or flow
+//! records.
 //! Invariant: nothing is trusted; what cannot be read is an error that says where and what to do.
 //! Deliberately elsewhere: what packets mean (`sentinel_common::packet`), flows (`flow`).
 

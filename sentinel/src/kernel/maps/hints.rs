@@ -13,7 +13,7 @@ use crate::kernel::settings::SettingsMap;
 use aya::maps::{Map, MapData};
 use ipnet::IpNet;
 use sentinel_common::hint::{
-    CELLS4, CELLS6, CELLS6_SHORT, NO_EPOCH, REGIONS6, WORDS4, WORDS6, cell6_long, cell6_middle, cell6_short, part6,
+    CELLS4, CELLS6, CELLS6_SHORT, REGIONS6, WORDS4, WORDS6, cell6_long, cell6_middle, cell6_short, next_epoch, part6,
     place,
 };
 use std::collections::{BTreeSet, HashMap};
@@ -78,7 +78,7 @@ impl Hints {
     /// Has every packet ask again that would pass because nothing was found for its source. To be called when what was
     /// written is in force, before that is said.
     pub(super) fn changed(&self) {
-        let next = |epoch: u32| Some(if epoch == u32::MAX { NO_EPOCH + 1 } else { epoch + 1 });
+        let next = |epoch: u32| Some(next_epoch(epoch));
         let _ = self.epoch.words32()[0].fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
     }
 

@@ -217,12 +217,10 @@ fn time(text: &str, line: &Line<'_>) -> Result<u64, FlowLogError> {
     }
     let time = jiff::civil::DateTime::strptime("%Y/%m/%d %H:%M:%S%.f", text)
         .and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC));
-    let nanos = time
-        .ok()
-        .and_then(|time| u64::try_from(time.timestamp().as_nanosecond()).ok());
-    nanos.ok_or_else(|| {
-        line.fault(format!(
+    match time {
+        Ok(time) => line.since_1970("StartTime", text, time.timestamp().as_nanosecond()),
+        Err(_) => Err(line.fault(format!(
             "StartTime is `{text}`, no time such as 1312969613.047277, as `ra -u` writes it, or 2011/08/10 09:46:53.047277"
-        ))
-    })
+        ))),
+    }
 }

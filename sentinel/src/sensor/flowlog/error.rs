@@ -14,6 +14,16 @@ pub enum FlowLogError {
         /// The system's words.
         source: io::Error,
     },
+    /// It cannot be read to its end.
+    #[error("{} breaks off at line {line} (cut short, or damaged where it was compressed? fetch it again)", path.display())]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// The system's words.
+        source: io::Error,
+    },
     /// There is nothing in it.
     #[error("{} has no flows in it: it is empty, or nothing but comments", path.display())]
     Empty {

@@ -23,6 +23,10 @@ use std::path::Path;
 const MOST: usize = 10_000_000;
 /// The longest line, bytes.
 const LONGEST: u64 = 1 << 20;
+/// Packets that all flows of a log may have: each is played.
+const PACKETS: u64 = 1_000_000_000;
+/// No count of a flow is larger: a petabyte, and sums of it have room.
+const COUNT: u64 = 1_000_000_000_000_000;
 /// Labels that are told apart at most.
 const LABELS: usize = 1000;
 /// The longest a flow may be said to last: a century, s.
@@ -86,7 +90,13 @@ impl Line<'_> {
 
     fn address(&self, text: &str) -> Result<IpAddr, FlowLogError> {
         text.parse()
-            .map_err(|_| self.fault(format!("`{text}` is no IP address")))
+            .map_err(|_| self.fault(format!("`{text}` is no IP address; have the log written without names")))
+    }
+
+    /// A time as whole nanoseconds since 1970.
+    fn since_1970(&self, name: &str, text: &str, nanos: i128) -> Result<u64, FlowLogError> {
+        let nanos = u64::try_from(nanos).ok().filter(|nanos| *nanos < LONG * 1_000_000_000);
+        nanos.ok_or_else(|| self.fault(format!("{name} is `{text}`, no time between 1970 and 2071")))
     }
 
     /// A count; nothing, and what logs write for it, is none.
@@ -94,8 +104,13 @@ impl Line<'_> {
         if matches!(text, "" | "-") {
             return Ok(0);
         }
-        text.parse()
-            .map_err(|_| self.fault(format!("{name} is `{text}`, no whole number")))
+        let count: Option<u64> = text.parse().ok();
+        let count = count.filter(|count| *count <= COUNT);
+        count.ok_or_else(|| {
+            self.fault(format!(
+                "{name} is `{text}`, no count of packets or bytes; is the line damaged?"
+            ))
+        })
     }
 
     /// Seconds as nanoseconds.
@@ -189,14 +204,15 @@ impl FlowLog {
         let (mut log, mut labels) = (Self::default(), Labels::default());
         let (mut format, mut zeek) = (None, zeek::Header::default());
         let mut raw = Vec::new();
-        let mut number = 0;
+        let (mut number, mut packets) = (0, 0_u64);
         loop {
             raw.clear();
             number += 1;
             let at = Line { path, number };
             let read = (&mut reader).take(LONGEST).read_until(b'\n', &mut raw);
-            let read = read.map_err(|source| FlowLogError::Io {
+            let read = read.map_err(|source| FlowLogError::Broken {
                 path: path.to_owned(),
+                line: number,
                 source,
             })?;
             if read == 0 {
@@ -205,7 +221,8 @@ impl FlowLog {
             if read as u64 == LONGEST {
                 return Err(at.fault("it is longer than a mebibyte, and no line of a log is"));
             }
-            let text = std::str::from_utf8(&raw).map_err(|_| at.fault("it is no UTF-8 text"))?;
+            let text = std::str::from_utf8(&raw)
+                .map_err(|_| at.fault("it is no UTF-8 text: give a log of flows, compressed with gzip or not"))?;
             let text = text.trim_end_matches(['\r', '\n']);
             if text.trim().is_empty() {
                 continue;
@@ -243,7 +260,15 @@ impl FlowLog {
                         most,
                     });
                 }
-                Some(flow) => log.flows.push(flow),
+                Some(flow) => {
+                    packets = flow.sides.iter().fold(packets, |sum, side| sum + side.packets);
+                    if packets > PACKETS {
+                        return Err(at.fault(format!(
+                            "with this flow the log has more than {PACKETS} packets; split it, by the day for example"
+                        )));
+                    }
+                    log.flows.push(flow);
+                }
             }
         }
         if format.is_none() {

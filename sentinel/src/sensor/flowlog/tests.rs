@@ -209,7 +209,25 @@ fn what_cannot_be_read_is_said_with_its_line_and_the_mend() {
         (with(8, "nan"), "duration is `nan`"),
         (with(8, "9e99"), "duration is `9e99`"),
         (with(8, "1.+5"), "duration is `1.+5`"),
-        (with(13, "3.5"), "orig_pkts is `3.5`, no whole number"),
+        (with(13, "3.5"), "orig_pkts is `3.5`, no count"),
+        (
+            with(13, "2000000000000000000"),
+            "no count of packets or bytes; is the line damaged?",
+        ),
+        (
+            with(13, "1000000001"),
+            "the log has more than 1000000000 packets; split it",
+        ),
+        (
+            "{\"ts\":\"2099-06-12T21:59:58Z\",\"id.orig_h\":\"192.0.2.1\",\"id.orig_p\":1,\"id.resp_h\":\"192.0.2.2\",\
+             \"id.resp_p\":2,\"proto\":\"udp\",\"orig_pkts\":1}"
+                .into(),
+            "no time between 1970 and 2071",
+        ),
+        (
+            format!("{ARGUS}2099/08/10 09:46:53.0,0,tcp,192.0.2.1,1,->,192.0.2.2,2,S_,0,0,1,60,60,1,\n"),
+            "no time between 1970 and 2071",
+        ),
         (
             format!("{ZEEK}1655071198.4\tC\n"),
             "no value for `id.orig_h`: the line is cut short",
@@ -242,6 +260,17 @@ fn what_cannot_be_read_is_said_with_its_line_and_the_mend() {
         let error = read(&text).expect_err(&text[..text.len().min(80)]);
         assert!(error.contains(said), "{error:?} instead of {said:?}");
     }
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, zeek(&CONNECTION).as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, cut) = (dir.path().join("whole.gz"), dir.path().join("cut.gz"));
+    std::fs::write(&whole, &packed).unwrap();
+    std::fs::write(&cut, &packed[..packed.len() - 12]).unwrap();
+    let read = |path: &Path| FlowLog::read(path, &Meter::default());
+    assert_eq!(read(&whole).unwrap().flows.len(), 1);
+    let error = read(&cut).unwrap_err().to_string();
+    assert!(error.contains("cut.gz breaks off at line"), "{error}");
     let error = FlowLog::of(Path::new("conn.log"), &b"#fields\tts\xff\n"[..], 9).unwrap_err();
     assert!(error.to_string().contains("no UTF-8"), "{error}");
 }

@@ -195,11 +195,13 @@ impl Columns {
     }
 }
 
-/// The values of a line. The labels of the Stratosphere laboratory's IoT-23 are set apart from the last value, and from each other, by
-/// three spaces.
+/// The values of a line. The labels of the Stratosphere laboratory's IoT-23 are set apart from the last value, and from each
+/// other, by three spaces.
 fn split(text: &str, separator: char) -> Vec<&str> {
-    let values = text.split(separator);
-    values.flat_map(|value| value.split("   ")).map(str::trim).collect()
+    let mut values: Vec<&str> = text.split(separator).collect();
+    let last = values.pop().unwrap_or_default();
+    values.extend(last.split("   "));
+    values.into_iter().map(str::trim).collect()
 }
 
 /// The flow of a line of JSON; none where it is one of other protocols.
@@ -220,7 +222,7 @@ pub(super) fn json(text: &str, line: &Line<'_>, labels: &mut Labels) -> Result<O
     }
     // Both forms of JSON that Zeek writes: seconds, or ISO 8601.
     let start_ns = match needed[0].parse::<jiff::Timestamp>() {
-        Ok(time) => u64::try_from(time.as_nanosecond()).map_err(|_| line.fault("ts lies before 1970"))?,
+        Ok(time) => line.since_1970("ts", &needed[0], time.as_nanosecond())?,
         Err(_) => line.nanos("ts", &needed[0])?,
     };
     let (history, label) = (text("history"), text("label"));

@@ -110,7 +110,7 @@ impl Drop for Crowd {
 impl Worker {
     fn live(mut self) -> Done {
         let mut done = Done::new();
-        let able = |habit: &&Habit| habit.needs.is_empty() || tools::find(habit.needs).is_some();
+        let able = |habit: &&Habit| habit.needs.iter().all(|need| tools::find(need).is_some());
         let mut habits: Vec<&Habit> = HABITS.iter().filter(able).collect();
         while !self.over() {
             self.rng.shuffle(&mut habits);

@@ -8,14 +8,18 @@ pub(super) const BACKUP: u16 = 2022;
 /// Something a client does over and over.
 pub(super) struct Habit {
     pub(super) name: &'static str,
-    /// What must be there besides the lab's own tools; empty for nothing.
-    pub(super) needs: &'static str,
+    /// What must be there besides the lab's own tools; none for nothing.
+    pub(super) needs: &'static [&'static str],
     /// `{from}` and `{from6}` are the client's addresses, `{to}` and `{to6}` the server's, `{www}` a folder.
     pub(super) lines: &'static [&'static str],
 }
 
 const fn habit(name: &'static str, lines: &'static [&'static str]) -> Habit {
-    Habit { name, needs: "", lines }
+    Habit {
+        name,
+        needs: &[],
+        lines,
+    }
 }
 
 /// Of clients.
@@ -57,7 +61,7 @@ pub(super) const HABITS: &[Habit] = &[
     ),
     Habit {
         name: "browsing, TLS",
-        needs: "socat",
+        needs: &["socat", "openssl"],
         lines: &[
             "curl -s -k --interface {from} -o /dev/null https://{to}/file https://{to}/page",
             "curl -s -k --interface {from} -o /dev/null https://{to}/file",
@@ -69,7 +73,7 @@ pub(super) const HABITS: &[Habit] = &[
     },
     Habit {
         name: "polling, TLS",
-        needs: "socat",
+        needs: &["socat", "openssl"],
         lines: &[
             "curl -s -k --interface {from} -H Connection:close --rate 20/m -o /dev/null https://{to}/page[1-6]",
             "curl -s -k -I --interface {from} --rate 30/m -o /dev/null https://{to}/page[1-9]",
@@ -137,7 +141,7 @@ pub(super) const HABITS: &[Habit] = &[
     ),
     Habit {
         name: "ftp",
-        needs: "vsftpd",
+        needs: &["vsftpd"],
         lines: &[
             "curl -s --interface {from} -o /dev/null ftp://{to}/pub/file",
             "curl -s --interface {from} -o /dev/null ftp://{to}/pub/file[1-5]",
@@ -150,7 +154,7 @@ pub(super) const HABITS: &[Habit] = &[
     },
     Habit {
         name: "wrong ftp password",
-        needs: "vsftpd",
+        needs: &["vsftpd"],
         lines: &["curl -s --interface {from} -m 10 -u clerk:typo ftp://{to}/pub/file"],
     },
 ];

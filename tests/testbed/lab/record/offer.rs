@@ -1,5 +1,5 @@
-//! What hosts offer in a recording besides the lab's services: files over FTP, the web over TLS, names, copies, and room for what is
-//! carried away.
+//! What hosts offer in a recording besides the lab's services: files over FTP, the web over TLS, names, copies, and room
+//! for what is carried away.
 
 use super::habit::{BACKUP, UPDATES};
 use super::rng::Rng;
@@ -132,11 +132,12 @@ pub(super) fn ftp(host: &Host, place: &Path, rng: &mut Rng) -> Result<Option<Chi
 
 /// The protected host's web over TLS, where there are socat and openssl.
 pub(super) fn tls(host: &Host, place: &Path, rng: &mut Rng) -> Result<Option<Child>> {
+    // Drawn even where it is for nothing, so that a seed's session does not hang on it.
+    let kind = rng.one(&["ec -pkeyopt ec_paramgen_curve:prime256v1", "rsa:2048", "rsa:3072"]);
     let (Some(socat), Some(openssl)) = (tools::find("socat"), tools::find("openssl")) else {
         return Ok(None);
     };
     let (key, cert) = (place.join("tls.key"), place.join("tls.crt"));
-    let kind = rng.one(&["ec -pkeyopt ec_paramgen_curve:prime256v1", "rsa:2048", "rsa:3072"]);
     let mut make = Command::new(openssl);
     make.args([
         "req",
