@@ -28,7 +28,7 @@ type ServiceKey = (Addr, u16, u8);
 type Pair = (Addr, Addr, u16, u8);
 
 /// Services that are named of those at which a source's flags are.
-pub(super) const NAMED: usize = 4;
+const NAMED: usize = 4;
 
 /// Flagged records within the window, and how many flows they are of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@ const MAX_RECORD: usize = 262_144;
 const ETHERNET: usize = 14;
 
 /// What a compressed file begins with (RFC 1952, 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+pub(super) const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 const BLOCK_PACKET_OLD: u32 = 2;
 const BLOCK_PACKET_SIMPLE: u32 = 3;

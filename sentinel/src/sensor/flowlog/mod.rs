@@ -10,6 +10,7 @@ mod zeek;
 
 pub use error::FlowLogError;
 
+use super::pcap::GZIP;
 use crate::files::{Meter, Metered};
 use flate2::read::MultiGzDecoder;
 use sentinel_common::flow::{PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
@@ -161,9 +162,19 @@ impl Labels {
         self.all.push(label);
         Ok(number)
     }
+
+    /// The flow that a line told of, if it told of one, with the number of its label.
+    fn labelled(&mut self, told: Option<Told<'_>>, line: &Line<'_>) -> Result<Option<LoggedFlow>, FlowLogError> {
+        let Some(Told { flow, label, detail }) = told else {
+            return Ok(None);
+        };
+        let label = self.number(label, detail, line)?;
+        Ok(Some(LoggedFlow { label, ..flow }))
+    }
 }
 
 /// What a line of either kind comes to.
+#[derive(Clone, Copy)]
 struct Told<'a> {
     flow: LoggedFlow,
     label: &'a str,
@@ -189,7 +200,7 @@ impl FlowLog {
         };
         let file = Metered(File::open(path).map_err(io)?, meter.clone());
         let mut reader = BufReader::new(file);
-        let packed = reader.fill_buf().map_err(io)?.starts_with(&[0x1f, 0x8b]);
+        let packed = reader.fill_buf().map_err(io)?.starts_with(&GZIP);
         let bytes: Box<dyn Read> = if packed {
             Box::new(MultiGzDecoder::new(reader))
         } else {
@@ -243,14 +254,8 @@ impl FlowLog {
                     continue;
                 }
                 Some(Format::ZeekJson) => zeek::json(text, &at, &mut labels)?,
-                Some(Format::ZeekTabs(columns)) => {
-                    let told = columns.flow(text, &at)?;
-                    told.map(|told| told.labelled(&at, &mut labels)).transpose()?
-                }
-                Some(Format::Argus(columns)) => {
-                    let told = columns.flow(text, &at)?;
-                    told.map(|told| told.labelled(&at, &mut labels)).transpose()?
-                }
+                Some(Format::ZeekTabs(columns)) => labels.labelled(columns.flow(text, &at)?, &at)?,
+                Some(Format::Argus(columns)) => labels.labelled(columns.flow(text, &at)?, &at)?,
             };
             match told.filter(|flow| flow.sides.iter().any(|side| side.packets > 0)) {
                 None => log.left_out += 1,
@@ -285,13 +290,6 @@ impl FlowLog {
         log.flows.sort_by_key(|flow| flow.start_ns);
         log.labels = labels.all;
         Ok(log)
-    }
-}
-
-impl Told<'_> {
-    fn labelled(self, line: &Line<'_>, labels: &mut Labels) -> Result<LoggedFlow, FlowLogError> {
-        let label = labels.number(self.label, self.detail, line)?;
-        Ok(LoggedFlow { label, ..self.flow })
     }
 }
 

@@ -233,6 +233,5 @@ pub(super) fn json(text: &str, line: &Line<'_>, labels: &mut Labels) -> Result<O
         label: &label,
         detail: &detail,
     };
-    let told = values.flow(start_ns, line)?;
-    told.map(|told| told.labelled(line, labels)).transpose()
+    labels.labelled(values.flow(start_ns, line)?, line)
 }
