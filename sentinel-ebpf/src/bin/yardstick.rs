@@ -1,7 +1,7 @@
 //! What the benchmark measures the product against: programs that are no part of it.
 //!
 //! In: frames, and maps the benchmark fills. Out: floors (empty programs), one bare hash look-up, the packet filter of
-//! the textbooks, and two drivers that give every packet another source. Built into an object of its own
+//! the textbooks, two drivers that give every packet another source, and a teller of records, one a packet. Built into an object of its own
 //! (`target/bpf/yardstick.o`), which the benchmark finds at run time. Deliberately elsewhere: what is measured.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -17,12 +17,14 @@
     reason = "the entry point macros generate public functions and drop their documentation"
 )]
 
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
-use aya_ebpf::maps::{Array, HashMap, LruPerCpuHashMap, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruPerCpuHashMap, PerCpuArray, ProgramArray, RingBuf};
 use aya_ebpf::programs::XdpContext;
+use sentinel_common::event::FlowRecord;
 
 /// A listed source as a plain blocklist would keep it: when it ends, who ordered it, what it has met.
 #[repr(C)]
@@ -81,6 +83,14 @@ pub struct Draw {
     state: u32,
 }
 
+/// What became of the records of [`yard_tell`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Told {
+    sent: u64,
+    lost: u64,
+}
+
 #[map]
 static YARD4: HashMap<[u8; 4], Listed> = HashMap::with_max_entries(1, 0);
 #[map]
@@ -93,6 +103,11 @@ static YARD_NET6: LpmTrie<[u8; 16], Listed> = LpmTrie::with_max_entries(1, 1);
 static YARD_FLOWS: LruPerCpuHashMap<FlowKey, Flow> = LruPerCpuHashMap::with_max_entries(131_072, 0);
 #[map]
 static YARD_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
+/// As large as the product's.
+#[map]
+static YARD_RING: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
+#[map]
+static YARD_TOLD: PerCpuArray<Told> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static YARD_DRAW: Array<Draw> = Array::with_max_entries(1, 0);
 #[map]
@@ -154,6 +169,36 @@ pub fn yard_send(ctx: XdpContext) -> u32 {
         Some(ifindex) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
         None => XDP_ABORTED,
     }
+}
+
+/// Tells a record of a flow, as long as the product's and as it submits them, and does nothing else.
+#[xdp]
+pub fn yard_tell(_ctx: XdpContext) -> u32 {
+    let Some(told) = YARD_TOLD.get_ptr_mut(0) else {
+        return XDP_ABORTED;
+    };
+    // SAFETY: this CPU's element, which lives as long as the map.
+    let told = unsafe { &mut *told };
+    let Some(mut entry) = YARD_RING.reserve::<FlowRecord>(0) else {
+        told.lost += 1;
+        return XDP_PASS;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the reservation is the size of the record; all of it is written, word by word, since the compiler would call a
+    // function, and numbers are what all of it is.
+    unsafe {
+        macro_rules! words {
+            ($($at:literal)*) => {
+                $(record.cast::<u64>().add($at).write_volatile(told.sent);)*
+            };
+        }
+        const { assert!(size_of::<FlowRecord>() == 24 * 8) };
+        words!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
+        (&raw mut (*record).header).write(FlowRecord::HEADER);
+    }
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    told.sent += 1;
+    XDP_PASS
 }
 
 /// `T` at `offset`, where the frame goes so far.

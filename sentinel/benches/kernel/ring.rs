@@ -1,4 +1,5 @@
-//! The ring: records a second through the real programs and the real reader, what is lost, and what the reader costs.
+//! The ring: records a second through the real reader, from a program that does nothing else and from the real ones; what is
+//! lost, and what the reader costs.
 
 use crate::Plan;
 use crate::figures::Book;
@@ -12,12 +13,19 @@ use sentinel::kernel::{RingReader, decode};
 use sentinel_common::names::PROG_XDP;
 use sentinel_common::stat::{COUNTERS, Counter};
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Packets between two looks at the clock.
 const STRETCH: u32 = 500_000;
+/// What the ring alone is given, records a second: a fifth more than the goal, since a sender that tries for more than the reader
+/// takes says nothing of either.
+const GIVEN: f64 = 6e6;
+/// Records at once: a quarter of what the ring holds.
+const AT_ONCE: u32 = 20_000;
 /// Batches between reader and consumer, as the agent has it.
 const BATCHES: usize = 128;
 
@@ -27,60 +35,34 @@ pub(crate) fn run(plan: &Plan, book: &mut Book) -> Result<()> {
         book.note("the ring takes two CPUs: left out");
         return Ok(());
     }
-    book.heading(&format!(
-        "records through the ring, {} s, every packet a new flow",
-        plan.ring_secs
-    ));
-    let all = KernelConfig {
-        event_budget: u32::MAX,
-        ..config(1, 0)
-    };
-    let mut kernel = product(&all, 1, 0)?;
-    let ours = kernel.test_program(PROG_XDP)?;
+    alone(plan, book, last)?;
+    whole(plan, book, last)
+}
+
+/// [`GIVEN`] records a second of a program that only tells, on one CPU, and the agent's reader on another.
+fn alone(plan: &Plan, book: &mut Book, last: usize) -> Result<()> {
+    book.heading(&format!("records through the ring alone, {} s", plan.ring_secs));
     let mut yard = Yard::load(1, 0)?;
-    let reader = kernel.ring();
-    let channel_lost = reader.lost();
-    let cancel = CancellationToken::new();
-    let (out, mut batches) = tokio::sync::mpsc::channel(BATCHES);
-    let stop = cancel.clone();
-    let reading = std::thread::spawn(move || read(reader, out, stop, last));
-    // Counting is not the reader's work: it has a thread of its own, on the same CPU, so that the sender has the other.
-    let counting = std::thread::spawn(move || {
-        let _ = run::pin(last);
-        let mut got = 0u64;
-        while let Some(batch) = batches.blocking_recv() {
-            got += decode(&batch).count() as u64;
-        }
-        got
-    });
-    yard.draw(draw(1 << 20, 0x3f00_0000))?;
-    yard.next(ours.as_fd())?;
+    let ring = yard.ring()?;
+    let reading = Reading::begin(RingReader::over(ring, config(1, 0).poll_interval), last);
     let packet = frame(listed_v4(0), Kind::Udp);
-    let before = kernel.test_counters()?;
     let began = Instant::now();
-    let mut packets = 0;
-    while began.elapsed() < Duration::from_secs(plan.ring_secs) {
-        run::time(yard.shuffle()?, &packet, STRETCH)?;
-        packets += u64::from(STRETCH);
-    }
-    let took = began.elapsed().as_secs_f64();
-    let after = kernel.test_counters()?;
-    cancel.cancel();
-    let spent = reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
-    let got = counting.join().map_err(|_| anyhow::anyhow!("the counter panicked"))?;
-    let moved = |counter: Counter| moved(&before, &after, counter);
-    let sent = moved(Counter::EventSent);
-    let withheld = [Counter::EventLost, Counter::EventDeferred, Counter::EventThinned].map(moved);
-    let behind = channel_lost.load(Ordering::Relaxed);
+    let (took, packets) = stretches(plan, AT_ONCE, |before| {
+        let due = Duration::from_secs_f64(before as f64 / GIVEN);
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        run::time(yard.program("yard_tell")?, &packet, AT_ONCE).map(drop)
+    })?;
+    let read = reading.end()?;
+    let [sent, full] = yard.told()?;
     book.note(&format!(
-        "{packets} packets, {sent} records sent, {got} read, {behind} dropped behind the ring; withheld: {} ring full, {} \
-         budget, {} thinned",
-        withheld[0], withheld[1], withheld[2]
+        "{packets} packets, {sent} records sent, {} read, {} dropped behind the ring, {full} while it was full",
+        read.records, read.lost
     ));
-    book.rate("records a second", sent as f64 / took, "records/s", 5e6);
+    let reader = read.spent / sent as f64;
+    book.rate("records a second, the ring alone", sent as f64 / took, "records/s", 5e6);
     book.cost(
-        "processor time of the reader, a record",
-        spent / sent as f64,
+        "processor time of the reader, a record, the ring alone",
+        reader,
         "ns",
         None,
     );
@@ -91,16 +73,123 @@ pub(crate) fn run(plan: &Plan, book: &mut Book) -> Result<()> {
         "M/s",
         5.0,
     );
-    let lost: u64 = withheld.iter().sum::<u64>() + behind;
-    book.at_most(8, "records lost or withheld meanwhile", lost as f64, "records", 0.0);
-    book.at_most(
-        8,
-        "processor time of the reader, a record",
-        spent / sent as f64,
-        "ns",
-        50.0,
-    );
+    book.at_most(8, "records lost meanwhile", (full + read.lost) as f64, "records", 0.0);
+    book.at_most(8, "processor time of the reader, a record", reader, "ns", 50.0);
     Ok(())
+}
+
+/// The real programs, to which every packet is a new flow.
+fn whole(plan: &Plan, book: &mut Book, last: usize) -> Result<()> {
+    book.heading(&format!(
+        "records of new flows through the ring, {} s, one a packet",
+        plan.ring_secs
+    ));
+    let all = KernelConfig {
+        event_budget: u32::MAX,
+        ..config(1, 0)
+    };
+    let mut kernel = product(&all, 1, 0)?;
+    let ours = kernel.test_program(PROG_XDP)?;
+    let mut yard = Yard::load(1, 0)?;
+    let reading = Reading::begin(kernel.ring(), last);
+    yard.draw(draw(1 << 20, 0x3f00_0000))?;
+    yard.next(ours.as_fd())?;
+    let packet = frame(listed_v4(0), Kind::Udp);
+    let before = kernel.test_counters()?;
+    let (took, packets) = stretches(plan, STRETCH, |_| {
+        run::time(yard.shuffle()?, &packet, STRETCH).map(drop)
+    })?;
+    let after = kernel.test_counters()?;
+    let read = reading.end()?;
+    let moved = |counter: Counter| moved(&before, &after, counter);
+    let sent = moved(Counter::EventSent);
+    let withheld = [Counter::EventLost, Counter::EventDeferred, Counter::EventThinned].map(moved);
+    book.note(&format!(
+        "{packets} packets, {sent} records sent, {} read, {} dropped behind the ring; withheld: {} ring full, {} budget, {} \
+         thinned",
+        read.records, read.lost, withheld[0], withheld[1], withheld[2]
+    ));
+    book.rate("records of new flows a second", sent as f64 / took, "records/s", 5e6);
+    book.cost(
+        "processor time of the reader, a record",
+        read.spent / sent as f64,
+        "ns",
+        None,
+    );
+    let lost: u64 = withheld.iter().sum::<u64>() + read.lost;
+    book.at_most(8, "records of new flows lost or withheld", lost as f64, "records", 0.0);
+    Ok(())
+}
+
+/// Packets for as long as the plan has it, so many at a time: how long that was, s, and how many. Each time says how many there were
+/// before.
+fn stretches(plan: &Plan, packets_each: u32, mut stretch: impl FnMut(u64) -> Result<()>) -> Result<(f64, u64)> {
+    let began = Instant::now();
+    let mut packets = 0;
+    while began.elapsed() < Duration::from_secs(plan.ring_secs) {
+        stretch(packets)?;
+        packets += u64::from(packets_each);
+    }
+    Ok((began.elapsed().as_secs_f64(), packets))
+}
+
+/// The reader at work, and who counts what it hands on.
+struct Reading {
+    cancel: CancellationToken,
+    lost: Arc<AtomicU64>,
+    reader: JoinHandle<Result<f64>>,
+    counter: JoinHandle<u64>,
+}
+
+/// What came of it.
+struct Read {
+    /// Records that arrived.
+    records: u64,
+    /// Records the reader dropped.
+    lost: u64,
+    /// Processor time of the reader, ns.
+    spent: f64,
+}
+
+impl Reading {
+    fn begin(reader: RingReader, cpu: usize) -> Self {
+        let (lost, cancel) = (reader.lost(), CancellationToken::new());
+        let (out, mut batches) = tokio::sync::mpsc::channel(BATCHES);
+        let stop = cancel.clone();
+        let reader = std::thread::spawn(move || read(reader, out, stop, cpu));
+        // Counting is not the reader's work: it has a thread of its own, on the same CPU, so that the sender has the other.
+        let counter = std::thread::spawn(move || {
+            let _ = run::pin(cpu);
+            let mut got = 0;
+            while let Some(batch) = batches.blocking_recv() {
+                got += decode(&batch).flatten().count() as u64;
+            }
+            got
+        });
+        Self {
+            cancel,
+            lost,
+            reader,
+            counter,
+        }
+    }
+
+    fn end(self) -> Result<Read> {
+        self.cancel.cancel();
+        let spent = self
+            .reader
+            .join()
+            .map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+        let records = self
+            .counter
+            .join()
+            .map_err(|_| anyhow::anyhow!("the counter panicked"))?;
+        Ok(Read {
+            records,
+            lost: self.lost.load(Ordering::Relaxed),
+            spent,
+        })
+    }
 }
 
 const fn moved(before: &[u64; COUNTERS], after: &[u64; COUNTERS], counter: Counter) -> u64 {

@@ -3,7 +3,7 @@
 use crate::frames::{listed_v4, listed_v6};
 use anyhow::{Context, Result};
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use std::net::IpAddr;
@@ -32,8 +32,18 @@ pub(crate) struct Draw {
     pub(crate) state: u32,
 }
 
+/// `Told` there.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Told {
+    sent: u64,
+    lost: u64,
+}
+
 // SAFETY: plain numbers without padding, for which every pattern of bits is good.
 unsafe impl Pod for Listed {}
+// SAFETY: as above.
+unsafe impl Pod for Told {}
 // SAFETY: as above.
 unsafe impl Pod for Draw {}
 
@@ -72,6 +82,7 @@ impl Yard {
             "yard_textbook",
             "yard_shuffle",
             "yard_send",
+            "yard_tell",
         ] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().with_context(|| name.to_owned())?;
@@ -111,6 +122,19 @@ impl Yard {
             }
         }
         Ok(())
+    }
+
+    /// The ring of `yard_tell`, once.
+    pub(crate) fn ring(&mut self) -> Result<RingBuf<MapData>> {
+        Ok(self.map("YARD_RING")?.try_into()?)
+    }
+
+    /// Records that `yard_tell` sent, and those the ring had no room for.
+    pub(crate) fn told(&self) -> Result<[u64; 2]> {
+        let told: PerCpuArray<_, Told> = self.ebpf.map("YARD_TOLD").context("YARD_TOLD")?.try_into()?;
+        let each = told.get(&0, 0)?;
+        let add = |[sent, lost]: [u64; 2], cpu: &Told| [sent + cpu.sent, lost + cpu.lost];
+        Ok(each.iter().fold([0; 2], add))
     }
 
     fn map(&mut self, name: &str) -> Result<Map> {

@@ -21,6 +21,9 @@ use std::sync::Arc;
 const BEFORE: f64 = 1.0;
 /// How long after its end it may still be told of, s.
 const AFTER: f64 = 60.0;
+/// How long after its end what is told of the attacker may still follow from it, s: the longest window of features, and the
+/// longest that a flow waits for its record.
+const LINGERS: f64 = 300.0 + 60.0;
 /// An address that sent fewer packets is no host that an alert could be counted against.
 const HOST: u64 = 10;
 /// Wrong alerts that are told one by one.
@@ -82,6 +85,9 @@ pub struct EventFigures {
     pub all: FamilyFigures,
     /// Attacks that nobody told of.
     pub missed: Vec<Missed>,
+    /// Alerts about an attacker so soon after an attack that they may follow from it, and too late to have found it: they count for
+    /// nothing, by detector.
+    pub late_alerts: BTreeMap<&'static str, usize>,
     /// Alerts that are about no attack; the first [`TOLD`].
     pub wrong: Vec<Wrong>,
     /// How many there are of these, by detector.
@@ -157,7 +163,7 @@ impl From<&Event> for Missed {
 fn figures(alerts: &[Alert], truth: &Truth, hosts: usize, hours: f64) -> EventFigures {
     let mut families: BTreeMap<&str, Vec<(&Event, Vec<&Alert>)>> = BTreeMap::new();
     for event in &truth.events {
-        let about = alerts.iter().filter(|alert| is_about(alert, event)).collect();
+        let about = alerts.iter().filter(|alert| is_about(alert, event, AFTER)).collect();
         families.entry(&event.family).or_default().push((event, about));
     }
     let everything: Vec<_> = families.values().flatten().cloned().collect();
@@ -178,7 +184,12 @@ fn figures(alerts: &[Alert], truth: &Truth, hosts: usize, hours: f64) -> EventFi
     };
     let mut blocked = BTreeSet::new();
     for alert in alerts {
-        if truth.events.iter().any(|event| is_about(alert, event)) {
+        let is_about = |after: f64| truth.events.iter().any(|event| is_about(alert, event, after));
+        if is_about(AFTER) {
+            continue;
+        }
+        if is_about(LINGERS) {
+            *out.late_alerts.entry(alert.detector.as_str()).or_default() += 1;
             continue;
         }
         *out.false_alerts.entry(alert.detector.as_str()).or_default() += 1;
@@ -204,15 +215,15 @@ fn figures(alerts: &[Alert], truth: &Truth, hosts: usize, hours: f64) -> EventFi
     out
 }
 
-/// Whether an alert is about an attack: at about its time it names the attacker, as whoever did it or as whom an inside
-/// host reported to, or nobody while a flood went on.
-fn is_about(alert: &Alert, event: &Event) -> bool {
+/// Whether an alert is about an attack: at about its time, or so many seconds after its end, it names the attacker, as whoever
+/// did it or as whom an inside host reported to, or nobody while a flood went on.
+fn is_about(alert: &Alert, event: &Event, after: f64) -> bool {
     let at = seconds(alert.at);
     let named = match alert.source {
         Some(source) => source == event.ip || alert.targets.iter().any(|target| target.ip == event.ip),
         None => event.family.starts_with("flood"),
     };
-    named && at >= event.t0 - BEFORE && at <= event.t1 + AFTER
+    named && at >= event.t0 - BEFORE && at <= event.t1 + after
 }
 
 fn family_of(family: &str, events: &[(&Event, Vec<&Alert>)]) -> FamilyFigures {
@@ -298,7 +309,15 @@ mod tests {
             told.false_alerts.is_empty() && told.families[0].detectors.contains("port_scan"),
             "{told:?}"
         );
+        let told = watch(&attack(at - 300.0, at - 200.0));
+        assert_eq!(
+            (told.all.found, told.wrong.len(), told.falsely_blocked),
+            (0, 0, 0),
+            "{told:?}"
+        );
+        assert_eq!(told.late_alerts.get("port_scan"), Some(&1), "{told:?}");
         let told = watch(&attack(at - 1000.0, at - 900.0));
+        assert!(told.late_alerts.is_empty(), "{told:?}");
         assert_eq!((told.all.found, told.falsely_blocked), (0, 1), "{told:?}");
         assert_eq!((told.missed.len(), told.missed[0].ip), (1, ip));
         let wrong: usize = told.false_alerts.values().sum();

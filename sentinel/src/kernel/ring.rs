@@ -62,6 +62,11 @@ impl Records {
 }
 
 impl RingReader {
+    /// Of any ring of such records; the product's own is [`Kernel::ring`](super::Kernel::ring).
+    pub fn over(ring: RingBuf<MapData>, poll_interval: Duration) -> Self {
+        Self::new(Some(ring), poll_interval, Arc::default())
+    }
+
     pub(super) fn new(ring: Option<RingBuf<MapData>>, poll_interval: Duration, lost: Arc<AtomicU64>) -> Self {
         Self {
             ring,

@@ -1,7 +1,7 @@
 //! A log of flows as feature records: each flow is played as packets that add up to what the log tells of it.
 //!
-//! Where its packets lay in time, which of them had the payload, and their single lengths no log tells: they are spread evenly,
-//! a handshake first and a FIN or RST last. So of such records the totals, the flags and all that is counted over flows are
+//! Where its packets lay in time, which of them had the payload, and their single lengths no log tells: a talk begins with some
+//! packets of both sides, a handshake first, ends with a FIN or RST, and is evenly spread between. So of such records the totals, the flags and all that is counted over flows are
 //! the log's; shortest and longest packet, the length's deviation and shares of flags are estimates.
 
 use super::features::{FeatureReplay, FeatureSummary};
@@ -18,6 +18,12 @@ use std::collections::BinaryHeap;
 const FULL: u64 = 1448;
 /// Payload of a segment at least, where somebody has more to say than goes into one, bytes.
 const SAYS: u64 = 64;
+/// Between two turns of a talk, ns.
+const TURN_NS: u64 = 25_000_000;
+/// Turns that a talk begins with.
+const AT_ONCE: u64 = 10;
+/// Turns of a burst thereafter.
+const BURST: u64 = 4;
 /// The longest packet there is, bytes.
 const LONGEST: u64 = 65_535;
 
@@ -57,18 +63,57 @@ pub fn reenact(config: &Config, flows: &[LoggedFlow], mut each: impl FnMut(&Feat
     summary
 }
 
-/// When a side sends its nth packet: from the flow's beginning to its end, the answers in between; none where it sends no
-/// more.
+/// When a side sends its nth packet; none where it sends no more.
 fn when(flow: &LoggedFlow, side: usize, nth: u64) -> Option<u64> {
-    let [ahead, back] = flow.sides.map(|side| side.packets);
-    let (packets, before, of) = match side {
-        0 => (ahead, nth, ahead.saturating_sub(1).max(1)),
-        // The first answer is the handshake's, before whoever opened the flow goes on.
-        _ if nth == 0 => (back, 1, 2 * back.max(ahead)),
-        _ => (back, 2 * nth + 1, 2 * back),
+    let packets = flow.sides.map(|side| side.packets);
+    if nth >= packets[side] {
+        return None;
+    }
+    let turn = |side: usize, nth: u64| turn(packets, side, nth);
+    let last = [0, 1].map(|side| packets[side].checked_sub(1).map_or(0, |nth| turn(side, nth)));
+    let into = into(
+        flow.lasted_ns,
+        turn(side, nth),
+        last[0].max(last[1]),
+        packets.contains(&0),
+    );
+    Some(flow.start_ns.saturating_add(into))
+}
+
+/// The turn a packet has in a talk by turns, of which whoever opened it has the even ones, and the last where it has several.
+fn turn(packets: [u64; 2], side: usize, nth: u64) -> u64 {
+    let rounds = packets[0].max(packets[1]);
+    // Of the side that sends less, packets lie as far apart as they can.
+    let (first, last) = match side {
+        0 => (0, rounds - 1),
+        _ => (0, rounds.saturating_sub(2)),
     };
-    let into = u128::from(flow.lasted_ns) * u128::from(before) / u128::from(of.max(1));
-    (nth < packets).then(|| flow.start_ns.saturating_add(into as u64))
+    let steps = packets[side] - 1;
+    let round = if steps == 0 {
+        first
+    } else {
+        (u128::from(last) * u128::from(nth) / u128::from(steps)) as u64
+    };
+    2 * round + side as u64
+}
+
+/// How long after its beginning a flow's turn comes, ns: a talk's first turns at once, as handshakes and first requests do, the
+/// last two at the end, and those between in bursts; evenly where there is no more time than that, or nobody answers.
+fn into(lasted_ns: u64, turn: u64, last: u64, unanswered: bool) -> u64 {
+    let evenly = |of: u64, parts: u64| (u128::from(lasted_ns) * u128::from(of) / u128::from(parts.max(1))) as u64;
+    if unanswered || evenly(1, last) <= TURN_NS {
+        return evenly(turn, last);
+    }
+    let before_end = |turns: u64, end: u64| end.saturating_sub(turns * TURN_NS).max(AT_ONCE * TURN_NS);
+    if turn + 2 > last {
+        return before_end(last - turn, lasted_ns).min(lasted_ns);
+    }
+    if turn < AT_ONCE {
+        return turn * TURN_NS;
+    }
+    // Each burst ends where its share of the time does.
+    let (bursts, burst) = ((last + 1 - AT_ONCE).div_ceil(BURST), (turn - AT_ONCE) / BURST);
+    before_end(BURST - 1 - (turn - AT_ONCE) % BURST, evenly(burst + 1, bursts)).min(lasted_ns)
 }
 
 /// The nth packet of a side.

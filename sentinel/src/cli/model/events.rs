@@ -9,6 +9,7 @@ use crate::dataset::{EventFigures, FamilyFigures, Truth, watch};
 use crate::model::{Model, number};
 use crate::train::file;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,19 +89,24 @@ fn show(figures: &EventFigures, output: &Output) {
             wrong.detector, wrong.at, wrong.summary
         )));
     }
-    let wrong: Vec<_> = figures
-        .false_alerts
-        .iter()
-        .map(|(name, count)| format!("{count} {name}"))
-        .collect();
+    let each = |alerts: &BTreeMap<&'static str, usize>| {
+        let each: Vec<_> = alerts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        if each.is_empty() {
+            "none".to_owned()
+        } else {
+            each.join(", ")
+        }
+    };
+    if !figures.late_alerts.is_empty() {
+        output.line(&format!(
+            "Late, about an attacker within six minutes after an attack, which count for nothing: {}.",
+            each(&figures.late_alerts)
+        ));
+    }
     output.line(&format!(
         "False alerts: {}; {} in 100 host-hours ({} hosts, {:.2} h). Falsely accused: {}, {} of them by evidence that \
          blocks ({} of 10,000 hosts).",
-        if wrong.is_empty() {
-            "none".into()
-        } else {
-            wrong.join(", ")
-        },
+        each(&figures.false_alerts),
         number(figures.per_100_host_hours),
         figures.hosts,
         figures.hours,
