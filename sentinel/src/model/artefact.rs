@@ -4,14 +4,18 @@
 //! that stands before it. The sum tells damage, not malice: who can write the file can write its sum, so everything
 //! inside is checked too.
 
+use super::earlier::First;
 use super::error::{ArtefactError, Flaw};
 use super::record::{Record, Schema};
 use super::scorer::{Scorer, Variant};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 const MARK: &[u8; 8] = b"SNTLMODL";
 /// Raised with every change to what stands in the payload.
-pub const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+/// The earliest that is read.
+const EARLIEST: u32 = 1;
 const HEAD: usize = MARK.len() + 4 + 8;
 const SUM: usize = 32;
 /// Larger files are not read.
@@ -21,6 +25,7 @@ pub const MAX_BYTES: u64 = 32 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Model {
     record: Record,
+    format: u32,
     sha256: [u8; 32],
     both: Scorer,
     ingress: Scorer,
@@ -33,7 +38,7 @@ impl Model {
     /// [`ArtefactError::Schema`] and [`ArtefactError::Unsound`].
     pub fn new(record: Record) -> Result<Self, ArtefactError> {
         let sha256 = Sha256::digest(&encode(&record)?).into();
-        Self::checked(record, sha256)
+        Self::checked(record, FORMAT, sha256)
     }
 
     /// Reads a model.
@@ -41,16 +46,15 @@ impl Model {
     /// # Errors
     /// Whatever is wrong with the bytes; none of them panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, ArtefactError> {
-        let payload = payload(bytes)?;
-        let (record, rest) = postcard::take_from_bytes::<Record>(payload)
-            .map_err(|error| ArtefactError::Malformed(error.to_string()))?;
-        if !rest.is_empty() {
-            return Err(ArtefactError::Malformed("something stands behind it".into()));
-        }
-        Self::checked(record, Sha256::digest(bytes).into())
+        let (format, payload) = payload(bytes)?;
+        let record = match format {
+            EARLIEST => whole::<First>(payload)?.into(),
+            _ => whole(payload)?,
+        };
+        Self::checked(record, format, Sha256::digest(bytes).into())
     }
 
-    fn checked(record: Record, sha256: [u8; 32]) -> Result<Self, ArtefactError> {
+    fn checked(record: Record, format: u32, sha256: [u8; 32]) -> Result<Self, ArtefactError> {
         let ours = Schema::ours();
         if record.schema != ours {
             return Err(ArtefactError::Schema {
@@ -64,6 +68,7 @@ impl Model {
             both: Scorer::build(Variant::Both, &record.both).map_err(unsound("both directions"))?,
             ingress: Scorer::build(Variant::Ingress, &record.ingress).map_err(unsound("ingress only"))?,
             record,
+            format,
             sha256,
         })
     }
@@ -79,6 +84,11 @@ impl Model {
     /// What it holds.
     pub const fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Format of the bytes it was read from.
+    pub const fn format(&self) -> u32 {
+        self.format
     }
 
     /// SHA-256 over its bytes: its name.
@@ -110,8 +120,19 @@ fn encode(record: &Record) -> Result<Vec<u8>, ArtefactError> {
     Ok(out)
 }
 
-/// The payload of bytes that are whole.
-fn payload(bytes: &[u8]) -> Result<&[u8], ArtefactError> {
+/// What a payload is, and nothing behind it.
+fn whole<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, ArtefactError> {
+    let (value, rest) =
+        postcard::take_from_bytes(payload).map_err(|error| ArtefactError::Malformed(error.to_string()))?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(ArtefactError::Malformed("something stands behind it".into()))
+    }
+}
+
+/// Format and payload of bytes that are whole.
+fn payload(bytes: &[u8]) -> Result<(u32, &[u8]), ArtefactError> {
     let have = bytes.len() as u64;
     if have > MAX_BYTES {
         return Err(ArtefactError::TooLong { limit: MAX_BYTES });
@@ -128,7 +149,7 @@ fn payload(bytes: &[u8]) -> Result<&[u8], ArtefactError> {
     format.copy_from_slice(&head[8..12]);
     length.copy_from_slice(&head[12..HEAD]);
     let found = u32::from_le_bytes(format);
-    if found != FORMAT {
+    if !(EARLIEST..=FORMAT).contains(&found) {
         return Err(ArtefactError::Format { found, known: FORMAT });
     }
     let need = need.saturating_add(u64::from_le_bytes(length));
@@ -142,5 +163,5 @@ fn payload(bytes: &[u8]) -> Result<&[u8], ArtefactError> {
     if Sha256::digest(&bytes[..bytes.len() - SUM])[..] != *sum {
         return Err(ArtefactError::Digest);
     }
-    Ok(payload)
+    Ok((found, payload))
 }

@@ -15,7 +15,7 @@ pub const ALPHAS: [f64; 2] = [0.01, 0.001];
 pub struct Threshold {
     /// Share of benign flows that may exceed it.
     pub alpha: f64,
-    /// Scores above it reach the level. None: there were too few benign flows to say, and the level is never reached.
+    /// What is held against it and exceeds it reaches the level: a score, less the discount of its kind. None: there were too few benign flows to say, and the level is never reached.
     pub score: Option<f64>,
     /// Benign flows it was set by.
     pub benign: u64,

@@ -41,7 +41,8 @@ pub struct Counterfactual {
 }
 
 impl Scorer {
-    /// A smallest change found that takes the score to `threshold` or below. None if four features do not suffice.
+    /// A smallest change found that takes what levels are held against to `threshold` or below. None if four features do not
+    /// suffice.
     pub fn counterfactual(&self, vector: &Vector, threshold: f64) -> Option<Counterfactual> {
         let candidates = self.candidates(vector);
         let mut x = scale(vector);
@@ -110,7 +111,7 @@ impl Scorer {
                 if best.is_some_and(|(least, ..)| cost >= least) {
                     break;
                 }
-                if self.score_with(x, at, to) <= threshold {
+                if self.held_with(x, at, to) <= threshold {
                     best = Some((cost, at, to));
                     break;
                 }
@@ -119,7 +120,7 @@ impl Scorer {
         best.map(|(_, at, to)| (at, to))
     }
 
-    /// The single change that lowers the score most.
+    /// The single change that lowers what levels are held against most.
     fn steepest(&self, candidates: &[Vec<f64>; WIDTH], x: &Scaled, taken: &[(usize, f64)]) -> Option<(usize, f64)> {
         let mut best: Option<(f64, usize, f64)> = None;
         for (at, values) in candidates.iter().enumerate() {
@@ -127,14 +128,14 @@ impl Scorer {
                 continue;
             }
             for &to in values {
-                let score = self.score_with(x, at, to);
-                if best.is_none_or(|(least, ..)| score < least) {
-                    best = Some((score, at, to));
+                let held = self.held_with(x, at, to);
+                if best.is_none_or(|(least, ..)| held < least) {
+                    best = Some((held, at, to));
                 }
             }
         }
-        let now = self.verdict_of(x).score;
-        best.filter(|(score, ..)| *score < now).map(|(_, at, to)| (at, to))
+        let now = self.held_of(x);
+        best.filter(|(held, ..)| *held < now).map(|(_, at, to)| (at, to))
     }
 
     /// Takes back what was not needed: each change as far as the threshold allows.
@@ -150,7 +151,7 @@ impl Scorer {
             let at = *at;
             let enough = std::iter::once(vector.0[at])
                 .chain(candidates[at].iter().copied())
-                .find(|&to| self.score_with(x, at, to) <= threshold);
+                .find(|&to| self.held_with(x, at, to) <= threshold);
             if let Some(to) = enough {
                 *value = to;
                 x[at] = scale_one(at, to);
@@ -159,10 +160,10 @@ impl Scorer {
         taken.retain(|&(at, to)| to.total_cmp(&vector.0[at]).is_ne());
     }
 
-    fn score_with(&self, x: &Scaled, at: usize, to: f64) -> f64 {
+    fn held_with(&self, x: &Scaled, at: usize, to: f64) -> f64 {
         let mut x = *x;
         x[at] = scale_one(at, to);
-        self.verdict_of(&x).score
+        self.held_of(&x)
     }
 
     fn counterfactual_of(&self, vector: &Vector, taken: &[(usize, f64)], x: &Scaled) -> Counterfactual {

@@ -203,7 +203,7 @@ impl Scorer {
 
     fn summary(&self, vector: &Vector, verdict: &Verdict) -> String {
         let score = format!("score {:.3} (probability {:.2})", verdict.score, verdict.probability);
-        let limit = |level: usize| self.levels()[level].score.unwrap_or(1.0);
+        let limit = self.threshold_of(vector, verdict.level).unwrap_or(1.0);
         let rate = |level: usize| number(self.levels()[level].alpha * 100.0);
         match verdict.level {
             Level::Benign => format!("Benign: {score} reaches no level"),
@@ -216,7 +216,7 @@ impl Scorer {
                 format!(
                     "Looks like {family}: {score} exceeds {:.3}, the threshold of {name} that {} % of benign flows may \
                      exceed",
-                    limit(level),
+                    limit,
                     rate(level)
                 )
             }

@@ -127,6 +127,9 @@ pub struct VariantRecord {
     pub families: Vec<FamilyRecord>,
     /// What was usual.
     pub reference: Reference,
+    /// What is taken off the log-odds of a score before it is held against a level, by what the flow is like: one number for each
+    /// family, and a last one for none of them ([`super::scorer::UNKNOWN`]). Empty where a site's own flows set the levels.
+    pub discounts: Vec<f64>,
 }
 
 /// A whole model as the artefact holds it.

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 /// A family's forest must say at least this, or the family is unknown.
 pub const FAMILY_NEEDS: f64 = 0.5;
+/// The largest discount there may be.
+const MOST_OFF: f64 = 20.0;
 /// What a flagged flow is called that is like none of the families.
 pub const UNKNOWN: &str = "unknown";
 
@@ -63,12 +65,20 @@ pub struct Verdict {
     pub forest: f64,
     /// The support vector machine's margin, where it was asked.
     pub margin: Option<f64>,
-    /// What thresholds are held against and explanations sum to, in [0, 1].
+    /// What explanations sum to, in [0, 1]. Levels are held against it less the discount of the flow's kind, where there are any.
     pub score: f64,
     /// The score as the probability of an attack among flows like those of the training.
     pub probability: f64,
     /// What the score reached.
     pub level: Level,
+}
+
+/// A score of which so much was taken off its log-odds.
+pub(crate) fn discounted(score: f64, discount: f64) -> f64 {
+    /// As sure as a score is taken to be.
+    const SURE: f64 = 1e-6;
+    let score = score.clamp(SURE, 1.0 - SURE);
+    1.0 / (1.0 + (1.0 - score) / score * discount.exp())
 }
 
 /// One variant of a model, ready to answer.
@@ -84,6 +94,18 @@ pub struct Scorer {
     levels: [Threshold; 2],
     families: Vec<(String, Forest)>,
     pub(super) reference: Reference,
+    discounts: Vec<f64>,
+}
+
+/// What is said of a flow, with what it is held by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement<'a> {
+    /// What is said.
+    pub verdict: Verdict,
+    /// What levels are held against: the score, less the discount of its kind.
+    pub held: f64,
+    /// What it would be called if flagged.
+    pub named: &'a str,
 }
 
 impl Scorer {
@@ -103,6 +125,16 @@ impl Scorer {
             return Err(Flaw::Part("the levels are not in order"));
         }
         record.reference.check()?;
+        if !(record.discounts.is_empty() || record.discounts.len() == record.families.len() + 1) {
+            return Err(Flaw::Part("there is not one discount for each family and for none"));
+        }
+        if !record
+            .discounts
+            .iter()
+            .all(|discount| (0.0..=MOST_OFF).contains(discount))
+        {
+            return Err(Flaw::Part("a discount is out of range"));
+        }
         let family = |f: &super::record::FamilyRecord| Ok((f.name.clone(), Forest::build(&f.forest, &allowed)?));
         Ok(Self {
             variant,
@@ -115,6 +147,7 @@ impl Scorer {
             levels: record.levels,
             families: record.families.iter().map(family).collect::<Result<_, Flaw>>()?,
             reference: record.reference.clone(),
+            discounts: record.discounts.clone(),
         })
     }
 
@@ -128,7 +161,12 @@ impl Scorer {
         let forest = self.forest.score(x);
         let margin = (forest >= self.gate && self.svm_weight > 0.0).then(|| self.svm.margin(x));
         let score = self.combine(forest, margin);
-        let reached = |level: usize| self.levels[level].is_exceeded(score);
+        let held = self.held(score, || self.kind_of(forest, x));
+        self.said(forest, margin, score, held)
+    }
+
+    fn said(&self, forest: f64, margin: Option<f64>, score: f64, held: f64) -> Verdict {
+        let reached = |level: usize| self.levels[level].is_exceeded(held);
         Verdict {
             forest,
             margin,
@@ -162,15 +200,81 @@ impl Scorer {
     /// What kind of attack a flagged flow is, with the answer of that family's forest; [`UNKNOWN`] if none says at
     /// least [`FAMILY_NEEDS`].
     pub fn family(&self, vector: &Vector) -> (&str, f64) {
-        let x = scale(vector);
-        let mut best = (UNKNOWN, 0.0);
-        for (name, forest) in &self.families {
-            let score = forest.score(&x);
+        let (kind, score) = self.kind(&scale(vector));
+        (self.name(kind), score)
+    }
+
+    /// The family's number, or as many as there are.
+    fn kind(&self, x: &Scaled) -> (usize, f64) {
+        let (none, mut best) = (self.families.len(), (self.families.len(), 0.0));
+        for (number, (_, forest)) in self.families.iter().enumerate() {
+            let score = forest.score(x);
             if score > best.1 {
-                best = (name, score);
+                best = (number, score);
             }
         }
-        if best.1 < FAMILY_NEEDS { (UNKNOWN, best.1) } else { best }
+        if best.1 < FAMILY_NEEDS { (none, best.1) } else { best }
+    }
+
+    fn name(&self, kind: usize) -> &str {
+        self.families.get(kind).map_or(UNKNOWN, |(name, _)| name)
+    }
+
+    /// The kind a score is held by.
+    fn kind_of(&self, forest: f64, x: &Scaled) -> usize {
+        if forest >= self.gate {
+            self.kind(x).0
+        } else {
+            self.families.len()
+        }
+    }
+
+    /// The same where the kind is known: whatever the machine is not asked about is like none.
+    const fn asked(&self, forest: f64, kind: usize) -> usize {
+        if forest >= self.gate { kind } else { self.families.len() }
+    }
+
+    /// What levels are held against.
+    fn held(&self, score: f64, kind: impl FnOnce() -> usize) -> f64 {
+        if self.discounts.is_empty() {
+            score
+        } else {
+            discounted(score, self.discounts[kind()])
+        }
+    }
+
+    /// What is said of a flow, and by what.
+    pub fn judge(&self, vector: &Vector) -> Judgement<'_> {
+        let x = scale(vector);
+        let verdict = self.verdict_of(&x);
+        let kind = self.kind(&x).0;
+        let held = self.held(verdict.score, || self.asked(verdict.forest, kind));
+        Judgement {
+            verdict,
+            held,
+            named: self.name(kind),
+        }
+    }
+
+    /// What levels are held against, of a vector already scaled.
+    pub(super) fn held_of(&self, x: &Scaled) -> f64 {
+        let verdict = self.verdict_of(x);
+        self.held(verdict.score, || self.kind_of(verdict.forest, x))
+    }
+
+    /// The score above which flows of this one's kind reach a level; none where nothing does, as [`Level::Benign`].
+    pub fn threshold_of(&self, vector: &Vector, level: Level) -> Option<f64> {
+        let threshold = match level {
+            Level::Benign => None,
+            Level::Suspicious => self.levels[0].score,
+            Level::Flag => self.levels[1].score,
+        }?;
+        if self.discounts.is_empty() {
+            return Some(threshold);
+        }
+        let x = scale(vector);
+        let kind = self.kind_of(self.forest.score(&x), &x);
+        Some(discounted(threshold, -self.discounts[kind]))
     }
 
     /// Families told apart.

@@ -55,6 +55,7 @@ fn variant() -> VariantRecord {
             features: (0..WIDTH).map(|_| ramp(20)).collect(),
             score: Quantiles::of((0..1000).map(|i| f64::from(i) / 2000.0)).unwrap(),
         },
+        discounts: Vec::new(),
     }
 }
 

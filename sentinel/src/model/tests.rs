@@ -1,5 +1,6 @@
 //! The model as a whole: verdicts, sums, bytes.
 
+use super::artefact::FORMAT;
 use super::record::Record;
 use super::testing::{record, vector};
 use super::*;
@@ -253,6 +254,78 @@ fn each_damage_has_its_error() {
     check(&endless, |e| matches!(e, ArtefactError::Truncated { .. }));
 }
 
+/// A level is held against the score less what the flow's kind is worth, and the score stays as it is explained.
+#[test]
+fn a_kind_is_held_by_its_discount_and_keeps_its_score() {
+    let scan = vector(30.0, 40.0);
+    let plain = model();
+    let plain = plain.scorer(Variant::Both).judge(&scan);
+    assert_eq!((plain.held, plain.named), (plain.verdict.score, "scan"));
+    let with = |discounts: [f64; 2]| {
+        let mut record = record();
+        record.both.discounts = discounts.into();
+        Model::new(record).unwrap()
+    };
+    let others = with([0.0, 3.0]);
+    let others = others.scorer(Variant::Both);
+    assert!((others.judge(&scan).held - plain.held).abs() < 1e-12);
+    assert_eq!(others.judge(&scan).verdict, plain.verdict);
+    assert_eq!(
+        others.threshold_of(&scan, Level::Flag).map(|t| (t * 1e9).round()),
+        Some(0.7e9)
+    );
+    let scans = with([3.0, 0.0]);
+    let scans = scans.scorer(Variant::Both);
+    let judged = scans.judge(&scan);
+    assert_eq!((judged.verdict.score, judged.named), (plain.verdict.score, "scan"));
+    let log_odds = |p: f64| (p / (1.0 - p)).ln();
+    assert!((log_odds(judged.held) - (log_odds(plain.held) - 3.0)).abs() < 1e-9);
+    assert_eq!(judged.verdict.level, Level::Benign);
+    let threshold = scans.threshold_of(&scan, Level::Suspicious).unwrap();
+    assert!((log_odds(threshold) - (log_odds(0.5) + 3.0)).abs() < 1e-9);
+    let told = scans.explain(&scan, Method::TreeShap);
+    assert!((told.sum() - judged.verdict.score).abs() < 1e-9);
+    // What would have softened it is so by what levels are held against.
+    let flag = others.levels()[1].score.unwrap();
+    let softer = others.counterfactual(&scan, flag).unwrap();
+    let mut changed = scan;
+    for change in &softer.changes {
+        changed.0[index_of(change.feature).unwrap()] = change.to;
+    }
+    let judged = others.judge(&changed);
+    assert!(judged.held <= flag && judged.verdict.level < Level::Flag, "{judged:?}");
+    assert!((judged.verdict.score - softer.score).abs() < 1e-12);
+}
+
+/// What stands in the first format is the record but for its last part, and means what it meant.
+#[test]
+fn a_model_of_the_first_format_is_read() {
+    let record = record();
+    let mut payload = postcard::to_allocvec(&(&record.schema, &record.description)).unwrap();
+    for variant in [&record.both, &record.ingress] {
+        let bytes = postcard::to_allocvec(variant).unwrap();
+        let (none, first) = bytes.split_last().unwrap();
+        assert_eq!(*none, 0, "the discounts stand last, and there are none");
+        payload.extend_from_slice(first);
+    }
+    let whole = model().encode().unwrap();
+    let mut bytes = whole[..8].to_vec();
+    bytes.extend_from_slice(&1_u32.to_le_bytes());
+    bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&payload);
+    bytes.extend_from_slice(&[0; 32]);
+    let old = Model::decode(&sealed(bytes.clone())).unwrap();
+    assert_eq!((old.record(), old.format()), (&record, 1));
+    assert_ne!(old.sha256(), model().sha256());
+    assert_eq!(old.encode().unwrap(), whole);
+    bytes.insert(bytes.len() - 32, 0);
+    bytes[12..20].copy_from_slice(&(payload.len() as u64 + 1).to_le_bytes());
+    assert!(matches!(
+        Model::decode(&sealed(bytes)).map(|_| ()),
+        Err(ArtefactError::Malformed(_))
+    ));
+}
+
 #[test]
 fn whole_bytes_with_something_unsound_inside_are_refused() {
     let refused = |breaks: fn(&mut Record)| {
@@ -269,7 +342,7 @@ fn whole_bytes_with_something_unsound_inside_are_refused() {
         refused(|r| r.schema.digest[0] ^= 1),
         ArtefactError::Schema { .. }
     ));
-    let broken: [fn(&mut Record); 9] = [
+    let broken: [fn(&mut Record); 12] = [
         |r| r.both.svm_weight = f64::NAN,
         |r| r.both.gate = 2.0,
         |r| r.both.levels[0].score = Some(f64::NAN),
@@ -279,6 +352,9 @@ fn whole_bytes_with_something_unsound_inside_are_refused() {
         |r| r.ingress.families[0].forest.trees.clear(),
         |r| r.both.reference.features.truncate(3),
         |r| r.description.metrics[0].1 = f64::NAN,
+        |r| r.both.discounts = vec![1.0],
+        |r| r.both.discounts = vec![0.0, f64::NAN],
+        |r| r.ingress.discounts = vec![-1.0, 0.0],
     ];
     for breaks in broken {
         let error = refused(breaks);

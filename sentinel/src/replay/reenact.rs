@@ -1,8 +1,9 @@
 //! A log of flows as feature records: each flow is played as packets that add up to what the log tells of it.
 //!
-//! Where its packets lay in time, which of them had the payload, and their single lengths no log tells: a talk begins with some
-//! packets of both sides, a handshake first, ends with a FIN or RST, and is evenly spread between. So of such records the totals, the flags and all that is counted over flows are
-//! the log's; shortest and longest packet, the length's deviation and shares of flags are estimates.
+//! Where its packets lay in time, which of them had the payload, and their single lengths no log tells: both sides take turns,
+//! first at once, a handshake before all, then in bursts, and a FIN or RST is last; what nobody answers comes evenly. So of such
+//! records the totals, the flags and all that is counted over flows are the log's; shortest and longest packet, the length's
+//! deviation and shares of flags are estimates.
 
 use super::features::{FeatureReplay, FeatureSummary};
 use crate::config::Config;
@@ -22,35 +23,39 @@ const SAYS: u64 = 64;
 const TURN_NS: u64 = 25_000_000;
 /// Turns that a talk begins with.
 const AT_ONCE: u64 = 10;
+/// From this turn on the one before the last is near the last.
+const CLOSES: u64 = 3;
 /// Turns of a burst thereafter.
 const BURST: u64 = 4;
 /// The longest packet there is, bytes.
 const LONGEST: u64 = 65_535;
 
+/// A packet that is to come: when, of which flow, in which turn, of which side, the how manieth of it.
+type Due = (u64, usize, u64, usize, u64);
+
 /// Plays logged flows, sorted by their beginning, and hands over the records.
 pub fn reenact(config: &Config, flows: &[LoggedFlow], mut each: impl FnMut(&FeatureRecord)) -> FeatureSummary {
     let mut replay = FeatureReplay::new(config);
-    // When, of which flow, the how manieth of which side.
-    let mut due: BinaryHeap<Reverse<(u64, usize, u64, usize)>> = BinaryHeap::new();
+    let mut due: BinaryHeap<Reverse<Due>> = BinaryHeap::new();
     let mut next = 0;
     loop {
         let soonest = due.peek().map_or(u64::MAX, |Reverse((at, ..))| *at);
         if let Some(flow) = flows.get(next).filter(|flow| flow.start_ns <= soonest) {
             for side in 0..2 {
-                if let Some(at) = when(flow, side, 0) {
-                    due.push(Reverse((at, next, 0, side)));
+                if let Some((at, turn)) = when(flow, side, 0) {
+                    due.push(Reverse((at, next, turn, side, 0)));
                 }
             }
             next += 1;
             continue;
         }
-        let Some(Reverse((at, number, nth, side))) = due.pop() else {
+        let Some(Reverse((at, number, _, side, nth))) = due.pop() else {
             break;
         };
         let flow = &flows[number];
         replay.packet(at, &packet(flow, side, nth));
-        if let Some(at) = when(flow, side, nth + 1) {
-            due.push(Reverse((at, number, nth + 1, side)));
+        if let Some((at, turn)) = when(flow, side, nth + 1) {
+            due.push(Reverse((at, number, turn, side, nth + 1)));
         }
         for record in replay.records().drain(..) {
             each(&record);
@@ -63,57 +68,59 @@ pub fn reenact(config: &Config, flows: &[LoggedFlow], mut each: impl FnMut(&Feat
     summary
 }
 
-/// When a side sends its nth packet; none where it sends no more.
-fn when(flow: &LoggedFlow, side: usize, nth: u64) -> Option<u64> {
+/// When a side sends its nth packet, and in which turn; none where it sends no more.
+fn when(flow: &LoggedFlow, side: usize, nth: u64) -> Option<(u64, u64)> {
     let packets = flow.sides.map(|side| side.packets);
     if nth >= packets[side] {
         return None;
     }
-    let turn = |side: usize, nth: u64| turn(packets, side, nth);
-    let last = [0, 1].map(|side| packets[side].checked_sub(1).map_or(0, |nth| turn(side, nth)));
-    let into = into(
-        flow.lasted_ns,
-        turn(side, nth),
-        last[0].max(last[1]),
-        packets.contains(&0),
-    );
-    Some(flow.start_ns.saturating_add(into))
-}
-
-/// The turn a packet has in a talk by turns, of which whoever opened it has the even ones, and the last where it has several.
-fn turn(packets: [u64; 2], side: usize, nth: u64) -> u64 {
-    let rounds = packets[0].max(packets[1]);
-    // Of the side that sends less, packets lie as far apart as they can.
-    let (first, last) = match side {
-        0 => (0, rounds - 1),
-        _ => (0, rounds.saturating_sub(2)),
-    };
-    let steps = packets[side] - 1;
-    let round = if steps == 0 {
-        first
+    let (turn, into) = if packets.contains(&0) {
+        (nth, evenly(flow.lasted_ns, nth, packets[side] - 1))
     } else {
-        (u128::from(last) * u128::from(nth) / u128::from(steps)) as u64
+        let last = [0, 1].map(|side| turn(packets, side, packets[side] - 1));
+        let turn = turn(packets, side, nth);
+        (turn, into(flow.lasted_ns, turn, last[0].max(last[1])))
     };
-    2 * round + side as u64
+    Some((flow.start_ns.saturating_add(into), turn))
 }
 
-/// How long after its beginning a flow's turn comes, ns: a talk's first turns at once, as handshakes and first requests do, the
-/// last two at the end, and those between in bursts; evenly where there is no more time than that, or nobody answers.
-fn into(lasted_ns: u64, turn: u64, last: u64, unanswered: bool) -> u64 {
-    let evenly = |of: u64, parts: u64| (u128::from(lasted_ns) * u128::from(of) / u128::from(parts.max(1))) as u64;
-    if unanswered || evenly(1, last) <= TURN_NS {
-        return evenly(turn, last);
+/// The turn a packet has in a talk: whoever opened it has the even ones. Of the side that sends less, packets lie as far apart as
+/// they can; the last word has who sends more, or else who answers.
+fn turn([ahead, back]: [u64; 2], side: usize, nth: u64) -> u64 {
+    let rounds = ahead.max(back);
+    let (packets, last) = if side == 0 {
+        (ahead, rounds - 1)
+    } else if back < ahead {
+        (back, rounds - 2)
+    } else {
+        (back, rounds - 1)
+    };
+    let steps = u128::from(packets - 1).max(1);
+    2 * (u128::from(last) * u128::from(nth) / steps) as u64 + side as u64
+}
+
+/// How long after a talk's beginning a turn comes, ns: the first ones at once, as handshakes and first requests do, the last two at
+/// the end, and those between in bursts, each of which ends where its share of the time does; evenly where there is no more time
+/// than that.
+fn into(lasted_ns: u64, turn: u64, last: u64) -> u64 {
+    if turn == last || evenly(lasted_ns, 1, last) <= TURN_NS {
+        return evenly(lasted_ns, turn, last);
     }
-    let before_end = |turns: u64, end: u64| end.saturating_sub(turns * TURN_NS).max(AT_ONCE * TURN_NS);
-    if turn + 2 > last {
-        return before_end(last - turn, lasted_ns).min(lasted_ns);
+    if turn + 1 == last && turn >= CLOSES {
+        return lasted_ns - TURN_NS;
     }
     if turn < AT_ONCE {
         return turn * TURN_NS;
     }
-    // Each burst ends where its share of the time does.
-    let (bursts, burst) = ((last + 1 - AT_ONCE).div_ceil(BURST), (turn - AT_ONCE) / BURST);
-    before_end(BURST - 1 - (turn - AT_ONCE) % BURST, evenly(burst + 1, bursts)).min(lasted_ns)
+    let (bursts, later) = ((last + 1 - AT_ONCE).div_ceil(BURST), turn - AT_ONCE);
+    let end = evenly(lasted_ns, later / BURST + 1, bursts);
+    end.saturating_sub((BURST - 1 - later % BURST) * TURN_NS)
+        .max((AT_ONCE - 1) * TURN_NS)
+}
+
+/// So many of so many parts of a time.
+fn evenly(time: u64, of: u64, parts: u64) -> u64 {
+    (u128::from(time) * u128::from(of) / u128::from(parts.max(1))) as u64
 }
 
 /// The nth packet of a side.
@@ -252,7 +259,7 @@ mod tests {
                     bytes += u64::from(packet.l3_len);
                     payload += u64::from(packet.payload_len);
                     prop_assert!(packet.payload_len <= packet.l3_len);
-                    let at = when(&flow, number, nth).unwrap();
+                    let (at, _) = when(&flow, number, nth).unwrap();
                     prop_assert!(latest <= at && at <= flow.start_ns + lasted);
                     latest = at;
                 }
@@ -298,7 +305,7 @@ mod tests {
             for nth in 0..flow.sides[side].packets {
                 let packet = packet(&flow, side, nth);
                 seen.push((
-                    when(&flow, side, nth).unwrap(),
+                    when(&flow, side, nth).unwrap().0,
                     side,
                     packet.tcp_flags,
                     packet.payload_len,
@@ -328,6 +335,64 @@ mod tests {
         let told = ["f_n", "f_b", "f_dur", "f_fin", "f_zero_r", "r_n"].map(value);
         let expected = [6.0, 812.0, 1.0, 1.0, 4.0 / 6.0, 5.0];
         assert!(told.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{told:?}");
+    }
+
+    /// In the order in which they are played: ns after the beginning, and of which side.
+    fn played(lasted: u64, packets: [u64; 2]) -> Vec<(u64, usize)> {
+        let flow = flow(
+            17,
+            lasted,
+            packets.map(|packets| Side {
+                packets,
+                bytes: 60 * packets,
+                ..Side::default()
+            }),
+        );
+        let mut all = Vec::new();
+        for (side, packets) in packets.into_iter().enumerate() {
+            all.extend((0..packets).map(|nth| (when(&flow, side, nth).unwrap(), side)));
+        }
+        all.sort_unstable();
+        all.into_iter()
+            .map(|((at, _), side)| (at - flow.start_ns, side))
+            .collect()
+    }
+
+    proptest! {
+        /// A talk lasts as long as the log says, and no answer comes before there was something to answer.
+        #[test]
+        fn a_talk_begins_and_ends_when_it_did_and_goes_by_turns(
+            packets in [0..60u64, 0..60u64], lasted in prop_oneof![0..2_000_000_000u64, 0..3_200_000_000_000_000_000u64],
+        ) {
+            let all = played(lasted, packets);
+            if all.len() > 1 {
+                prop_assert_eq!((all[0].0, all[all.len() - 1].0), (0, lasted));
+            }
+            if packets[0] > 0 && packets[1] > 0 {
+                let mut sent = [0_u64; 2];
+                for (_, side) in all {
+                    sent[side] += 1;
+                    prop_assert!(sent[0] >= sent[1].min(1) && sent[1] <= sent[0] + packets[1].saturating_sub(packets[0]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_talk_says_most_at_its_beginning() {
+        const MS: u64 = 1_000_000;
+        let at = |lasted, packets| -> Vec<u64> { played(lasted * MS, packets).iter().map(|(at, _)| at / MS).collect() };
+        assert_eq!(at(2000, [1, 1]), [0, 2000]);
+        assert_eq!(at(9000, [0, 3]), [0, 4500, 9000]);
+        assert_eq!(at(3000, [2, 2]), [0, 25, 50, 3000]);
+        assert_eq!(at(63_000, [4, 3]), [0, 25, 50, 75, 100, 62_975, 63_000]);
+        assert_eq!(at(20, [2, 2]), [0, 6, 13, 20]);
+        let long = at(90_000, [10, 9]);
+        assert_eq!(long[..11], [0, 25, 50, 75, 100, 125, 150, 175, 200, 225, 29_925]);
+        assert_eq!(
+            long[11..],
+            [29_950, 29_975, 30_000, 59_925, 59_950, 59_975, 89_975, 90_000]
+        );
     }
 
     #[test]

@@ -22,7 +22,8 @@ const PIECES: usize = 5;
 /// What calibration did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibrated {
-    /// With the site's thresholds, percentiles and score quantiles; the probabilities stay those of the training.
+    /// With the site's thresholds, percentiles and score quantiles, and without discounts; the probabilities stay those of the
+    /// training.
     pub record: Record,
     /// Benign rows it was done with.
     pub benign: usize,
@@ -102,6 +103,8 @@ fn for_site(model: &Model, site: &Site<'_>, alphas: [f64; 2], share: f64) -> Res
             Variant::Both => &mut record.both,
             Variant::Ingress => &mut record.ingress,
         };
+        // What a kind is worth was of networks that nothing is known of.
+        part.discounts = Vec::new();
         let scores = scores(variant, part, &x, site.pieces, share)?;
         part.levels = [threshold(&scores, alphas[0])?, threshold(&scores, alphas[1])?];
         part.reference = Reference::of(&site.vectors.iter(), scores).ok_or_else(TrainError::no_benign)?;

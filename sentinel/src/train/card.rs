@@ -5,7 +5,8 @@
 use super::cross::CrossValidation;
 use super::evaluate::{Evaluation, Point};
 use super::labels;
-use crate::model::Model;
+use crate::model::record::VariantRecord;
+use crate::model::{Model, UNKNOWN};
 use crate::types::hex;
 use std::fmt::Write;
 
@@ -55,6 +56,29 @@ fn head(out: &mut String, model: &Model, bytes: usize) {
         record.description.rows,
         hex(&record.description.training),
         record.description.seed,
+    );
+    discounts(out, model);
+}
+
+/// What is taken off a score before it is held against a threshold.
+fn discounts(out: &mut String, model: &Model) {
+    let record = model.record();
+    if record.both.discounts.is_empty() {
+        return;
+    }
+    let told = |variant: &VariantRecord| -> String {
+        let families = variant.families.iter().map(|family| family.name.as_str());
+        let names = families.chain([UNKNOWN]).zip(&variant.discounts);
+        let told: Vec<_> = names.map(|(name, off)| format!("{name} {off:.2}")).collect();
+        told.join(", ")
+    };
+    let _ = write!(
+        out,
+        "Until then a score is held against them less a discount of its log-odds for what the flow is like, since benign flows \
+         of networks that were not learnt are often like some attacks and hardly ever like others. Both directions: {}. Ingress \
+         only: {}.\n\n",
+        told(&record.both),
+        told(&record.ingress),
     );
 }
 
@@ -121,7 +145,7 @@ fn held_out(out: &mut String, title: &str, figures: &Evaluation) {
         out,
         "## {title}: rows held out of the training networks\n\n\
          {} flows ({} benign) whose session, capture or tenth of a session was kept from the parts that judge them. They \
-         are of networks that the model knows; the levels were set on the same rows.\n\n\
+         are of networks that the model knows; the levels were set on the same rows, without discounts.\n\n\
          ROC AUC {:.4} · PR AUC {:.4} · calibration error {:.4} · benign sources that would be blocked {:.0} in 10,000 \
          (of {})\n\n",
         figures.rows,
@@ -169,7 +193,7 @@ fn unseen(out: &mut String, cross: &CrossValidation) {
         "## Networks it has not seen\n\n\
          Each origin was judged by a model trained without it ({} trees, both directions). The last two points set one \
          threshold for all, by the benign flows of all origins: the worst network sets it. The table below sets it by the \
-         origin's own.\n\n\
+         origin's own, without discounts.\n\n\
          ROC AUC {:.4} · PR AUC {:.4}\n\n",
         cross.trees, cross.figures.roc_auc, cross.figures.pr_auc
     );
@@ -206,7 +230,7 @@ fn unseen(out: &mut String, cross: &CrossValidation) {
         points(out, &later.learned.points);
         labels_table(out, &later.learned);
         out.push_str(
-            "**Known network**: a model trained with the earlier part, attacks among it; levels as trained.\n\n",
+            "**Known network**: a model trained with the earlier part, attacks among it, and calibrated by its benign flows.\n\n",
         );
         points(out, &later.trained.points);
         labels_table(out, &later.trained);

@@ -46,7 +46,7 @@ pub struct Later {
     pub judged: [usize; 2],
     /// By a model that never saw the origin, calibrated by the benign flows of its earlier part: learn mode.
     pub learned: Evaluation,
-    /// By a model that was trained with the earlier part, attacks among it.
+    /// By a model that was trained with the earlier part, attacks among it, and calibrated by its benign flows.
     pub trained: Evaluation,
 }
 
@@ -107,27 +107,27 @@ pub fn cross_validate(
 }
 
 fn fold(origin: &str, judged: &[Judged<'_>], suspicious: Option<f64>) -> Fold {
-    let scores = |attack: bool| -> Vec<f64> {
-        judged
-            .iter()
-            .filter(|row| row.attack == attack)
-            .map(|row| row.score)
-            .collect()
+    let side = |attack: bool, of: fn(&Judged<'_>) -> f64| -> Vec<f64> {
+        let side = judged.iter().filter(|row| row.attack == attack);
+        side.map(of).collect()
     };
-    let (benign, attacks) = (scores(false), scores(true));
+    let sides = |of| (side(false, of), side(true, of));
+    // As trained, and as once the network has set the levels.
+    let (benign, attacks) = sides(|row| row.held);
+    let (own_benign, own_attacks) = sides(|row| row.score);
     let above = |scores: &[f64], threshold: Option<f64>| {
         let threshold = threshold?;
         let found = scores.iter().filter(|score| **score > threshold).count();
         (!scores.is_empty()).then(|| found as f64 / scores.len() as f64)
     };
-    let own = |alpha: f64| (benign.len() >= NEEDED).then(|| quantile_above(benign.clone(), alpha));
+    let own = |alpha: f64| (own_benign.len() >= NEEDED).then(|| quantile_above(own_benign.clone(), alpha));
     Fold {
         origin: origin.to_owned(),
         benign: benign.len(),
         attacks: attacks.len(),
         fpr: above(&benign, suspicious),
         recall: above(&attacks, suspicious),
-        own: [above(&attacks, own(0.01)), above(&attacks, own(0.001))],
+        own: [above(&own_attacks, own(0.01)), above(&own_attacks, own(0.001))],
     }
 }
 
@@ -153,9 +153,14 @@ fn cut_by_time(
         let scorer = model.scorer(Variant::Both);
         Evaluation::of(&judge(scorer, &later), scorer.levels().map(|level| level.score))
     };
-    let learned = Model::new(calibrate(unseen, &earlier, settings.alphas, SHARE)?.record)?;
+    let calibrated = |model: &Model| {
+        let calibrated = calibrate(model, &earlier, settings.alphas, SHARE)?;
+        Ok::<_, TrainError>(Model::new(calibrated.record)?)
+    };
+    let learned = calibrated(unseen)?;
     let known = table.filtered(|row| table.rows[row].origin != origin || table.rows[row].t0 < cut);
     let trained = Model::new(train_metered(&known, settings, seed, &Licences::new(), meter)?.record)?;
+    let trained = calibrated(&trained)?;
     Ok(Some(Later {
         origin: table.origins[usize::from(origin)].clone(),
         known: earlier.rows.len(),

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// So many flagged flows within [`WITHIN`], or one score of [`ALONE`], and a source would be blocked.
+/// So many flagged flows within [`WITHIN`], or one with a score of [`ALONE`], and a source would be blocked.
 const FLAGGED: usize = 3;
 /// Seconds.
 const WITHIN: f64 = 120.0;
@@ -30,7 +30,9 @@ pub struct Judged<'a> {
     pub attack: bool,
     /// Its score.
     pub score: f64,
-    /// The same as a probability.
+    /// What levels are held against: the score, less the discount of its kind.
+    pub held: f64,
+    /// The score as a probability.
     pub probability: f64,
     /// What it would be called if flagged.
     pub named: &'a str,
@@ -41,7 +43,7 @@ pub struct Judged<'a> {
 pub struct Point {
     /// Which threshold.
     pub name: String,
-    /// Scores above it count as attacks.
+    /// What is held against it (the score where the point is one of probability) counts as an attack above it.
     pub threshold: f64,
     /// Share judged rightly.
     pub accuracy: f64,
@@ -151,16 +153,17 @@ pub fn judge<'a>(scorer: &'a Scorer, table: &'a Table) -> Vec<Judged<'a>> {
         .into_par_iter()
         .map(|at| {
             let (row, vector) = (&table.rows[at], &table.vectors[at]);
-            let verdict = scorer.verdict(vector);
+            let judgement = scorer.judge(vector);
             Judged {
                 label: table.label(at),
                 origin: table.origin(at),
                 source: row.source,
                 t0: row.t0,
                 attack: row.attack,
-                score: verdict.score,
-                probability: verdict.probability,
-                named: scorer.family(vector).0,
+                score: judgement.verdict.score,
+                held: judgement.held,
+                probability: judgement.verdict.probability,
+                named: judgement.named,
             }
         })
         .collect()
@@ -181,17 +184,15 @@ impl Evaluation {
                 });
             }
         }
-        let scored: Vec<_> = judged.iter().map(|row| (row.score, row.attack)).collect();
+        let scored: Vec<_> = judged.iter().map(|row| (row.held, row.attack)).collect();
         let said: Vec<_> = judged.iter().map(|row| (row.probability, row.attack)).collect();
-        let thresholds = thresholds(judged, levels);
-        let points = thresholds
-            .iter()
-            .map(|(name, threshold)| point(judged, name, *threshold))
-            .collect();
-        let cut: Vec<f64> = thresholds.iter().map(|(_, threshold)| *threshold).collect();
-        let suspicious = levels[0].or(levels[1]).unwrap_or(cut[0]);
+        let cuts = cuts(judged, levels);
+        let points = cuts.iter().map(|cut| point(judged, cut)).collect();
+        // The model's own levels where it has them, or else what is likelier an attack than not.
+        let suspicious = &cuts[0];
+        let flag = cuts.iter().find(|cut| cut.name == FLAG).unwrap_or(suspicious);
         let (confusion_names, confusion) = confusion(judged, suspicious);
-        let (benign_sources, blocked) = sources(judged, levels[1].unwrap_or(suspicious));
+        let (benign_sources, blocked) = sources(judged, flag);
         Ok(Self {
             rows: judged.len() as u64,
             benign: benign as u64,
@@ -200,8 +201,8 @@ impl Evaluation {
             calibration_error: metrics::calibration_error(&said),
             points,
             families: families(&confusion_names, &confusion),
-            labels: slices(judged, &cut, |row| row.label.to_owned()),
-            origins: slices(judged, &cut, |row| {
+            labels: slices(judged, &cuts, |row| row.label.to_owned()),
+            origins: slices(judged, &cuts, |row| {
                 format!("{} {}", row.origin, if row.attack { "attacks" } else { BENIGN })
             }),
             confusion_names,
@@ -228,34 +229,54 @@ pub fn quantile_above(mut scores: Vec<f64>, alpha: f64) -> f64 {
     scores[scores.len() - 1 - beyond.min(scores.len() - 1)]
 }
 
-fn thresholds(judged: &[Judged<'_>], levels: [Option<f64>; 2]) -> Vec<(String, f64)> {
+/// The name of the upper level.
+const FLAG: &str = "flag";
+
+/// A threshold and what is held against it.
+struct Cut {
+    name: &'static str,
+    threshold: f64,
+    of: fn(&Judged<'_>) -> f64,
+}
+
+impl Cut {
+    fn is_exceeded(&self, row: &Judged<'_>) -> bool {
+        (self.of)(row) > self.threshold
+    }
+}
+
+fn cuts(judged: &[Judged<'_>], levels: [Option<f64>; 2]) -> Vec<Cut> {
     let benign = || {
-        judged
-            .iter()
-            .filter(|row| !row.attack)
-            .map(|row| row.score)
-            .collect::<Vec<_>>()
+        let benign = judged.iter().filter(|row| !row.attack);
+        benign.map(|row| row.held).collect::<Vec<_>>()
     };
     // The lowest score whose probability is at least one half: the two rise together.
     let likely = judged.iter().filter(|row| row.probability >= 0.5).map(|row| row.score);
     let half = likely.fold(1.0, f64::min);
+    let cut = |name, threshold| Cut {
+        name,
+        threshold,
+        of: |row| row.held,
+    };
     let mut out = Vec::new();
-    for (name, level) in [("suspicious", levels[0]), ("flag", levels[1])] {
-        if let Some(level) = level {
-            out.push((name.to_owned(), level));
-        }
+    for (name, level) in [("suspicious", levels[0]), (FLAG, levels[1])] {
+        out.extend(level.map(|level| cut(name, level)));
     }
-    out.push(("probability ½".into(), half - 1e-12));
-    out.push(("FPR 1 %".into(), quantile_above(benign(), 0.01)));
-    out.push(("FPR 0.1 %".into(), quantile_above(benign(), 0.001)));
+    out.push(Cut {
+        name: "probability ½",
+        threshold: half - 1e-12,
+        of: |row| row.score,
+    });
+    out.push(cut("FPR 1 %", quantile_above(benign(), 0.01)));
+    out.push(cut("FPR 0.1 %", quantile_above(benign(), 0.001)));
     out
 }
 
-fn point(judged: &[Judged<'_>], name: &str, threshold: f64) -> Point {
+fn point(judged: &[Judged<'_>], cut: &Cut) -> Point {
     let mut counts = [[0u64; 2]; 2];
     let mut by_label: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for row in judged {
-        let above = row.score > threshold;
+        let above = cut.is_exceeded(row);
         counts[usize::from(row.attack)][usize::from(above)] += 1;
         if row.attack {
             let label = by_label.entry(row.label).or_default();
@@ -267,8 +288,8 @@ fn point(judged: &[Judged<'_>], name: &str, threshold: f64) -> Point {
     let (recall, fpr, precision) = (share(tp, tp + missed), share(fp, fp + tn), share(tp, tp + fp));
     let (fpr_low, fpr_high) = metrics::wilson(fp, fp + tn);
     Point {
-        name: name.into(),
-        threshold,
+        name: cut.name.into(),
+        threshold: cut.threshold,
         accuracy: share(tp + tn, judged.len() as u64),
         balanced_accuracy: f64::midpoint(recall, 1.0 - fpr),
         precision,
@@ -290,16 +311,16 @@ fn f1(precision: f64, recall: f64) -> f64 {
     }
 }
 
-fn slices(judged: &[Judged<'_>], cut: &[f64], name: impl Fn(&Judged<'_>) -> String) -> Vec<Slice> {
+fn slices(judged: &[Judged<'_>], cuts: &[Cut], name: impl Fn(&Judged<'_>) -> String) -> Vec<Slice> {
     let mut by_name: BTreeMap<String, (u64, bool, Vec<u64>)> = BTreeMap::new();
     for row in judged {
         let slice = by_name
             .entry(name(row))
-            .or_insert_with(|| (0, true, vec![0; cut.len()]));
+            .or_insert_with(|| (0, true, vec![0; cuts.len()]));
         slice.0 += 1;
         slice.1 &= row.attack;
-        for (count, threshold) in slice.2.iter_mut().zip(cut) {
-            *count += u64::from(row.score > *threshold);
+        for (count, cut) in slice.2.iter_mut().zip(cuts) {
+            *count += u64::from(cut.is_exceeded(row));
         }
     }
     let slice = |(name, (rows, attack, above)): (String, (u64, bool, Vec<u64>))| Slice {
@@ -311,12 +332,12 @@ fn slices(judged: &[Judged<'_>], cut: &[f64], name: impl Fn(&Judged<'_>) -> Stri
     by_name.into_iter().map(slice).collect()
 }
 
-fn confusion(judged: &[Judged<'_>], threshold: f64) -> (Vec<&'static str>, Vec<Vec<u64>>) {
+fn confusion(judged: &[Judged<'_>], suspicious: &Cut) -> (Vec<&'static str>, Vec<Vec<u64>>) {
     let names: Vec<&'static str> = [BENIGN].iter().chain(FAMILIES).chain(&[UNKNOWN]).copied().collect();
     let at = |name: &str| names.iter().position(|known| *known == name).unwrap_or(names.len() - 1);
     let mut counts = vec![vec![0; names.len()]; names.len()];
     for row in judged {
-        let said = if row.score > threshold { row.named } else { BENIGN };
+        let said = if suspicious.is_exceeded(row) { row.named } else { BENIGN };
         counts[at(family_of(row.label))][at(said)] += 1;
     }
     (names, counts)
@@ -347,7 +368,7 @@ fn cross(judged: &[Judged<'_>]) -> Option<Cross> {
     let mut attacks: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for row in judged {
         let side = if row.attack { &mut attacks } else { &mut benign };
-        side.entry(row.origin).or_default().push(row.score);
+        side.entry(row.origin).or_default().push(row.held);
     }
     benign.retain(|_, scores| scores.len() >= NEEDED);
     let origins: BTreeSet<&str> = benign.keys().chain(attacks.keys()).copied().collect();
@@ -373,13 +394,13 @@ fn cross(judged: &[Judged<'_>]) -> Option<Cross> {
 }
 
 /// Benign sources, and those that would be blocked.
-fn sources(judged: &[Judged<'_>], flag: f64) -> (u64, u64) {
+fn sources(judged: &[Judged<'_>], flag: &Cut) -> (u64, u64) {
     let mut by_source: BTreeMap<(&str, u32), (bool, bool, Vec<f64>)> = BTreeMap::new();
     for row in judged {
         let source = by_source.entry((row.origin, row.source)).or_default();
         source.0 |= row.attack;
-        source.1 |= row.score >= ALONE;
-        if row.score > flag {
+        if flag.is_exceeded(row) {
+            source.1 |= row.score >= ALONE;
             source.2.push(row.t0);
         }
     }
@@ -408,6 +429,7 @@ mod tests {
             t0,
             attack: label != BENIGN,
             score,
+            held: score,
             probability: score,
             named: family_of(label),
         }
@@ -458,12 +480,17 @@ mod tests {
             row("benign", "a", 0.1, 2, 0.0),
             row("c2", "a", 0.9, 5, 0.0),
         ];
+        // What its kind takes off leaves it below the flag, however sure the score is.
+        judged.push(Judged {
+            held: 0.3,
+            ..row("benign", "a", 0.96, 6, 0.0)
+        });
         judged.extend(flagged(3, [0.0, 60.0, 119.0]));
         judged.extend(flagged(4, [0.0, 60.0, 121.0]));
         let figures = Evaluation::of(&judged, [Some(0.5), Some(0.5)]).unwrap();
         assert_eq!(
             (figures.benign_sources, figures.benign_sources_blocked_per_10000),
-            (4, 5000.0)
+            (5, 4000.0)
         );
     }
 

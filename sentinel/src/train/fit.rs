@@ -5,6 +5,7 @@ use super::error::TrainError;
 use super::evaluate::Evaluation;
 use super::grow::{Ground, Grown, Size, Stratum, bag, grow};
 use super::held::Parts;
+use super::kinds::{self, discounts};
 use super::labels::{FAMILIES, family_of};
 use super::rng::Rng;
 use super::settings::Settings;
@@ -75,8 +76,8 @@ pub fn train(table: &Table, settings: &Settings, seed: u64, licences: &Licences)
 
 /// Trees that [`train_metered`] tells of, all in all.
 pub fn trees(table: &Table, settings: &Settings) -> u64 {
-    let families = settings.family_trees * told_apart(table).len();
-    (Variant::ALL.len() * (settings.trees + families)) as u64
+    let families = settings.family_trees * told_apart(table, &|_| true).len();
+    (Variant::ALL.len() * (settings.trees + families)) as u64 + kinds::trees(table, settings)
 }
 
 /// As [`train`], and tells of every tree that is grown.
@@ -260,7 +261,7 @@ fn variant(
         [&attacks, &benign],
         &allowed,
     )?;
-    let families = grow_families(table, settings, &size, &ground, &benign)?;
+    let families = grow_families(table, settings, &size, &ground, "", &|_| true)?;
 
     // Rows that neither the machine nor some trees saw.
     let unseen = |row: &usize| out_of_bag[*row].is_some() && !seen[units.of[*row] as usize];
@@ -290,11 +291,26 @@ fn variant(
     let calibration = curve(&scored)?;
     let forest_calibration = curve(&parts.pairs(&parts.forest))?;
     let benign_scores: Vec<f64> = scored.iter().filter(|row| !row.1).map(|row| row.0).collect();
-    let [suspicious, flag] = settings.alphas;
-    let levels = [threshold(&benign_scores, suspicious)?, threshold(&benign_scores, flag)?];
     let named = parts.name_families(&families, &ground)?;
+    let discounts = discounts(table, x, &size, settings, &families, &ground)?;
+    let discount = |name: &str| {
+        let kind = families.iter().position(|(family, _)| family == name);
+        discounts[kind.unwrap_or(families.len())]
+    };
+    let discount = (!discounts.is_empty()).then_some(discount);
+    let holds = parts.held(&scores, gate, &named, discount);
+    let benign_holds: Vec<f64> = parts
+        .pairs(&holds)
+        .into_iter()
+        .filter(|row| !row.1)
+        .map(|row| row.0)
+        .collect();
+    let [suspicious, flag] = settings.alphas;
+    let levels_by = |benign: &[f64]| Ok::<_, TrainError>([threshold(benign, suspicious)?, threshold(benign, flag)?]);
+    let levels = levels_by(&benign_holds)?;
+    // These rows are of networks that are known, as a site is once it has set its levels: without discounts.
     let judged = parts.judged(&scores, &calibration, &named);
-    let figures = Evaluation::of(&judged, levels.map(|level: Threshold| level.score))?;
+    let figures = Evaluation::of(&judged, levels_by(&benign_scores)?.map(|level: Threshold| level.score))?;
     let benign = (0..table.rows.len()).filter(|&row| !labels[row]);
     let reference =
         Reference::of(&benign.map(|row| &table.vectors[row]), benign_scores).ok_or_else(TrainError::no_benign)?;
@@ -314,6 +330,7 @@ fn variant(
             })
             .collect(),
         reference,
+        discounts,
     };
     Ok((record, figures))
 }
@@ -355,9 +372,9 @@ fn fit_svm(
     svm::fit(x, labels, &rows, &names, allowed, machine)
 }
 
-/// Families with rows enough for a forest of their own, and others to be told from.
-fn told_apart(table: &Table) -> Vec<&'static str> {
-    let count = |keep: &dyn Fn(usize) -> bool| (0..table.rows.len()).filter(|&row| keep(row)).count();
+/// Families with rows enough, among those that count, for a forest of their own, and others to be told from.
+pub(super) fn told_apart(table: &Table, keep: &(dyn Fn(usize) -> bool + Sync)) -> Vec<&'static str> {
+    let count = |of: &dyn Fn(usize) -> bool| (0..table.rows.len()).filter(|&row| keep(row) && of(row)).count();
     let enough = |family: &str| {
         let of_family = |row: usize| family_of(table.label(row)) == family;
         count(&of_family) >= FEWEST && count(&|row| table.rows[row].attack && !of_family(row)) > 0
@@ -365,29 +382,30 @@ fn told_apart(table: &Table) -> Vec<&'static str> {
     FAMILIES.iter().copied().filter(|family| enough(family)).collect()
 }
 
-/// One forest a family against all others. Benign flows are among the others: flows flagged by mistake should be like
-/// none.
-fn grow_families<'a>(
+/// One forest a family against all others, of the rows that count. Benign flows are among the others: flows flagged by mistake
+/// should be like none.
+pub(super) fn grow_families<'a>(
     table: &Table,
     settings: &Settings,
     size: &Size,
     ground: &impl Fn(&str) -> Ground<'a>,
-    benign: &[Stratum],
+    part: &str,
+    keep: &(dyn Fn(usize) -> bool + Sync),
 ) -> Result<Vec<(String, Grown)>, TrainError> {
     let size = Size {
         trees: settings.family_trees,
         rows: settings.rows_per_tree.min(4000),
         ..*size
     };
+    let drawn = |of: &dyn Fn(usize) -> bool| strata(table, settings.stratum_power, |row| keep(row) && of(row));
+    let benign = drawn(&|row| !table.rows[row].attack);
     let mut out = Vec::new();
-    for family in told_apart(table) {
+    for family in told_apart(table, keep) {
         let of_family = |row: usize| family_of(table.label(row)) == family;
-        let positive = strata(table, settings.stratum_power, of_family);
-        let mut negative = strata(table, settings.stratum_power, |row| {
-            table.rows[row].attack && !of_family(row)
-        });
+        let positive = drawn(&of_family);
+        let mut negative = drawn(&|row| table.rows[row].attack && !of_family(row));
         let weight = |strata: &[Stratum]| strata.iter().map(|stratum| stratum.weight).sum::<f64>();
-        let scale = 0.25 * weight(&negative) / weight(benign);
+        let scale = 0.25 * weight(&negative) / weight(&benign);
         negative.extend(benign.iter().map(|s| Stratum {
             rows: s.rows.clone(),
             weight: s.weight * scale,
@@ -395,7 +413,7 @@ fn grow_families<'a>(
         let labels: Vec<bool> = (0..table.rows.len()).map(of_family).collect();
         out.push((
             family.to_owned(),
-            grow(&ground(family), size, &labels, &positive, &negative)?,
+            grow(&ground(&format!("{part}{family}")), size, &labels, &positive, &negative)?,
         ));
     }
     Ok(out)

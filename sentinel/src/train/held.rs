@@ -7,7 +7,7 @@ use super::grow::{Ground, Grown};
 use super::table::Table;
 use crate::features::WIDTH;
 use crate::model::calibration::Isotonic;
-use crate::model::{FAMILY_NEEDS, Forest, Scaled, Svm, SvmRecord, UNKNOWN};
+use crate::model::{FAMILY_NEEDS, Forest, Scaled, Svm, SvmRecord, UNKNOWN, discounted};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -115,6 +115,25 @@ impl Parts<'_> {
         Ok(best.into_iter().map(|(name, _)| name).collect())
     }
 
+    /// What levels are held against, by the discounts of names (none: the score itself); `gate` as in [`Parts::combine`].
+    pub(super) fn held(
+        &self,
+        scores: &[f64],
+        gate: f64,
+        named: &[&str],
+        discount: Option<impl Fn(&str) -> f64>,
+    ) -> Vec<f64> {
+        let Some(discount) = discount else {
+            return scores.to_vec();
+        };
+        let held = |((&score, &forest), &named): ((&f64, &f64), &&str)| {
+            let named = if forest >= gate { named } else { UNKNOWN };
+            discounted(score, discount(named))
+        };
+        scores.iter().zip(&self.forest).zip(named).map(held).collect()
+    }
+
+    /// The held-out rows, each held by its score.
     pub(super) fn judged<'b>(&'b self, scores: &[f64], calibration: &Isotonic, named: &[&'b str]) -> Vec<Judged<'b>> {
         let judged = |((&row, &score), &named): ((&usize, &f64), &&'b str)| {
             let of = &self.table.rows[row];
@@ -125,6 +144,7 @@ impl Parts<'_> {
                 t0: of.t0,
                 attack: of.attack,
                 score,
+                held: score,
                 probability: calibration.apply(score),
                 named,
             }

@@ -16,6 +16,7 @@ pub mod file;
 pub mod fit;
 mod grow;
 mod held;
+mod kinds;
 pub mod labels;
 mod left_out;
 pub mod metrics;

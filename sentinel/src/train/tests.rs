@@ -99,6 +99,12 @@ fn a_site_sets_its_levels_and_has_its_say_in_the_leaves() {
     assert!(suspicious.score.is_some());
     assert_eq!((flag.score, flag.missing), (None, 10_000 - done.benign as u64));
     assert_ne!(done.record.both.forest, model().record().both.forest);
+    // Whose flows are like what is known from here on.
+    assert_eq!(
+        model().record().both.discounts.len(),
+        model().record().both.families.len() + 1
+    );
+    assert!(done.record.both.discounts.is_empty() && done.record.ingress.discounts.is_empty());
     let calibrated = Model::new(done.record).unwrap();
     let scorer = calibrated.scorer(Variant::Both);
     let fresh = table(3000, 6, false);

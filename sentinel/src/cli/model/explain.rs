@@ -3,7 +3,7 @@
 use super::evaluate::Sees;
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output};
-use crate::model::Method;
+use crate::model::{Level, Method};
 use crate::train::{Table, file};
 use serde_json::json;
 use std::path::PathBuf;
@@ -39,14 +39,14 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     };
     let scorer = model.scorer(args.sees.into());
     let told = scorer.explain(vector, Method::TreeShap);
-    let [suspicious, flag] = scorer.levels();
     let verdict = scorer.verdict(vector);
-    let mut reached = [flag, suspicious]
-        .into_iter()
-        .filter(|level| level.is_exceeded(verdict.score));
-    let softer = reached
-        .find_map(|level| level.score)
-        .map(|threshold| scorer.counterfactual(vector, threshold));
+    let [suspicious, flag] = scorer.levels();
+    let reached = match verdict.level {
+        Level::Benign => None,
+        Level::Suspicious => suspicious.score,
+        Level::Flag => flag.score,
+    };
+    let softer = reached.map(|threshold| scorer.counterfactual(vector, threshold));
     if output.format() == Format::Json {
         output.json(&json!({ "verdict": verdict, "explanation": told, "counterfactual": softer.flatten() }));
         return Ok(());

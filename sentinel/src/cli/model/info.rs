@@ -3,7 +3,7 @@
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
 use crate::cli::table::Table as Shown;
-use crate::model::{FORMAT, Variant};
+use crate::model::Variant;
 use crate::train::file;
 use crate::types::hex;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     let description = &record.description;
     if output.format() == Format::Json {
         output.json(&json!({
-            "sha256": hex(model.sha256()), "bytes": bytes, "format": FORMAT,
+            "sha256": hex(model.sha256()), "bytes": bytes, "format": model.format(),
             "schema": { "version": record.schema.version, "digest": hex(&record.schema.digest), "width": record.schema.width },
             "training": { "digest": hex(&description.training), "rows": description.rows, "seed": description.seed,
                 "origins": description.origins, "parameters": pairs(&description.parameters) },
@@ -40,7 +40,10 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     };
     let lines = [
         ("sha256", hex(model.sha256())),
-        ("size", format!("{:.2} MB, format {FORMAT}", bytes as f64 / 1e6)),
+        (
+            "size",
+            format!("{:.2} MB, format {}", bytes as f64 / 1e6, model.format()),
+        ),
         (
             "schema",
             format!("version {}, {} features", record.schema.version, record.schema.width),
