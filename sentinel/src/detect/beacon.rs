@@ -6,12 +6,12 @@
 //! connection; UDP, DNS and ICMP; fewer than nine check-ins. Known false positives: a client that polls by a jittered
 //! timer with requests of one length and uploads now and then (telemetry with back-off, some mail and sync clients).
 
+use super::silence::Silence;
 use super::{Detector, Finding, Voice, place, row, share};
 use crate::config::BeaconConfig;
 use crate::flow::{Bounded, Observation};
 use crate::types::{Detector as Name, EvidenceClass, Family, Ktime};
 use sentinel_common::addr::Addr;
-use std::time::Duration;
 
 /// Connections remembered per source and service; the oldest makes room.
 const KEPT: usize = 16;
@@ -29,8 +29,6 @@ const CHECK_INS: f64 = 0.5;
 const UPLOAD: f64 = 2.0;
 /// Uploads among those remembered: one is what a backup or a report to the place polled looks like.
 const UPLOADS: usize = 2;
-/// After it spoke of a pair it is silent about it for so long.
-const SILENCE: Duration = Duration::from_hours(1);
 
 /// One ended connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +43,8 @@ struct Call {
 struct Pair {
     calls: [Call; KEPT],
     held: u8,
-    said: Option<Ktime>,
+    /// A client that is like an implant is so every hour of its life.
+    silence: Silence,
 }
 
 /// What was measured of a pair.
@@ -218,7 +217,7 @@ impl Detector for Beacon {
             sent: narrow(o.forward.payload),
             got: narrow(o.reverse.payload),
         });
-        if usize::from(pair.held) < self.connections || pair.said.is_some_and(|at| o.at.since(at) < SILENCE) {
+        if usize::from(pair.held) < self.connections || pair.silence.holds(o.at) {
             return None;
         }
         let rhythm = pair.rhythm()?;
@@ -230,7 +229,7 @@ impl Detector for Beacon {
         if !voice.may_wonder_about([o.source, o.target.ip], Name::Beacon, Family::C2, ratio, o.at) {
             return None;
         }
-        pair.said = Some(o.at);
+        pair.silence.broken(o.at);
         Some(self.finding(o, &rhythm, ratio))
     }
 

@@ -16,9 +16,14 @@ pub(super) struct Silence {
 }
 
 impl Silence {
+    /// Whether it lasts.
+    pub(super) fn holds(&self, at: Ktime) -> bool {
+        at < self.until
+    }
+
     /// Whether it may be told now; if so, silence begins. A quiet day makes it short again.
     pub(super) fn broken(&mut self, at: Ktime) -> bool {
-        if at < self.until {
+        if self.holds(at) {
             return false;
         }
         if at.since(self.until) >= DAY {

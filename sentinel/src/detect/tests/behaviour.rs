@@ -140,6 +140,27 @@ fn a_beacon_is_found_by_its_ninth_call_in_either_direction() {
     }
 }
 
+/// A client that polls and uploads like an implant does so all day long, and that is told ever more seldom.
+#[test]
+fn what_goes_on_like_a_beacon_is_told_after_an_hour_then_two() {
+    let mut wire = Wire::new();
+    let mut told = Vec::new();
+    for hour in 0..8_u16 {
+        for n in 0..60_u16 {
+            let gap = ms(50_000 + 700 * u64::from(n * n % 13));
+            let from = ("10.0.0.7", 20_000 + hour * 100 + n);
+            call(&mut wire, from, (EVIL, 443), matches!(n % 8, 4 | 6), gap);
+        }
+        wire.wait(ms(3_600_000
+            - (0..60_u64)
+                .map(|n| 50_000 + 700 * (n * n % 13))
+                .sum::<u64>()
+                .min(3_600_000)));
+        told.push(wire.of(Detector::Beacon).len());
+    }
+    assert_eq!(told, [1, 2, 2, 3, 3, 3, 3, 4]);
+}
+
 #[test]
 fn other_business_with_the_same_service_hides_no_beacon() {
     let mut wire = Wire::new();
