@@ -3,7 +3,7 @@
 //! Looks for: command and control over an application protocol (MITRE ATT&CK T1071.001), scheduled transfer (T1029) and
 //! exfiltration over that channel (T1041). Statistical: it never blocks. Blind spots: an implant without jitter, which
 //! looks like any poller; jitter beyond half the interval; one that has sent home once or never yet; one long
-//! connection; UDP, DNS and ICMP; fewer than nine check-ins. Known false positives: a client that polls by a jittered
+//! connection; one that missed a turn lately; UDP, DNS and ICMP; fewer than nine check-ins. Known false positives: a client that polls by a jittered
 //! timer with requests of one length and uploads now and then (telemetry with back-off, some mail and sync clients).
 
 use super::silence::Silence;
@@ -27,8 +27,15 @@ const ALIKE: (f64, f64) = (0.02, 16.0);
 const CHECK_INS: f64 = 0.5;
 /// An upload sends so many times what a check-in sends, and more than it gets.
 const UPLOAD: f64 = 2.0;
-/// Uploads among those remembered: one is what a backup or a report to the place polled looks like.
+/// Uploads among those remembered that took a check-in's turn: one may do so by chance.
 const UPLOADS: usize = 2;
+/// An implant that uploads does so when it would have checked in, so that from the check-in before to the one behind are two
+/// intervals; so many at least. Where somebody else at the same host uploads, there is one, and jitter makes it no longer than this.
+const TURN: f64 = 1.5;
+/// From one check-in to the next is no farther off the usual interval than so many times the largest variation: jitter drawn evenly
+/// ends at 1.35 of its variation, and there is some room. What comes at any time is, by chance, as regular as an implant for sixteen
+/// connections about once an hour, but hardly ever without one that is far off.
+const FAR: f64 = 1.72;
 
 /// One ended connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,6 +64,9 @@ struct Rhythm {
     variation: f64,
     check_in: u32,
     alike: f64,
+    /// How far a check-in was off its time at most, of the usual interval.
+    off: f64,
+    /// That took a check-in's turn.
     uploads: usize,
 }
 
@@ -86,6 +96,7 @@ impl Pair {
         let gaps: Vec<f64> = starts.windows(2).map(|w| (w[1] - w[0]) as f64 / 1e9).collect();
         let period = median(&gaps)?;
         let spread = median(&gaps.iter().map(|g| (g - period).abs()).collect::<Vec<_>>())?;
+        let (off, uploads) = turns(calls, |c| c.like(usual), upload, period);
         (period > 0.0).then(|| Rhythm {
             calls: starts.len(),
             of: calls.len(),
@@ -93,7 +104,8 @@ impl Pair {
             variation: MAD * spread / period,
             check_in: usual.sent,
             alike: alike(usual) as f64 / calls.len() as f64,
-            uploads: calls.iter().filter(|c| upload(c)).count(),
+            off,
+            uploads,
         })
     }
 }
@@ -104,6 +116,37 @@ impl Call {
         let near = |a: u32, b: u32| f64::from(a.abs_diff(b)) <= (ALIKE.0 * f64::from(b)).max(ALIKE.1);
         near(self.sent, other.sent) && near(self.got, other.got)
     }
+}
+
+/// How far a check-in was off its time at most, and how many uploads took the turn of one. The usual interval is that of check-ins
+/// with none between, or else `period`.
+fn turns(
+    calls: &[Call],
+    check_in: impl Fn(&Call) -> bool,
+    upload: impl Fn(&Call) -> bool,
+    period: f64,
+) -> (f64, usize) {
+    let mut order: Vec<&Call> = calls.iter().filter(|call| check_in(call) || upload(call)).collect();
+    order.sort_by_key(|call| call.started);
+    // From one check-in to the next: how long, s, and how many uploads between.
+    let mut spans: Vec<(f64, usize)> = Vec::new();
+    let mut latest: Option<&Call> = None;
+    let mut between = 0;
+    for call in order {
+        if check_in(call) {
+            if let Some(latest) = latest {
+                spans.push(((call.started.0 - latest.started.0) as f64 / 1e9, between));
+            }
+            (latest, between) = (Some(call), 0);
+        } else {
+            between += 1;
+        }
+    }
+    let plain: Vec<f64> = spans.iter().filter(|span| span.1 == 0).map(|span| span.0).collect();
+    let period = median(&plain).unwrap_or(period);
+    let took_turns = |(span, uploads): &&(f64, usize)| *span >= (TURN - 1.0 + *uploads as f64) * period;
+    let off = plain.iter().map(|span| (span / period - 1.0).abs()).fold(0.0, f64::max);
+    (off, spans.iter().filter(took_turns).map(|span| span.1).sum())
 }
 
 /// The middle value; `None` of nothing.
@@ -151,6 +194,7 @@ impl Beacon {
     fn fits(&self, r: &Rhythm) -> bool {
         (LEAST_PERIOD..=self.max_period).contains(&r.period)
             && (LEAST_VARIATION..=self.max_variation).contains(&r.variation)
+            && r.off <= FAR * self.max_variation
             && r.alike >= CHECK_INS
             && r.calls >= self.connections
             && r.uploads >= UPLOADS

@@ -71,7 +71,7 @@ const REACHED: [(&str, u64, u64, u64); 4] = [
 const FOUND: [(&str, u64, f64); 4] = [
     ("scan_syn", 1, 0.5),
     ("bruteforce_ssh", 1, 3.0),
-    ("c2_beacon", 0, 60.0),
+    ("c2_beacon", 0, 65.0),
     ("icmp_flood", 0, 2.0),
 ];
 

@@ -3,6 +3,7 @@
 use super::{EVIL, HOST, evil};
 use crate::detect::testing::{Wire, ms};
 use crate::types::{Detector, EvidenceClass, Family};
+use sentinel_common::hash::SplitMix64;
 use sentinel_common::packet::{TCP_ACK, TCP_PSH};
 use std::time::Duration;
 
@@ -138,6 +139,55 @@ fn a_beacon_is_found_by_its_ninth_call_in_either_direction() {
         assert_eq!(alert.class, EvidenceClass::Statistical, "it never blocks");
         assert!(alert.summary.contains("every 10.0 s"), "{}", alert.summary);
     }
+}
+
+/// A host polls a place by a jittered timer, and something else on it makes backups there: no turn of the timer is missing.
+#[test]
+fn uploads_beside_the_rhythm_are_no_beacons() {
+    let at_work = |in_turn: bool| {
+        let mut wire = Wire::new();
+        for n in 0..40_u16 {
+            let gap = 2700 + 260 * u64::from(n * n % 9);
+            let upload = n % 5 == 3;
+            if upload && !in_turn {
+                wire.session(("10.0.0.7", 30_000 + n), (EVIL, 443), 700, 300);
+                wire.wait(ms(gap / 3));
+                wire.session(("10.0.0.7", 40_000 + n), (EVIL, 443), 9000, 300);
+                wire.wait(ms(gap - gap / 3));
+            } else {
+                call(&mut wire, ("10.0.0.7", 30_000 + n), (EVIL, 443), upload, ms(gap));
+            }
+        }
+        wire.of(Detector::Beacon).len()
+    };
+    assert_eq!((at_work(true), at_work(false)), (1, 0));
+}
+
+/// Fetches at any time are by chance as regular as an implant's now and then, but not without one that is far off.
+#[test]
+fn what_comes_at_any_time_is_no_beacon() {
+    let mut told = 0;
+    for seed in 0..8 {
+        let mut wire = Wire::new();
+        let mut numbers = SplitMix64(seed);
+        let mut any = |from: u64, to: u64| from + numbers.draw() % (to - from);
+        let mut backup = any(15_000, 50_000);
+        for n in 0..800_u16 {
+            let gap = any(500, 8000);
+            wire.session(("10.0.0.7", 20_000 + n), (EVIL, 443), 700, 300);
+            if backup < gap {
+                wire.wait(ms(backup));
+                wire.session(("10.0.0.7", 40_000 + n), (EVIL, 443), 9000, 300);
+                wire.wait(ms(gap - backup));
+                backup = any(15_000, 50_000);
+            } else {
+                wire.wait(ms(gap));
+                backup -= gap;
+            }
+        }
+        told += wire.of(Detector::Beacon).len();
+    }
+    assert_eq!(told, 0);
 }
 
 /// A client that polls and uploads like an implant does so all day long, and that is told ever more seldom.
