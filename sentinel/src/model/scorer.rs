@@ -161,11 +161,7 @@ impl Scorer {
         let forest = self.forest.score(x);
         let margin = (forest >= self.gate && self.svm_weight > 0.0).then(|| self.svm.margin(x));
         let score = self.combine(forest, margin);
-        let held = self.held(score, || self.kind_of(forest, x));
-        self.said(forest, margin, score, held)
-    }
-
-    fn said(&self, forest: f64, margin: Option<f64>, score: f64, held: f64) -> Verdict {
+        let held = self.held(score, || self.kind_of(forest, || self.kind(x).0));
         let reached = |level: usize| self.levels[level].is_exceeded(held);
         Verdict {
             forest,
@@ -220,18 +216,13 @@ impl Scorer {
         self.families.get(kind).map_or(UNKNOWN, |(name, _)| name)
     }
 
-    /// The kind a score is held by.
-    fn kind_of(&self, forest: f64, x: &Scaled) -> usize {
+    /// The kind a score is held by: whatever the machine is not asked about is like none.
+    fn kind_of(&self, forest: f64, kind: impl FnOnce() -> usize) -> usize {
         if forest >= self.gate {
-            self.kind(x).0
+            kind()
         } else {
             self.families.len()
         }
-    }
-
-    /// The same where the kind is known: whatever the machine is not asked about is like none.
-    const fn asked(&self, forest: f64, kind: usize) -> usize {
-        if forest >= self.gate { kind } else { self.families.len() }
     }
 
     /// What levels are held against.
@@ -248,7 +239,7 @@ impl Scorer {
         let x = scale(vector);
         let verdict = self.verdict_of(&x);
         let kind = self.kind(&x).0;
-        let held = self.held(verdict.score, || self.asked(verdict.forest, kind));
+        let held = self.held(verdict.score, || self.kind_of(verdict.forest, || kind));
         Judgement {
             verdict,
             held,
@@ -259,7 +250,7 @@ impl Scorer {
     /// What levels are held against, of a vector already scaled.
     pub(super) fn held_of(&self, x: &Scaled) -> f64 {
         let verdict = self.verdict_of(x);
-        self.held(verdict.score, || self.kind_of(verdict.forest, x))
+        self.held(verdict.score, || self.kind_of(verdict.forest, || self.kind(x).0))
     }
 
     /// The score above which flows of this one's kind reach a level; none where nothing does, as [`Level::Benign`].
@@ -273,7 +264,7 @@ impl Scorer {
             return Some(threshold);
         }
         let x = scale(vector);
-        let kind = self.kind_of(self.forest.score(&x), &x);
+        let kind = self.kind_of(self.forest.score(&x), || self.kind(&x).0);
         Some(discounted(threshold, -self.discounts[kind]))
     }
 
