@@ -185,8 +185,11 @@ impl Scorer {
             })
             .collect();
         let sentence = format!(
-            "With {}, and all else as it was, the score would be {score:.3}",
-            words.join(" and ")
+            "With {}, and all else as it was, the score would be {score:.3}{}",
+            words.join(" and "),
+            self.like(x)
+                .map(|kind| format!(", of a flow like {kind}"))
+                .unwrap_or_default()
         );
         Counterfactual {
             changes,

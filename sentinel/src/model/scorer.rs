@@ -253,6 +253,12 @@ impl Scorer {
         self.held(verdict.score, || self.kind_of(verdict.forest, || self.kind(x).0))
     }
 
+    /// The kind a flow is held by, where that counts.
+    pub(super) fn like(&self, x: &Scaled) -> Option<&str> {
+        let kind = || self.kind_of(self.forest.score(x), || self.kind(x).0);
+        (!self.discounts.is_empty()).then(|| self.name(kind()))
+    }
+
     /// The score above which flows of this one's kind reach a level; none where nothing does, as [`Level::Benign`].
     pub fn threshold_of(&self, vector: &Vector, level: Level) -> Option<f64> {
         let threshold = match level {

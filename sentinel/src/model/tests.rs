@@ -294,6 +294,7 @@ fn a_kind_is_held_by_its_discount_and_keeps_its_score() {
     }
     let judged = others.judge(&changed);
     assert!(judged.held <= flag && judged.verdict.level < Level::Flag, "{judged:?}");
+    assert!(softer.sentence.contains(", of a flow like "), "{}", softer.sentence);
     assert!((judged.verdict.score - softer.score).abs() < 1e-12);
 }
 
