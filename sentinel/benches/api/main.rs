@@ -139,6 +139,7 @@ async fn serve(store: &Store, active: &[DecisionId], folder: &Path) -> Result<(S
         config: Arc::new(config.clone()),
         metrics: Arc::default(),
         started: now,
+        clock: sentinel::time::clock(),
     };
     let doors = Doors::take(&config.api).await?;
     let base = format!("http://{}", doors.local_addr()?);

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Packets between two looks at the clock.
 const STRETCH: u32 = 500_000;
+/// Records a second that are to arrive whole, with a margin over the goal.
+const PACE: u32 = 6_000_000;
 /// Batches between reader and consumer, as the agent has it.
 const BATCHES: usize = 128;
 
@@ -34,41 +36,52 @@ pub(crate) fn run(plan: &Plan, book: &mut Book) -> Result<()> {
     whole(plan, book, last)
 }
 
-/// A program that only tells, on one CPU, and the agent's reader on another. A driver goes before it, which makes that about six
-/// million records a second: a sender that tries for more than the reader takes says nothing of either.
+/// A program that only tells, on one CPU, and the agent's reader on another, which it shares with who counts: as fast as that
+/// goes, and then at a pace a reader has to keep up with.
 fn alone(plan: &Plan, book: &mut Book, last: usize) -> Result<()> {
-    book.heading(&format!("records through the ring alone, {} s", plan.ring_secs));
+    book.heading(&format!("records through the ring alone, {} s each", plan.ring_secs));
+    told(plan, book, last, None)?;
+    let (rate, lost, reader) = told(plan, book, last, Some(PACE))?;
+    book.at_least(8, "records a second through the ring", rate / 1e6, "M/s", 5.0);
+    book.at_most(8, "records lost meanwhile", lost as f64, "records", 0.0);
+    book.at_most(8, "processor time of the reader, a record", reader, "ns", 50.0);
+    Ok(())
+}
+
+/// Records a second, how many were lost, and what one takes of the reader, ns.
+fn told(plan: &Plan, book: &mut Book, last: usize, pace: Option<u32>) -> Result<(f64, u64, f64)> {
     let mut yard = Yard::load(1, 0)?;
     let ring = yard.ring()?;
     let reading = Reading::begin(RingReader::over(ring, config(1, 0).poll_interval), last);
     yard.draw(draw(1 << 20, 0x3f00_0000))?;
     yard.next(yard.program("yard_tell")?)?;
     let packet = frame(listed_v4(0), Kind::Udp);
-    let (took, packets) = stretches(plan, || run::time(yard.shuffle()?, &packet, STRETCH).map(drop))?;
+    let began = Instant::now();
+    let mut due = Duration::ZERO;
+    let (took, packets) = stretches(plan, || {
+        run::time(yard.shuffle()?, &packet, STRETCH)?;
+        if let Some(pace) = pace {
+            due += Duration::from_secs(1) * STRETCH / pace;
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
+        Ok(())
+    })?;
     let read = reading.end()?;
     let [sent, full] = yard.told()?;
+    let name = pace.map_or("the ring alone, unpaced", |_| "the ring alone, paced");
     book.note(&format!(
-        "{packets} packets, {sent} records sent, {} read, {} dropped behind the ring, {full} while it was full",
+        "{name}: {packets} packets, {sent} records sent, {} read, {} dropped behind the ring, {full} while it was full",
         read.records, read.lost
     ));
-    let reader = read.spent / sent as f64;
-    book.rate("records a second, the ring alone", sent as f64 / took, "records/s", 5e6);
+    let (rate, reader) = (sent as f64 / took, read.spent / sent as f64);
+    book.rate(&format!("records a second, {name}"), rate, "records/s", 5e6);
     book.cost(
-        "processor time of the reader, a record, the ring alone",
+        &format!("processor time of the reader, a record, {name}"),
         reader,
         "ns",
         None,
     );
-    book.at_least(
-        8,
-        "records a second through the ring",
-        sent as f64 / took / 1e6,
-        "M/s",
-        5.0,
-    );
-    book.at_most(8, "records lost meanwhile", (full + read.lost) as f64, "records", 0.0);
-    book.at_most(8, "processor time of the reader, a record", reader, "ns", 50.0);
-    Ok(())
+    Ok((rate, full + read.lost, reader))
 }
 
 /// The real programs, to which every packet is a new flow.

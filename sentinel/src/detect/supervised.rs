@@ -26,9 +26,9 @@ use std::time::Duration;
 
 /// Packets of a flow that may still be forged one by one, each from another source: on a single such flow nobody is named.
 const FORGED: u64 = 2;
-/// Alerts of a second whose shares are exact Shapley values, each of which takes some 20 ms; those of more are told along
-/// the trees' paths, which sum to the score just as well.
-const EXACT: u32 = 5;
+/// Alerts of a second whose shares are exact Shapley values, with what would have softened them: some 5 ms each. Those of more
+/// are told along the trees' paths, which sum to the score just as well.
+const EXACT: u32 = 20;
 /// How long traffic is watched before it is compared with what the thresholds were set by.
 const HOUR: Duration = Duration::from_hours(1);
 /// Moved numbers that are told of.

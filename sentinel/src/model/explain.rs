@@ -15,7 +15,7 @@ const NEIGHBOURS: usize = 3;
 pub enum Method {
     /// Along the paths through the trees: a few µs, for every flagged flow.
     Path,
-    /// Exact Shapley values: a few hundred µs, for alerts.
+    /// Exact Shapley values: one to two ms, for alerts.
     TreeShap,
 }
 

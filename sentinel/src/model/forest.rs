@@ -5,9 +5,10 @@ use super::transform::Scaled;
 use crate::features::WIDTH;
 use serde::{Deserialize, Serialize};
 
-/// Trees that are walked side by side, so that waits for memory overlap.
-const LANES: usize = 8;
-/// Deeper trees are refused: it bounds the memory of an explanation.
+/// Trees that are walked side by side, so that waits for memory overlap; the number of trees of each forest is a multiple of it
+/// by default, so that none is left to be walked alone.
+const LANES: usize = 10;
+/// Deeper trees are refused: it bounds how deep an explanation calls itself.
 pub const MAX_DEPTH: usize = 48;
 
 /// A node as the artefact holds it. Nodes of a tree stand breadth first, so that the k-th split's children are the
@@ -96,6 +97,8 @@ pub struct Forest {
     /// Training rows that passed each node.
     pub(super) covers: Vec<f64>,
     pub(super) depth: usize,
+    /// Different features on any way from a root to a leaf, at most.
+    pub(super) features_of_a_way: usize,
     base: f64,
 }
 
@@ -112,6 +115,7 @@ impl Forest {
             values: Vec::new(),
             covers: Vec::new(),
             depth: 0,
+            features_of_a_way: 0,
             base: 0.0,
         };
         if record.trees.is_empty() {
@@ -135,6 +139,8 @@ impl Forest {
             Node::new(threshold, left, feature).ok_or(Flaw::Forest("has more nodes than can be told apart"))
         };
         let mut depths = vec![0usize; tree.len()];
+        // A bit for each feature that was asked for above a node.
+        let mut asked = vec![0u64; tree.len()];
         let mut next = 1;
         for (at, &record) in tree.iter().enumerate() {
             match record {
@@ -153,6 +159,7 @@ impl Forest {
                     self.covers.push(0.0);
                     for child in [next, next + 1] {
                         depths[child] = depths[at] + 1;
+                        asked[child] = asked[at] | 1 << feature;
                     }
                     self.depth = self.depth.max(depths[next]);
                     next += 2;
@@ -165,6 +172,7 @@ impl Forest {
                     self.nodes.push(node(f32::INFINITY, start + at, 0)?);
                     self.values.push((positive + 1.0) / (positive + negative + 2.0));
                     self.covers.push(positive + negative);
+                    self.features_of_a_way = self.features_of_a_way.max(asked[at].count_ones() as usize);
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::features::{FEATURES, Vector, WIDTH};
 use serde::Serialize;
 
 /// A family's forest must say at least this, or the family is unknown.
-pub const FAMILY_NEEDS: f64 = 0.5;
+const FAMILY_NEEDS: f64 = 0.5;
 /// The largest discount there may be.
 const MOST_OFF: f64 = 20.0;
 /// What a flagged flow is called that is like none of the families.
@@ -79,6 +79,18 @@ pub(crate) fn discounted(score: f64, discount: f64) -> f64 {
     const SURE: f64 = 1e-6;
     let score = score.clamp(SURE, 1.0 - SURE);
     1.0 / (1.0 + (1.0 - score) / score * discount.exp())
+}
+
+/// Of the answers of families' forests, by the families' numbers: the family that says most, of equal ones the first, if that
+/// is ½ or more; and how much the most is, 0 where nobody says anything.
+pub(crate) fn loudest(answers: impl IntoIterator<Item = (usize, f64)>) -> (Option<usize>, f64) {
+    let (mut family, mut most) = (None, 0.0);
+    for (number, answer) in answers {
+        if answer > most {
+            (family, most) = (Some(number), answer);
+        }
+    }
+    (family.filter(|_| most >= FAMILY_NEEDS), most)
 }
 
 /// One variant of a model, ready to answer.
@@ -194,7 +206,7 @@ impl Scorer {
     }
 
     /// What kind of attack a flagged flow is, with the answer of that family's forest; [`UNKNOWN`] if none says at
-    /// least [`FAMILY_NEEDS`].
+    /// least ½.
     pub fn family(&self, vector: &Vector) -> (&str, f64) {
         let (kind, score) = self.kind(&scale(vector));
         (self.name(kind), score)
@@ -202,14 +214,9 @@ impl Scorer {
 
     /// The family's number, or as many as there are.
     fn kind(&self, x: &Scaled) -> (usize, f64) {
-        let (none, mut best) = (self.families.len(), (self.families.len(), 0.0));
-        for (number, (_, forest)) in self.families.iter().enumerate() {
-            let score = forest.score(x);
-            if score > best.1 {
-                best = (number, score);
-            }
-        }
-        if best.1 < FAMILY_NEEDS { (none, best.1) } else { best }
+        let answers = self.families.iter().map(|(_, forest)| forest.score(x));
+        let (family, most) = loudest(answers.enumerate());
+        (family.unwrap_or(self.families.len()), most)
     }
 
     fn name(&self, kind: usize) -> &str {
@@ -272,6 +279,13 @@ impl Scorer {
         let x = scale(vector);
         let kind = self.kind_of(self.forest.score(&x), || self.kind(&x).0);
         Some(discounted(threshold, -self.discounts[kind]))
+    }
+
+    /// What is taken off the log-odds of a score by what a flow is like, of none of the families last; nothing where levels were
+    /// set by the network's own flows.
+    pub fn discounts(&self) -> impl Iterator<Item = (&str, f64)> {
+        let names = self.families().chain([UNKNOWN]);
+        names.zip(self.discounts.iter().copied())
     }
 
     /// Families told apart.

@@ -7,7 +7,7 @@ use super::grow::{Ground, Grown};
 use super::table::Table;
 use crate::features::WIDTH;
 use crate::model::calibration::Isotonic;
-use crate::model::{FAMILY_NEEDS, Forest, Scaled, Svm, SvmRecord, UNKNOWN, discounted};
+use crate::model::{Forest, Scaled, Svm, SvmRecord, UNKNOWN, discounted, loudest};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -103,16 +103,18 @@ impl Parts<'_> {
         families: &'b [(String, Grown)],
         ground: &impl Fn(&str) -> Ground<'b>,
     ) -> Result<Vec<&'b str>, TrainError> {
-        let mut best: Vec<(&str, f64)> = vec![(UNKNOWN, FAMILY_NEEDS); self.held.len()];
-        for (name, grown) in families {
-            let scores = grown.out_of_bag(&ground(name), &Forest::build(&grown.record, self.allowed)?);
-            for (best, &row) in best.iter_mut().zip(self.held) {
-                if let Some(score) = scores[row].filter(|score| *score >= best.1) {
-                    *best = (name, score);
-                }
-            }
-        }
-        Ok(best.into_iter().map(|(name, _)| name).collect())
+        let answers = |(name, grown): &'b (String, Grown)| {
+            Ok(grown.out_of_bag(&ground(name), &Forest::build(&grown.record, self.allowed)?))
+        };
+        let answers: Vec<Vec<Option<f64>>> = families.iter().map(answers).collect::<Result<_, TrainError>>()?;
+        let name = |&row: &usize| {
+            let of_row = answers
+                .iter()
+                .enumerate()
+                .filter_map(|(number, of)| Some((number, of[row]?)));
+            loudest(of_row).0.map_or(UNKNOWN, |number| families[number].0.as_str())
+        };
+        Ok(self.held.iter().map(name).collect())
     }
 
     /// What levels are held against, by the discounts of names (none: the score itself); `gate` as in [`Parts::combine`].

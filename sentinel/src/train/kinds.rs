@@ -11,7 +11,7 @@ use super::fit::{grow_families, told_apart};
 use super::grow::{Ground, Grown, Size};
 use super::settings::Settings;
 use super::table::Table;
-use crate::model::{FAMILY_NEEDS, Forest, Scaled, Variant};
+use crate::model::{Forest, Scaled, Variant, loudest};
 use rayon::prelude::*;
 
 /// Parts that origins are divided into; each is named by forests of the others.
@@ -52,14 +52,8 @@ pub(super) fn discounts<'a>(
             .filter(|&row| !keep(row) && !table.rows[row].attack)
             .collect();
         let name = |&row: &usize| {
-            let mut best = (none, FAMILY_NEEDS);
-            for (number, forest) in &forests {
-                let score = forest.score(&x[row]);
-                if score > best.1 || best.0 == none && score >= best.1 {
-                    best = (*number, score);
-                }
-            }
-            best.0
+            let answers = forests.iter().map(|(number, forest)| (*number, forest.score(&x[row])));
+            loudest(answers).0.unwrap_or(none)
         };
         let names: Vec<usize> = rows.par_iter().map(name).collect();
         for (row, name) in rows.into_iter().zip(names) {

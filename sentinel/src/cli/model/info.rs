@@ -3,10 +3,11 @@
 use crate::cli::exit::Failure;
 use crate::cli::output::{Format, Output, escape_line};
 use crate::cli::table::Table as Shown;
-use crate::model::Variant;
+use crate::model::{Model, Variant};
 use crate::train::file;
 use crate::types::hex;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -29,6 +30,10 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
             "metrics": pairs(&description.metrics),
             "site": description.site.map(|sum| hex(&sum)),
             "levels": super::calibrate::levels_json(&model),
+            "discounts": Variant::ALL.map(|variant| {
+                let scorer = model.scorer(variant);
+                json!({ "sees": variant, "log_odds": scorer.discounts().collect::<BTreeMap<_, _>>() })
+            }),
         }));
         return Ok(());
     }
@@ -66,6 +71,7 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
         output.line(&format!("  {name:<10}{}", escape_line(&value)));
     }
     super::calibrate::show_levels(output, &model);
+    show_discounts(output, &model);
     let mut shown = Shown::new(&["Origin", "Licence", "Published", "Rows"]);
     for origin in &description.origins {
         let rows: Vec<_> = origin
@@ -87,6 +93,19 @@ pub(super) fn run(output: &Output, args: &Args) -> Result<(), Failure> {
     }
     output.table(&shown);
     Ok(())
+}
+
+/// What a score has to be more, where a flow is like this: while nothing is known of the network.
+fn show_discounts(output: &Output, model: &Model) {
+    let mut shown = Shown::new(&["Sees", "Like", "Taken off the score's log-odds"]);
+    for variant in Variant::ALL {
+        for (name, off) in model.scorer(variant).discounts() {
+            shown.row([variant.as_str().into(), name.into(), format!("{off:.2}")]);
+        }
+    }
+    if !shown.is_empty() {
+        output.table(&shown);
+    }
 }
 
 fn pairs<T: serde::Serialize + Clone>(pairs: &[(String, T)]) -> serde_json::Value {

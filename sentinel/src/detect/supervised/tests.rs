@@ -298,7 +298,7 @@ fn where_many_are_to_be_told_at_once_shares_are_found_the_quick_way_and_sum_all_
     let (mut at_work, voice) = supervised(true);
     at_work.certain = 0.5;
     let mut methods = Vec::new();
-    for n in 0..12_u8 {
+    for n in 0..2 * EXACT as u8 {
         let record = FeatureRecord {
             source: IpAddr::from([192, 0, 2, n]),
             ..flow(5, 1, &loud())
