@@ -50,6 +50,13 @@ impl Addr {
         Self::from_halves(self.halves())
     }
 
+    /// Both halves in one word: of another address hardly ever the same, unless somebody chose it so.
+    #[inline(always)]
+    pub const fn folded(&self) -> u64 {
+        let [high, low] = self.halves();
+        high ^ low
+    }
+
     /// The two halves as they stand in memory.
     #[inline(always)]
     pub const fn halves(&self) -> [u64; 2] {

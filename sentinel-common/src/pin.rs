@@ -141,7 +141,7 @@ layout! {
     }
     SourceBucket { slots }
     Alarm { limited_until_ns, flood_until_ns, pad }
-    Port { window_ns, until_ns, syns, completed }
+    Port { window_ns, until_ns, syns, completed, answered_ns, answered_for }
     RedirectKey { remote, port, proto, pad }
     Redirected { seen_ns, address, port, remote_port, pad }
     PinHeader { magic, layout, policy, pad, watched, agent }

@@ -5,7 +5,7 @@
 
 use crate::addr::Addr;
 use crate::event::{REFLEX_BYTES, REFLEX_HALF_OPEN, REFLEX_PACKETS, REFLEX_PORTS, REFLEX_SYNS};
-use crate::flow::{PROTO_TCP, PROTO_UDP};
+use crate::flow::{PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 use crate::packet::{PacketMeta, TCP_ACK};
 use crate::rate::Rate;
 use crate::room::less;
@@ -113,7 +113,7 @@ impl Alarm {
     }
 }
 
-/// Handshakes to one port of this host in one window. 32 bytes.
+/// Handshakes to one port of this host in one window. 48 bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Port {
@@ -125,7 +125,14 @@ pub struct Port {
     pub syns: u64,
     /// Handshakes completed in the window.
     pub completed: u64,
+    /// When a cookie last answered for it: `CLOCK_BOOTTIME`, ns; 0 for never.
+    pub answered_ns: u64,
+    /// The address it answered for, folded: [`Addr::folded`].
+    pub answered_for: u64,
 }
+
+/// For how long a stack takes a cookie that it gave out (`TCP_SYNCOOKIE_VALID`, `include/net/tcp.h`), and a little.
+const COOKIE_VALID_NS: u64 = 128_000_000_000;
 
 /// Estimate of the number of different ports by the bits that are still zero: round(-64 ln(zeros / 64)); with none
 /// left it can only be said to be large.
@@ -266,11 +273,15 @@ const fn over(count: u64, threshold: u64) -> u32 {
     (above & set) as u32
 }
 
-/// Whether a packet opens something: anything but a TCP segment that acknowledges.
+/// Whether a packet opens something: anything but a TCP segment that acknowledges, and what routers and neighbours on the
+/// link tell of themselves (RFC 4861), without which nobody there reaches anybody.
 #[inline(always)]
 #[must_use]
 pub const fn opens(packet: &PacketMeta) -> bool {
-    packet.proto != PROTO_TCP || packet.tcp_flags & TCP_ACK == 0
+    /// Router solicitation, 133, to neighbour advertisement, 136.
+    const NEIGHBOURS: u16 = 4;
+    let of_the_link = packet.proto == PROTO_ICMPV6 && packet.src_port.wrapping_sub(133) < NEIGHBOURS;
+    !(of_the_link || packet.proto == PROTO_TCP && packet.tcp_flags & TCP_ACK != 0)
 }
 
 impl Source {
@@ -510,13 +521,23 @@ impl Port {
     pub const fn under_flood(&self, now_ns: u64) -> bool {
         self.until_ns > now_ns
     }
+
+    /// Whether a cookie that was given out for this address ([`Addr::folded`]) may still come back. Where none was, the
+    /// listener here is not the one that connections reach: NAT takes them elsewhere, or they are forwarded.
+    #[inline(always)]
+    #[must_use]
+    pub const fn answered(&self, address: u64, now_ns: u64) -> bool {
+        self.answered_for == address
+            && self.answered_ns != 0
+            && now_ns.saturating_sub(self.answered_ns) < COOKIE_VALID_NS
+    }
 }
 
 const _: () = {
     assert!(size_of::<Source>() == 64);
     assert!(size_of::<Bucket>() == 256);
     assert!(size_of::<Alarm>() == 64);
-    assert!(size_of::<Port>() == 32);
+    assert!(size_of::<Port>() == 48);
 };
 
 crate::pod!(Source, Bucket, Alarm, Port);

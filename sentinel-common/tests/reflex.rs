@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::{REFLEX_BYTES, REFLEX_PACKETS, REFLEX_PORTS, REFLEX_SYNS};
-use sentinel_common::flow::{PROTO_TCP, PROTO_UDP};
+use sentinel_common::flow::{PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 use sentinel_common::packet::{PacketMeta, TCP_ACK, TCP_SYN};
 use sentinel_common::reflex::{
     Bucket, ESTIMATE, PORT_CALM_NS, PORT_WINDOW_NS, Port, Seen, Source, Turn, WAYS, cell_holds, cell_later, cell_mark,
@@ -311,6 +311,30 @@ fn a_flood_begins_once_lasts_while_it_lasts_and_ends_once() {
         })
     ));
     assert_eq!(port.begun(100, 901 * S), None);
+}
+
+#[test]
+fn a_cookie_comes_back_to_where_it_was_given_out_and_for_as_long_as_it_is_taken() {
+    let (here, behind) = (Addr::v4([192, 0, 2, 1]).folded(), Addr::v4([192, 0, 2, 2]).folded());
+    assert!(!Port::default().answered(here, S) && !Port::default().answered(0, S));
+    let port = Port {
+        answered_ns: 10 * S,
+        answered_for: here,
+        ..Port::default()
+    };
+    assert!(port.answered(here, 10 * S) && port.answered(here, 130 * S));
+    assert!(!port.answered(behind, 10 * S) && !port.answered(here, 140 * S));
+}
+
+#[test]
+fn what_neighbours_need_to_find_each_other_opens_nothing() {
+    let icmp = |kind: u16| PacketMeta {
+        proto: PROTO_ICMPV6,
+        src_port: kind,
+        ..PacketMeta::EMPTY
+    };
+    let kinds: Vec<u16> = (0..256).filter(|kind| !opens(&icmp(*kind))).collect();
+    assert_eq!(kinds, [133, 134, 135, 136]);
 }
 
 #[test]

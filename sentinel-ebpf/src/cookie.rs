@@ -200,7 +200,13 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     };
     let mut proven = false;
     let verdict = match ask(ctx, frame, meta) {
-        Some((Said::Cookie(cookie, mss), l3)) if answer(ctx, meta, bytes, l3, cookie, mss) => Verdict::Answer,
+        Some((Said::Cookie(cookie, mss), l3)) if answer(ctx, meta, bytes, l3, cookie, mss) => {
+            if let Some(port) = PORTS.get_ptr_mut(u32::from(meta.dst_port)) {
+                // SAFETY: the pointer is fresh from the map; single stores, of which another CPU's may stay.
+                unsafe { ((*port).answered_ns, (*port).answered_for) = (now, meta.dst.folded()) };
+            }
+            Verdict::Answer
+        }
         Some((Said::Valid, _)) => {
             proven = true;
             let hash = hash(&settings.keys, meta, Direction::Ingress);
@@ -210,7 +216,7 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
             stat.count(Counter::CookieValid);
             Verdict::Pass
         }
-        Some((Said::Invalid, _)) => Verdict::DropCookie,
+        Some((Said::Invalid, _)) if given_out(meta, now) => Verdict::DropCookie,
         _ => Verdict::Pass,
     };
     gate::count(&mut stat, verdict, meta.ip_version, bytes);
@@ -232,6 +238,15 @@ pub(crate) fn stage<const FRAGS: bool>(ctx: &XdpContext) -> u32 {
     }
     reflex::note(&mut stat, settings, meta, learned, false, ifindex, now);
     xdp_code(verdict)
+}
+
+/// Whether a cookie of the address and port that a packet goes to may be under way. Else what it lacks is no fault: its
+/// connection may be somebody else's, behind NAT or a route, whose port is also listened on here.
+#[inline(always)]
+fn given_out(meta: &PacketMeta, now: u64) -> bool {
+    PORTS
+        .get(u32::from(meta.dst_port))
+        .is_some_and(|port| port.answered(meta.dst.folded(), now))
 }
 
 /// Puts a packet to the stack; with where its IP header begins. Nothing where its headers are out of the ordinary.

@@ -47,9 +47,9 @@ fn nft(ns: &str, rules: &str) {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// Who answers a client from far away that asks port 8099 of the host.
-fn who_answers(pair: &Pair, listeners: [&TcpListener; 2]) -> usize {
-    let mut client = Pair::inside(&pair.far, || TcpStream::connect("10.99.0.1:8099").unwrap());
+/// Who answers a client from far away that asks a port of the host.
+fn who_answers(pair: &Pair, port: u16, listeners: [&TcpListener; 2]) -> usize {
+    let mut client = Pair::inside(&pair.far, || TcpStream::connect(("10.99.0.1", port)).unwrap());
     client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     client.write_all(b"?").unwrap();
     for listener in listeners {
@@ -101,16 +101,16 @@ fn no_cookie_speaks_for_a_connection_that_nat_takes_elsewhere() {
     let proxy = Pair::inside(&pair.near, || TcpListener::bind("0.0.0.0:8099").unwrap());
     assert_eq!(answer(&mut kernel), TX);
     let valid = counter(&kernel, Counter::CookieValid);
-    let of_veth = |kernel: &Kernel| kernel.counters().read().unwrap().0[0].get(Counter::CookieValid);
+    let of_veth = |kernel: &Kernel, counter| kernel.counters().read().unwrap().0[0].get(counter);
     for _ in 0..10 {
-        assert_eq!((who_answers(&pair, [&proxy, &served]), valid), (0, 0));
-        if of_veth(&kernel) > 0 {
+        assert_eq!((who_answers(&pair, 8099, [&proxy, &served]), valid), (0, 0));
+        if of_veth(&kernel, Counter::CookieValid) > 0 {
             break;
         }
         // On a busy machine the flood may be over before the client comes.
         assert_eq!(answer(&mut kernel), TX);
     }
-    assert_eq!(of_veth(&kernel), 1);
+    assert_eq!(of_veth(&kernel, Counter::CookieValid), 1);
 
     let publish = "add table ip nat; add chain ip nat PREROUTING { type nat hook prerouting priority -100; };";
     nft(&pair.near, publish);
@@ -124,13 +124,27 @@ fn no_cookie_speaks_for_a_connection_that_nat_takes_elsewhere() {
         panic!("{:?}", kernel.cookies());
     };
     assert!(by.contains("nat PREROUTING"), "{by}");
-    assert_eq!(who_answers(&pair, [&proxy, &served]), 1, "it ends in the container");
-    assert_eq!(of_veth(&kernel), 1, "by no cookie of the proxy's");
+    assert_eq!(
+        who_answers(&pair, 8099, [&proxy, &served]),
+        1,
+        "it ends in the container"
+    );
+    assert_eq!(of_veth(&kernel, Counter::CookieValid), 1, "by no cookie of the proxy's");
     // Which the stack makes of itself only for a listener that connections reach and fill.
     set_syncookies(&pair.near, 1);
     assert_eq!(answer(&mut kernel), PASS);
     assert_eq!(*kernel.cookies(), Cookies::Ready);
-    assert_eq!(who_answers(&pair, [&proxy, &served]), 1);
+    assert_eq!(who_answers(&pair, 8099, [&proxy, &served]), 1);
+    // Whose listener gave no cookie out is not what clients reach: that they bring none of it is no reason to keep them waiting.
+    nft(
+        &pair.near,
+        "add rule ip nat PREROUTING tcp dport 8098 dnat to 10.98.0.2:80",
+    );
+    let beside = Pair::inside(&pair.near, || TcpListener::bind("0.0.0.0:8098").unwrap());
+    let invalid = of_veth(&kernel, Counter::CookieInvalid);
+    Pair::inside(&pair.near, || flood(&mut kernel, 8098));
+    assert_eq!(who_answers(&pair, 8098, [&beside, &served]), 1);
+    assert_eq!(of_veth(&kernel, Counter::CookieInvalid), invalid);
     // Ports that are named are the operator's word.
     set_syncookies(&pair.near, 2);
     let mut named = self::kernel(&flooded(vec![8099]), Mode::Production).unwrap();
