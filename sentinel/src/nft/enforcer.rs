@@ -9,8 +9,7 @@ use crate::time;
 use crate::types::canonical;
 use ipnet::IpNet;
 use sentinel_common::entry::{
-    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, AllowEntry, BlockEntry, FLAG_EACH, FLAG_OPENINGS,
-    FLAG_SHADOW, NEVER_NS,
+    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, ACTION_WATCH, AllowEntry, BlockEntry, FLAG_EACH, FLAG_SHADOW, NEVER_NS,
 };
 use sentinel_common::names::ALLOW_CAPACITY;
 use std::collections::BTreeMap;
@@ -188,11 +187,6 @@ impl Enforcer for Nft {
             if entry.flags & FLAG_EACH != 0 && !exact {
                 said.push(
                     "all its addresses share one rate, because a set of nftables has one for each element".to_owned(),
-                );
-            }
-            if entry.flags & FLAG_OPENINGS != 0 {
-                said.push(
-                    "all of its packets count, and not only what opens connections, because its sets do not tell them apart".to_owned(),
                 );
             }
             if entry.byte_ns_q8 > 0 && entry.burst_ms < 1000 {

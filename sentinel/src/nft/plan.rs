@@ -2,10 +2,12 @@
 //!
 //! Sets hold masked addresses, one set per prefix length: a hash each, so that prefixes may lie within each other and the
 //! longest is asked first, as in the kernel programs. A limited source stands among the blocked as well, and is let go
-//! before that question while its rate holds.
+//! before that question while its rate holds, and where only what it opens is limited, with all else.
 
 use ipnet::IpNet;
-use sentinel_common::entry::{ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, BlockEntry, FLAG_EGRESS, FLAG_SHADOW};
+use sentinel_common::entry::{
+    ACTION_DROP, ACTION_LIMIT, ACTION_REDIRECT, BlockEntry, FLAG_EGRESS, FLAG_OPENINGS, FLAG_SHADOW,
+};
 use std::fmt;
 
 /// What a set is for.
@@ -23,6 +25,8 @@ pub(super) enum Kind {
     Bytes,
     /// Within both.
     Both,
+    /// Let go where they open nothing.
+    Standing,
     /// As [`Kind::Block`], counted only.
     Would,
     /// As [`Kind::Out`], counted only.
@@ -33,21 +37,25 @@ pub(super) enum Kind {
     WouldBytes,
     /// As [`Kind::Both`].
     WouldBoth,
+    /// As [`Kind::Standing`].
+    WouldStanding,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Allow,
         Self::Block,
         Self::Out,
         Self::Packets,
         Self::Bytes,
         Self::Both,
+        Self::Standing,
         Self::Would,
         Self::WouldOut,
         Self::WouldPackets,
         Self::WouldBytes,
         Self::WouldBoth,
+        Self::WouldStanding,
     ];
 
     const fn word(self) -> &'static str {
@@ -58,11 +66,13 @@ impl Kind {
             Self::Packets => "packets",
             Self::Bytes => "bytes",
             Self::Both => "both",
+            Self::Standing => "standing",
             Self::Would => "would",
             Self::WouldOut => "would_out",
             Self::WouldPackets => "would_packets",
             Self::WouldBytes => "would_bytes",
             Self::WouldBoth => "would_both",
+            Self::WouldStanding => "would_standing",
         }
     }
 
@@ -126,6 +136,9 @@ pub(super) fn kinds(entry: &BlockEntry) -> Vec<Kind> {
             (_, false, true) => Kind::WouldPackets,
         };
         kinds.push(limit);
+        if entry.flags & FLAG_OPENINGS != 0 {
+            kinds.push(if shadow { Kind::WouldStanding } else { Kind::Standing });
+        }
     } else if entry.action == ACTION_DROP && entry.flags & FLAG_EGRESS != 0 {
         kinds.push(if shadow { Kind::WouldOut } else { Kind::Out });
     }

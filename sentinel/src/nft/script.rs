@@ -20,6 +20,11 @@ pub(super) const MARK: &str = "made by sentinel, layout 1";
 pub(super) const LATE_MS: u64 = 200;
 /// Chains of our own, in the order they are made.
 const CHAINS: [&str; 8] = ["in4", "in6", "act4", "act6", "would4", "would6", "out4", "out6"];
+/// What opens nothing ([`sentinel_common::reflex::opens`]): over TCP, and over IPv6 besides.
+const OPENS_NOTHING: [&str; 2] = [
+    "tcp flags & ack == ack",
+    "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert }",
+];
 /// Largest burst the kernel can be told.
 const BURST_MAX: u64 = u32::MAX as u64;
 
@@ -69,10 +74,17 @@ pub(super) fn rules(sets: &BTreeSet<SetId>, enforce: bool) -> String {
         rule(&format!("in{digit}"), &format!("jump act{digit}"));
         rule(&format!("in{digit}"), &format!("jump would{digit}"));
         let drop = if enforce { "drop" } else { "return" };
-        for (chain, limits, block, verdict) in [
-            ("act", [Kind::Packets, Kind::Bytes, Kind::Both], Kind::Block, drop),
+        for (chain, standing, limits, block, verdict) in [
+            (
+                "act",
+                Kind::Standing,
+                [Kind::Packets, Kind::Bytes, Kind::Both],
+                Kind::Block,
+                drop,
+            ),
             (
                 "would",
+                Kind::WouldStanding,
                 [Kind::WouldPackets, Kind::WouldBytes, Kind::WouldBoth],
                 Kind::Would,
                 "return",
@@ -80,6 +92,14 @@ pub(super) fn rules(sets: &BTreeSet<SetId>, enforce: bool) -> String {
         ] {
             for len in lengths.iter().rev() {
                 let there = |kind| Some(SetId { kind, v6, len: *len }).filter(|set| sets.contains(set));
+                if let Some(set) = there(standing) {
+                    for what in OPENS_NOTHING.iter().take(if v6 { 2 } else { 1 }) {
+                        rule(
+                            &format!("{chain}{digit}"),
+                            &asked("saddr", &set, &format!("{what} return")),
+                        );
+                    }
+                }
                 for set in limits.into_iter().filter_map(there) {
                     rule(&format!("{chain}{digit}"), &asked("saddr", &set, "return"));
                 }
@@ -101,7 +121,7 @@ pub(super) fn rules(sets: &BTreeSet<SetId>, enforce: bool) -> String {
 fn declare(set: SetId, size: u64) -> String {
     let kind = if set.v6 { "ipv6_addr" } else { "ipv4_addr" };
     let each = match set.kind {
-        Kind::Allow => "",
+        Kind::Allow | Kind::Standing | Kind::WouldStanding => "",
         kind if kind.counts() => " counter;",
         Kind::Packets | Kind::WouldPackets => " limit rate 1/second;",
         Kind::Bytes | Kind::WouldBytes => " limit rate 1 bytes/second;",
@@ -141,11 +161,13 @@ pub(super) fn take(out: &mut String, set: SetId, targets: &[IpNet]) {
 pub(super) fn put(out: &mut String, target: IpNet, entry: &BlockEntry, counted: Counted, now: Ktime) {
     let left = entry.expires_ns.saturating_sub(now.0).div_ceil(1_000_000).max(1) + LATE_MS;
     for (at, kind) in kinds(entry).into_iter().enumerate() {
-        let what = if kind.counts() {
-            let (packets, bytes) = if at == 0 { counted } else { (0, 0) };
-            format!("counter packets {packets} bytes {bytes}")
-        } else {
-            limits(entry)
+        let what = match kind {
+            Kind::Standing | Kind::WouldStanding => String::new(),
+            kind if kind.counts() => {
+                let (packets, bytes) = if at == 0 { counted } else { (0, 0) };
+                format!("counter packets {packets} bytes {bytes}")
+            }
+            _ => limits(entry),
         };
         let _ = writeln!(
             out,
