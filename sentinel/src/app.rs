@@ -275,6 +275,7 @@ pub async fn run(config: Config, origins: Origins, read: Reread, sandbox: Sandbo
         reloads,
         metrics: Arc::clone(&metrics),
         started,
+        clock,
     };
 
     let (records_tx, records_rx) = mpsc::channel(RECORD_BATCHES);

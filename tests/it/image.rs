@@ -251,6 +251,12 @@ fn the_container_protects_its_host_within_its_bounds_and_leaves_nothing() {
         "{}",
         told.output
     );
+    // It was given nothing by which it could see who is logged in to the host.
+    assert!(
+        told.output.contains("degraded, ") && told.output.contains("host: open sessions cannot be seen here"),
+        "{}",
+        told.output
+    );
     let doctor = ship.exec(&id, &["sentinel", "doctor"]);
     for part in ["enough to load and attach", "the kernel takes bpf(2)"] {
         assert!(doctor.output.contains(part), "{}", doctor.output);

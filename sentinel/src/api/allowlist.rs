@@ -1,15 +1,15 @@
 //! Who is never touched: the settings' entries and the operators', and what stands behind an address.
 
+use super::Shared;
 use super::access::Actor;
 use super::commands::{Body, ask, audit, kept, reason};
 use super::dto::DecisionDto;
 use super::error::Problem;
 use super::lists::counted;
 use super::query::{Params, duration, short, target};
-use super::{Shared, now};
 use crate::store::{DecisionFilter, PAGE_MAX};
 use crate::types::{
-    AllowDone, Allowed, Command, Decision, DecisionStatus, Prefix, Protected, Target, Timestamp, canonical,
+    AllowDone, Allowed, Command, Decision, DecisionStatus, NewAllowed, Prefix, Protected, Target, Timestamp, canonical,
 };
 use axum::Json;
 use axum::extract::{Extension, State};
@@ -68,7 +68,7 @@ pub(super) async fn list(State(api): State<Shared>) -> Result<Json<ListDto>, Pro
         at: None,
         expires_at: None,
     });
-    let now = now();
+    let now = api.desk_now();
     let ours = api.store.allowlist().await?.into_iter();
     let ours = ours.filter(|entry| entry.expires_at.is_none_or(|end| end > now));
     let items: Vec<_> = configured.chain(ours.map(EntryDto::from)).collect();
@@ -108,7 +108,7 @@ pub(super) async fn add(
     Body(body): Body<NewDto>,
 ) -> Result<Response, Problem> {
     let result = match wish(&body, &actor) {
-        Ok(entry) => ask(&api, |reply| Command::Allow(entry, reply)).await,
+        Ok(wish) => ask(&api, |reply| Command::Allow(wish, reply)).await,
         Err(problem) => Err(problem),
     };
     let told = |done: &AllowDone| format!("{}; {} decisions ended", done.entry.comment, done.ended.len());
@@ -127,15 +127,13 @@ pub(super) async fn add(
     Ok((status, Json(body)).into_response())
 }
 
-fn wish(body: &NewDto, actor: &str) -> Result<Allowed, Problem> {
-    let at = now();
+fn wish(body: &NewDto, actor: &str) -> Result<NewAllowed, Problem> {
     let length = body.duration.as_deref().map(duration).transpose();
-    Ok(Allowed {
+    Ok(NewAllowed {
         target: target(&body.target).map_err(Problem::invalid)?,
         comment: reason(&body.comment)?,
         actor: actor.to_owned(),
-        at,
-        expires_at: length.map_err(Problem::invalid)?.map(|length| at.after(length)),
+        duration: length.map_err(Problem::invalid)?,
     })
 }
 

@@ -7,7 +7,7 @@ use super::lists::id;
 use super::query::{Params, duration, target};
 use super::{Shared, now};
 use crate::config::parse_size;
-use crate::store::{ActionFilter, Record};
+use crate::store::{ActionFilter, Record, StoreError};
 use crate::types::{
     Action, ActionId, ActionKind, Command, Decision, DecisionId, Deleted, Hits, NewDecision, OTHERWISE, Rate, Selector,
 };
@@ -16,6 +16,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, extract::FromRequest};
+use std::collections::HashSet;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -301,12 +302,31 @@ async fn take_back(
         durable,
         &format!("{total} decisions are taken back, read back from the kernel"),
     )?;
+    let beside = beside(api, &deleted).await.map_err(|error| {
+        Problem::unavailable(format!(
+            "{total} decisions are taken back, read back from the kernel, but what they did beside it cannot be read: \
+             {error}; look at /actions"
+        ))
+    })?;
     Ok(Json(DeletedDto {
         deleted,
         total,
         held_back: api.acting.borrow().stopped.clone().filter(|_| !covering.is_empty()),
         covering,
+        beside,
     }))
+}
+
+/// What these decisions did beside the kernel and what still stands of it, or may: their rooms undo it in their own time.
+async fn beside(api: &Shared, over: &[Decision]) -> Result<Vec<Action>, StoreError> {
+    let over: HashSet<DecisionId> = over.iter().map(|decision| decision.id).collect();
+    let stand = api.store.isolations().await?.into_iter();
+    let stand = stand.chain(api.store.bans().await?);
+    // Without a record of what is to be put back nothing was begun.
+    let begun = stand.filter_map(|(action, undo)| undo.map(|_| action));
+    Ok(begun
+        .filter(|action| over.contains(&action.decision) && !action.removed())
+        .collect())
 }
 
 /// Sends a command and awaits the answer, both for a bounded time.

@@ -5,8 +5,8 @@ use crate::config::{Config, Mode};
 use crate::report::kept::Kept;
 use crate::store::Page;
 use crate::types::{
-    Acting, ActionKind, Component, Condition, Decision, DecisionStatus, Event, Health, Hits, Live, MapUse, Protected,
-    Stats, Stop, Target, Timestamp,
+    Acting, Action, ActionKind, Component, Condition, Decision, DecisionStatus, Event, Health, Hits, Live, MapUse,
+    Protected, Stats, Stop, Target, Timestamp,
 };
 use sentinel_common::stat::Counter;
 use serde::{Deserialize, Serialize};
@@ -222,6 +222,9 @@ pub(super) struct DeletedDto {
     /// The stop that holds those back, where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) held_back: Option<Stop>,
+    /// What all of them did beside the kernel and what was not yet undone when this was answered: containers that are not
+    /// connected again, neighbours that Bettercap does not let go.
+    pub(super) beside: Vec<Action>,
 }
 
 /// `GET /protected`.

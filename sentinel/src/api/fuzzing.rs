@@ -7,6 +7,7 @@ use crate::auth::{Auth, Secrets};
 use crate::bus::Bus;
 use crate::config::{ApiConfig, Config, ReportsConfig, TrafficLogConfig};
 use crate::store::{Store, Writer};
+use crate::time;
 use crate::types::Timestamp;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -79,6 +80,7 @@ impl Served {
             reloads: mpsc::channel(1).0,
             metrics: Arc::default(),
             started: Timestamp(1_767_225_600_000_000_000),
+            clock: time::clock(),
         };
         let router = router::router(Api::new(state, CancellationToken::new()), Door::Unix);
         Ok((Self { store, router }, writer))

@@ -51,10 +51,10 @@ use crate::bus::Bus;
 use crate::config::{ApiConfig, Config, InForce, Origins};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::time::wall_now as now;
+use crate::time::{boot_now, wall_now as now};
 use crate::types::{
-    Acting, BusyRequest, Channels, Command, DecisionId, Enquiry, FleetStatus, Health, Hits, LearnRequest, ModelCard,
-    Protected, ReloadWish, Stats, TestWish, Timestamp,
+    Acting, BusyRequest, Channels, Clock, Command, DecisionId, Enquiry, FleetStatus, Health, Hits, LearnRequest,
+    ModelCard, Protected, ReloadWish, Stats, TestWish, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use guard::Door;
@@ -131,6 +131,15 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// When the agent started.
     pub started: Timestamp,
+    /// How the clocks stood then, as the room that decides has it.
+    pub clock: Clock,
+}
+
+impl AppState {
+    /// The time by which decisions and the entries of the allowlist end; a step of the wall clock does not move it.
+    fn desk_now(&self) -> Timestamp {
+        self.clock.wall(boot_now())
+    }
 }
 
 /// The state of the running server.

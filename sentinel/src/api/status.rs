@@ -1,9 +1,9 @@
 //! How the agent is: health, counters, metrics.
 
+use super::Shared;
 use super::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
 use super::error::Problem;
 use super::router::Expected;
-use super::{Shared, now};
 use crate::config::Hook;
 use crate::metrics::CONTENT_TYPE;
 use crate::types::{Acting, Component, Condition};
@@ -55,12 +55,13 @@ pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, Probl
 impl super::Api {
     pub(super) fn health_now(&self) -> HealthDto {
         let acting = Acting::clone(&self.acting.borrow());
-        HealthDto::new(&self.health.borrow(), acting, &self.config, self.started, now())
+        let now = self.desk_now();
+        HealthDto::new(&self.health.borrow(), acting, &self.config, self.started, now)
     }
 
     pub(super) fn stats_now(&self) -> StatsDto {
         let stats = self.stats.borrow().clone();
         let acting = Acting::clone(&self.acting.borrow());
-        StatsDto::new(&stats, acting, &self.config, self.started, now())
+        StatsDto::new(&stats, acting, &self.config, self.started, self.desk_now())
     }
 }

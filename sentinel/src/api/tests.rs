@@ -309,6 +309,7 @@ impl House {
             reloads,
             metrics: Arc::default(),
             started: now(),
+            clock: crate::time::clock(),
         };
         state.metrics.watch_stats(state.stats.clone());
         state.metrics.watch_health(state.health.clone());
@@ -482,7 +483,8 @@ async fn decide(
                 acting.send_replace(Arc::new(Acting { stopped }));
                 let _ = reply.send(Ok(Acting::clone(&acting.borrow())));
             }
-            Command::Allow(entry, reply) => {
+            Command::Allow(wish, reply) => {
+                let entry = wish.entry(now());
                 let there = store.allowlist().await.unwrap();
                 let changed = there.iter().any(|known| known.target == entry.target);
                 let _ = store.commit(vec![Record::Allow(Arc::new(entry.clone()))]).await;

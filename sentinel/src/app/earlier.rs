@@ -60,7 +60,10 @@ pub(crate) async fn loose(store: &Store, remembered: &[(Decision, Option<Action>
 /// Containers cut off by an earlier run are nobody's while no engine is configured: that is said, loudly.
 pub(super) async fn tell_left_behind(store: &Store, health: &watch::Sender<Arc<Health>>) -> anyhow::Result<()> {
     let cut_off = store.isolations().await?;
-    let cut_off = cut_off.iter().filter(|(_, undo)| undo.is_some()).count();
+    let cut_off = cut_off
+        .iter()
+        .filter(|(action, undo)| undo.is_some() && !action.removed())
+        .count();
     if cut_off > 0 {
         let cause =
             format!("{cut_off} containers were cut off by an earlier run and are not put back without an engine");

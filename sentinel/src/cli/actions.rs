@@ -2,12 +2,12 @@
 
 use super::Global;
 use super::client::typed;
-use super::decisions::{still_covered, target, word};
+use super::decisions::{still_beside, still_covered, target, word};
 use super::exit::Failure;
 use super::output::{Format, Output};
 use super::source::Source;
 use super::table::Table;
-use crate::types::{Action, Decision};
+use crate::types::Action;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -92,19 +92,8 @@ fn undone(output: &Output, answer: &Value) -> Result<(), Failure> {
         .ok_or_else(|| anyhow!("the agent's answer does not say what was taken back"))?;
     let total = answer["total"].as_u64().unwrap_or(gone.len() as u64);
     output.line(&format!("{total} taken back, as read back from the kernel."));
-    let decisions: Vec<Decision> = typed(gone)?;
-    if decisions.is_empty() && total > 0 {
-        output.line("Containers and neighbours that were cut off follow; `sentinel actions list` tells of each.");
-    }
-    if let Some(kind) = decisions
-        .iter()
-        .map(|d| d.action)
-        .find(|kind| kind.in_kernel() != *kind)
-    {
-        output.line(&format!(
-            "What {} did beside the kernel is undone as soon as that can be done; `sentinel actions list` tells when.",
-            kind.as_str()
-        ));
+    for still in still_beside(answer) {
+        output.line(&still);
     }
     if let Some(still) = still_covered(answer) {
         output.line(&still);

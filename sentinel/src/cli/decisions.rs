@@ -400,6 +400,9 @@ fn deleted(output: &Output, gone: &Value) {
     if let Some(still) = still_covered(gone) {
         output.line(&still);
     }
+    for still in still_beside(gone) {
+        output.line(&still);
+    }
     if items.is_empty() {
         output.line("No active decision matched.");
     }
@@ -429,6 +432,31 @@ pub(super) fn still_covered(gone: &Value) -> Option<String> {
         "{covers} {}. `sentinel decisions delete --range` takes each back; `sentinel allowlist add` protects it and ends them.",
         around.join(" and ")
     )))
+}
+
+/// What was taken back and still stands beside the kernel, or may; one line each.
+pub(super) fn still_beside(gone: &Value) -> Vec<String> {
+    let told = |one: &Value| {
+        let whom: IpNet = one["target"].as_str()?.parse().ok()?;
+        let whom = target(&whom);
+        let is = if one["status"] == "enforced" {
+            "is not"
+        } else {
+            "may not be"
+        };
+        let what = match one["kind"].as_str()? {
+            "isolate_container" => format!("The container that had {whom} {is} connected again yet"),
+            "arp_ban" => format!("{whom} {is} let go by Bettercap yet"),
+            _ => return None,
+        };
+        Some(format!("{what}; `sentinel actions list` tells when."))
+    };
+    gone["beside"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(told)
+        .collect()
 }
 
 /// An address without the prefix length that says nothing.
@@ -467,4 +495,30 @@ pub(super) fn word(value: impl serde::Serialize) -> String {
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_still_stands_beside_the_kernel_is_told() {
+        let one = |kind: &str, status: &str, target: &str| json!({ "kind": kind, "status": status, "target": target });
+        let gone = json!({ "beside": [
+            one("isolate_container", "enforced", "172.17.0.2/32"),
+            one("isolate_container", "intent", "fd00::2/128"),
+            one("arp_ban", "enforced", "192.0.2.7/32"),
+        ] });
+        assert_eq!(
+            still_beside(&gone),
+            [
+                "The container that had 172.17.0.2 is not connected again yet; `sentinel actions list` tells when.",
+                "The container that had fd00::2 may not be connected again yet; `sentinel actions list` tells when.",
+                "192.0.2.7 is not let go by Bettercap yet; `sentinel actions list` tells when.",
+            ]
+        );
+        for nothing in [json!({ "beside": [] }), json!({})] {
+            assert!(still_beside(&nothing).is_empty());
+        }
+    }
 }

@@ -416,8 +416,8 @@ impl<E: Enforcer> Desk<E> {
                 let outcome = self.act(on, actor, reason).await;
                 let _ = reply.send(outcome);
             }
-            Command::Allow(entry, reply) => {
-                let outcome = self.allow(entry).await;
+            Command::Allow(wish, reply) => {
+                let outcome = self.allow(wish.entry(now), now).await;
                 let _ = reply.send(outcome);
             }
             Command::Disallow { target, actor, reply } => {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tell::isolated;
+use tell::{isolated, removed};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -237,6 +237,7 @@ impl Isolations {
             }
             outcome => outcome?,
         };
+        case.gone = None;
         if let Some(why) = protected {
             // Since it was cut off, or it would have been refused by its address.
             let back = match &case.undo {
@@ -305,7 +306,7 @@ impl Isolations {
             [] => match self
                 .cases
                 .values()
-                .filter_map(|other| other.undo.as_ref())
+                .filter_map(Case::undoes)
                 .find(|undo| undo.has(address))
             {
                 Some(undo) => Whom::Container(undo.container.clone()),
@@ -364,9 +365,18 @@ impl Isolations {
     }
 
     async fn gone(&self, case: &mut Case) {
-        if case.action.status == ActionStatus::Enforced {
-            // It was isolated to its end.
+        if case.action.status == ActionStatus::Enforced
+            && let Some(undo) = &case.undo
+        {
+            // It was isolated to its end; what came in its place is not.
+            let known = Arc::clone(&self.known.borrow());
+            let address = case.action.target.addr();
+            let outcome = removed(undo, &known, address);
+            case.gone = Some(known.owners.get(&address).cloned().unwrap_or_default());
             case.settle(Stage::Standing);
+            if !self.tell(case, ActionStatus::Enforced, outcome, Vec::new()).await {
+                case.retry();
+            }
             return;
         }
         let had = case.undo.take();

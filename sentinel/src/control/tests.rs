@@ -9,10 +9,10 @@ use crate::respond::Deps;
 use crate::respond::tests::rig::{Rig, alert, net};
 use crate::store::{ActionFilter, Store};
 use crate::types::testing::investigation;
-use crate::types::{ActionKind, ActionStatus, Allowed, Mint, NewDecision, Renewal, Selector, Severity};
+use crate::types::{ActionKind, ActionStatus, Mint, NewAllowed, NewDecision, Renewal, Selector, Severity};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
-use sentinel_common::entry::BlockEntry;
+use sentinel_common::entry::{BlockEntry, FLAG_SHADOW};
 use std::net::IpAddr;
 use std::path::Path;
 use tokio::sync::oneshot;
@@ -124,6 +124,16 @@ impl House {
         Self::at(directory, mode, facts, clock, rig).await
     }
 
+    /// Who has a session open, from here on.
+    async fn logged_in(&mut self, peers: &[&str]) {
+        let sessions = peers.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect();
+        self.facts.send_replace(Arc::new(HostFacts {
+            sessions,
+            ..HostFacts::default()
+        }));
+        self.desk.protect().await;
+    }
+
     fn close(&mut self) {
         self.store.close();
         if let Some(writer) = self.writer.take() {
@@ -187,14 +197,13 @@ impl House {
         let target = net(target);
         if on {
             let (reply, answer) = oneshot::channel();
-            let entry = Allowed {
+            let wish = NewAllowed {
                 target,
                 comment: "because".into(),
                 actor: "ann".into(),
-                at: self.desk.now(),
-                expires_at: None,
+                duration: None,
             };
-            self.desk.command(Command::Allow(entry, reply)).await;
+            self.desk.command(Command::Allow(wish, reply)).await;
             let _ = answer.await.unwrap();
         } else {
             let (reply, answer) = oneshot::channel();
@@ -378,22 +387,14 @@ async fn what_a_decision_followed_from_is_kept_with_it() {
 #[tokio::test]
 async fn who_was_logged_in_is_never_blocked_and_who_logs_in_while_blocked_is_not_let_off() {
     let mut house = House::open(Mode::Production).await;
-    let sessions = async |house: &mut House, peers: &[&str]| {
-        let sessions = peers.iter().map(|ip| ip.parse::<IpAddr>().unwrap()).collect();
-        house.facts.send_replace(Arc::new(HostFacts {
-            sessions,
-            ..HostFacts::default()
-        }));
-        house.desk.protect().await;
-    };
     let (owner, guesser) = ("192.0.2.1", "192.0.2.2");
-    sessions(&mut house, &[owner]).await;
+    house.logged_in(&[owner]).await;
     house.attack(owner).await;
     house.attack(guesser).await;
     assert!(house.rig.entry("192.0.2.1/32").is_none());
     assert!(house.rig.entry("192.0.2.2/32").is_some());
     // It guessed the password in the end.
-    sessions(&mut house, &[owner, guesser]).await;
+    house.logged_in(&[owner, guesser]).await;
     assert!(house.rig.entry("192.0.2.2/32").is_some(), "still blocked");
     let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
     assert!(house.rig.entry("192.0.2.2/32").is_some(), "after a restart too");
@@ -404,6 +405,31 @@ async fn who_was_logged_in_is_never_blocked_and_who_logs_in_while_blocked_is_not
     house.desk.look_around().await;
     house.attack(guesser).await;
     assert!(house.rig.entry("192.0.2.2/32").is_none());
+    house.all_agree().await;
+}
+
+#[tokio::test]
+async fn who_logs_in_while_nothing_is_done_is_not_blocked_when_something_is() {
+    let mut house = House::open(Mode::Simulation).await;
+    house.attack("192.0.2.1").await;
+    assert!(
+        house
+            .rig
+            .entry("192.0.2.1/32")
+            .is_some_and(|entry| entry.flags & FLAG_SHADOW != 0)
+    );
+    house.logged_in(&["192.0.2.1"]).await;
+    assert!(house.rig.entry("192.0.2.1/32").is_none(), "a session like any other");
+    let mut house = house.restart(Mode::Production, Clock::default(), Rig::default()).await;
+    house.attack("192.0.2.1").await;
+    assert!(house.rig.entry("192.0.2.1/32").is_none());
+    house.attack("192.0.2.2").await;
+    assert!(
+        house
+            .rig
+            .entry("192.0.2.2/32")
+            .is_some_and(|entry| entry.flags & FLAG_SHADOW == 0)
+    );
     house.all_agree().await;
 }
 
@@ -894,8 +920,14 @@ mod operate;
 #[path = "tests/imports.rs"]
 mod imports;
 
+#[path = "tests/clocks.rs"]
+mod clocks;
+
 #[path = "tests/confirm.rs"]
 mod confirm;
 
 #[path = "tests/ends.rs"]
 mod ends;
+
+#[path = "tests/owed.rs"]
+mod owed;

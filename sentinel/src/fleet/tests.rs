@@ -380,6 +380,45 @@ fn an_allowlist_entry_is_told_once_and_its_removal_too_and_its_end_is_not() {
 }
 
 #[test]
+fn the_end_of_an_allowlist_entry_is_moved_once_between_the_clocks() {
+    let config = FleetConfig::default();
+    let stepped = Clocks {
+        wall: at(3_600),
+        desk: at(0),
+    };
+    let change = FleetChange {
+        subject: "a198.51.100.7/32".to_owned(),
+        seq: 1,
+        local: FleetLocal::Allowed(Some(Allowed {
+            target: net("198.51.100.7/32"),
+            comment: "ours".to_owned(),
+            actor: "joe".to_owned(),
+            at: at(0),
+            expires_at: Some(at(60)),
+        })),
+        known: None,
+    };
+    let teller = Teller {
+        config: &config,
+        node: "one",
+        clocks: stepped,
+        joins: false,
+    };
+    let told = teller.say(&change, None).unwrap();
+    assert!(
+        matches!(told.what, What::Allowed { until, .. } if until == Some(at(3_660))),
+        "{told:?}"
+    );
+    // By each node's own desk.
+    for (clocks, end) in [(stepped, at(60)), (both(3_600), at(3_660))] {
+        let Ok(FleetOrder::Allow(entry)) = accept::order(&told, &config, clocks) else {
+            panic!("it is accepted");
+        };
+        assert_eq!(entry.expires_at, Some(end));
+    }
+}
+
+#[test]
 fn what_a_person_took_back_before_anybody_looked_is_told_and_what_others_have_too() {
     let config = FleetConfig::default();
     let ended = Decision {

@@ -6,7 +6,7 @@ use super::facts::HostFacts;
 use super::netlink::{HostError, read};
 use super::operator;
 use super::rtnetlink::Announcements;
-use super::sessions::Sessions;
+use super::sessions::{Blind, Known, Sessions};
 use crate::types::{Component, Condition, Health};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -35,6 +35,8 @@ pub struct HostRoom {
     /// As of the start: protected as long as we run.
     operators: BTreeSet<IpAddr>,
     sessions: Sessions,
+    /// Why sessions may be open that are not seen.
+    blind: Option<Blind>,
     endpoints: Endpoints,
     others: Option<watch::Receiver<Vec<Endpoint>>>,
 }
@@ -55,6 +57,7 @@ impl HostRoom {
             facts,
             operators: operator::peers(),
             sessions: Sessions::begin(first).map_err(HostError::Sessions)?,
+            blind: None,
             endpoints: Endpoints::new(endpoints),
             others: None,
         };
@@ -100,7 +103,8 @@ impl HostRoom {
         let began = Instant::now();
         let fresh = read().await;
         self.rested = Instant::now() + began.elapsed() * REST;
-        let (sessions, unread) = self.sessions.look().await;
+        let Known { peers, blind, unread } = self.sessions.look().await;
+        self.blind = blind;
         // What could not be read stays as it was; the rest need not wait for it.
         let (fresh, refused) = match fresh {
             Ok(fresh) => (fresh, None),
@@ -108,7 +112,7 @@ impl HostRoom {
         };
         let fresh = Arc::new(HostFacts {
             operators: self.operators.clone(),
-            sessions,
+            sessions: peers,
             endpoints: self.endpoints.addresses(),
             ..fresh
         });
@@ -181,18 +185,23 @@ impl HostRoom {
             }
             due = None;
             let refreshed = self.refresh().await;
-            let condition = condition(refreshed.as_ref().err(), &self.facts.borrow());
-            health.send_if_modified(|health| Health::note(health, Component::Host, condition));
-            if let Err(error) = refreshed {
-                tracing::warn!(%error, "the host is not known as it should be");
+            let condition = condition(refreshed.as_ref().err(), self.blind, &self.facts.borrow());
+            let news = health.send_if_modified(|health| Health::note(health, Component::Host, condition));
+            match (refreshed, self.blind) {
+                (Err(error), _) => tracing::warn!(%error, "the host is not known as it should be"),
+                (Ok(()), Some(blind)) if news => {
+                    let [cause, mend] = blind.told();
+                    tracing::warn!(mend, "{cause}");
+                }
+                (Ok(()), _) => {}
             }
         }
     }
 }
 
-fn condition(error: Option<&HostError>, facts: &HostFacts) -> Condition {
-    match error {
-        None => Condition::Ok {
+fn condition(error: Option<&HostError>, blind: Option<Blind>, facts: &HostFacts) -> Condition {
+    match (error, blind) {
+        (None, None) => Condition::Ok {
             detail: format!(
                 "{} addresses, {} gateways, {} resolvers protected",
                 facts.addresses.len(),
@@ -200,7 +209,11 @@ fn condition(error: Option<&HostError>, facts: &HostFacts) -> Condition {
                 facts.resolvers.len()
             ),
         },
-        Some(error) => Condition::Degraded {
+        (None, Some(blind)) => {
+            let [cause, mend] = blind.told().map(str::to_owned);
+            Condition::Degraded { cause, mend }
+        }
+        (Some(error), _) => Condition::Degraded {
             cause: format!("{error}; what was known before stays protected, a change may be missed or seen late"),
             mend: "tried again within 5 s; list what must never be blocked under `allowlist`".into(),
         },

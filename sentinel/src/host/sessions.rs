@@ -5,14 +5,15 @@
 //! while such a connection is established (`/proc/net/tcp`, proc_net_tcp(5)). Who guesses passwords has the connection
 //! and not the environment. Without the right to read other users' environments (`CAP_SYS_PTRACE` and
 //! `CAP_DAC_READ_SEARCH`, or root) only one's own sessions are seen so. What systemd-logind notes of sessions everybody may
-//! read, and only root can write: there the peer counts while any connection of its is established.
+//! read, and only root can write: there the peer counts while any connection of its is established. Where neither can be
+//! read, as in a container that was given nothing of the host's, that is told: nobody seen is not nobody there.
 
 use super::operator::{address, variables};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -33,12 +34,63 @@ const PEERS: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// `TCP_ESTABLISHED` as `/proc/net/tcp` writes it.
 const ESTABLISHED: &str = "01";
+/// The inode of the first process namespace, the machine's own (`PROC_PID_INIT_INO`, linux/proc_ns.h).
+const FIRST_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// A connection: peer and our end.
 type Connection = (SocketAddr, SocketAddr);
 
 /// What the thread that reads answers.
-type Told = io::Result<BTreeSet<IpAddr>>;
+type Told = io::Result<Look>;
+
+/// Why sessions may be open that are not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blind {
+    /// Nobody notes them here, and other users' processes cannot be read.
+    Wholly,
+    /// The peer of one is noted by its name, and other users' processes cannot be read.
+    Named,
+}
+
+impl Blind {
+    /// What is wrong, and what the operator can do.
+    pub(super) const fn told(self) -> [&'static str; 2] {
+        match self {
+            Self::Wholly => [
+                "open sessions cannot be seen here (no notes in /run/systemd/sessions, and other processes cannot be \
+                 read): who is logged in over SSH is not protected by that",
+                "put your network on `allowlist`, or mount /run/systemd/sessions into the container; without \
+                 systemd-logind it takes the host's processes (`pid: host`), CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+            ],
+            Self::Named => [
+                "the peer of an open session is noted by its name (sshd's `UseDNS yes`), and other processes cannot be \
+                 read: whoever is logged in so is not protected by that",
+                "put your network on `allowlist`, set `UseDNS no` in sshd_config, or give the agent CAP_SYS_PTRACE and \
+                 CAP_DAC_READ_SEARCH",
+            ],
+        }
+    }
+}
+
+/// What one look at the host finds.
+#[derive(Debug, Default)]
+struct Look {
+    /// Peers of sessions whose connection stands.
+    peers: BTreeSet<IpAddr>,
+    /// Why there may be others.
+    blind: Option<Blind>,
+}
+
+/// Who is logged in, as far as is known.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Everybody who is or was a moment ago.
+    pub(super) peers: BTreeSet<IpAddr>,
+    /// Why there may be others.
+    pub(super) blind: Option<Blind>,
+    /// Why nobody could look.
+    pub(super) unread: Option<io::Error>,
+}
 
 /// Peers of sessions, and when each was last seen.
 #[derive(Debug)]
@@ -72,7 +124,7 @@ impl Sessions {
 
     /// Looks who is logged in: everybody who is or was a moment ago. Where there are many processes that takes its time,
     /// beside everything else. Where it cannot be read, everybody who was stays, and why.
-    pub(super) async fn look(&mut self) -> (BTreeSet<IpAddr>, Option<io::Error>) {
+    pub(super) async fn look(&mut self) -> Known {
         let told = self.awaited.get_or_insert_with(|| {
             let (reply, told) = oneshot::channel();
             // Whoever does not hear us has ended, and drops the reply.
@@ -87,8 +139,16 @@ impl Sessions {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
         match told {
-            Ok(current) => (self.take(current, Instant::now()), None),
-            Err(error) => (self.keep(Instant::now()), Some(error)),
+            Ok(current) => Known {
+                peers: self.take(current.peers, Instant::now()),
+                blind: current.blind,
+                unread: None,
+            },
+            Err(error) => Known {
+                peers: self.keep(Instant::now()),
+                blind: None,
+                unread: Some(error),
+            },
         }
     }
 
@@ -121,12 +181,69 @@ fn readable<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Peers of sessions whose connection stands.
+/// Peers of sessions whose connection stands, and why there may be others.
 ///
 /// # Errors
 /// Where files can be opened no more.
-fn current() -> io::Result<BTreeSet<IpAddr>> {
-    let mut named = BTreeSet::new();
+fn current() -> io::Result<Look> {
+    let running = processes()?;
+    let noted = noted(Path::new(NOTED))?;
+    let blind = blind(running.all_read(), noted.as_ref().filter(|_| kept(Path::new(NOTED))));
+    let noted = noted.unwrap_or_default().peers;
+    if running.named.is_empty() && noted.is_empty() {
+        return Ok(Look {
+            peers: BTreeSet::new(),
+            blind,
+        });
+    }
+    let mut standing = BTreeSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        standing.extend(established(&readable(fs::read_to_string(table))?.unwrap_or_default()));
+    }
+    let by_note = standing
+        .iter()
+        .map(|(peer, _)| peer.ip())
+        .filter(|ip| noted.contains(ip));
+    let by_name = running.named.intersection(&standing).map(|(peer, _)| peer.ip());
+    Ok(Look {
+        peers: by_name.chain(by_note).collect(),
+        blind,
+    })
+}
+
+/// Whether either way of knowing tells of everybody.
+fn blind(all_read: bool, noted: Option<&Noted>) -> Option<Blind> {
+    match noted {
+        _ if all_read => None,
+        None => Some(Blind::Wholly),
+        Some(noted) => noted.by_name.then_some(Blind::Named),
+    }
+}
+
+/// What the environments of processes tell.
+#[derive(Debug, Default)]
+struct Processes {
+    /// The connections they name.
+    named: BTreeSet<Connection>,
+    /// Whether another user's could be read; `None` where there are none.
+    others_read: Option<bool>,
+}
+
+impl Processes {
+    /// Whether everybody's are among what was read. Where all are ours that tells nothing, since a container without the
+    /// host's processes has no others: there it must be the machine's own first process that can be read.
+    fn all_read(&self) -> bool {
+        let first = || {
+            fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == FIRST_NAMESPACE)
+                && fs::read("/proc/1/environ").is_ok()
+        };
+        self.others_read.unwrap_or_else(first)
+    }
+}
+
+fn processes() -> io::Result<Processes> {
+    let own = fs::metadata("/proc/self").map(|about| about.uid()).ok();
+    let mut found = Processes::default();
     for entry in readable(fs::read_dir("/proc"))?
         .into_iter()
         .flatten()
@@ -137,31 +254,53 @@ fn current() -> io::Result<BTreeSet<IpAddr>> {
             .file_name()
             .to_str()
             .is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
-        if process && let Some(environment) = readable(fs::read(entry.path().join("environ")))? {
-            named.extend(connections(&environment));
+        if !process {
+            continue;
+        }
+        let environment = fs::read(entry.path().join("environ"));
+        let read = match &environment {
+            Ok(environment) if !environment.is_empty() => Some(true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(false),
+            // The kernel's own have none, nor has what ended.
+            _ => None,
+        };
+        // A single one may be refused by a security module.
+        if read.is_some()
+            && found.others_read != Some(true)
+            && entry.metadata().is_ok_and(|about| Some(about.uid()) != own)
+        {
+            found.others_read = read;
+        }
+        if let Some(environment) = readable(environment)? {
+            found.named.extend(connections(&environment));
         }
     }
-    let noted = noted(Path::new(NOTED))?;
-    if named.is_empty() && noted.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let mut standing = BTreeSet::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        standing.extend(established(&readable(fs::read_to_string(table))?.unwrap_or_default()));
-    }
-    let by_note = standing
-        .iter()
-        .map(|(peer, _)| peer.ip())
-        .filter(|ip| noted.contains(ip));
-    let by_name = named.intersection(&standing).map(|(peer, _)| peer.ip());
-    Ok(by_name.chain(by_note).collect())
+    Ok(found)
 }
 
-/// Peers of the sessions that systemd-logind notes.
-fn noted(directory: &Path) -> io::Result<BTreeSet<IpAddr>> {
-    let files = readable(fs::read_dir(directory))?.into_iter().flatten().flatten();
-    let mut peers = BTreeSet::new();
-    for file in files.take(PROCESSES) {
+/// Whether notes are kept in a directory: `/run` is a file system of its own, and what an image brings along lies in that
+/// of everything else.
+fn kept(directory: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|about| about.dev());
+    matches!((device(directory), device(Path::new("/"))), (Ok(notes), Ok(root)) if notes != root)
+}
+
+/// What systemd-logind notes of sessions that go on.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Noted {
+    /// Their peers.
+    peers: BTreeSet<IpAddr>,
+    /// Whether there is one whose peer has a name there and no address.
+    by_name: bool,
+}
+
+/// `None` where there is no such directory to be read.
+fn noted(directory: &Path) -> io::Result<Option<Noted>> {
+    let Some(files) = readable(fs::read_dir(directory))? else {
+        return Ok(None);
+    };
+    let mut found = Noted::default();
+    for file in files.flatten().take(PROCESSES) {
         // Beside each note lies a pipe, `ID.ref`, that is written to for as long as its session goes on: whoever read it
         // would wait until that person logs out.
         if !file.file_type().is_ok_and(|kind| kind.is_file()) {
@@ -175,19 +314,26 @@ fn noted(directory: &Path) -> io::Result<BTreeSet<IpAddr>> {
         let mut text = String::new();
         if let Some(open) = open
             && open.take(NOTE).read_to_string(&mut text).is_ok()
+            && let Some(host) = host_of(&text)
         {
-            peers.extend(peer_of(&text));
+            match address(host) {
+                Some(peer) => {
+                    found.peers.insert(peer);
+                }
+                None => found.by_name = true,
+            }
         }
     }
-    Ok(peers)
+    Ok(Some(found))
 }
 
-/// The peer of a session that goes on, as systemd-logind writes it.
-fn peer_of(note: &str) -> Option<IpAddr> {
+/// The peer of a session that goes on, as systemd-logind writes it: its address, or a name where sshd looks names up.
+fn host_of(note: &str) -> Option<&str> {
     let value = |key: &str| note.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let goes_on =
         value("REMOTE") == Some("1") && value("CLASS").is_some_and(is_a_persons) && value("STATE") != Some("closing");
-    address(value("REMOTE_HOST").filter(|_| goes_on)?)
+    // What sshd says of a peer that has no address, such as a machine's own host.
+    value("REMOTE_HOST").filter(|host| goes_on && !matches!(*host, "" | "UNKNOWN"))
 }
 
 /// Whether sessions of a class (pam_systemd(8)) are those of people: since systemd 256 root's is `user-early`, since 258
@@ -243,146 +389,4 @@ fn socket(text: &str) -> Option<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{TcpListener, TcpStream};
-    use std::process::{Command, Stdio};
-
-    #[test]
-    fn tables_are_read_in_the_host_s_byte_order() {
-        let word = |part: &[u8]| format!("{:08X}", u32::from_ne_bytes(part.try_into().unwrap()));
-        let v4 = word(&[192, 0, 2, 7]);
-        let v6: String = "2001:db8::7"
-            .parse::<Ipv6Addr>()
-            .unwrap()
-            .octets()
-            .chunks(4)
-            .map(word)
-            .collect();
-        assert_eq!(socket(&format!("{v4}:0016")), "192.0.2.7:22".parse().ok());
-        assert_eq!(socket(&format!("{v6}:9C40")), "[2001:db8::7]:40000".parse().ok());
-        for wrong in [
-            "",
-            ":",
-            "0100007F",
-            "0100007F:x",
-            "01:0016",
-            "zz00007F:0016",
-            "é100007F:0016",
-        ] {
-            assert_eq!(socket(wrong), None, "{wrong}");
-        }
-        let table = format!("  sl  local rem st\n   0: {v4}:0016 {v4}:9C40 01 0\n   1: {v4}:0016 {v4}:9C41 06 0\n");
-        assert_eq!(established(&table).count(), 1);
-    }
-
-    #[test]
-    fn what_logind_notes_of_sessions_is_believed_while_they_go_on() {
-        let note = "# This is private data. Do not parse.\nUID=1000\nUSER=ann\nACTIVE=1\nIS_DISPLAY=1\nSTATE=active\nREMOTE=1\n\
-                    TYPE=tty\nCLASS=user\nREMOTE_HOST=192.0.2.7\nSERVICE=sshd\nLEADER=7\n";
-        let peer = IpAddr::from([192, 0, 2, 7]);
-        assert_eq!(peer_of(note), Some(peer));
-        for class in ["user-early", "user-light", "user-early-light"] {
-            assert_eq!(
-                peer_of(&note.replace("=user\n", &format!("={class}\n"))),
-                Some(peer),
-                "{class}"
-            );
-        }
-        for (from, to) in [
-            ("CLASS=user", "CLASS=user-incomplete"),
-            ("STATE=active", "STATE=closing"),
-            ("REMOTE=1", "REMOTE=0"),
-            ("CLASS=user", "CLASS=greeter"),
-            ("REMOTE_HOST=192.0.2.7", "REMOTE_HOST=host.example.org"),
-            ("REMOTE_HOST=192.0.2.7\n", ""),
-        ] {
-            assert_eq!(peer_of(&note.replace(from, to)), None, "{to}");
-        }
-        let dir = tempfile::tempdir().unwrap();
-        assert!(noted(&dir.path().join("none")).unwrap().is_empty());
-        fs::write(dir.path().join("1"), note).unwrap();
-        fs::write(dir.path().join("2"), [0xff; 40]).unwrap();
-        assert_eq!(noted(dir.path()).unwrap(), [peer].into());
-    }
-
-    #[test]
-    fn the_pipe_beside_a_note_is_not_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let pipe = dir.path().join("1.ref");
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        // As logind holds it; both ends, so that its opening does not wait either.
-        let _held = fs::File::options().read(true).write(true).open(&pipe).unwrap();
-        fs::write(
-            dir.path().join("1"),
-            "STATE=active\nREMOTE=1\nCLASS=user\nREMOTE_HOST=192.0.2.7\n",
-        )
-        .unwrap();
-        let (tell, told) = mpsc::channel();
-        let folder = dir.path().to_owned();
-        std::thread::spawn(move || tell.send(noted(&folder).unwrap()));
-        let peers = told.recv_timeout(Duration::from_mins(1)).expect("nobody waits");
-        assert_eq!(peers, [IpAddr::from([192, 0, 2, 7])].into());
-    }
-
-    #[test]
-    fn a_session_counts_while_its_connection_stands() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, peer) = listener.accept().unwrap();
-        let own = server.local_addr().unwrap();
-        let mut shell = Command::new("sleep")
-            .arg("120")
-            .env(
-                "SSH_CONNECTION",
-                format!("{} {} {} {}", peer.ip(), peer.port(), own.ip(), own.port()),
-            )
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("a process");
-        let named: IpAddr = peer.ip();
-        let until = std::time::Instant::now() + Duration::from_mins(1);
-        while !current().unwrap().contains(&named) {
-            assert!(std::time::Instant::now() < until, "a session that stands is seen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        drop((client, server));
-        while current().unwrap().contains(&named) {
-            assert!(std::time::Instant::now() < until, "one that ended is not");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        shell.kill().unwrap();
-        shell.wait().unwrap();
-    }
-
-    #[test]
-    fn that_nothing_can_be_opened_is_not_that_nobody_is_there() {
-        let failing = |code| readable::<()>(Err(io::Error::from_raw_os_error(code)));
-        for code in [libc::ENOENT, libc::EACCES, libc::ESRCH] {
-            assert_eq!(failing(code).unwrap(), None, "{code}");
-        }
-        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO] {
-            assert!(failing(code).is_err(), "{code}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_lost_a_connection_counts_a_while_longer_and_there_is_an_end() {
-        let mut all = Sessions::begin(|| ()).unwrap();
-        let ip = IpAddr::from([192, 0, 2, 7]);
-        assert!(all.take([ip].into(), Instant::now()).contains(&ip));
-        tokio::time::advance(GRACE / 2).await;
-        assert!(all.take(BTreeSet::new(), Instant::now()).contains(&ip));
-        // While nobody can look, nobody's time passes.
-        for _ in 0..4 {
-            tokio::time::advance(GRACE / 2).await;
-            assert!(all.keep(Instant::now()).contains(&ip));
-        }
-        tokio::time::advance(GRACE / 2).await;
-        assert!(all.take(BTreeSet::new(), Instant::now()).contains(&ip));
-        tokio::time::advance(GRACE / 2).await;
-        assert!(all.take(BTreeSet::new(), Instant::now()).is_empty());
-        let many = (0..1_000u32).map(|n| IpAddr::from(n.to_be_bytes()));
-        assert_eq!(all.take(many.collect(), Instant::now()).len(), PEERS);
-    }
-}
+mod tests;

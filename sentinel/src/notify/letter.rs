@@ -4,7 +4,7 @@ use crate::files::host_name;
 use crate::store::{DecisionFilter, InvestigationFilter, Store, StoreError, Window};
 use crate::types::{
     Action, ActionStatus, Alert, AlertId, Content, Decision, DecisionStatus, Digest, Investigation, Message, MessageId,
-    Severity, Timestamp, is_unseen,
+    OTHERWISE, Severity, Timestamp, is_unseen,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -257,7 +257,14 @@ impl Known {
             .expires_at
             .map_or(String::new(), |at| format!(" until {}", minute(at)));
         let told = actions.into_iter().map(|action| {
-            let [does, would] = action.kind.profile().told;
+            let profile = action.kind.profile();
+            let [does, would] = profile.told;
+            // What it does then is told by the outcome, which stands behind the sentence.
+            let does = if action.outcome.contains(OTHERWISE) {
+                profile.told_otherwise
+            } else {
+                does
+            };
             let (deed, sentence) = match action.status {
                 ActionStatus::Enforced => (does, format!("{target} {does}{until}{since}.")),
                 ActionStatus::Simulated => (would, format!("{target} {would}{until}{since}; nothing is done.")),

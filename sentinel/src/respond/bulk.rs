@@ -3,6 +3,7 @@
 use super::tidings::Tidings;
 use super::{Cause, Enforcer, Responder};
 use crate::types::{CommandError, Decision, DecisionId, DecisionStatus, Timestamp};
+use ipnet::IpNet;
 use std::collections::HashMap;
 
 impl<E: Enforcer> Responder<E> {
@@ -40,18 +41,20 @@ impl<E: Enforcer> Responder<E> {
     }
 
     /// Takes back what [`Responder::enlist`] carried out, and puts what stood there in force again; what was only stored
-    /// is told as failed. Returns those that could not be put in force again.
+    /// is told as failed. Returns those that could not be put in force again, and on how many targets an entry is still
+    /// in the kernel and owed.
     pub async fn unlist(
         &mut self,
         done: Vec<(Decision, Option<Decision>)>,
         stored: Vec<Decision>,
         why: &str,
         now: Timestamp,
-    ) -> Vec<DecisionId> {
+    ) -> (Vec<DecisionId>, usize) {
         let mut tidings = Tidings {
             unaudited: true,
             ..Tidings::default()
         };
+        let targets: Vec<IpNet> = done.iter().map(|(decision, _)| decision.target).collect();
         for (mut decision, stood) in done {
             if let Some(stood) = stood {
                 tidings.decision(&stood);
@@ -68,7 +71,7 @@ impl<E: Enforcer> Responder<E> {
             decision.status = DecisionStatus::Failed;
             decision.ended_at = Some(now);
             decision.terms.watch_until = None;
-            // It may be another's entry by now, and then it stays.
+            // It may be another's entry by now, and then it stays. What does not go is owed, and counted below.
             let _ = self.withdraw(vec![decision], Cause::Undone, why, now, &mut tidings);
         }
         for mut decision in stored {
@@ -78,7 +81,13 @@ impl<E: Enforcer> Responder<E> {
             tidings.decision(&decision);
         }
         self.replaced.clear();
-        self.tell(tidings).await
+        let mut still = 0;
+        for target in targets {
+            if self.owed.contains_key(&target) && self.settle_owed(target, now, &mut tidings).is_err() {
+                still += 1;
+            }
+        }
+        (self.tell(tidings).await, still)
     }
 
     /// Nothing that was enlisted is to be taken back any more.

@@ -57,6 +57,8 @@ pub(super) struct Held {
 #[derive(Clone, Debug)]
 pub(super) struct Owed {
     pub(super) action: Action,
+    /// The decision as it ended; `None` where an earlier run ended it.
+    pub(super) decision: Option<Decision>,
     pub(super) ended: ActionStatus,
     pub(super) settled: String,
 }

@@ -424,6 +424,8 @@ impl<E: Enforcer> Responder<E> {
         action.status = ActionStatus::Failed;
         action.outcome_at = Some(now);
         action.outcome = format!("not enforced: {cause}");
+        decision.status = DecisionStatus::Failed;
+        decision.ended_at = Some(now);
         if let Err(error) = self.remove(target) {
             let settled = std::mem::replace(
                 &mut action.outcome,
@@ -431,10 +433,8 @@ impl<E: Enforcer> Responder<E> {
                     "failed: {cause}; what of it is in the kernel could not be removed ({error}), tried again every second"
                 ),
             );
-            self.owe(&action, ActionStatus::Failed, settled);
+            self.owe(&action, Some(decision.clone()), ActionStatus::Failed, settled);
         }
-        decision.status = DecisionStatus::Failed;
-        decision.ended_at = Some(now);
         tidings.audit(now, "sentinel", "failed", target.to_string(), action.outcome.clone());
         tidings.action(&action);
         tidings.decision(&decision);

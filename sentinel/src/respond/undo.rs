@@ -4,7 +4,10 @@ use super::held::{Held, Owed};
 use super::responder::end_owed;
 use super::tidings::Tidings;
 use super::{Cause, EnforceError, Enforcer, Responder};
-use crate::types::{Action, ActionStatus, CommandError, Decision, DecisionStatus, Ending, Timestamp, ended_as};
+use crate::types::{
+    Action, ActionStatus, CommandError, Decision, DecisionId, DecisionStatus, Ending, Selector, Timestamp, canonical,
+    ended_as,
+};
 use ipnet::IpNet;
 
 /// Removals tried again at a time.
@@ -93,7 +96,7 @@ impl<E: Enforcer> Responder<E> {
                         action.outcome = outcome;
                         action.outcome_at = Some(now);
                         tidings.action(&action);
-                        self.owe(&action, ended_as(decision.status), settled);
+                        self.owe(&action, Some(decision.clone()), ended_as(decision.status), settled);
                     }
                 }
             }
@@ -118,11 +121,12 @@ impl<E: Enforcer> Responder<E> {
         }
     }
 
-    /// Remembers that an entry is still to be removed, and how its action ends then.
-    pub(super) fn owe(&mut self, action: &Action, ended: ActionStatus, settled: String) {
+    /// Remembers that an entry is still to be removed, whose it is, and how its action ends then.
+    pub(super) fn owe(&mut self, action: &Action, decision: Option<Decision>, ended: ActionStatus, settled: String) {
         tracing::error!(target_net = %action.target, outcome = action.outcome, "an entry could not be removed");
         let owed = Owed {
             action: action.clone(),
+            decision,
             ended,
             settled,
         };
@@ -134,18 +138,84 @@ impl<E: Enforcer> Responder<E> {
         let targets: Vec<IpNet> = self.owed.keys().copied().take(RETRIES).collect();
         let mut tidings = Tidings::default();
         for target in targets {
-            let Ok(last) = self.remove(target) else { continue };
-            let mut waiting = self.owed.remove(&target).unwrap_or_default();
-            // The entry that could not be removed was the first one's; what came after never got in.
-            if let Some(first) = waiting.first_mut() {
-                (first.action.hits, first.action.would_hits) = last;
-            }
-            for owed in waiting {
-                let outcome = owed.settled.clone();
-                end_owed(owed, outcome, now, &mut tidings);
+            // What fails is tried again with the next look.
+            let _ = self.settle_owed(target, now, &mut tidings);
+        }
+        self.tell(tidings).await;
+    }
+
+    /// Tries again at once to remove what is owed of a selector. Returns the decisions whose entries are gone by that, and
+    /// what is still in the kernel.
+    pub async fn remove_owed(
+        &mut self,
+        which: &Selector,
+        now: Timestamp,
+    ) -> (Vec<Decision>, Vec<(IpNet, EnforceError)>) {
+        let meant = |target: IpNet, waiting: &[Owed]| match which {
+            Selector::Id(id) => waiting.iter().any(|owed| owed.action.decision == *id),
+            Selector::Target(wanted) => canonical(*wanted) == target,
+            Selector::All => true,
+        };
+        let targets: Vec<IpNet> = self
+            .owed
+            .iter()
+            .filter(|(target, waiting)| meant(**target, waiting.as_slice()))
+            .map(|(target, _)| *target)
+            .collect();
+        if targets.len() > 1 {
+            self.enforcer.delete_ahead(&targets);
+        }
+        let mut tidings = Tidings::default();
+        let mut settled = Vec::new();
+        let mut left = Vec::new();
+        for target in targets {
+            match self.settle_owed(target, now, &mut tidings) {
+                Ok(ended) => settled.extend(ended),
+                Err(error) => left.push((target, error)),
             }
         }
         self.tell(tidings).await;
+        let store = self.memory.store();
+        let mut gone = Vec::with_capacity(settled.len());
+        for (id, decision) in settled {
+            if let Some(decision) = decision {
+                gone.push(decision);
+                continue;
+            }
+            // Its record is of an earlier run, and says how it ended there.
+            match store.decision(id).await {
+                Ok(stored) => gone.extend(stored),
+                Err(error) => tracing::warn!(%id, %error, "a decision whose entry was removed cannot be read"),
+            }
+        }
+        (gone, left)
+    }
+
+    /// Removes an entry that is owed, and ends what waited for that; returns the decisions that did, by name.
+    pub(super) fn settle_owed(
+        &mut self,
+        target: IpNet,
+        now: Timestamp,
+        tidings: &mut Tidings,
+    ) -> Result<Vec<(DecisionId, Option<Decision>)>, EnforceError> {
+        let last = match self.remove(target) {
+            Ok(last) => last,
+            // What is not there needs no removal.
+            Err(_) if matches!(self.enforcer.get_block(target), Ok(None)) => (0, 0),
+            Err(error) => return Err(error),
+        };
+        let mut waiting = self.owed.remove(&target).unwrap_or_default();
+        // The entry that could not be removed was the first one's; what came after never got in.
+        if let Some(first) = waiting.first_mut() {
+            (first.action.hits, first.action.would_hits) = last;
+        }
+        let mut ended = Vec::with_capacity(waiting.len());
+        for mut owed in waiting {
+            ended.push((owed.action.decision, owed.decision.take()));
+            let outcome = owed.settled.clone();
+            end_owed(owed, outcome, now, tidings);
+        }
+        Ok(ended)
     }
 
     /// Ends actions of an earlier run that are still told to be in force though their decisions are over: a removal that
@@ -158,6 +228,7 @@ impl<E: Enforcer> Responder<E> {
                 Ok(_) => {
                     let owed = Owed {
                         action,
+                        decision: None,
                         ended: ActionStatus::Reverted,
                         settled: String::new(),
                     };
@@ -166,7 +237,7 @@ impl<E: Enforcer> Responder<E> {
                 Err(error) => {
                     action.outcome = format!("removal failed: {error}; tried again every second");
                     tidings.action(&action);
-                    self.owe(&action, ActionStatus::Reverted, settled);
+                    self.owe(&action, None, ActionStatus::Reverted, settled);
                 }
             }
         }

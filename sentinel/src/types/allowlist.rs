@@ -3,6 +3,7 @@
 use super::{Decision, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,32 @@ impl Allowed {
         match self.expires_at {
             Some(end) => format!("{comment} (put on the allowlist by {actor}, until {end})"),
             None => format!("{comment} (put on the allowlist by {actor})"),
+        }
+    }
+}
+
+/// A wish for an entry. When it ends follows from when it is taken, by the clock of whoever takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAllowed {
+    /// Address or prefix.
+    pub target: IpNet,
+    /// Why, in the operator's words.
+    pub comment: String,
+    /// Who asks.
+    pub actor: String,
+    /// For how long; for good where not said.
+    pub duration: Option<Duration>,
+}
+
+impl NewAllowed {
+    /// The entry, where it is taken at `now`.
+    pub fn entry(self, now: Timestamp) -> Allowed {
+        Allowed {
+            target: self.target,
+            comment: self.comment,
+            actor: self.actor,
+            at: now,
+            expires_at: self.duration.map(|length| now.after(length)),
         }
     }
 }

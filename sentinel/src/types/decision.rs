@@ -2,7 +2,7 @@
 
 use super::{
     Acting, ActionKind, AlertId, AllowDone, Allowed, DecisionId, FleetOrder, FleetOutcome, Import, ImportError,
-    Imported, InvestigationId, Prefix, Rate, Severity, Terms, Timestamp,
+    Imported, InvestigationId, NewAllowed, Prefix, Rate, Severity, Terms, Timestamp,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -255,7 +255,7 @@ pub enum Command {
         reply: oneshot::Sender<Result<Acting, CommandError>>,
     },
     /// Put somebody on the allowlist; answered once the kernel was read back and what it covers has ended.
-    Allow(Allowed, oneshot::Sender<Result<AllowDone, CommandError>>),
+    Allow(NewAllowed, oneshot::Sender<Result<AllowDone, CommandError>>),
     /// Take somebody off the allowlist.
     Disallow {
         /// Exactly this entry.

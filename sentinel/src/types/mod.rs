@@ -49,9 +49,9 @@ mod traffic;
 
 pub use access::{Role, Session, Token, TokenId};
 pub use acting::{Acting, Stop};
-pub use action::{Action, ActionKind, ActionStatus, Needs, OTHERWISE};
+pub use action::{Action, ActionKind, ActionStatus, Needs, OTHERWISE, UNTIL_REMOVED};
 pub use alert::{Alert, Detector, Evidence, EvidenceClass, Family, Service, Severity, Standing};
-pub use allowlist::{AllowDone, Allowed};
+pub use allowlist::{AllowDone, Allowed, NewAllowed};
 pub use beat::Beat;
 pub use bouncer::{Bouncer, Change, Changes, Numbered, Told};
 pub use busiest::{Busiest, Busy, BusyBy, BusyFlow, BusyPer, BusyRequest, BusySource, Moved};

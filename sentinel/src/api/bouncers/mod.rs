@@ -12,8 +12,8 @@ pub(super) mod shape;
 mod told;
 mod wish;
 
+use super::Shared;
 use super::error::Problem;
-use super::{Shared, now};
 use crate::auth::Who;
 use crate::store::{CHANGES_MAX, Record, StoreError};
 use crate::types::{Acting, Bouncer, Numbered, TokenId, Told};
@@ -39,7 +39,7 @@ pub(super) async fn list(State(api): State<Shared>, method: Method, wish: Wish) 
     }
     let _place = place(&api).await?;
     let all = in_force(&api, wish.overlaps()).await?.1;
-    let now = now();
+    let now = api.desk_now();
     let kept: Vec<DecisionDto> = told::standing(&all, &wish, now)
         .skip(wish.offset)
         .take(wish.limit)
@@ -118,7 +118,7 @@ async fn everything(api: &Shared, token: Option<TokenId>, wish: &Wish) -> Result
         let told = Told { change: latest, acting };
         keep(api, token, told, told).await?;
     }
-    let now = now();
+    let now = api.desk_now();
     Ok(StreamDto {
         new: told::standing(&all, wish, now)
             .map(|one| DecisionDto::of(one, now))
@@ -148,7 +148,7 @@ async fn changed(api: &Shared, known: Bouncer, wish: &Wish, keeps_sets: bool) ->
     } else {
         Vec::new()
     };
-    let now = now();
+    let now = api.desk_now();
     let mut delta = told::delta(&changes.each, wish, now, keeps_sets);
     let everything = told::standing(&all, wish, now);
     if !acting {

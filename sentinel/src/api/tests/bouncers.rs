@@ -170,6 +170,36 @@ async fn changes_are_told_twice_and_then_no_more() {
 }
 
 #[tokio::test]
+async fn a_step_of_the_wall_clock_ends_nothing() {
+    const STEP: i64 = 5 * 3_600_000_000_000;
+    let (mut house, router, key) = open().await;
+    let id = add(&house, &router, "203.0.113.1").await;
+    let mut decision = house.state.store.decision(id).await.unwrap().unwrap();
+    let one = vec!["203.0.113.1".to_owned()];
+    // For bouncers it ends when it does in the kernel, which is over by the wall clock.
+    house.state.clock.offset_ns -= STEP;
+    let router = house.router(Door::Tcp);
+    let lasts = |decision: &mut Decision, minutes: u64| {
+        decision.expires_at = Some(house.state.desk_now().after(Duration::from_mins(minutes)));
+        vec![Record::Decision(Arc::new(decision.clone()))]
+    };
+    house.keep(lasts(&mut decision, 10)).await;
+    assert_eq!(pull(&router, &key, "?startup=true").await, (one.clone(), vec![]));
+    let (_, all) = ask(&router, by(get("/v1/decisions"), &key)).await;
+    let left = all[0]["duration"].as_str().unwrap();
+    assert!(left.starts_with("9m"), "{left}");
+    house.keep(lasts(&mut decision, 20)).await;
+    assert_eq!(pull(&router, &key, "").await, (one, vec![]), "it was prolonged");
+
+    // And it is over once the desk's clock says so, which the wall's does not yet.
+    house.state.clock.offset_ns += 2 * STEP;
+    decision.expires_at = Some(house.state.desk_now().before(Duration::from_secs(1)));
+    house.keep(vec![Record::Decision(Arc::new(decision))]).await;
+    let router = house.router(Door::Tcp);
+    assert_eq!(pull(&router, &key, "?startup=true").await, (vec![], vec![]));
+}
+
+#[tokio::test]
 async fn while_acting_is_stopped_nothing_is_in_force_and_then_it_is_again() {
     let (house, router, key) = open().await;
     add(&house, &router, "203.0.113.1").await;

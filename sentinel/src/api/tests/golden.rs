@@ -371,6 +371,10 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
                 total: 1,
                 covering: vec![samples.decision],
                 held_back: None,
+                beside: vec![Action {
+                    kind: ActionKind::IsolateContainer,
+                    ..samples.action
+                }],
             }),
         ),
         (

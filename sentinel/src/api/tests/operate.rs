@@ -1,7 +1,7 @@
 //! What operators command, through the router: the stop, the allowlist, imports, the simulation report.
 
 use super::*;
-use crate::types::{Bystander, Tally};
+use crate::types::{Allowed, Bystander, Tally};
 
 fn list(query: &str, media: &str, text: &str) -> Request<Body> {
     Request::post(format!("/decisions/import?{query}"))
@@ -171,6 +171,98 @@ async fn what_the_disk_does_not_keep_is_done_and_no_plain_yes() {
         let said = told["detail"].as_str().unwrap_or_default();
         let fits = said.starts_with(done) && said.contains("the disk has not kept it yet");
         assert!(status == 503 && fits, "{done}: {status} {told}");
+    }
+}
+
+#[tokio::test]
+async fn wherever_the_wall_clock_is_the_allowlist_is_told_by_the_desks() {
+    for ahead in [3_600_000_000_000_i64, -3_600_000_000_000] {
+        let mut house = House::new();
+        house.state.clock.offset_ns -= ahead;
+        let now = house.state.desk_now();
+        let entry = |target: &str, end: Timestamp| {
+            Record::Allow(Arc::new(Allowed {
+                target: target.parse().unwrap(),
+                comment: "a friend".into(),
+                actor: "ann".into(),
+                at: now,
+                expires_at: Some(end),
+            }))
+        };
+        let stands = entry("203.0.113.7/32", now.after(Duration::from_mins(10)));
+        let over = entry("203.0.113.8/32", now.before(Duration::from_secs(1)));
+        house.keep(vec![stands, over]).await;
+        let router = house.router(Door::Unix);
+        let (_, listed) = ask(&router, get("/allowlist")).await;
+        assert_eq!(
+            (&listed["total"], &listed["items"][0]["target"]),
+            (&json!(1), &json!("203.0.113.7/32")),
+            "{listed}"
+        );
+        // What ends are to be compared with.
+        let (_, stats) = ask(&router, get("/stats")).await;
+        let told: Timestamp = stats["now"].as_str().unwrap().parse().unwrap();
+        assert!(told.0.abs_diff(now.0) < 60_000_000_000, "{stats}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_undone_yet_beside_the_kernel_is_told_of_what_was_taken_back() {
+    let house = House::new();
+    let mut mint = Mint::Counted(0);
+    let alert = alert(&mut mint, T0);
+    let mut records = Vec::new();
+    let mut put = |kind: ActionKind, status: ActionStatus, outcome: &str, begun: bool| {
+        let decision = decision(&mut mint, &alert, T0);
+        let action = Action {
+            kind,
+            status,
+            outcome: outcome.to_owned(),
+            ..action(&mut mint, &decision)
+        };
+        let told = (decision.id, action.id);
+        if begun {
+            records.push(Record::Undo {
+                action: action.id,
+                json: "{}".into(),
+            });
+        }
+        records.extend([Record::Decision(Arc::new(decision)), Record::Action(Arc::new(action))]);
+        told
+    };
+    let (container, ban) = (ActionKind::IsolateContainer, ActionKind::ArpBan);
+    let cut = put(
+        container,
+        ActionStatus::Enforced,
+        "container web was disconnected",
+        true,
+    );
+    let banned = put(ban, ActionStatus::Intent, "not banned yet", true);
+    put(container, ActionStatus::Intent, "not isolated yet", false);
+    put(container, ActionStatus::Simulated, "simulated", false);
+    put(container, ActionStatus::Reverted, "container db is back", true);
+    let removed = "container tmp was cut off until it was removed; what runs under its name now is not isolated";
+    put(container, ActionStatus::Enforced, removed, true);
+    put(ActionKind::BlockIp, ActionStatus::Enforced, "read back", false);
+    house.keep(records).await;
+    let router = house.router(Door::Unix);
+    for (path, deleted, still) in [
+        (format!("/decisions/{}", cut.0), 1, (container, cut.1)),
+        ("/decisions?all=true&first=0".to_owned(), 0, (ban, banned.1)),
+    ] {
+        let (status, told) = ask(&router, send("DELETE", &path, &Value::Null)).await;
+        assert_eq!(
+            (status, told["deleted"].as_array().unwrap().len()),
+            (200, deleted),
+            "{told}"
+        );
+        let beside = told["beside"].as_array().unwrap();
+        assert_eq!(beside.len(), 1, "{told}");
+        assert_eq!(
+            (&beside[0]["kind"], &beside[0]["id"]),
+            (&json!(still.0), &json!(still.1)),
+            "{told}"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ import { learnWho, logOut, who } from "./lib/agent.js";
 import { sentence, span, words } from "./lib/format.js";
 import { connect, health, heard, link, mode, on, started, stats, stopped } from "./lib/live.js";
 import { route } from "./lib/route.js";
-import { Covered, Stop } from "./parts/acts.js";
+import { Covered, Following, Stop } from "./parts/acts.js";
 import { Actions } from "./pages/actions.js";
 import { Alerts } from "./pages/alerts.js";
 import { Audit } from "./pages/audit.js";
@@ -87,6 +87,7 @@ function Notices() {
   const when = new Date(heard.value || Date.now()).toLocaleTimeString();
   return html`<div id="notices" role="status">
     <${Covered} />
+    <${Following} />
     ${link.value === "lost" && html`<p class="notice bad"><strong>No connection to the agent.</strong> What you see is from ${when}. Is the agent still running? Trying again…</p>`}
     ${degraded.map(([part, { cause, mend }]) => html`<p key=${part} class="notice warn"><strong>${words(part)}: ${cause}.</strong> ${sentence(mend)}</p>`)}
   </div>`;

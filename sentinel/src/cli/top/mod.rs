@@ -13,7 +13,7 @@ mod words;
 
 use super::Global;
 use super::client::Client;
-use super::decisions::still_covered;
+use super::decisions::{still_beside, still_covered};
 use super::exit::Failure;
 use super::now;
 use super::output::{Format, escape_line};
@@ -160,8 +160,12 @@ async fn unblock(client: &Client, id: String, target: String) -> String {
         Ok(Ok(gone)) => {
             let probation = gone["deleted"][0]["watch_until"].as_str();
             let probation = probation.map_or_else(String::new, |until| format!(", on probation until {until}"));
-            let still = still_covered(&gone).map_or_else(String::new, |still| format!(". {still}"));
-            escape_line(&format!("{target} is taken back{probation}{still}"))
+            let mut said = format!("{target} is taken back{probation}");
+            let still: Vec<String> = still_covered(&gone).into_iter().chain(still_beside(&gone)).collect();
+            if !still.is_empty() {
+                said = format!("{said}. {}", still.join(" "));
+            }
+            escape_line(&said)
         }
     }
 }

@@ -6,6 +6,10 @@ use crate::respond::Line;
 use crate::types::{Acting, CommandError, Component, Condition, Stop};
 use std::sync::Arc;
 
+/// What the audit says of a word that was said before.
+const STOPPED_AGAIN: &str = "acting_stopped_again";
+const RESUMED_AGAIN: &str = "acting_resumed_again";
+
 impl<E: Enforcer> Desk<E> {
     /// Takes up the stop of an earlier run. Call before anything is decided; the programs were loaded with it.
     pub fn stopped_before(&mut self, stop: Option<Stop>) {
@@ -28,6 +32,15 @@ impl<E: Enforcer> Desk<E> {
                 let word = if on { "resumed" } else { "stopped" };
                 CommandError::Failed(format!("whether acting is {word} cannot be told; try again: {error}"))
             })?;
+            // The first word may have been lost on its way to the disk.
+            let line = Line {
+                at,
+                actor,
+                verb: if on { RESUMED_AGAIN } else { STOPPED_AGAIN },
+                subject: "all actions".to_owned(),
+                detail: reason,
+            };
+            self.responder.note_stop(self.stopped.clone(), line).await;
             return Ok(self.acting());
         }
         let line = Line {

@@ -66,8 +66,8 @@ impl<E: Enforcer> Desk<E> {
         }
     }
 
-    pub(super) async fn allow(&mut self, entry: Allowed) -> Result<AllowDone, CommandError> {
-        let now = self.now();
+    /// Puts an entry on the list, whose end is by the desk's own clock, as `now` is.
+    pub(super) async fn allow(&mut self, entry: Allowed, now: Timestamp) -> Result<AllowDone, CommandError> {
         let target = canonical(entry.target);
         let entry = Allowed {
             target,

@@ -60,7 +60,7 @@ impl<E: Enforcer> Desk<E> {
                     }
                 }
                 FleetOrder::Allow(entry) => {
-                    outcomes[at] = match self.allow(entry).await {
+                    outcomes[at] = match self.allow(entry, self.now()).await {
                         Ok(_) => FleetOutcome::Done,
                         Err(error) => FleetOutcome::Failed(error.to_string()),
                     };

@@ -230,7 +230,9 @@ impl<E: Enforcer> Desk<E> {
             .by_ref()
             .partition(|(d, drawn_on)| drawn_on.as_ref().is_some_and(|there| there.id == d.id));
         let stored: Vec<_> = stored.into_iter().map(|(decision, _)| decision).collect();
-        for id in self.responder.unlist(done, stored, &running.actor, now).await {
+        let (failed, still) = self.responder.unlist(done, stored, &running.actor, now).await;
+        let lost = failed.len();
+        for id in failed {
             self.judge.fail(id);
         }
         let standing = |decision: &Decision| {
@@ -239,23 +241,37 @@ impl<E: Enforcer> Desk<E> {
         };
         let back: Vec<_> = named.iter().filter_map(|(decision, _)| standing(decision)).collect();
         self.responder.restate(&back).await;
+        let text = undone(&why, left, still, lost);
         let line = Line {
             at: now,
             actor: running.actor.clone(),
             verb: "import_undone",
             subject: format!("{} decisions", running.answer.imported),
-            detail: why.clone(),
+            detail: text.clone(),
         };
         self.responder.note(line).await;
         self.count_active();
         self.note_respond();
-        let but = match left {
-            0 => String::new(),
-            left => format!(" but {left}, which ended or were changed meanwhile and are as they are"),
-        };
-        let text = format!("{why}; all of it was taken back{but}");
         answer(running, Err(CommandError::Failed(text).into()));
     }
+}
+
+/// Why an import was taken back, and what of it was not: how many are somebody else's by now, how many are still in the
+/// kernel, and how many that stood before did not come back.
+fn undone(why: &str, left: usize, still: usize, lost: usize) -> String {
+    let but: Vec<String> = [
+        (left, "ended or were changed meanwhile and are as they are"),
+        (still, "are still in the kernel and tried again every second"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!(" but {count}, which {what}"))
+    .collect();
+    let back = match lost {
+        0 => String::new(),
+        lost => format!("; {lost} earlier decisions could not be put back"),
+    };
+    format!("{why}; all of it was taken back{}{back}", but.join(", and"))
 }
 
 fn answer(running: Running, told: Result<Imported, ImportError>) {

@@ -46,7 +46,8 @@ impl<E: Enforcer> Desk<E> {
     }
 }
 
-/// Whether a decision says that whoever is at the address attacked.
+/// Whether a decision says that whoever is at the address attacked, and kept them from logging in since: whoever logged in while
+/// nothing was done is a session like any other.
 fn accuses(decision: &Decision) -> bool {
-    decision.origin != Origin::Operator && !decision.of_the_unproven()
+    decision.origin != Origin::Operator && !decision.of_the_unproven() && !decision.simulated
 }

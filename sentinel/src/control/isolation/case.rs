@@ -29,6 +29,8 @@ pub(super) enum Stage {
 pub(super) struct Case {
     pub(super) action: Action,
     pub(super) undo: Option<Undo>,
+    /// Of one that was removed while it was cut off: who had its address when that was told.
+    pub(super) gone: Option<Vec<Owner>>,
     /// Why the undo record of an earlier run is of no use.
     pub(super) unreadable: Option<String>,
     pub(super) stage: Stage,
@@ -61,14 +63,19 @@ impl Case {
         Self::of(action, None, None, false)
     }
 
-    /// As an earlier run left it. What it says of itself is not believed: it is looked at.
+    /// As an earlier run left it. What it says of itself is not believed: it is looked at. Only that its container was
+    /// removed is, since that one does not come back.
     pub(super) fn recalled(action: Action, undo: Option<&str>) -> Self {
         let (undo, unreadable) = match undo.map(Undo::decode) {
             None => (None, None),
             Some(Ok(undo)) => (Some(undo), None),
             Some(Err(error)) => (None, Some(error)),
         };
-        Self::of(action, undo, unreadable, true)
+        let gone = action.removed().then(Vec::new);
+        Self {
+            gone,
+            ..Self::of(action, undo, unreadable, true)
+        }
     }
 
     fn of(action: Action, undo: Option<Undo>, unreadable: Option<String>, told: bool) -> Self {
@@ -76,6 +83,7 @@ impl Case {
             told_until: action.expires_at,
             action,
             undo,
+            gone: None,
             unreadable,
             stage: Stage::Begun,
             told,
@@ -85,9 +93,14 @@ impl Case {
         }
     }
 
+    /// What is to be put back of a container that was not removed since.
+    pub(super) fn undoes(&self) -> Option<&Undo> {
+        self.undo.as_ref().filter(|_| self.gone.is_none())
+    }
+
     /// The container that is cut off because of it, or may be in part.
     pub(super) fn holds(&self) -> Option<&str> {
-        self.undo.as_ref().map(|undo| undo.name.as_str())
+        self.undoes().map(|undo| undo.name.as_str())
     }
 
     /// Whether it goes on under a wish: what was done is not left standing in simulation.
@@ -133,8 +146,11 @@ impl Case {
             Stage::Begun | Stage::Leaving => true,
             Stage::Simulated => false,
             Stage::Refused(seen) => having != seen.as_slice(),
-            // It has an address again, or somebody else was given the one it had.
             Stage::Standing => {
+                if let Some(seen) = &self.gone {
+                    return having != seen.as_slice();
+                }
+                // It has an address again, or somebody else was given the one it had.
                 let own = self.undo.as_ref().map(|undo| undo.container.as_str());
                 !having.is_empty() || known.owners.values().flatten().any(|owner| Some(&*owner.id) == own)
             }

@@ -58,19 +58,23 @@ impl Isolations {
             return Ok("over; nothing was disconnected".to_owned());
         };
         let keeps = self.cases.iter().find(|(id, other)| {
-            let same = other
-                .undo
-                .as_ref()
-                .is_some_and(|other| other.container == undo.container);
+            let same = other.undoes().is_some_and(|other| other.container == undo.container);
             same && wanted.get(id).is_some_and(|wish| other.stays(wish))
         });
-        if let Some((other, _)) = keeps {
+        if let Some((other, _)) = keeps.filter(|_| case.gone.is_none()) {
             return Ok(format!(
                 "over; container {} stays cut off for decision {other}",
                 undo.name
             ));
         }
-        self.put_back(undo).await
+        match self.put_back(undo).await {
+            // What was removed does not come back: it need not be waited for that the engine says so again.
+            Err(_) if case.gone.is_some() => {
+                self.deps.metrics.isolation_restored("gone");
+                Ok(nothing_left(undo))
+            }
+            outcome => outcome,
+        }
     }
 
     /// Connects a container to what it was connected to; how it is then, in words.
@@ -92,9 +96,13 @@ impl Isolations {
                     told.join("; ")
                 ),
             ),
-            Restored::Gone => ("gone", format!("container {} is gone; nothing to put back", undo.name)),
+            Restored::Gone => ("gone", nothing_left(undo)),
         };
         self.deps.metrics.isolation_restored(result);
         Ok(outcome)
     }
+}
+
+fn nothing_left(undo: &Undo) -> String {
+    format!("container {} is gone; nothing to put back", undo.name)
 }

@@ -5,7 +5,7 @@ use super::case::{Case, Stage};
 use crate::containers::Undo;
 use crate::control::beside::Telling;
 use crate::store::Record;
-use crate::types::{ActionStatus, Component, Condition, ContainerSet, Health};
+use crate::types::{ActionStatus, Component, Condition, ContainerSet, Health, UNTIL_REMOVED};
 use std::net::IpAddr;
 
 impl Isolations {
@@ -17,12 +17,16 @@ impl Isolations {
         outcome: String,
         extra: Vec<Record>,
     ) -> bool {
+        let verb = match status {
+            ActionStatus::Enforced if case.gone.is_some() => "removed",
+            _ => verb(status),
+        };
         let of = Telling {
             action: &mut case.action,
             told: &mut case.told,
             told_until: &mut case.told_until,
         };
-        self.deps.tell(of, (status, verb(status)), outcome, extra).await
+        self.deps.tell(of, (status, verb), outcome, extra).await
     }
 
     /// How things stand, for `/health` and the gauge.
@@ -75,19 +79,33 @@ pub(super) fn isolated(undo: &Undo, known: &ContainerSet, address: IpAddr) -> St
         None => "connected to no network".to_owned(),
         Some(network) => format!("connected to {network} alone"),
     };
+    format!(
+        "container {} was disconnected from {}, and is {place}, read back{}",
+        undo.name,
+        undo.networks(),
+        heir(undo, known, address)
+    )
+}
+
+/// What is left once a container that was cut off is removed; with the same warning.
+pub(super) fn removed(undo: &Undo, known: &ContainerSet, address: IpAddr) -> String {
+    format!(
+        "container {}{UNTIL_REMOVED}; what runs under its name or address now is not isolated{}",
+        undo.name,
+        heir(undo, known, address)
+    )
+}
+
+/// Who else was given the address meanwhile, and what that means for them; nothing where nobody was.
+fn heir(undo: &Undo, known: &ContainerSet, address: IpAddr) -> String {
     let owners = known.owners.get(&address).map(Vec::as_slice).unwrap_or_default();
     let heir = owners.iter().find(|owner| *owner.id != *undo.container);
-    let heir = heir.map_or(String::new(), |owner| {
+    heir.map_or(String::new(), |owner| {
         format!(
             "; container {} has been given {address} meanwhile, and meets the kernel's block: revert the action to free it",
             owner.name
         )
-    });
-    format!(
-        "container {} was disconnected from {}, and is {place}, read back{heir}",
-        undo.name,
-        undo.networks()
-    )
+    })
 }
 
 const fn verb(status: ActionStatus) -> &'static str {

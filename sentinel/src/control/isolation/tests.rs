@@ -5,12 +5,14 @@ use crate::bus::Bus;
 use crate::containers::OwnIds;
 use crate::metrics::Metrics;
 use crate::store::testing::opened;
-use crate::store::{ActionFilter, Store};
+use crate::store::{ActionFilter, AuditEntry, AuditFilter, Store};
 use crate::time;
 use crate::types::{Action, ActionKind, Component, Health, Timestamp};
 use serde_json::json;
 use std::path::Path;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
 
 struct Rig {
     dir: TempDir,
@@ -71,6 +73,14 @@ impl Rig {
         }
     }
 
+    async fn audit(&self) -> Vec<AuditEntry> {
+        self.store.audit(AuditFilter::default()).await.unwrap().items
+    }
+
+    fn standing(&self) -> i64 {
+        self.room.as_ref().unwrap().deps.metrics.isolations_active.get()
+    }
+
     /// The room of the next start, on the same database.
     fn again(mut self) -> Self {
         self.room = None;
@@ -84,6 +94,34 @@ impl Rig {
         let mut room = self.room.take().unwrap();
         room.pass().await;
         self.room = Some(room);
+    }
+}
+
+/// An engine whose containers were all removed.
+fn emptied(dir: &Path) -> Arc<Engine> {
+    let socket = dir.join("docker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(knows_nobody(stream));
+        }
+    });
+    Arc::new(Engine::new(&socket, Duration::from_secs(20)))
+}
+
+async fn knows_nobody(mut stream: UnixStream) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+        let asked = String::from_utf8_lossy(&buffer[..read]).into_owned();
+        let (status, body) = match asked.lines().next() {
+            Some(line) if line.contains("/version ") => (200, r#"{"ApiVersion":"1.41","Version":"20.10"}"#),
+            _ => (404, r#"{"message":"No such container: c"}"#),
+        };
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(answer.as_bytes()).await.unwrap();
     }
 }
 
@@ -191,6 +229,96 @@ async fn what_was_cut_off_is_never_told_as_undone_while_the_engine_is_away() {
             .unwrap();
     }
     drop(rig.known);
+}
+
+#[tokio::test]
+async fn a_container_removed_while_it_is_cut_off_is_told_once_and_isolated_no_more() {
+    const WORDS: &str = "container web was cut off until it was removed; what runs under its name or address now is \
+                         not isolated";
+    let mut rig = Rig::new(tempfile::tempdir().unwrap());
+    let engine = emptied(rig.dir.path());
+    let id = decision();
+    let wish = Isolate {
+        address: "172.17.0.2".parse().unwrap(),
+        simulated: false,
+        expires_at: None,
+    };
+    let mut case = Case::new(Mint::Random.action(Timestamp(1)), id, &wish, Timestamp(1));
+    case.action.status = ActionStatus::Enforced;
+    case.action.outcome = "container web was disconnected from a, and is connected to no network, read back".to_owned();
+    let undo =
+        json!({ "version": 1, "container": "c", "name": "web", "endpoints": [], "ports": {}, "quarantine": null });
+    let records = vec![
+        Record::Action(Arc::new(case.action.clone())),
+        Record::Undo {
+            action: case.action.id,
+            json: undo.to_string(),
+        },
+    ];
+    rig.store.commit(records).await.unwrap();
+    rig.want(id, false);
+    let room = rig.room.as_mut().unwrap();
+    room.recall().await.unwrap();
+    // Before it is looked at nothing says otherwise.
+    room.report();
+    assert_eq!(rig.standing(), 1);
+    rig.room.as_mut().unwrap().engine = Arc::clone(&engine);
+    rig.known.send_replace(Arc::default());
+    for _ in 0..2 {
+        rig.pass().await;
+        rig.room.as_mut().unwrap().cases.get_mut(&id).unwrap().due = Some(Instant::now());
+        let told = rig.actions().await.remove(0);
+        assert_eq!((told.status, told.outcome.as_str()), (ActionStatus::Enforced, WORDS));
+    }
+    assert_eq!(
+        (rig.standing(), rig.cause().contains(" 0 isolated")),
+        (0, true),
+        "{}",
+        rig.cause()
+    );
+    let audit = rig.audit().await;
+    assert_eq!((audit.len(), audit[0].verb.as_str()), (1, "removed"), "told once");
+
+    // The next start, where the engine is away.
+    let mut rig = rig.again();
+    rig.want(id, false);
+    rig.room.as_mut().unwrap().recall().await.unwrap();
+    rig.pass().await;
+    let told = rig.actions().await.remove(0);
+    assert_eq!((told.status, told.outcome.as_str()), (ActionStatus::Enforced, WORDS));
+    assert_eq!((rig.standing(), rig.audit().await.len()), (0, 1));
+
+    // It answers again, and another container was given the address.
+    let away = std::mem::replace(&mut rig.room.as_mut().unwrap().engine, engine);
+    let heir = Owner {
+        id: "d".into(),
+        name: "web".into(),
+        protected: None,
+    };
+    rig.known.send_replace(Arc::new(ContainerSet {
+        fault: None,
+        owners: [(wish.address, vec![heir])].into(),
+    }));
+    rig.room.as_mut().unwrap().news();
+    rig.pass().await;
+    let told = rig.actions().await.remove(0);
+    let warned = format!("{WORDS}; container web has been given 172.17.0.2 meanwhile, and meets the kernel's block");
+    assert!(told.outcome.starts_with(&warned), "{}", told.outcome);
+    let room = rig.room.as_mut().unwrap();
+    room.news();
+    assert!(!room.cases[&id].is_due(), "nothing new");
+    assert_eq!(rig.standing(), 0);
+
+    // Over: nothing is waited for.
+    rig.room.as_mut().unwrap().engine = away;
+    rig.wanted.send_replace(Arc::default());
+    rig.pass().await;
+    let ended = rig.actions().await.remove(0);
+    assert_eq!(
+        (ended.status, ended.outcome.as_str()),
+        (ActionStatus::Reverted, "container web is gone; nothing to put back")
+    );
+    assert!(rig.room.as_ref().unwrap().cases.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

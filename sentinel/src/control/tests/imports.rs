@@ -112,3 +112,47 @@ async fn what_changed_while_an_import_was_stored_is_stored_anew() {
     assert_eq!((end(&stored), &stored.reason), (end(&standing), &standing.reason));
     house.all_agree().await;
 }
+
+#[tokio::test]
+async fn an_import_of_which_something_stays_in_the_kernel_says_how_much() {
+    let mut house = House::open(Mode::Production).await;
+    let answer = house
+        .begin(list(&["203.0.113.1/32", "203.0.113.2/32", "192.0.2.99/32"]))
+        .await;
+    house.desk.imports.ready().await;
+    house.facts(&["192.0.2.99"]).await;
+    house.rig.breaks(&["delete"]);
+    house.desk.import_part().await;
+    let told = answer.await.unwrap().unwrap_err().to_string();
+    // The third was never written.
+    let but = "; all of it was taken back but 2, which are still in the kernel and tried again every second";
+    assert!(told.ends_with(but), "{told}");
+    assert_eq!(house.rig.blocks(), [net("203.0.113.1/32"), net("203.0.113.2/32")]);
+    house.all_agree().await;
+    assert_eq!(house.rig.blocks(), []);
+}
+
+#[tokio::test]
+async fn what_of_an_import_does_not_go_and_what_does_not_come_back_is_told() {
+    let mut house = House::open(Mode::Production).await;
+    house.add("203.0.113.1/32", 600).await.unwrap();
+    let answer = half_an_import(&mut house, &["203.0.113.1/32"], "192.0.2.99/32").await;
+    house.facts(&["192.0.2.99"]).await;
+    house.rig.breaks(&["put", "delete"]);
+    house.desk.import_part().await;
+    let told = answer.await.unwrap().unwrap_err().to_string();
+    let but = "; all of it was taken back but 2048, which are still in the kernel and tried again every second; \
+               1 earlier decisions could not be put back";
+    assert!(told.ends_with(but), "{told}");
+    assert_eq!(house.rig.blocks().len(), 2048);
+    let page = house.store.audit(crate::store::AuditFilter::default()).await.unwrap();
+    let undone = page.items.iter().find(|entry| entry.verb == "import_undone").unwrap();
+    assert!(undone.detail.ends_with(but), "{}", undone.detail);
+    house.rig.breaks(&[]);
+    // So many a second.
+    for _ in 0..8 {
+        house.desk.look_around().await;
+    }
+    assert_eq!(house.rig.blocks(), []);
+    house.all_agree().await;
+}

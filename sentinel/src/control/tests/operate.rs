@@ -25,15 +25,13 @@ impl House {
 
     pub(super) async fn allow(&mut self, target: &str, seconds: Option<u64>) -> Result<AllowDone, CommandError> {
         let (reply, answer) = oneshot::channel();
-        let now = self.desk.now();
-        let entry = Allowed {
+        let wish = NewAllowed {
             target: net(target),
             comment: "a friend".into(),
             actor: "ann".into(),
-            at: now,
-            expires_at: seconds.map(|s| now.after(Duration::from_secs(s))),
+            duration: seconds.map(Duration::from_secs),
         };
-        self.desk.command(Command::Allow(entry, reply)).await;
+        self.desk.command(Command::Allow(wish, reply)).await;
         answer.await.unwrap()
     }
 

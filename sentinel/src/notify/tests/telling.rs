@@ -304,6 +304,59 @@ async fn history_is_no_news() {
     house.close().await;
 }
 
+/// Whoever gets through by some way is not told to be blocked, in any of the texts that channels take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_in_part_is_told_so() {
+    let told = async |kind: ActionKind, instead: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, got) = channel(ChannelKind::File, FINE);
+        let house = House::open(directory.path(), &settings(), vec![file], clock);
+        house.ready().await;
+        let alert = alert(&mut Mint::Random, NOON);
+        let decision = Decision {
+            action: kind,
+            expires_at: None,
+            ..decision(&mut Mint::Random, &alert, NOON)
+        };
+        let carried_out = Action {
+            outcome: format!("enforced by xdp (native), read back{instead}"),
+            ..action(&mut Mint::Random, &decision)
+        };
+        let records = vec![
+            Record::Action(Arc::new(carried_out)),
+            Record::Decision(Arc::new(decision)),
+        ];
+        house.store.commit(records).await.unwrap();
+        house.raise(std::slice::from_ref(&alert)).await;
+        let comes = async {
+            while got.lock().unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(2), comes).await.unwrap();
+        let letter = got.lock().unwrap()[0].clone();
+        house.close().await;
+        letter
+    };
+    let bare = "; but its packets pass on eth1, where our program cannot be attached";
+    for (kind, instead, deed) in [
+        (ActionKind::BlockIp, "", "is blocked"),
+        (ActionKind::BlockIp, bare, "is blocked in part"),
+        (ActionKind::RateLimit, bare, "is limited otherwise than meant"),
+        (
+            ActionKind::RedirectToHoneypot,
+            "; but its packets are dropped, because `response.honeypot.v4` names none",
+            "is not redirected to the honeypot as meant",
+        ),
+    ] {
+        let letter = told(kind, instead).await;
+        assert_eq!(letter.title, format!("medium: port scan by 203.0.113.7, {deed}"));
+        assert_eq!(letter.values["action"], deed);
+        let sentence = format!("203.0.113.7 {deed}. enforced by xdp (native), read back{instead}\n");
+        assert!(letter.text().contains(&sentence), "{}", letter.text());
+    }
+}
+
 /// A container that could not be cut off is not told to have been.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_told_of_a_container_is_what_became_of_it() {

@@ -79,6 +79,8 @@ pub struct Profile {
     pub spared: &'static str,
     /// What is told of its target, in force and simulated.
     pub told: [&'static str; 2],
+    /// What is told of its target, in force, where the outcome tells how that is not what was meant.
+    pub told_otherwise: &'static str,
 }
 
 impl ActionKind {

@@ -12,6 +12,9 @@ use utoipa::ToSchema;
 /// What an outcome has between what was done and how that is not what was meant: a hook that cannot do it whole.
 pub const OTHERWISE: &str = "; but ";
 
+/// What the outcome of an isolation has after the name of a container that was removed while it was cut off.
+pub const UNTIL_REMOVED: &str = " was cut off until it was removed";
+
 /// How far an action got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -68,4 +71,12 @@ pub struct Action {
     pub hits: u64,
     /// Packets that would have been, for simulated actions.
     pub would_hits: u64,
+}
+
+impl Action {
+    /// Whether it is known that the container it cut off was removed: nothing is left to be put back.
+    #[must_use]
+    pub fn removed(&self) -> bool {
+        self.kind == ActionKind::IsolateContainer && self.outcome.contains(UNTIL_REMOVED)
+    }
 }

@@ -96,6 +96,60 @@ async fn what_a_prefix_around_still_blocks_is_not_told_as_free() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_that_is_not_connected_again_yet_is_not_told_as_free() {
+    let Some(mut browser) = Browser::start().await else {
+        return no_browser();
+    };
+    let house = in_production();
+    house.attach(&[]);
+    let (url, server) = serve(&house).await;
+    let mut mint = Mint::Random;
+    let seen = alert(&mut mint, now());
+    let isolation = Decision {
+        action: ActionKind::IsolateContainer,
+        ..decision(&mut mint, &seen, now())
+    };
+    let cut = action(&mut mint, &isolation);
+    let records = vec![
+        Record::Decision(Arc::new(isolation)),
+        Record::Action(Arc::new(cut.clone())),
+        Record::Undo {
+            action: cut.id,
+            json: "{}".into(),
+        },
+    ];
+    house.keep(records).await;
+    browser.open(&url).await;
+    browser.until("document.querySelector('#page')").await;
+    browser.go("#/decisions").await;
+    let undo = "document.querySelector('[aria-label=\"Release 203.0.113.7\"]')";
+    let yes = "[...document.querySelectorAll('button')].find((b) => b.innerText === 'Yes, release')";
+    let notice = "document.querySelector('#following')";
+    for step in [undo, yes] {
+        browser.until(step).await;
+        browser.eval(&format!("{step}.click()")).await;
+    }
+    browser.until(notice).await;
+    assert_eq!(browser.barriers().await, Vec::<Value>::new());
+    let said = browser.eval(&format!("{notice}.innerText")).await;
+    let said = said.as_str().unwrap();
+    assert!(
+        said.starts_with("The container that had 203.0.113.7 is not connected again yet."),
+        "{said}"
+    );
+    let back = Arc::new(Action {
+        status: ActionStatus::Reverted,
+        ..cut
+    });
+    house.keep(vec![Record::Action(Arc::clone(&back))]).await;
+    house.state.bus.publish(Event::Action(back));
+    browser.until(&format!("!{notice}")).await;
+    assert_eq!(browser.complaints, Vec::<String>::new());
+    house.cancel.cancel();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_puts_somebody_on_the_allowlist_and_takes_them_off() {
     let Some(mut browser) = Browser::start().await else {
         return no_browser();

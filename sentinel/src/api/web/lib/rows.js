@@ -9,7 +9,7 @@ import { on } from "./live.js";
 const MOST = 500;
 
 /** What is done beside the kernel, which counts nothing of it. */
-const BESIDE = ["isolate_container", "arp_ban"];
+export const BESIDE = ["isolate_container", "arp_ban"];
 
 /** How soon the agent is asked again where only it can tell, ms. */
 const PATIENCE = 500;

@@ -4,15 +4,40 @@ import { Sure, html, signal, useEffect, useRef, useState } from "../lib/ui.js";
 import { call, mayAct, query } from "../lib/agent.js";
 import { target, words } from "../lib/format.js";
 import { guarded, mode, on, onlyCounts, stopped } from "../lib/live.js";
+import { BESIDE } from "../lib/rows.js";
 import { deed, standing, stands } from "./deeds.js";
 
 /** What was taken back last and is not free for all that: [its target, decisions around it, the stop that holds those back]. */
 const covered = signal(null);
 
-/** Takes back, and remembers what stays in force around it. */
+/** Actions of what was taken back that still stand beside the kernel, or may. */
+const following = signal([]);
+
+/** Such actions that are over: that may be heard before the answer that names them. */
+const undone = new Set();
+
+/** Takes back, and remembers what stays in force around it and what is not undone yet. */
 async function takeBack(whom, path, how) {
-  const { covering, held_back } = await call(path, how);
+  const { covering, held_back, beside } = await call(path, how);
   covered.value = covering.length ? [whom, covering, held_back] : null;
+  following.value = [...following.value, ...beside].filter((a) => !undone.has(a.id));
+}
+
+function follows({ kind, status, target: whom }) {
+  const is = status === "enforced" ? "is not" : "may not be";
+  return kind === "arp_ban" ? `${target(whom)} ${is} let go by Bettercap yet` : `The container that had ${target(whom)} ${is} connected again yet`;
+}
+
+/** Says of what was taken back that it is not undone everywhere yet. */
+export function Following() {
+  useEffect(() => on("action", (action) => {
+    if (stands(action) || !BESIDE.includes(action.kind)) return;
+    undone.add(action.id);
+    following.value = following.value.filter((a) => a.id !== action.id);
+  }), []);
+  if (!following.value.length) return null;
+  return html`<p id="following" class="notice warn"><strong>${following.value.map(follows).join("; ")}.</strong> <a href="#/actions">Actions</a> tell when. ${" "}
+    <button type="button" class="small" onClick=${() => (following.value = [])}>Understood</button></p>`;
 }
 
 /** Says of what was taken back last that others are on a prefix around it. */

@@ -38,7 +38,7 @@ export function standing(decision) {
       if (decision.simulated) return [`${noun} simulated`, "simulated"];
       if (stopped.value) return [`${noun} held back`, "simulated"];
       return [done, "enforced"];
-    default: return ["Released", "over"];
+    default: return ["Taken back", "over"];
   }
 }
 

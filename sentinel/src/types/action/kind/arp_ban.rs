@@ -8,5 +8,6 @@ pub(super) const PROFILE: Profile = Profile {
     done: |_| "banned by ARP".to_owned(),
     spared: "not banned by ARP",
     told: ["is kept from the gateway", "would be kept from the gateway"],
+    told_otherwise: "is kept from the gateway in part",
     ..log_only::PROFILE
 };

@@ -19,4 +19,5 @@ pub(super) const PROFILE: Profile = Profile {
     },
     spared: "not dropped",
     told: ["is blocked", "would be blocked"],
+    told_otherwise: "is blocked in part",
 };

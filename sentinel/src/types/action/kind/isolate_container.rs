@@ -12,5 +12,6 @@ pub(super) const PROFILE: Profile = Profile {
         "has its container isolated",
         "would have its container isolated",
     ],
+    told_otherwise: "has its container isolated in part",
     ..block_ip::PROFILE
 };

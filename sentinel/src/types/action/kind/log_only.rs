@@ -14,4 +14,5 @@ pub(super) const PROFILE: Profile = Profile {
     done: |_| "logged".to_owned(),
     spared: "not acted on",
     told: ["is only logged", "is only logged"],
+    told_otherwise: "is only logged",
 };

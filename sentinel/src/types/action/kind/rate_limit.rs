@@ -18,4 +18,5 @@ pub(super) const PROFILE: Profile = Profile {
     },
     spared: "not limited",
     told: ["is limited", "would be limited"],
+    told_otherwise: "is limited otherwise than meant",
 };

@@ -15,4 +15,5 @@ pub(super) const PROFILE: Profile = Profile {
     done: |_| "redirects to the honeypot,".to_owned(),
     spared: "not redirected",
     told: ["is redirected to the honeypot", "would be redirected to the honeypot"],
+    told_otherwise: "is not redirected to the honeypot as meant",
 };
