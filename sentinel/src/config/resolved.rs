@@ -301,7 +301,7 @@ pub struct PacketFloodConfig {
     pub window: Duration,
     /// UDP packets of one source per second, with fewer than one answer in ten.
     pub udp_pps: u32,
-    /// ICMP packets of one source per second.
+    /// ICMP packets of one source per second; a quarter of it for five windows does as well.
     pub icmp_pps: u32,
 }
 

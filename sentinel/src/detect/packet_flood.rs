@@ -11,6 +11,12 @@ const SLOTS: usize = 8;
 /// Fewer answers than one in so many packets is one-sided.
 const ANSWERS: u32 = 10;
 
+/// ICMP that goes on for so many windows is a flood from a fraction of the rate on: nothing that asks whether a host is there
+/// asks as often for as long.
+const WINDOWS: u32 = 5;
+/// That fraction.
+const FRACTION: u32 = 4;
+
 /// UDP must have gone on for so long: a TCP connection that explains it is reported by then.
 const SETTLE: Duration = Duration::from_millis(400);
 
@@ -20,8 +26,19 @@ struct Sender {
     udp: Ring<SLOTS>,
     answers: Ring<SLOTS>,
     icmp: Ring<SLOTS>,
+    /// Over [`WINDOWS`] windows.
+    icmp_long: Ring<SLOTS>,
     /// Beginning of the flow with which the UDP packets in the window begin.
     since: Ktime,
+}
+
+/// Packets of one source at more than is usual.
+struct Excess {
+    rate: f64,
+    limit: f64,
+    answers: f64,
+    /// What the rate is over.
+    window: Duration,
 }
 
 /// Counts UDP packets nobody answers and ICMP packets, per source.
@@ -29,7 +46,8 @@ struct Sender {
 /// UDP: a flow's first packet counts only once its answer is due, since the answer is not known before. Flows that
 /// begin within half a minute of a TCP connection with the same service (`iperf3 -u`) and multicast do not count. Nor does UDP at all where
 /// only one direction is watched: then no answer is ever seen.
-/// ICMP: only from the far side; what our side sends may be errors that answer the far side's packets.
+/// ICMP: only from the far side; what our side sends may be errors that answer the far side's packets. At the rate, or at a
+/// quarter of it for five windows.
 #[derive(Debug)]
 pub struct PacketFlood {
     senders: Bounded<Addr, Sender>,
@@ -62,7 +80,7 @@ impl PacketFlood {
         f64::from(packets) / self.window.as_secs_f64().max(0.001)
     }
 
-    fn udp(&mut self, o: &Observation) -> Option<(f64, u32, f64)> {
+    fn udp(&mut self, o: &Observation) -> Option<Excess> {
         let to_many = o.target.ip.is_multicast() || o.target.ip.to_string() == "255.255.255.255";
         if !self.egress || o.companion || o.cause == Cause::First || to_many {
             return None;
@@ -79,46 +97,67 @@ impl PacketFlood {
         let settled = o.at.since(sender.since) >= SETTLE;
         let answers = sender.answers.add(o.at, self.slot_ns, clamp(o.reverse_delta.packets));
         let one_sided = u64::from(answers) * u64::from(ANSWERS) < u64::from(sent);
-        let rate = self.rate(sent);
-        (settled && one_sided && rate >= f64::from(self.udp_pps)).then_some((rate, self.udp_pps, f64::from(answers)))
+        let excess = Excess {
+            rate: self.rate(sent),
+            limit: self.udp_pps.into(),
+            answers: answers.into(),
+            window: self.window,
+        };
+        (settled && one_sided && excess.rate >= excess.limit).then_some(excess)
     }
 
-    fn icmp(&mut self, o: &Observation) -> Option<(f64, u32, f64)> {
+    fn icmp(&mut self, o: &Observation) -> Option<Excess> {
         if o.from_inside {
             return None;
         }
+        let packets = clamp(o.forward_delta.packets);
         let sender = self.senders.touch_or(Addr::from(o.source), Sender::default);
-        let sent = sender.icmp.add(o.at, self.slot_ns, clamp(o.forward_delta.packets));
-        let rate = self.rate(sent);
-        (rate >= f64::from(self.icmp_pps)).then_some((rate, self.icmp_pps, 0.0))
+        let sent = sender.icmp.add(o.at, self.slot_ns, packets);
+        let sent_long = sender.icmp_long.add(o.at, self.slot_ns * u64::from(WINDOWS), packets);
+        let short = Excess {
+            rate: self.rate(sent),
+            limit: self.icmp_pps.into(),
+            answers: 0.0,
+            window: self.window,
+        };
+        let long = Excess {
+            rate: self.rate(sent_long) / f64::from(WINDOWS),
+            limit: short.limit / f64::from(FRACTION),
+            answers: 0.0,
+            window: self.window * WINDOWS,
+        };
+        [short, long].into_iter().find(|excess| excess.rate >= excess.limit)
     }
 
-    fn finding(&self, o: &Observation, at: Ktime, rate: f64, limit: u32, answers: f64) -> Finding {
-        let window = span(self.window);
+    fn finding(&self, o: &Observation, excess: &Excess) -> Finding {
+        let Excess {
+            rate, limit, answers, ..
+        } = *excess;
+        let window = span(excess.window);
         let name = if o.udp() { "udp" } else { "icmp" };
         let mut evidence = vec![row(
             "packets_per_second",
             rate,
-            limit.into(),
+            limit,
             format!("packets/s over {window}"),
         )];
         let mut beside = String::new();
         if o.udp() {
             evidence.push(row(
                 "answer_rate",
-                self.rate(answers as u32),
+                answers / excess.window.as_secs_f64().max(0.001),
                 rate / f64::from(ANSWERS),
                 "packets/s",
             ));
             beside = format!(" and got {answers:.0} answers");
         }
         Finding {
-            at,
+            at: o.at,
             source: Some(o.source),
             targets: vec![o.target],
             family: Family::Flood,
             technique: format!("{name} flood").into(),
-            ratio: rate / f64::from(limit),
+            ratio: rate / limit,
             class: EvidenceClass::Behaviour,
             evidence,
             summary: format!(
@@ -141,17 +180,17 @@ impl Detector for PacketFlood {
     }
 
     fn observe(&mut self, o: &Observation, voice: &Voice) -> Option<Finding> {
-        let (rate, limit, answers) = if o.udp() {
+        let excess = if o.udp() {
             self.udp(o)?
         } else if o.icmp() {
             self.icmp(o)?
         } else {
             return None;
         };
-        let ratio = rate / f64::from(limit);
+        let ratio = excess.rate / excess.limit;
         voice
             .may(o.source, Name::PacketFlood, Family::Flood, ratio, o.at)
-            .then(|| self.finding(o, o.at, rate, limit, answers))
+            .then(|| self.finding(o, &excess))
     }
 
     fn load(&self) -> (usize, u64) {

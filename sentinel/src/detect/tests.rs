@@ -280,6 +280,18 @@ fn udp_and_icmp_floods_are_found() {
     }
     let alert = wire.of(Detector::PacketFlood)[0];
     assert_eq!((alert.technique.as_str(), alert.source), ("icmp flood", evil()));
+    // `ping -f` over a slow wire; and one that asks every 25 ms.
+    for (every, flood) in [(9, true), (25, false)] {
+        let mut wire = Wire::new();
+        for _ in 0..20_000 / every {
+            wire.icmp(EVIL, HOST);
+            wire.icmp(HOST, EVIL);
+            wire.wait(ms(every));
+        }
+        let alerts = wire.of(Detector::PacketFlood);
+        assert_eq!(!alerts.is_empty(), flood, "every {every} ms");
+        assert!(alerts.iter().all(|alert| alert.summary.contains("over 10s")));
+    }
 }
 
 #[test]
