@@ -127,7 +127,7 @@ pub struct Port {
     pub completed: u64,
     /// When a cookie last answered for it: `CLOCK_BOOTTIME`, ns; 0 for never.
     pub answered_ns: u64,
-    /// The address it answered for, folded: [`Addr::folded`].
+    /// The address it answered for, folded: [`Addr::folded`]. The last of several: what is not known to be answered passes.
     pub answered_for: u64,
 }
 
@@ -274,7 +274,8 @@ const fn over(count: u64, threshold: u64) -> u32 {
 }
 
 /// Whether a packet opens something: anything but a TCP segment that acknowledges, and what routers and neighbours on the
-/// link tell of themselves (RFC 4861), without which nobody there reaches anybody.
+/// link tell of themselves (RFC 4861), without which nobody there reaches anybody. Such a packet from farther off, which is not
+/// told apart here, the stack throws away.
 #[inline(always)]
 #[must_use]
 pub const fn opens(packet: &PacketMeta) -> bool {

@@ -272,8 +272,10 @@ impl HealthDto {
 pub(super) struct StatsDto {
     /// When the counters were read.
     at: Timestamp,
-    /// When this was answered: the clock that times of decisions are to be compared with.
+    /// When this was answered, by the wall clock: what times of alerts are to be compared with.
     now: Timestamp,
+    /// The same by the clock that decisions and entries of the allowlist end by, which no step of the wall clock moves.
+    desk_now: Timestamp,
     uptime_seconds: u64,
     #[schema(value_type = String)]
     mode: &'static str,
@@ -320,12 +322,20 @@ struct LostDto {
 }
 
 impl StatsDto {
-    pub(super) fn new(stats: &Stats, acting: Acting, config: &Config, started: Timestamp, now: Timestamp) -> Self {
+    /// `now` and `desk_now` are the two clocks of its fields.
+    pub(super) fn new(
+        stats: &Stats,
+        acting: Acting,
+        config: &Config,
+        started: Timestamp,
+        [now, desk_now]: [Timestamp; 2],
+    ) -> Self {
         let labelled = |read: &dyn Fn(Counter) -> u64| Counter::ALL.iter().map(|c| (c.label(), read(*c))).collect();
         Self {
             at: stats.at,
             now,
-            uptime_seconds: seconds(started, now),
+            desk_now,
+            uptime_seconds: seconds(started, desk_now),
             mode: mode(config),
             version: VERSION,
             acting,

@@ -1,9 +1,9 @@
 //! How the agent is: health, counters, metrics.
 
-use super::Shared;
 use super::dto::{HealthDto, HistoryDto, StatsDto, StatusDto};
 use super::error::Problem;
 use super::router::Expected;
+use super::{Shared, now};
 use crate::config::Hook;
 use crate::metrics::CONTENT_TYPE;
 use crate::types::{Acting, Component, Condition};
@@ -62,6 +62,6 @@ impl super::Api {
     pub(super) fn stats_now(&self) -> StatsDto {
         let stats = self.stats.borrow().clone();
         let acting = Acting::clone(&self.acting.borrow());
-        StatsDto::new(&stats, acting, &self.config, self.started, self.desk_now())
+        StatsDto::new(&stats, acting, &self.config, self.started, [now(), self.desk_now()])
     }
 }

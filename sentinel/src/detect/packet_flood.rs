@@ -129,7 +129,7 @@ impl PacketFlood {
         [short, long].into_iter().find(|excess| excess.rate >= excess.limit)
     }
 
-    fn finding(&self, o: &Observation, excess: &Excess) -> Finding {
+    fn finding(o: &Observation, excess: &Excess) -> Finding {
         let Excess {
             rate, limit, answers, ..
         } = *excess;
@@ -190,7 +190,7 @@ impl Detector for PacketFlood {
         let ratio = excess.rate / excess.limit;
         voice
             .may(o.source, Name::PacketFlood, Family::Flood, ratio, o.at)
-            .then(|| self.finding(o, &excess))
+            .then(|| Self::finding(o, &excess))
     }
 
     fn load(&self) -> (usize, u64) {

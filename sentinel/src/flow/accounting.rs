@@ -5,7 +5,9 @@ use super::Bounded;
 use crate::types::Ktime;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
-use sentinel_common::flow::{CAUSE_EVICTED, CAUSE_IDLE, Direction, FlowKey, FlowValue, Half, STATE_REPORTED};
+use sentinel_common::flow::{
+    CAUSE_EVICTED, CAUSE_IDLE, Direction, FlowKey, FlowValue, Half, PROTO_ICMPV6, STATE_REPORTED,
+};
 use sentinel_common::packet::PacketMeta;
 use sentinel_common::slot::{HEAD_TOLD, Head, Slot, idle, units};
 use sentinel_common::table::{Host, Pass, empty, wait};
@@ -18,6 +20,8 @@ use std::time::Duration;
 const HASH: u64 = 0;
 /// A tag likewise.
 const TAG: u32 = 1;
+/// Types of ICMPv6 by which routers and neighbours advertise themselves.
+const ADVERTISEMENTS: [u16; 2] = [134, 136];
 
 #[derive(Clone, Debug, Default)]
 struct Kept {
@@ -151,7 +155,9 @@ impl ModelFlows {
         } else {
             (packet.dst, packet.src)
         };
-        let smaller_first = *self.pairs.touch_or(pair, || smaller_sends);
+        // Who advertises itself was asked before, by everybody's address (RFC 4861).
+        let answers = packet.proto == PROTO_ICMPV6 && ADVERTISEMENTS.contains(&packet.src_port);
+        let smaller_first = *self.pairs.touch_or(pair, || smaller_sends != answers);
         if smaller_first == smaller_sends {
             Direction::Ingress
         } else {

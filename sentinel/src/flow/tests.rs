@@ -1,15 +1,17 @@
 //! What the table makes of records that are late, out of order or of a flow begun anew.
 
-use super::{Cause, Fate, FlowTable, Observation};
+use super::{Cause, Fate, FlowTable, ModelFlows, Observation};
 use crate::config::{Config, FlowConfig};
 use crate::types::Ktime;
 use proptest::prelude::*;
 use sentinel_common::addr::Addr;
 use sentinel_common::event::FlowRecord;
 use sentinel_common::flow::{
-    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_IDLE, CAUSE_PERIODIC, Direction, FlowKey, Half, STATE_CLOSED, STATE_HANDSHAKE,
-    STATE_OPENED_BY_EGRESS, STATE_REPORTED,
+    CAUSE_CLOSE, CAUSE_FIRST, CAUSE_IDLE, CAUSE_PERIODIC, Direction, FlowKey, Half, PROTO_ICMPV6, STATE_CLOSED,
+    STATE_HANDSHAKE, STATE_OPENED_BY_EGRESS, STATE_REPORTED,
 };
+use sentinel_common::packet::PacketMeta;
+use std::net::IpAddr;
 use std::time::Duration;
 
 const SEC: u64 = 1_000_000_000;
@@ -353,7 +355,7 @@ fn the_busiest_come_first_each_told_from_whoever_opened_it() {
     let Busy::Flow(first) = &flows.by_bytes[0] else {
         panic!("a flow")
     };
-    assert_eq!(first.source, std::net::IpAddr::from([198, 51, 100, 2]));
+    assert_eq!(first.source, IpAddr::from([198, 51, 100, 2]));
     assert_eq!((first.moved.packets_sent, first.moved.packets_received), (30, 1));
     assert_eq!((first.moved.bytes_per_second, first.from_inside), (3_100.0, false));
 
@@ -435,4 +437,25 @@ fn each_flow_is_told_of_once_when_it_ends_and_what_there_is_no_room_for_is_count
     let (ended, lost) = table.take_ended();
     assert_eq!(ended.len() as u64 + lost, 20_000);
     assert_eq!(lost, 20_000 - 16_384);
+}
+
+#[test]
+fn of_a_capture_the_far_side_is_who_sent_first_or_was_answered_by_who_advertises_itself() {
+    let (near, far): (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "2001:db8::23".parse().unwrap());
+    let packet = |from: IpAddr, to: IpAddr, kind| PacketMeta {
+        src: from.into(),
+        dst: to.into(),
+        proto: PROTO_ICMPV6,
+        src_port: kind,
+        ..PacketMeta::EMPTY
+    };
+    // Echo request and answer; then the same after the neighbour was found, whose question went to a group.
+    for first in [None, Some(packet(near, far, 136)), Some(packet(far, near, 135))] {
+        let mut flows = ModelFlows::new(16, Duration::from_secs(1));
+        if let Some(first) = first {
+            flows.direction(&first);
+        }
+        assert_eq!(flows.direction(&packet(far, near, 128)), Direction::Ingress);
+        assert_eq!(flows.direction(&packet(near, far, 129)), Direction::Egress);
+    }
 }

@@ -188,7 +188,10 @@ fn readable<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 fn current() -> io::Result<Look> {
     let running = processes()?;
     let noted = noted(Path::new(NOTED))?;
-    let blind = blind(running.all_read(), noted.as_ref().filter(|_| kept(Path::new(NOTED))));
+    let blind = blind(
+        running.all_read(machines()),
+        noted.as_ref().filter(|_| kept(Path::new(NOTED))),
+    );
     let noted = noted.unwrap_or_default().peers;
     if running.named.is_empty() && noted.is_empty() {
         return Ok(Look {
@@ -230,15 +233,17 @@ struct Processes {
 }
 
 impl Processes {
-    /// Whether everybody's are among what was read. Where all are ours that tells nothing, since a container without the
-    /// host's processes has no others: there it must be the machine's own first process that can be read.
-    fn all_read(&self) -> bool {
-        let first = || {
-            fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == FIRST_NAMESPACE)
-                && fs::read("/proc/1/environ").is_ok()
-        };
-        self.others_read.unwrap_or_else(first)
+    /// Whether everybody's are among what was read; `machines` is whether the process namespace is the machine's own. In one of a
+    /// container's own those of the host are not, whatever else is there.
+    fn all_read(&self, machines: bool) -> bool {
+        let first = || fs::read("/proc/1/environ").is_ok();
+        machines && self.others_read.unwrap_or_else(first)
     }
+}
+
+/// Whether the process namespace is the machine's own.
+fn machines() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|about| about.ino() == FIRST_NAMESPACE)
 }
 
 fn processes() -> io::Result<Processes> {

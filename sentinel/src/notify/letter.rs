@@ -266,6 +266,10 @@ impl Known {
                 does
             };
             let (deed, sentence) = match action.status {
+                ActionStatus::Enforced if action.removed() => (
+                    "had its container isolated until that was removed",
+                    format!("{target} had its container isolated until that was removed."),
+                ),
                 ActionStatus::Enforced => (does, format!("{target} {does}{until}{since}.")),
                 ActionStatus::Simulated => (would, format!("{target} {would}{until}{since}; nothing is done.")),
                 ActionStatus::Intent if action.kind.beside() => {

@@ -198,12 +198,7 @@ impl<E: Enforcer> Responder<E> {
         now: Timestamp,
         tidings: &mut Tidings,
     ) -> Result<Vec<(DecisionId, Option<Decision>)>, EnforceError> {
-        let last = match self.remove(target) {
-            Ok(last) => last,
-            // What is not there needs no removal.
-            Err(_) if matches!(self.enforcer.get_block(target), Ok(None)) => (0, 0),
-            Err(error) => return Err(error),
-        };
+        let last = self.remove(target)?;
         let mut waiting = self.owed.remove(&target).unwrap_or_default();
         // The entry that could not be removed was the first one's; what came after never got in.
         if let Some(first) = waiting.first_mut() {

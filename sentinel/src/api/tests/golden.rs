@@ -353,7 +353,7 @@ fn all() -> Vec<(&'static str, &'static str, Value)> {
         simulated: true,
     };
     let mut health = json(&HealthDto::new(&health, stopped.clone(), &config, T0, later));
-    let mut stats = json(&StatsDto::new(&stats(T0), stopped, &config, T0, later));
+    let mut stats = json(&StatsDto::new(&stats(T0), stopped, &config, T0, [later, later]));
     // Of the release, not of the shape.
     for value in [&mut health, &mut stats] {
         value["version"] = json!("0.0.0");

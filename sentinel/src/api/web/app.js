@@ -1,7 +1,7 @@
 // The page around the pages: where we are, how it stands, who we are.
 
 import { computed, effect, html, render, useEffect, useRef, useState } from "./lib/ui.js";
-import { clock, second } from "./lib/clock.js";
+import { deskClock, second } from "./lib/clock.js";
 import { learnWho, logOut, who } from "./lib/agent.js";
 import { sentence, span, words } from "./lib/format.js";
 import { connect, health, heard, link, mode, on, started, stats, stopped } from "./lib/live.js";
@@ -62,7 +62,7 @@ function Mode() {
 
 function Top() {
   second.value;
-  const up = started.value && link.value === "live" ? ` · up ${span(clock() - Date.parse(started.value))}` : "";
+  const up = started.value && link.value === "live" ? ` · up ${span(deskClock() - Date.parse(started.value))}` : "";
   return html`<header class="top">
     <a class="brand" href="#/" aria-label="Sentinel, home"><img src="/assets/icon.svg" alt="" width="26" height="26" /><h1>Sentinel</h1></a>
     <${Mode} /><${Stop} />

@@ -77,7 +77,10 @@ impl<E: Enforcer> Desk<E> {
                 decisions.extend(gone);
                 Ok(Deleted { decisions, covering })
             }
-            (Ok(_), Some(left)) => Err(CommandError::Failed(left)),
+            (Ok(taken), Some(left)) => {
+                let taken = taken.len() + gone.len();
+                Err(CommandError::Failed(format!("{left}; taken back beside that: {taken}")))
+            }
             (Err(CommandError::Failed(failed)), Some(left)) => Err(CommandError::Failed(format!("{failed}; {left}"))),
             (Err(error), _) => Err(error),
         })

@@ -195,7 +195,11 @@ impl<E: Enforcer> Desk<E> {
             let untouched = untouched.into_iter().map(|(decision, _)| decision);
             let rest: Vec<_> = untouched.zip(before.split_off(touched)).collect();
             running.rest = rest.into_iter().chain(running.rest).collect::<Vec<_>>().into_iter();
-            return self.undo_import(running, error.to_string()).await;
+            let why = match error {
+                CommandError::Failed(why) => why,
+                other => other.to_string(),
+            };
+            return self.undo_import(running, why).await;
         }
         if running.rest.len() > 0 {
             self.imports.running = Some(running);
@@ -269,7 +273,7 @@ fn undone(why: &str, left: usize, still: usize, lost: usize) -> String {
     .collect();
     let back = match lost {
         0 => String::new(),
-        lost => format!("; {lost} earlier decisions could not be put back"),
+        lost => format!("; earlier decisions that could not be put back: {lost}"),
     };
     format!("{why}; all of it was taken back{}{back}", but.join(", and"))
 }

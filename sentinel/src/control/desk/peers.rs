@@ -12,7 +12,8 @@ impl<E: Enforcer> Desk<E> {
     /// Names who was under a detector's decision when the agent last ran: see [`Desk::protect`].
     pub fn expect(&mut self, remembered: &[(Decision, Option<Action>)]) {
         let accused = remembered.iter().map(|(decision, _)| decision);
-        self.accused = accused.filter(|d| accuses(d)).map(|d| d.target).collect();
+        let accused = accused.filter(|d| accuses(d) && !d.simulated);
+        self.accused = accused.map(|d| d.target).collect();
     }
 
     /// Takes in who behaved well lately, where that changed.
@@ -28,11 +29,22 @@ impl<E: Enforcer> Desk<E> {
         let suspect = |ip: IpAddr| {
             let target = IpNet::from(ip);
             let before = self.accused.iter().any(|net| net.contains(&target));
-            before || self.judge.covering(target).any(accuses)
+            before || self.judge.covering(target).any(|d| accuses(d) && !d.simulated)
         };
         let known = &self.sessions;
         let trusted = sessions.iter().filter(|ip| known.contains(*ip) || !suspect(**ip));
         let trusted: BTreeSet<IpAddr> = trusted.copied().collect();
+        let only_counted = |ip: &&IpAddr| {
+            let mut about = self.judge.covering(IpNet::from(**ip));
+            !known.contains(*ip) && about.any(|decision| decision.simulated && accuses(decision))
+        };
+        for ip in trusted.iter().filter(only_counted) {
+            tracing::warn!(
+                %ip,
+                "logged in while what a detector decided about it only counted: protected all the same, since nothing kept its \
+                 owner out; if that is nobody of yours, end the session and change the password"
+            );
+        }
         let doubted: Vec<&IpAddr> = sessions.difference(&trusted).collect();
         if !doubted.is_empty() && !self.doubted {
             tracing::warn!(
@@ -46,8 +58,8 @@ impl<E: Enforcer> Desk<E> {
     }
 }
 
-/// Whether a decision says that whoever is at the address attacked, and kept them from logging in since: whoever logged in while
-/// nothing was done is a session like any other.
+/// Whether a decision says that whoever is at the address attacked. Who logs in under one that only counts is a session like any
+/// other: it kept nobody out, and its real one would cut off an owner who was taken for a guesser.
 fn accuses(decision: &Decision) -> bool {
-    decision.origin != Origin::Operator && !decision.of_the_unproven() && !decision.simulated
+    decision.origin != Origin::Operator && !decision.of_the_unproven()
 }

@@ -142,7 +142,7 @@ async fn what_of_an_import_does_not_go_and_what_does_not_come_back_is_told() {
     house.desk.import_part().await;
     let told = answer.await.unwrap().unwrap_err().to_string();
     let but = "; all of it was taken back but 2048, which are still in the kernel and tried again every second; \
-               1 earlier decisions could not be put back";
+               earlier decisions that could not be put back: 1";
     assert!(told.ends_with(but), "{told}");
     assert_eq!(house.rig.blocks().len(), 2048);
     let page = house.store.audit(crate::store::AuditFilter::default()).await.unwrap();
@@ -150,7 +150,7 @@ async fn what_of_an_import_does_not_go_and_what_does_not_come_back_is_told() {
     assert!(undone.detail.ends_with(but), "{}", undone.detail);
     house.rig.breaks(&[]);
     // So many a second.
-    for _ in 0..8 {
+    for _ in 0..9 {
         house.desk.look_around().await;
     }
     assert_eq!(house.rig.blocks(), []);

@@ -59,6 +59,7 @@ async fn taking_everything_back_names_what_went_at_last_and_hides_nothing_that_d
     house.rig.inside().fail_at = Some(0);
     let said = refused(house.take_back(Selector::All, true).await);
     assert!(said.starts_with("192.0.2.1/32 is still in the kernel: "), "{said}");
+    assert!(said.ends_with("; taken back beside that: 1"), "{said}");
     assert_eq!(house.rig.blocks(), [net("192.0.2.1/32")]);
 
     let third = house.add("192.0.2.3/32", 600).await.unwrap();

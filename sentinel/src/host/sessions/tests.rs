@@ -104,7 +104,8 @@ fn nobody_seen_is_nobody_there_only_where_somebody_would_be_seen() {
             others_read: Some(others_read),
             ..Processes::default()
         };
-        assert_eq!(found.all_read(), others_read);
+        assert_eq!(found.all_read(true), others_read);
+        assert!(!found.all_read(false), "there are others out of sight");
     }
     // What lies in the file system of everything else is brought along, and nobody writes there.
     assert!(!kept(Path::new("/")) && !kept(Path::new("/none")));

@@ -79,7 +79,7 @@ function take(message) {
       health.value = message.data;
       break;
     case "stats":
-      time.set(message.data.now);
+      time.set(message.data);
       count(message.data);
       stats.value = message.data;
       tell("hits", message.data.hits ?? {});

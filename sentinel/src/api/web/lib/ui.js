@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "../vendor/hooks.mjs";
 import { batch, computed, effect, signal } from "../vendor/signals.mjs";
 import htm from "../vendor/htm.mjs";
 import { ago, moment, span, target, words } from "./format.js";
-import { clock, second } from "./clock.js";
+import { clock, deskClock, second } from "./clock.js";
 
 export { batch, computed, effect, render, signal, useEffect, useMemo, useRef, useState };
 
@@ -31,7 +31,7 @@ export function Ago({ at, id }) {
 /** Time until, with a bar where the beginning is known. */
 export function Left({ from, until, note = "" }) {
   second.value;
-  const left = Date.parse(until) - clock();
+  const left = Date.parse(until) - deskClock();
   const text = left > 0 ? `${span(left)} left${note}` : "expiring";
   const part = from ? left / Math.max(1, Date.parse(until) - Date.parse(from)) : null;
   return html`${part !== null && html`<${Meter} part=${part} label=${text} level="fine" thin />`}

@@ -30,11 +30,18 @@ function follows({ kind, status, target: whom }) {
 
 /** Says of what was taken back that it is not undone everywhere yet. */
 export function Following() {
-  useEffect(() => on("action", (action) => {
-    if (stands(action) || !BESIDE.includes(action.kind)) return;
-    undone.add(action.id);
-    following.value = following.value.filter((a) => a.id !== action.id);
-  }), []);
+  useEffect(() => {
+    const off = [
+      on("action", (action) => {
+        if (stands(action) || !BESIDE.includes(action.kind)) return;
+        undone.add(action.id);
+        following.value = following.value.filter((a) => a.id !== action.id);
+      }),
+      // What was told meanwhile is not known.
+      ...["joined", "lagged"].map((kind) => on(kind, () => (following.value = []))),
+    ];
+    return () => off.forEach((end) => end());
+  }, []);
   if (!following.value.length) return null;
   return html`<p id="following" class="notice warn"><strong>${following.value.map(follows).join("; ")}.</strong> <a href="#/actions">Actions</a> tell when. ${" "}
     <button type="button" class="small" onClick=${() => (following.value = [])}>Understood</button></p>`;
