@@ -262,7 +262,10 @@ fn with_what_the_unit_gives_it_and_no_more_it_acts() {
     assert!(!scene.reaches(false));
     let health = scene.agent.get("/health").expect("health");
     for part in ["kernel", "respond", "enforcement", "host"] {
-        let state = &health["components"][part]["state"];
-        assert!(state == "ok" || state.is_null(), "{part}: {health}");
+        let about = &health["components"][part];
+        let state = &about["state"];
+        // The unit may not read other users' processes: where logind notes nothing, sessions are not seen, and that is said.
+        let blind = part == "host" && about["cause"].as_str().is_some_and(|cause| cause.contains("sessions"));
+        assert!(state == "ok" || state.is_null() || blind, "{part}: {health}");
     }
 }

@@ -9,6 +9,7 @@
 //! read, as in a container that was given nothing of the host's, that is told: nobody seen is not nobody there.
 
 use super::operator::{address, variables};
+use caps::{CapSet, Capability};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
@@ -109,10 +110,12 @@ impl Sessions {
     pub(super) fn begin(first: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (asks, asked) = mpsc::channel::<oneshot::Sender<_>>();
         std::thread::Builder::new().name("sessions".into()).spawn(move || {
+            // What `first` leaves of the thread's rights are these; it may not look at them any more afterwards.
+            let may_read = may_read();
             first();
             while let Ok(reply) = asked.recv() {
                 // Whoever asked may have left.
-                let _ = reply.send(current());
+                let _ = reply.send(current(may_read));
             }
         })?;
         Ok(Self {
@@ -185,11 +188,11 @@ fn readable<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 ///
 /// # Errors
 /// Where files can be opened no more.
-fn current() -> io::Result<Look> {
+fn current(may_read: bool) -> io::Result<Look> {
     let running = processes()?;
     let noted = noted(Path::new(NOTED))?;
     let blind = blind(
-        running.all_read(machines()),
+        running.all_read(machines(), may_read),
         noted.as_ref().filter(|_| kept(Path::new(NOTED))),
     );
     let noted = noted.unwrap_or_default().peers;
@@ -234,11 +237,17 @@ struct Processes {
 
 impl Processes {
     /// Whether everybody's are among what was read; `machines` is whether the process namespace is the machine's own. In one of a
-    /// container's own those of the host are not, whatever else is there.
-    fn all_read(&self, machines: bool) -> bool {
-        let first = || fs::read("/proc/1/environ").is_ok();
-        machines && self.others_read.unwrap_or_else(first)
+    /// container's own those of the host are not, whatever else is there. While there is nobody else's, it is the right to read them that
+    /// counts.
+    fn all_read(&self, machines: bool, may_read: bool) -> bool {
+        machines && self.others_read.unwrap_or(may_read)
     }
+}
+
+/// Whether this thread may read other users' environments.
+fn may_read() -> bool {
+    let held = |one| caps::has_cap(None, CapSet::Permitted, one).unwrap_or(false);
+    held(Capability::CAP_SYS_PTRACE) && held(Capability::CAP_DAC_READ_SEARCH)
 }
 
 /// Whether the process namespace is the machine's own.

@@ -104,8 +104,9 @@ fn nobody_seen_is_nobody_there_only_where_somebody_would_be_seen() {
             others_read: Some(others_read),
             ..Processes::default()
         };
-        assert_eq!(found.all_read(true), others_read);
-        assert!(!found.all_read(false), "there are others out of sight");
+        assert_eq!(found.all_read(true, !others_read), others_read);
+        assert!(!found.all_read(false, true), "there are others out of sight");
+        assert_eq!(Processes::default().all_read(true, others_read), others_read);
     }
     // What lies in the file system of everything else is brought along, and nobody writes there.
     assert!(!kept(Path::new("/")) && !kept(Path::new("/none")));
@@ -177,12 +178,12 @@ fn a_session_counts_while_its_connection_stands() {
         .expect("a process");
     let named: IpAddr = peer.ip();
     let until = std::time::Instant::now() + Duration::from_mins(1);
-    while !current().unwrap().peers.contains(&named) {
+    while !current(true).unwrap().peers.contains(&named) {
         assert!(std::time::Instant::now() < until, "a session that stands is seen");
         std::thread::sleep(Duration::from_millis(20));
     }
     drop((client, server));
-    while current().unwrap().peers.contains(&named) {
+    while current(true).unwrap().peers.contains(&named) {
         assert!(std::time::Instant::now() < until, "one that ended is not");
         std::thread::sleep(Duration::from_millis(20));
     }
