@@ -12,8 +12,7 @@ impl<E: Enforcer> Desk<E> {
     /// Names who was under a detector's decision when the agent last ran: see [`Desk::protect`].
     pub fn expect(&mut self, remembered: &[(Decision, Option<Action>)]) {
         let accused = remembered.iter().map(|(decision, _)| decision);
-        let accused = accused.filter(|d| accuses(d) && !d.simulated);
-        self.accused = accused.map(|d| d.target).collect();
+        self.accused = accused.filter(|d| casts_doubt(d)).map(|d| d.target).collect();
     }
 
     /// Takes in who behaved well lately, where that changed.
@@ -29,7 +28,7 @@ impl<E: Enforcer> Desk<E> {
         let suspect = |ip: IpAddr| {
             let target = IpNet::from(ip);
             let before = self.accused.iter().any(|net| net.contains(&target));
-            before || self.judge.covering(target).any(|d| accuses(d) && !d.simulated)
+            before || self.judge.covering(target).any(casts_doubt)
         };
         let known = &self.sessions;
         let trusted = sessions.iter().filter(|ip| known.contains(*ip) || !suspect(**ip));
@@ -58,8 +57,13 @@ impl<E: Enforcer> Desk<E> {
     }
 }
 
-/// Whether a decision says that whoever is at the address attacked. Who logs in under one that only counts is a session like any
-/// other: it kept nobody out, and its real one would cut off an owner who was taken for a guesser.
+/// Whether a decision takes the protection from whoever logs in at its address. Who does under one that only counts is a session
+/// like any other: it kept nobody out, and its real one would cut off an owner who was taken for a guesser.
+fn casts_doubt(decision: &Decision) -> bool {
+    accuses(decision) && !decision.simulated
+}
+
+/// Whether a decision says that whoever is at the address attacked.
 fn accuses(decision: &Decision) -> bool {
     decision.origin != Origin::Operator && !decision.of_the_unproven()
 }

@@ -53,6 +53,18 @@ impl Rig {
         }
     }
 
+    /// Stores an action with what is needed to undo it.
+    async fn stored(&self, action: &Action, undo: &serde_json::Value) {
+        let records = vec![
+            Record::Action(Arc::new(action.clone())),
+            Record::Undo {
+                action: action.id,
+                json: undo.to_string(),
+            },
+        ];
+        self.store.commit(records).await.unwrap();
+    }
+
     fn want(&self, id: DecisionId, simulated: bool) {
         let wish = Isolate {
             address: "172.17.0.2".parse().unwrap(),
@@ -200,14 +212,7 @@ async fn what_was_cut_off_is_never_told_as_undone_while_the_engine_is_away() {
     ] {
         let mut case = Case::new(Mint::Random.action(Timestamp(1)), id, &wish, Timestamp(1));
         case.action.status = ActionStatus::Enforced;
-        let records = vec![
-            Record::Action(Arc::new(case.action.clone())),
-            Record::Undo {
-                action: case.action.id,
-                json: undo.to_string(),
-            },
-        ];
-        rig.store.commit(records).await.unwrap();
+        rig.stored(&case.action, &undo).await;
         rig.room.as_mut().unwrap().cases.clear();
         rig.room.as_mut().unwrap().recall().await.unwrap();
         rig.pass().await;
@@ -248,14 +253,7 @@ async fn a_container_removed_while_it_is_cut_off_is_told_once_and_isolated_no_mo
     case.action.outcome = "container web was disconnected from a, and is connected to no network, read back".to_owned();
     let undo =
         json!({ "version": 1, "container": "c", "name": "web", "endpoints": [], "ports": {}, "quarantine": null });
-    let records = vec![
-        Record::Action(Arc::new(case.action.clone())),
-        Record::Undo {
-            action: case.action.id,
-            json: undo.to_string(),
-        },
-    ];
-    rig.store.commit(records).await.unwrap();
+    rig.stored(&case.action, &undo).await;
     rig.want(id, false);
     let room = rig.room.as_mut().unwrap();
     room.recall().await.unwrap();

@@ -304,14 +304,29 @@ async fn history_is_no_news() {
     house.close().await;
 }
 
+/// The letter about an alert, of what is stored by then.
+async fn letter_about(alert: &Alert, records: Vec<Record>) -> Letter {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, got) = channel(ChannelKind::File, FINE);
+    let house = House::open(directory.path(), &settings(), vec![file], clock);
+    house.ready().await;
+    house.store.commit(records).await.unwrap();
+    house.raise(std::slice::from_ref(alert)).await;
+    let comes = async {
+        while got.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), comes).await.unwrap();
+    let letter = got.lock().unwrap()[0].clone();
+    house.close().await;
+    letter
+}
+
 /// Whoever gets through by some way is not told to be blocked, in any of the texts that channels take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_done_in_part_is_told_so() {
     let told = async |kind: ActionKind, instead: &str| {
-        let directory = tempfile::tempdir().unwrap();
-        let (file, got) = channel(ChannelKind::File, FINE);
-        let house = House::open(directory.path(), &settings(), vec![file], clock);
-        house.ready().await;
         let alert = alert(&mut Mint::Random, NOON);
         let decision = Decision {
             action: kind,
@@ -326,17 +341,7 @@ async fn what_is_done_in_part_is_told_so() {
             Record::Action(Arc::new(carried_out)),
             Record::Decision(Arc::new(decision)),
         ];
-        house.store.commit(records).await.unwrap();
-        house.raise(std::slice::from_ref(&alert)).await;
-        let comes = async {
-            while got.lock().unwrap().is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(2), comes).await.unwrap();
-        let letter = got.lock().unwrap()[0].clone();
-        house.close().await;
-        letter
+        letter_about(&alert, records).await
     };
     let bare = "; but its packets pass on eth1, where our program cannot be attached";
     for (kind, instead, deed) in [
@@ -361,10 +366,6 @@ async fn what_is_done_in_part_is_told_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_told_of_a_container_is_what_became_of_it() {
     let told = async |beside: ActionStatus, outcome: &str| {
-        let directory = tempfile::tempdir().unwrap();
-        let (file, got) = channel(ChannelKind::File, FINE);
-        let house = House::open(directory.path(), &settings(), vec![file], clock);
-        house.ready().await;
         let alert = alert(&mut Mint::Random, NOON);
         let decision = Decision {
             action: ActionKind::IsolateContainer,
@@ -385,16 +386,7 @@ async fn what_is_told_of_a_container_is_what_became_of_it() {
             action(ActionKind::BlockIp, ActionStatus::Enforced, "blocked, read back"),
             Record::Decision(Arc::new(decision.clone())),
         ];
-        house.store.commit(records).await.unwrap();
-        house.raise(std::slice::from_ref(&alert)).await;
-        let comes = async {
-            while got.lock().unwrap().is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(2), comes).await.unwrap();
-        let letter = got.lock().unwrap()[0].clone();
-        house.close().await;
+        let letter = letter_about(&alert, records).await;
         let said: Vec<String> = letter.sections.into_iter().flat_map(|(_, lines)| lines).collect();
         (letter.title, said.join("\n"))
     };
